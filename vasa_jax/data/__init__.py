@@ -1,0 +1,1 @@
+"""From videos to batches: media files, face crops and the built-in corpus."""

@@ -1,0 +1,1 @@
+"""Networks only: Flax Linen modules, pure functions of (parameters, inputs)."""
