@@ -1,0 +1,7 @@
+"""Time, frames/s, peak memory and compile time of every stage: `python -m vasa_jax.main --config configs/benchmark.py`."""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="benchmark").to_config_dict()

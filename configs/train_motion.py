@@ -1,0 +1,19 @@
+"""Stage 2, the diffusion transformer, on motion latents of rendered clips (needs espeakng-loader and both exports):
+
+python -m vasa_jax.main --config configs/train_motion.py --workdir runs/motion \
+    --config.motion.face=runs/face/export --config.motion.audio=runs/audio/export
+
+Writes export/motion.safetensors. These are the settings of the shipped model.
+"""
+
+from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig
+
+
+def get_config():
+    return VASAConfig(
+        job="train_motion",
+        train=TrainConfig(
+            steps=20_000, batch_size=128, learning_rate=5e-4, beta2=0.999, evaluate_every=5_000, save_every=5_000
+        ),
+        corpus=CorpusConfig(clips=2400, voices_per_clip=3),
+    ).to_config_dict()

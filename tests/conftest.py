@@ -1,0 +1,16 @@
+"""Shared by all tests: CPU only, compiled programs kept between runs."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compilation_cache(tmp_path_factory):
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp().parent / "jit"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,190 @@
+"""AudioEncoder: sizes, names, frame counts, alignment with video, locality, loudness; parity with PyTorch if present."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vasa_jax.models.audio import (
+    AUDIO_VARIANTS,
+    AudioEncoder,
+    feature_frames,
+    pad_for_video,
+    pair_mean,
+    video_frames,
+)
+
+
+def abstract_params(name):
+    encoder = AudioEncoder(**AUDIO_VARIANTS[name])
+    return jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 4000)))["params"]
+
+
+def key_list(params):
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sorted(f"{'/'.join(k.key for k in path)} {tuple(leaf.shape)}" for path, leaf in leaves)
+
+
+def noise(seed, *shape, level=0.1):
+    return level * jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.fixture(scope="module")
+def demo():
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_demo"])
+    return encoder, encoder.init(jax.random.key(0), jnp.zeros((1, 4000)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # PyTorch counts 94 371 712 and 315 438 720: masked_spec_embed (the width) and the 128 gains of the weight norm more
+    [("wav2vec2_base", 94_371_712 - 768 - 128), ("wav2vec2_large", 315_438_720 - 1024 - 128), ("audio_demo", 413_520)],
+)
+def test_parameter_count(name, parameters):
+    assert sum(leaf.size for leaf in jax.tree.leaves(abstract_params(name))) == parameters
+
+
+def test_base_names_and_shapes():
+    keys = key_list(abstract_params("wav2vec2_base"))
+    for expected in (
+        "feature_extractor/conv_layers_0/conv/kernel (10, 1, 512)",
+        "feature_extractor/conv_layers_0/layer_norm/scale (512,)",
+        "feature_extractor/conv_layers_4/conv/kernel (3, 512, 512)",
+        "feature_extractor/conv_layers_6/conv/kernel (2, 512, 512)",
+        "feature_projection/layer_norm/bias (512,)",
+        "feature_projection/projection/kernel (512, 768)",
+        "encoder/pos_conv_embed/conv/kernel (128, 48, 768)",
+        "encoder/layer_norm/scale (768,)",
+        "encoder/layers_11/attention/out_proj/kernel (768, 768)",
+        "encoder/layers_11/layer_norm/scale (768,)",
+        "encoder/layers_11/feed_forward/intermediate_dense/kernel (768, 3072)",
+        "encoder/layers_11/final_layer_norm/bias (768,)",
+    ):
+        assert expected in keys
+    norms = [key for key in keys if key.startswith("feature_extractor") and "layer_norm" in key]
+    assert len(norms) == 2, "only the first convolution has a norm"
+    assert not [key for key in keys if "conv_layers" in key and "conv/bias" in key]
+
+
+def test_demo_key_list_is_pinned():
+    """Shipped weights are stored under these names: a change here breaks them."""
+    digest = hashlib.sha256("\n".join(key_list(abstract_params("audio_demo"))).encode()).hexdigest()
+    assert digest == "AUDIO_DIGEST"
+
+
+def test_feature_frames():
+    assert [feature_frames(n) for n in (0, 399, 400, 719, 720, 16_000, 64_000, 48_080)] == [0, 0, 1, 1, 2, 49, 199, 150]
+    assert all(feature_frames(640 * n + 80) == 2 * n for n in range(1, 400))
+    assert [video_frames(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
+
+
+def test_features_of_tiny_have_the_predicted_length():
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"])
+    for samples in (400, 1039, 4000):
+        output, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), jnp.zeros((2, samples)))
+        assert output.shape == (2, feature_frames(samples), 32)
+        assert output.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("samples", [1, 639, 640, 641, 4567])
+def test_padding_gives_two_features_per_video_frame(samples):
+    sound = np.arange(1, samples + 1, dtype=np.float32)
+    padded = pad_for_video(sound)
+    assert isinstance(padded, np.ndarray)
+    assert feature_frames(padded.shape[-1]) == 2 * video_frames(samples)
+    np.testing.assert_array_equal(padded[:samples], sound)
+    assert not padded[samples:].any()
+    np.testing.assert_array_equal(pad_for_video(jnp.asarray(sound)[None])[0], padded)
+
+
+def test_pair_mean():
+    features = np.arange(24, dtype=np.float32).reshape(2, 6, 2)
+    expected = features.reshape(2, 3, 2, 2).mean(2)
+    np.testing.assert_array_equal(pair_mean(features), expected)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(pair_mean))(features), expected)
+    with pytest.raises(ValueError, match="even number"):
+        pair_mean(features[:, :5])
+
+
+def test_feature_k_sees_its_400_samples_only(demo):
+    """The exact alignment with video: frame k moves with samples [320 k, 320 k + 400) and with no other."""
+    encoder, params = demo
+    extract = jax.jit(lambda sound: encoder.apply(params, sound, method="extract")[0])
+    sound = noise(1, 1, 4000)
+    base = extract(sound)
+    for sample in (0, 319, 320, 399, 400, 2000):
+        moved = np.flatnonzero(np.abs(extract(sound.at[0, sample].add(0.5)) - base).max(-1))
+        expected = [k for k in range(base.shape[0]) if 320 * k <= sample < 320 * k + 400]
+        assert moved.tolist() == expected
+
+
+def test_convolutions_do_not_depend_on_the_chunk(demo):
+    encoder, params = demo
+    sound = noise(2, 1, 320 * 20 + 80)
+    whole = encoder.apply(params, sound, method="extract")
+    chunk = encoder.apply(params, sound[:, 320 * 5 : 320 * 15 + 80], method="extract")
+    np.testing.assert_allclose(chunk, whole[:, 5:15], atol=2e-5)
+
+    grouped = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"] | {"conv_norm": "group", "conv_bias": False})
+    params = grouped.init(jax.random.key(0), sound)
+    sound = sound * jnp.linspace(0.1, 2.0, sound.shape[1])
+    whole = grouped.apply(params, sound, method="extract")
+    chunk = grouped.apply(params, sound[:, 320 * 5 : 320 * 15 + 80], method="extract")
+    assert np.abs(chunk - whole[:, 5:15]).max() > 1e-2, "a group norm over time does depend on it"
+
+
+def test_loudness_is_kept_by_scale_and_removed_by_utterance(demo):
+    encoder, params = demo
+    sound = noise(3, 1, 3280)
+    quiet = encoder.apply(params, 0.05 * sound)
+    assert np.abs(quiet - encoder.apply(params, sound)).max() > 0.1
+
+    standard = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"] | {"waveform": "utterance"})
+    params = standard.init(jax.random.key(0), sound)
+    np.testing.assert_allclose(standard.apply(params, 0.5 * sound + 0.1), standard.apply(params, sound), atol=1e-3)
+
+
+def test_silence_is_finite_and_constant(demo):
+    encoder, params = demo
+    features = encoder.apply(params, jnp.zeros((1, 3280)), method="extract")
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features, jnp.broadcast_to(features[:, :1], features.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{}, {"conv_norm": "group", "conv_bias": False, "pre_norm": False, "dropout": 0.5}])
+def test_batched_equals_single(change):
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"] | change)
+    sound = noise(4, 3, 2000)
+    params = encoder.init(jax.random.key(0), sound)
+    single = jnp.concatenate([encoder.apply(params, row[None]) for row in sound])
+    np.testing.assert_allclose(encoder.apply(params, sound), single, atol=1e-5)
+    mapped = jax.jit(jax.vmap(lambda row: encoder.apply(params, row[None])[0]))(sound)
+    np.testing.assert_allclose(mapped, single, atol=1e-5)
+
+
+def test_dropout_needs_a_random_key():
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"] | {"dropout": 0.5})
+    sound = noise(5, 1, 2000)
+    params = encoder.init(jax.random.key(0), sound)
+    np.testing.assert_array_equal(encoder.apply(params, sound), encoder.apply(params, sound))
+    dropped = encoder.apply(params, sound, rngs={"dropout": jax.random.key(1)})
+    assert np.abs(dropped - encoder.apply(params, sound)).max() > 0.1
+
+
+def test_bfloat16_is_close(demo):
+    _, params = demo
+    sound = noise(6, 1, 3280)
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_demo"])
+    half = AudioEncoder(**AUDIO_VARIANTS["audio_demo"], dtype=jnp.bfloat16)
+    error = half.apply(params, sound) - encoder.apply(params, sound)
+    assert half.apply(params, sound).dtype == jnp.float32
+    assert float(jnp.sqrt(jnp.mean(error**2))) < 0.1  # of unit variance
+
+
+@pytest.mark.parametrize("field", [{"waveform": "loud"}, {"conv_norm": "batch"}])
+def test_unknown_field_values(field):
+    encoder = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"] | field)
+    with pytest.raises(ValueError, match="must be"):
+        jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 400)))

@@ -1,0 +1,196 @@
+"""VASADiffusionTransformer: sizes, names, what every mask and null does, batching."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, PositionalEncoding, VASADiffusionTransformer
+
+TINY = MOTION_VARIANTS["motion_tiny"]
+
+
+def make_conditions(model, batch, seed=0, **masks):
+    keys = jax.random.split(jax.random.key(seed), 6)
+    known = {
+        "audio_mask": jnp.ones((batch, model.window), bool),
+        "prev_mask": jnp.ones((batch,), bool),
+        "gaze_mask": jnp.ones((batch,), bool),
+        "distance_mask": jnp.ones((batch,), bool),
+        "emotion_mask": jnp.ones((batch,), bool),
+    }
+    return MotionConditions(
+        audio=jax.random.normal(keys[0], (batch, model.window, model.audio_dim)),
+        prev_motion=jax.random.normal(keys[1], (batch, model.previous, model.motion_dim)),
+        prev_audio=jax.random.normal(keys[2], (batch, model.previous, model.audio_dim)),
+        gaze=jax.random.normal(keys[3], (batch, 2)),
+        distance=jax.random.normal(keys[4], (batch, 1)),
+        emotion=jax.random.uniform(keys[5], (batch, 8)),
+        **known | masks,
+    )
+
+
+def make_inputs(model, batch, seed=0, **masks):
+    noisy = jax.random.normal(jax.random.key(seed + 100), (batch, model.window, model.motion_dim))
+    return noisy, jnp.arange(batch) * 211 % 1000, make_conditions(model, batch, seed, **masks)
+
+
+def build(**change):
+    model = VASADiffusionTransformer(**TINY | change)
+    params = model.init(jax.random.key(0), *make_inputs(model, 1))["params"]
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))  # away from the zeros of AdaLN
+    leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    return model, {"params": treedef.unflatten(leaves)}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build()
+
+
+def abstract_params(name):
+    model = VASADiffusionTransformer(**MOTION_VARIANTS[name])
+    inputs = jax.eval_shape(lambda: make_inputs(model, 1))
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+
+
+def test_parameter_counts():
+    counts = {name: sum(x.size for x in jax.tree.leaves(abstract_params(name))) for name in MOTION_VARIANTS}
+    assert 25e6 < counts["motion_base"] < 30e6
+    assert counts["motion_demo"] == 3_388_515
+
+
+def test_demo_key_list_is_pinned():
+    """Shipped weights are stored under these names: a change here breaks them."""
+    leaves = jax.tree_util.tree_leaves_with_path(abstract_params("motion_demo"))
+    keys = sorted(f"{'/'.join(k.key for k in path)} {tuple(leaf.shape)}" for path, leaf in leaves)
+    assert hashlib.sha256("\n".join(keys).encode()).hexdigest() == "MOTION_DIGEST"
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"time_conditioning": "adaln"}, {"positions": "sinusoidal"}, {"dtype": jnp.bfloat16}]
+)
+def test_batched_equals_single(change):
+    model, params = build(**change)
+    inputs = make_inputs(
+        model, 3, audio_mask=jnp.arange(model.window) < jnp.array([[0], [5], [12]]),
+        prev_mask=jnp.array([True, False, True]), gaze_mask=jnp.array([False, True, True]),
+    )  # fmt: skip
+    batched = jax.jit(model.apply)(params, *inputs)
+    assert batched.shape == (3, model.window, model.motion_dim)
+    assert batched.dtype == jnp.float32
+    tolerance = 0.05 if "dtype" in change else 2e-5
+    for row in range(3):
+        single = model.apply(params, *jax.tree.map(lambda x, row=row: x[row : row + 1], inputs))
+        np.testing.assert_allclose(batched[row], single[0], atol=tolerance)
+    mapped = jax.jit(jax.vmap(lambda *row: model.apply(params, *jax.tree.map(lambda x: x[None], row))[0]))(*inputs)
+    np.testing.assert_allclose(mapped, batched, atol=tolerance)
+
+
+MASKS = {
+    "audio_mask": (["null_audio"], ["audio"]),
+    "prev_mask": (["null_prev_motion", "null_prev_audio"], ["prev_motion", "prev_audio"]),
+    "gaze_mask": (["null_gaze"], ["gaze"]),
+    "distance_mask": (["null_distance"], ["distance"]),
+    "emotion_mask": (["null_emotion"], ["emotion"]),
+}
+
+
+@pytest.mark.parametrize("change", [{}, {"time_conditioning": "adaln"}])
+def test_each_null_replaces_its_condition_exactly_when_masked(change):
+    model, params = build(**change)
+    noisy, t, known = make_inputs(model, 1)
+
+    @jax.jit
+    def gradients(conditions):
+        def square(params, values):
+            conditions_ = conditions._replace(**values)
+            return jnp.sum(model.apply({"params": params}, noisy, t, conditions_) ** 2)
+
+        values = {name: getattr(conditions, name) for _, names in MASKS.values() for name in names}
+        return jax.grad(square, argnums=(0, 1))(params["params"], values)
+
+    def sizes(conditions):
+        of_params, of_values = gradients(conditions)
+        return {name: float(jnp.abs(of_params[name]).max()) for nulls, _ in MASKS.values() for name in nulls} | {
+            name: float(jnp.abs(gradient).max()) for name, gradient in of_values.items()
+        }
+
+    for dropped in [None, *MASKS]:
+        conditions = known
+        if dropped:
+            conditions = known._replace(**{dropped: jnp.zeros_like(getattr(known, dropped))})
+        size = sizes(conditions)
+        for mask, (nulls, values) in MASKS.items():
+            for null in nulls:
+                assert (size[null] > 1e-4) == (mask == dropped), (dropped, null, size[null])
+                assert size[null] > 0 if mask == dropped else size[null] == 0
+            for value in values:
+                assert size[value] == 0 if mask == dropped else size[value] > 1e-4, (dropped, value)
+
+
+def test_audio_mask_is_per_frame(tiny):
+    """A truncated tail is not read, whatever stands there: not even NaN."""
+    model, params = tiny
+    mask = jnp.arange(model.window)[None] < 7
+    noisy, t, conditions = make_inputs(model, 1, audio_mask=mask)
+    base = model.apply(params, noisy, t, conditions)
+    other = conditions._replace(audio=conditions.audio.at[:, 7:].set(jnp.nan))
+    np.testing.assert_array_equal(model.apply(params, noisy, t, other), base)
+    other = conditions._replace(audio=conditions.audio.at[:, 6].add(1.0))
+    assert np.abs(model.apply(params, noisy, t, other) - base).max() > 1e-3
+
+
+def test_unknown_labels_may_be_nan(tiny):
+    model, params = tiny
+    noisy, t, conditions = make_inputs(model, 1, emotion_mask=jnp.zeros((1,), bool))
+    conditions = conditions._replace(emotion=jnp.full((1, 8), jnp.nan))
+    gradient = jax.grad(lambda p: jnp.sum(model.apply(p, noisy, t, conditions) ** 2))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_timestep_matters(tiny):
+    model, params = tiny
+    noisy, _, conditions = make_inputs(model, 1)
+    early, late = (model.apply(params, noisy, jnp.array([t]), conditions) for t in (0, 999))
+    assert np.abs(early - late).max() > 1e-2
+
+
+def test_frames_have_an_order(tiny):
+    model, params = tiny
+    noisy, t, conditions = make_inputs(model, 1)
+    output = model.apply(params, noisy, t, conditions)
+    reverse = model.apply(params, noisy[:, ::-1], t, conditions._replace(audio=conditions.audio[:, ::-1]))
+    assert np.abs(reverse[:, ::-1] - output).max() > 1e-2
+
+
+def test_dropout_needs_a_random_key():
+    model, params = build(dropout=0.5)
+    inputs = make_inputs(model, 1)
+    base = model.apply(params, *inputs)
+    np.testing.assert_array_equal(model.apply(params, *inputs), base)
+    assert np.abs(model.apply(params, *inputs, rngs={"dropout": jax.random.key(0)}) - base).max() > 1e-2
+
+
+def test_positional_encoding_is_the_textbook_table():
+    table = PositionalEncoding(8).apply({}, jnp.array([0.0, 3.0]))
+    angles = 3.0 / 10_000.0 ** (np.arange(4) / 4)
+    np.testing.assert_allclose(table[0], [0, 0, 0, 0, 1, 1, 1, 1], atol=1e-7)
+    np.testing.assert_allclose(table[1], np.concatenate([np.sin(angles), np.cos(angles)]), atol=1e-6)
+
+
+def test_wrong_window_is_refused(tiny):
+    model, params = tiny
+    noisy, t, conditions = make_inputs(model, 1)
+    with pytest.raises(ValueError, match="W = 12 and K = 4"):
+        model.apply(params, noisy[:, :-1], t, conditions)
+
+
+@pytest.mark.parametrize("field", [{"time_conditioning": "film"}, {"positions": "rotary"}])
+def test_unknown_field_values(field):
+    model = VASADiffusionTransformer(**TINY | field)
+    with pytest.raises(ValueError, match="must be"):
+        jax.eval_shape(model.init, jax.random.key(0), *make_inputs(model, 1))

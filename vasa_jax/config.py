@@ -1,0 +1,278 @@
+"""Every setting of the project: typed, with a default, a unit and a check.
+
+A file in `configs/` builds a `VASAConfig` and returns it as a `ConfigDict`, so that any field can be set on the command
+line (`--config.train.steps=100`); `VASAConfig.from_config_dict` turns the result back and validates it.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from vasa_jax.errors import InputError
+
+JOBS = ("generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The training loop, the same for every stage."""
+
+    steps: int = 10_000  # optimiser updates
+    batch_size: int = 32  # examples per update, over all devices
+    learning_rate: float = 5e-4  # peak of the schedule
+    warmup_steps: int = 200  # linear from 0
+    final_learning_rate: float = 1e-6  # end of the cosine
+    weight_decay: float = 1e-2
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip_norm: float = 1.0  # global gradient norm; 0 = off
+    accumulate: int = 1  # micro-batches per update
+    ema_decay: float = 0.999  # of the parameters that are exported
+    log_every: int = 50  # updates
+    evaluate_every: int = 2_000  # updates; 0 = only at the end
+    save_every: int = 2_000  # updates; 0 = only at the end
+    keep: int = 3  # checkpoints kept beside the best
+    minutes: float = 0.0  # stop (save, evaluate, export) after this much wall time; 0 = no limit
+    data_axis: int = -1  # devices along the mesh's data axis; -1 = all that are left
+    fsdp_axis: int = 1  # devices along which parameters are sharded
+    precision: str = "auto"  # float32, bfloat16, auto = bfloat16 on accelerators
+    initial: str = ""  # export directory or .safetensors file to start from
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """The built-in corpus as training data."""
+
+    groups: int = 2048  # identity x motion groups held on the device
+    identities: int = 4  # identities per group
+    motions: int = 4  # motions per group, rendered for each of its identities
+    refresh: int = 2  # groups rendered anew at each update
+    supersample: int = 2  # rays per pixel side
+    clips: int = 2400  # speech clips of the audio and motion sets
+    voices_per_clip: int = 2  # augmented versions of each clip's sound
+    workers: int = 0  # processes that synthesise speech; 0 = one per core
+    cache: str = ""  # directory that keeps synthesised clip sets between runs; empty = synthesise anew
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceConfig:
+    """Stage 1: the volume codec and its losses (VASA-1 section 3.1; MegaPortraits)."""
+
+    variant: str = "face_demo"  # a name of models.variants.FACE_VARIANTS
+    recipe: str = "counterfactual"  # counterfactual: rendered cross-identity truth; self: pairs of one identity
+    l1: float = 1.0
+    structure: float = 1.0  # 1 - SSIM over three scales
+    gradient: float = 1.0  # L1 between image gradients
+    matte: float = 0.3
+    pose: float = 1.0
+    contrast: float = 0.02  # CosFace-form motion contrast
+    dynamics_noise: float = 0.1  # added to the code before decoding, in standard deviations of the batch
+    mouth_weight: float = 8.0  # of a mouth pixel against a skin pixel
+    eye_weight: float = 6.0
+    background_weight: float = 0.3
+    jitter: float = 0.5  # share of examples with a colour transform common to source and target
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """The small AudioEncoder, trained to name phonemes."""
+
+    variant: str = "audio_demo"  # a name of models.audio.AUDIO_VARIANTS
+    seconds: float = 4.0  # of sound per example
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+    """Stage 2: the diffusion transformer (VASA-1 section 3.2)."""
+
+    variant: str = "motion_demo"  # a name of models.motion.MOTION_VARIANTS
+    face: str = ""  # export directory of the codec; empty = the shipped one
+    audio: str = ""  # export directory of the audio encoder; empty = the shipped one
+    window: int = 100  # frames generated at once (W)
+    previous: int = 10  # frames of the window before (K)
+    drop_condition: float = 0.1
+    drop_previous: float = 0.5
+    truncate: float = 0.3  # share of examples whose last audio frames are dropped
+    shortest_hop: int = 4  # frames of audio that are never dropped
+    previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units
+    pose_weight: float = 3.0  # loss weight of the 9 pose dimensions
+    velocity: float = 0.5  # weight of the velocity term
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """The report on held-out heads, voices and sentences."""
+
+    heads: int = 20
+    seconds: float = 5.0  # of each clip
+    samples: int = 1  # generated takes per clip
+    codec_frames: int = 6  # true frames rendered per head for the codec's own rows
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What the benchmark runs."""
+
+    variants: tuple[str, ...] = ("face_demo",)
+    batch_sizes: tuple[int, ...] = (1, 8)
+    repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class VASAConfig:
+    """One run of `vasa_jax.main`: a job and everything it may need."""
+
+    job: str = "generate"
+    seed: int = 0
+    checkpoint: str = ""  # directory with face, audio and motion .safetensors; empty = the shipped model
+    # generation
+    image: str = ""  # portrait
+    audio: str = ""  # speech: a sound file, or a video with sound
+    output: str = ""  # .mp4
+    steps: int = 25  # DDIM steps
+    audio_guidance: float = 0.5  # lambda_A of the paper
+    gaze_guidance: float = 1.0  # lambda_g of the paper
+    gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
+    distance: float | None = None  # 1.0 = the training set's mean, larger = further
+    emotion: str = ""  # name or name:strength
+    crop: str = ""  # x,y,size in pixels, or center; empty = find the face
+    pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
+    decode_batch: int = 8  # frames decoded at once
+    # the rest
+    train: TrainConfig = TrainConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    face: FaceConfig = FaceConfig()
+    speech: AudioConfig = AudioConfig()
+    motion: MotionConfig = MotionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+
+    def to_config_dict(self) -> ml_collections.ConfigDict:
+        """The same settings as a `ConfigDict`, whose fields the command line can set."""
+        return _to_config_dict(self)
+
+    @classmethod
+    def from_config_dict(cls, config: ml_collections.ConfigDict) -> "VASAConfig":
+        """The validated settings of a `ConfigDict`; InputError names an unknown key, a wrong type or a bad value."""
+        result = _from_config_dict(cls, config, "config")
+        result.validate()
+        return result
+
+    def validate(self) -> None:
+        """InputError for the first value out of range."""
+        _choice("config.job", self.job, JOBS)
+        _range("config.steps", self.steps, 1, 1000)
+        _range("config.audio_guidance", self.audio_guidance, 0, 20)
+        _range("config.gaze_guidance", self.gaze_guidance, 0, 20)
+        _range("config.decode_batch", self.decode_batch, 1, 1024)
+        _choice("config.pose_anchor", self.pose_anchor, ("portrait", "absolute"))
+        if self.gaze is not None:
+            if len(self.gaze) != 2:
+                raise InputError(f"config.gaze: {self.gaze} is not a yaw and a pitch; give two degrees, e.g. 10,-5")
+            for angle in self.gaze:
+                _range("config.gaze", angle, -60, 60)
+        if self.distance is not None:
+            _range("config.distance", self.distance, 0.5, 2)
+        train = self.train
+        _range("config.train.steps", train.steps, 1, 10**9)
+        _range("config.train.batch_size", train.batch_size, 1, 10**6)
+        _range("config.train.accumulate", train.accumulate, 1, train.batch_size)
+        if train.batch_size % train.accumulate:
+            raise InputError(
+                f"config.train.accumulate: {train.accumulate} does not divide the batch of {train.batch_size}; "
+                "choose a divisor"
+            )
+        _range("config.train.ema_decay", train.ema_decay, 0, 1)
+        _range("config.train.log_every", train.log_every, 1, 10**9)
+        _choice("config.train.precision", train.precision, ("auto", "float32", "bfloat16"))
+        _choice("config.face.recipe", self.face.recipe, ("counterfactual", "self"))
+        _range("config.corpus.identities", self.corpus.identities, 1, 64)
+        _range("config.corpus.motions", self.corpus.motions, 2, 64)
+        _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
+        _range("config.corpus.refresh", self.corpus.refresh, 0, self.corpus.groups)
+        _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
+        _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
+
+
+def nearest_name(name: str, names: typing.Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no name is close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" did you mean '{close[0]}'?" if close else ""
+
+
+def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
+    """Dotted names of all fields."""
+    names = []
+    for key, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            names += field_names(value, f"{prefix}{key}.")
+        names.append(prefix + key)
+    return names
+
+
+def _to_config_dict(settings: Any) -> ml_collections.ConfigDict:
+    result = ml_collections.ConfigDict()
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            result[field.name] = _to_config_dict(value)
+        elif type(None) in typing.get_args(hints[field.name]):
+            result[field.name] = config_dict.placeholder(_base_type(hints[field.name]))
+            if value is not None:
+                result[field.name] = value
+        else:
+            result[field.name] = value
+    return result
+
+
+def _from_config_dict(cls: type, config: ml_collections.ConfigDict, path: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for key in config:
+        if key not in hints:
+            raise InputError(f"{path}.{key}: no such setting;{nearest_name(key, hints) or ' see vasa_jax/config.py'}")
+    values = {}
+    for name, hint in hints.items():
+        if name not in config:
+            continue
+        value = config[name]
+        if dataclasses.is_dataclass(hint):
+            values[name] = _from_config_dict(hint, value, f"{path}.{name}")
+        else:
+            values[name] = _typed(value, hint, f"{path}.{name}")
+    return cls(**values)
+
+
+def _base_type(hint: Any) -> type:
+    """`tuple` of `tuple[float, float] | None`."""
+    if isinstance(hint, types.UnionType):
+        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+def _typed(value: Any, hint: Any, path: str) -> Any:
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    base = _base_type(hint)
+    if base is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if base is tuple and isinstance(value, (tuple, list)):
+        return tuple(value)
+    if isinstance(value, base) and not (base is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{path}: {value!r} is a {type(value).__name__}; give a {base.__name__}")
+
+
+def _range(path: str, value: float, low: float, high: float) -> None:
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputError(f"{path}: {value} is out of range; choose {low} to {high}")
+
+
+def _choice(path: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{path}: '{value}' is unknown; choose one of {', '.join(choices)}")

@@ -1,0 +1,290 @@
+"""Where the face is, and the square around head and shoulders that the models see.
+
+Detection uses the Haar cascades inside opencv-python-headless < 5: no download, about 0.1 s per picture, frontal to
+half-profile. It is a convenience for framing, not a measurement; `--config.crop` overrides it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vasa_jax.errors import InputError
+
+# How the built-in corpus is framed: medians over its frontal renders of the same cascades' boxes (deviation 0.04 of the
+# width, 0.013 of the height). The profile cascade's box is wider and reaches to the ear: 0.62, over its renders at yaw
+# of 0.4 and 0.8.
+FRONTAL_FRACTION = 0.555  # box side over frame side
+PROFILE_FRACTION = 0.62
+CENTRE_HEIGHT = 0.478  # box centre below the frame's upper edge, over frame side; horizontally it is the middle
+
+COARSE_SIDE, FINE_SIDE = 480, 960  # pixels of the longer side during detection
+MIN_FACE = 36  # pixels at those sizes
+SMALL_FACE = 64  # pixels of the picture; below, the result is visibly soft
+SURE_WEIGHT = 56.0  # alt2's last stage: faces give 56 to 58, texture 54.9 to 55.7
+TILTS = (-25, 25)  # degrees; the cascades themselves tolerate about 15
+LARGEST_CROP = 2  # times the longer side of the picture
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """A face as a square from brow to chin: upper left corner and side in pixels, `view` "frontal" or "profile".
+
+    note: what the user should be told (several faces, a very small one), or None.
+    """
+
+    x: float
+    y: float
+    size: float
+    view: str = "frontal"
+    note: str | None = None
+
+
+class Crop(NamedTuple):
+    """A square in pixels of the picture; it may reach beyond its edges. `str()` is what --config.crop takes."""
+
+    x: int
+    y: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.size}"
+
+
+class _Candidate(NamedTuple):
+    x: float
+    y: float
+    size: float
+    eyes: int
+    weight: float
+    cascades: int
+    view: str
+
+
+def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
+    """The largest face of uint8 RGB (H, W, 3); among equally large ones the most central. `source` names the picture.
+
+    A frontal face needs two cascades that agree and eyes inside (or a very sure second cascade); else a profile with an
+    eye; else, with stricter proof, a small face, one that the picture's edge cuts, or a tilted one.
+    Raises InputError where there is none.
+    """
+    height, width = image.shape[:2]
+    for found in _attempts(image):
+        if not found:
+            continue
+        centre = np.array([width, height]) / 2
+        largest = max(face.size for face in found)
+        close = [face for face in found if face.size > 0.85 * largest]
+        best = min(close, key=lambda face: np.hypot(*(np.array([face.x, face.y]) + face.size / 2 - centre)))
+        others = [_frame(face.x, face.y, face.size, face.view) for face in found if face is not best]
+        notes = []
+        if others:
+            crops = " or ".join(f"--config.crop={crop}" for crop in others[:3])
+            notes.append(f"{len(found)} faces were found, using the largest; for another set {crops}")
+        if best.size < SMALL_FACE:
+            notes.append(f"the face is only {best.size:.0f} pixels wide, the video will be soft")
+        note = f"{source}: {'; '.join(notes)}" if notes else None
+        return FaceBox(best.x, best.y, best.size, best.view, note)
+    raise InputError(
+        f"{source}: no face was found; set --config.crop=x,y,size (a square around head and shoulders, in pixels) "
+        "or --config.crop=center"
+    )
+
+
+def portrait_crop(box: FaceBox) -> Crop:
+    """The head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
+    return _frame(box.x, box.y, box.size, box.view)
+
+
+def parse_crop(text: str, height: int, width: int, source: str = "the picture") -> Crop:
+    """`x,y,size` in pixels (may reach beyond the picture) or `center` (the largest central square) -> Crop.
+
+    Raises InputError for another form, a size that is not positive or absurdly large, and a square beside the picture.
+    """
+    if text.strip().lower() in ("center", "centre"):
+        size = min(height, width)
+        return Crop((width - size) // 2, (height - size) // 2, size)
+    try:
+        x, y, size = (round(float(part)) for part in text.split(","))
+    except (ValueError, OverflowError):  # not three numbers; infinite
+        raise InputError(
+            f"{source}: --config.crop={text} is no crop; give three numbers x,y,size in pixels, or center"
+        ) from None
+    if not 1 <= size <= LARGEST_CROP * max(height, width):
+        limit = LARGEST_CROP * max(height, width)
+        raise InputError(f"{source}: --config.crop={text} has size {size}; give 1 to {limit} for this {width} x {height}")
+    if x >= width or y >= height or x + size <= 0 or y + size <= 0:
+        raise InputError(
+            f"{source}: --config.crop={text} lies beside the picture; it is {width} pixels wide and {height} high"
+        )
+    return Crop(x, y, size)
+
+
+def crop_square(
+    image: np.ndarray, where: FaceBox | Crop | str, out_size: int, source: str = "the picture"
+) -> tuple[np.ndarray, Crop]:
+    """uint8 RGB (H, W, 3) -> (uint8 (out_size, out_size, 3), the square taken).
+
+    `where` is a face (framed as the corpus is), a Crop, or the text of --config.crop (see `parse_crop`). Beyond the
+    picture its edge is repeated. Shrinking averages areas, enlarging is bicubic.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    if isinstance(where, str):
+        where = parse_crop(where, height, width, source)
+    crop = portrait_crop(where) if isinstance(where, FaceBox) else where
+    # Resized before it is padded: memory stays that of the picture, whatever the square.
+    left, right, x0, x1 = _span(crop.x, crop.size, width, out_size)
+    top, bottom, y0, y1 = _span(crop.y, crop.size, height, out_size)
+    inner = (right - left, bottom - top)
+    method = cv2.INTER_AREA if crop.size > out_size else cv2.INTER_CUBIC
+    pixels = cv2.resize(np.ascontiguousarray(image[y0:y1, x0:x1]), inner, interpolation=method)
+    edges = (top, out_size - bottom, left, out_size - right)
+    return cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_REPLICATE), crop
+
+
+def _span(start: int, size: int, length: int, out_size: int) -> tuple[int, int, int, int]:
+    """Along one axis: from, to in the result; from, to in the picture. Neither is empty."""
+    first, last = max(start, 0), min(start + size, length)
+    begin = min(round((first - start) * out_size / size), out_size - 1)
+    end = max(round((last - start) * out_size / size), begin + 1)
+    return begin, end, first, last
+
+
+def _frame(x: float, y: float, side: float, view: str) -> Crop:
+    size = side / (FRONTAL_FRACTION if view == "frontal" else PROFILE_FRACTION)
+    left = x + side / 2 - size / 2
+    top = y + side / 2 - CENTRE_HEIGHT * size
+    return Crop(round(left), round(top), max(1, round(size)))
+
+
+def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
+    """Faces in pixels of the picture, from the likely ways of looking for them to the unlikely."""
+    import cv2
+
+    coarse, scale = _grey(image, COARSE_SIDE)
+    yield _scaled(_frontal(coarse), scale)
+    yield _scaled(_profile(coarse), scale)
+    fine, fine_scale = _grey(image, FINE_SIDE)
+    yield _scaled([face for face in _frontal(fine) if face.eyes >= 2], fine_scale)
+    # A face cut by the edge, or one that fills the picture, lacks the surroundings that the cascades expect.
+    edge = COARSE_SIDE // 4
+    padded = cv2.copyMakeBorder(coarse, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+    moved = [face._replace(x=face.x - edge, y=face.y - edge) for face in _frontal(padded) if face.eyes >= 2]
+    yield _scaled(moved, scale)
+    height, width = coarse.shape
+    for tilt in TILTS:
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)
+        turned = cv2.warpAffine(coarse, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        back = cv2.invertAffineTransform(turn)
+        faces = [face for face in _frontal(turned) if face.eyes >= 2 and face.cascades == 2]
+        centres = [back @ (face.x + face.size / 2, face.y + face.size / 2, 1.0) for face in faces]
+        yield _scaled([f._replace(x=c[0] - f.size / 2, y=c[1] - f.size / 2) for f, c in zip(faces, centres)], scale)
+
+
+def _grey(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """One channel with the longer side `side`, and pixels of the picture per pixel of it."""
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = max(height, width) / side
+    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
+    size = (max(1, round(width / scale)), max(1, round(height / scale)))
+    return cv2.cvtColor(cv2.resize(image, size, interpolation=method), cv2.COLOR_RGB2GRAY), scale
+
+
+def _scaled(faces: list[_Candidate], scale: float) -> list[_Candidate]:
+    return [face._replace(x=face.x * scale, y=face.y * scale, size=face.size * scale) for face in faces]
+
+
+@functools.cache
+def _cascade(name: str):
+    import cv2
+
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise InputError(f"OpenCV {cv2.__version__}: has no cascades; pip install 'opencv-python-headless<5'")
+    return cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
+
+
+def _detect(name: str, grey: np.ndarray) -> list[tuple[int, int, int, float]]:
+    """(x, y, side, weight of the last stage) of each hit of one cascade."""
+    if min(grey.shape) < MIN_FACE:
+        return []
+    boxes, _, weights = _cascade(name).detectMultiScale3(
+        grey, scaleFactor=1.08, minNeighbors=4, minSize=(MIN_FACE, MIN_FACE), outputRejectLevels=True
+    )
+    return [(int(x), int(y), int(w), float(q)) for (x, y, w, _), q in zip(boxes, np.ravel(weights))]
+
+
+def _eyes(grey: np.ndarray, x: int, y: int, side: int) -> int:
+    """Eyes in the upper part of a box."""
+    upper = grey[max(y, 0) : y + round(0.6 * side), max(x, 0) : x + side]
+    least = max(side // 8, 4)
+    return len(_cascade("eye").detectMultiScale(upper, 1.05, 4, minSize=(least, least)))
+
+
+def _overlap(a: tuple, b: tuple) -> float:
+    """Intersection over union of two squares (x, y, side, ...)."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[2], b[1] + b[2]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a[2] ** 2 + b[2] ** 2 - shared)
+
+
+def _frontal(grey: np.ndarray) -> list[_Candidate]:
+    """Frontal faces: both cascades and an eye, or both and a sure weight or a large size, or one and two eyes."""
+    first = _detect("frontalface_default", grey)
+    second = _detect("frontalface_alt2", grey)
+    found = []
+    for box in second:
+        partner = max(first, key=lambda other: _overlap(box, other), default=None)
+        paired = partner is not None and _overlap(box, partner) > 0.4
+        x, y, side = ((box[i] + partner[i]) / 2 for i in range(3)) if paired else box[:3]
+        found.append(_Candidate(x, y, side, _eyes(grey, *box[:3]), box[3], 1 + paired, "frontal"))
+    for box in first:
+        if not any(_overlap(box, face) > 0.3 for face in found):
+            found.append(_Candidate(*box[:3], _eyes(grey, *box[:3]), 0.0, 1, "frontal"))
+    large = 0.4 * min(grey.shape)
+    return _distinct(
+        [
+            face
+            for face in found
+            if face.eyes >= 2
+            or (face.cascades == 2 and (face.eyes == 1 or face.weight >= SURE_WEIGHT or face.size >= large))
+        ]
+    )
+
+
+def _profile(grey: np.ndarray) -> list[_Candidate]:
+    """Faces seen from the side: the cascade knows those that look left, so the mirrored picture is searched too."""
+    mirrored = np.ascontiguousarray(grey[:, ::-1])
+    found = [(box, False) for box in _detect("profileface", grey)]
+    found += [(box, True) for box in _detect("profileface", mirrored)]
+    faces = []
+    for (x, y, side, weight), mirror in sorted(found, key=lambda item: -item[0][3]):
+        x = grey.shape[1] - x - side if mirror else x
+        eyes = _eyes(grey, x, y, side)
+        if eyes and weight >= 1.0:
+            faces.append(_Candidate(x, y, side, eyes, weight, 1, "profile"))
+    return _distinct(faces)
+
+
+def _distinct(faces: list[_Candidate]) -> list[_Candidate]:
+    """Drops what overlaps a better supported face, so that one head counts once."""
+    kept: list[_Candidate] = []
+    for face in sorted(faces, key=lambda f: (f.cascades, f.size), reverse=True):
+        if not any(_contains(other, face) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _contains(a: _Candidate, b: _Candidate) -> bool:
+    """Whether the centre of the smaller square lies in the larger."""
+    small, large = sorted((a, b), key=lambda f: f.size)
+    x, y = small.x + small.size / 2, small.y + small.size / 2
+    return large.x < x < large.x + large.size and large.y < y < large.y + large.size

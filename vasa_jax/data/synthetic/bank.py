@@ -1,0 +1,137 @@
+"""Frame pairs of the built-in corpus, rendered by the accelerator that trains on them.
+
+A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
+rendered, so that any pair (source, driver) has its exact cross-identity truth. Each step renders a few groups anew in
+place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from vasa_jax.config import CorpusConfig
+from vasa_jax.data.synthetic.identity import sample_identity
+from vasa_jax.data.synthetic.labels import labels
+from vasa_jax.data.synthetic.motion import sample_motion
+from vasa_jax.data.synthetic.render import render
+
+Group = dict[str, jax.Array]
+
+
+def named_key(seed: int, name: str) -> jax.Array:
+    """A random key that belongs to a name: streams of different names never meet."""
+    key = jax.random.key(seed)
+    for letter in name.encode():
+        key = jax.random.fold_in(key, letter)
+    return key
+
+
+def render_groups(key: jax.Array, groups: int, identities: int, motions: int, size: int, supersample: int) -> Group:
+    """Renders `groups` groups: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3), all
+    uint8, and pose (G, I, M, 9) float32."""
+    key_identity, key_motion = jax.random.split(key)
+    identity = jax.vmap(sample_identity)(jax.random.split(key_identity, groups * identities))
+    motion = jax.vmap(sample_motion)(jax.random.split(key_motion, groups * motions))
+    shape = (groups, identities, motions)
+    count = groups * identities * motions
+    which = jnp.arange(count)
+    group, rest = which // (identities * motions), which % (identities * motions)
+    identity = {name: value[group * identities + rest // motions] for name, value in identity.items()}
+    motion = {name: value[group * motions + rest % motions] for name, value in motion.items()}
+    frames = render(identity, motion, size, supersample)
+    truth = labels(identity, motion)
+    background = frames["background"].reshape(*shape, size, size, 3)[:, :, 0]
+    return {
+        "rgb": to_uint8(frames["rgb"]).reshape(*shape, size, size, 3),
+        "segmentation": frames["segmentation"].astype(jnp.uint8).reshape(*shape, size, size),
+        "background": to_uint8(background),
+        "pose": truth["pose"].reshape(*shape, 9),
+    }
+
+
+def to_uint8(image: jax.Array) -> jax.Array:
+    """[0, 1] to 0..255, rounded."""
+    return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
+
+
+class FrameBank:
+    """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels."""
+
+    def __init__(self, corpus: CorpusConfig, size: int, batch_size: int, recipe: str, seed: int, name: str):
+        self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
+        self._key = named_key(seed, name)
+        self._step = 0
+        self._bank: Group | None = None
+
+    def state(self) -> dict[str, int]:
+        return {"step": self._step}
+
+    def restore(self, state: dict[str, int]) -> None:
+        self._step = int(state["step"])
+        self._bank = None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> dict[str, jax.Array]:
+        if self._bank is None:
+            self._fill()
+        batch = self._draw(self._bank, self._step)
+        if self._corpus.refresh:
+            slot, chunk = self._slot_and_chunk(self._step)
+            self._bank = self._replace(self._bank, slot, chunk)
+        self._step += 1
+        return batch
+
+    def _slot_and_chunk(self, step: int) -> tuple[int, int]:
+        """Where the groups rendered at `step` go, and their number in the stream of rendered chunks."""
+        chunks = -(-self._corpus.groups // self._corpus.refresh)
+        return step % chunks, chunks + step
+
+    def _fill(self) -> None:
+        """Renders what the bank holds before the draw of the current step."""
+        size = max(self._corpus.refresh, 1)
+        chunks = -(-self._corpus.groups // size)
+        bank = None
+        for slot in range(chunks):
+            # The newest step before the current one that wrote this slot, if any did.
+            last = self._step - 1 - (self._step - 1 - slot) % chunks
+            chunk = slot if last < 0 or not self._corpus.refresh else chunks + last
+            if bank is None:
+                shapes = jax.eval_shape(self._render_chunk, 0)
+                bank = {k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype) for k, s in shapes.items()}
+            bank = self._replace(bank, slot, chunk)
+        self._bank = bank
+
+    def _render_chunk(self, chunk) -> Group:
+        c = self._corpus
+        key = jax.random.fold_in(self._key, chunk)
+        return render_groups(key, max(c.refresh, 1), c.identities, c.motions, self._size, c.supersample)
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _replace(self, bank: Group, slot, chunk) -> Group:
+        new = self._render_chunk(chunk)
+        first = slot * max(self._corpus.refresh, 1)
+        return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _draw(self, bank: Group, step) -> dict[str, jax.Array]:
+        c, shape = self._corpus, (self._batch,)
+        key = jax.random.fold_in(jax.random.fold_in(self._key, 2**31 - 1), step)
+        keys = jax.random.split(key, 5)
+        group = jax.random.randint(keys[0], shape, 0, bank["rgb"].shape[0])
+        source = jax.random.randint(keys[1], shape, 0, c.identities)
+        driver = jax.random.randint(keys[2], shape, 0, c.identities) if self._recipe == "counterfactual" else source
+        first = jax.random.randint(keys[3], shape, 0, c.motions)
+        second = (first + jax.random.randint(keys[4], shape, 1, c.motions)) % c.motions
+        return {
+            "source": bank["rgb"][group, source, first],
+            "driver": bank["rgb"][group, driver, second],
+            "target": bank["rgb"][group, source, second],
+            "segmentation": bank["segmentation"][group, source, second],
+            "background": bank["background"][group, source],
+            "source_pose": bank["pose"][group, source, first],
+            "driver_pose": bank["pose"][group, driver, second],
+            "same_identity": source == driver,
+        }

@@ -1,0 +1,293 @@
+"""VASADiffusion: the Gaussian diffusion of motion (VASA-1, arXiv 2404.10667, section 3.2), on top of any denoiser.
+
+One parameterisation throughout: the denoiser predicts the clean sequence x0. Times are integers t in [0, T); t = T - 1
+is almost pure noise. `apply(params, noisy, t, conditions) -> x0` stands for `model.apply({"params": params}, ...)`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from vasa_jax.models.motion import POSE_DIM, MotionConditions
+
+Apply = Callable[[dict, Array, Array, MotionConditions], Array]
+
+GUIDED = {
+    "audio": "audio_mask",
+    "gaze": "gaze_mask",
+    "distance": "distance_mask",
+    "emotion": "emotion_mask",
+    "previous": "prev_mask",
+}  # condition that can be guided -> its mask
+
+
+def without(conditions: MotionConditions, name: str) -> MotionConditions:
+    """The conditions with `name` (a key of GUIDED) replaced by its learned null."""
+    mask = GUIDED[name]
+    return conditions._replace(**{mask: jnp.zeros_like(getattr(conditions, mask))})
+
+
+def active_guidance(**scales: float) -> dict[str, float]:
+    """The scales that are not zero: `active_guidance(audio=0.5, gaze=1.0, emotion=0.0)` -> two branches.
+
+    The keys are the branches that the denoiser evaluates (static under jit); the values may change without recompiling.
+    """
+    unknown = set(scales) - set(GUIDED)
+    if unknown:
+        raise ValueError(f"cannot guide {sorted(unknown)}; the conditions are {list(GUIDED)}")
+    return {name: float(scale) for name, scale in scales.items() if scale != 0.0}
+
+
+def drop_conditions(
+    key: jax.Array,
+    conditions: MotionConditions,
+    *,
+    rate: float = 0.1,
+    previous_rate: float = 0.5,
+    truncate: float = 0.3,
+    shortest: int = 4,
+) -> MotionConditions:
+    """Training dropout: each condition goes to its null with probability `rate`, X_pre and A_pre together with
+    `previous_rate`, and with probability `truncate` the audio ends after a length uniform in [shortest, W).
+
+    Masks are only ever cleared, never set.
+    """
+    batch, window = conditions.audio_mask.shape
+    keys = dict(zip([*GUIDED, "truncate", "length"], jax.random.split(key, len(GUIDED) + 2)))
+    keep = {
+        name: jax.random.bernoulli(keys[name], 1.0 - (previous_rate if name == "previous" else rate), (batch,))
+        for name in GUIDED
+    }
+    length = jax.random.randint(keys["length"], (batch,), shortest, max(window, shortest + 1))
+    length = jnp.where(jax.random.bernoulli(keys["truncate"], truncate, (batch,)), length, window)
+    audio_mask = conditions.audio_mask & keep["audio"][:, None] & (jnp.arange(window) < length[:, None])
+    return conditions._replace(
+        audio_mask=audio_mask,
+        prev_mask=conditions.prev_mask & keep["previous"],
+        gaze_mask=conditions.gaze_mask & keep["gaze"],
+        distance_mask=conditions.distance_mask & keep["distance"],
+        emotion_mask=conditions.emotion_mask & keep["emotion"],
+    )
+
+
+@functools.cache
+def cosine_alpha_bar(timesteps: int, offset: float) -> np.ndarray:
+    """alpha-bar of the cosine schedule (arXiv 2102.09672), (T,) float64: the betas are clipped at 0.999."""
+    points = np.arange(timesteps + 1) / timesteps
+    levels = np.cos((points + offset) / (1.0 + offset) * np.pi / 2.0) ** 2
+    betas = np.minimum(1.0 - levels[1:] / levels[:-1], 0.999)
+    return np.cumprod(1.0 - betas)
+
+
+@dataclasses.dataclass(frozen=True)
+class VASADiffusion:
+    """Cosine schedule, forward process, x0 loss, classifier-free guidance and DDIM sampling."""
+
+    timesteps: int = 1000  # T
+    offset: float = 0.008  # of the cosine schedule
+    pose_dim: int = POSE_DIM  # the first dimensions of a motion vector, weighted apart
+    pose_weight: float = 1.0
+    dynamics_weight: float = 1.0
+    velocity_weight: float = 0.0  # of the same loss between frame differences
+
+    def alpha_bar(self, t: Int[Array, "..."]) -> Float[Array, "..."]:
+        """Share of the signal's variance that is left at t; 1 at t = -1 (clean)."""
+        table = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        return jnp.asarray(table, jnp.float32)[t + 1]
+
+    def _scales(self, t_B: Int[Array, "batch"], like: Array) -> tuple[Array, Array]:
+        """sqrt(alpha-bar) and sqrt(1 - alpha-bar), from float64, shaped to multiply `like` (B, ...)."""
+        table = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        shape = t_B.shape + (1,) * (like.ndim - t_B.ndim)
+        signal = jnp.asarray(np.sqrt(table), jnp.float32)[t_B + 1].reshape(shape)
+        noise = jnp.asarray(np.sqrt(1.0 - table), jnp.float32)[t_B + 1].reshape(shape)
+        return signal, noise
+
+    # forward process
+
+    def q_sample(
+        self, x0: Float[Array, "batch ..."], t: Int[Array, "batch"], noise: Float[Array, "batch ..."]
+    ) -> Float[Array, "batch ..."]:
+        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise."""
+        signal_scale, noise_scale = self._scales(t, x0)
+        return signal_scale * x0 + noise_scale * noise
+
+    def noise_from_x0(
+        self, x_t: Float[Array, "batch ..."], t: Int[Array, "batch"], x0: Float[Array, "batch ..."]
+    ) -> Float[Array, "batch ..."]:
+        """The noise that leads from x0 to x_t."""
+        signal_scale, noise_scale = self._scales(t, x_t)
+        return (x_t - signal_scale * x0) / noise_scale
+
+    def x0_from_noise(
+        self, x_t: Float[Array, "batch ..."], t: Int[Array, "batch"], noise: Float[Array, "batch ..."]
+    ) -> Float[Array, "batch ..."]:
+        """The clean sequence that `noise` leads to x_t; ill-conditioned near t = T - 1."""
+        signal_scale, noise_scale = self._scales(t, x_t)
+        return (x_t - noise_scale * noise) / signal_scale
+
+    # training
+
+    def loss(
+        self,
+        prediction: Float[Array, "batch window dim"],
+        target: Float[Array, "batch window dim"],
+        valid: Bool[Array, "batch window"],
+        previous: Float[Array, "batch dim"] | None = None,
+        previous_valid: Bool[Array, "batch"] | None = None,
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """x0 loss: mean squared error of the valid frames, pose and dynamics averaged and weighted apart.
+
+        With a velocity weight, also of the differences between valid neighbours; `previous` (the last frame of X_pre,
+        true where `previous_valid`) adds the difference across the seam. Returns the loss and its unweighted terms.
+        """
+        prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
+
+        def groups(error_BWD, mask_BW):
+            share = mask_BW.astype(jnp.float32) / jnp.maximum(mask_BW.sum(), 1)
+            square = jnp.square(error_BWD)
+            pose = jnp.sum(share * square[..., : self.pose_dim].mean(-1))
+            dynamics = jnp.sum(share * square[..., self.pose_dim :].mean(-1))
+            return pose, dynamics
+
+        pose, dynamics = groups(prediction - target, valid)
+        loss = self.pose_weight * pose + self.dynamics_weight * dynamics
+        terms = {"pose": pose, "dynamics": dynamics}
+        if self.velocity_weight:
+            error, mask = prediction - target, valid
+            if previous is not None:  # the previous frame is given, so its error is zero
+                known = jnp.ones_like(valid[:, :1]) if previous_valid is None else previous_valid[:, None]
+                error = jnp.concatenate([jnp.zeros_like(error[:, :1]), error], axis=1)
+                mask = jnp.concatenate([known, valid], axis=1)
+            pose, dynamics = groups(error[:, 1:] - error[:, :-1], mask[:, 1:] & mask[:, :-1])
+            loss += self.velocity_weight * (self.pose_weight * pose + self.dynamics_weight * dynamics)
+            terms |= {"pose_velocity": pose, "dynamics_velocity": dynamics}
+        return loss, terms
+
+    def training_loss(
+        self,
+        apply: Apply,
+        params: dict,
+        key: jax.Array,
+        x0: Float[Array, "batch window dim"],
+        conditions: MotionConditions,
+        valid: Bool[Array, "batch window"],
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], Float[Array, "batch window dim"]]:
+        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0."""
+        t_key, noise_key = jax.random.split(key)
+        t_B = jax.random.randint(t_key, x0.shape[:1], 0, self.timesteps)
+        x_t = self.q_sample(x0, t_B, jax.random.normal(noise_key, x0.shape))
+        prediction = apply(params, x_t, t_B, conditions)
+        loss, terms = self.loss(
+            prediction, x0, valid, previous=conditions.prev_motion[:, -1], previous_valid=conditions.prev_mask
+        )
+        return loss, terms, prediction
+
+    # sampling
+
+    def guided(
+        self,
+        apply: Apply,
+        params: dict,
+        x_t: Float[Array, "batch window dim"],
+        t: Int[Array, "batch"],
+        conditions: MotionConditions,
+        guidance: Mapping[str, float | Array],
+    ) -> Float[Array, "batch window dim"]:
+        """(1 + sum_c l_c) H(x_t, t, C) - sum_c l_c H(x_t, t, C | c = null), all branches in one batch.
+
+        The keys of `guidance` (see `active_guidance`) choose the branches, its values are the scales l_c. Without any,
+        the conditional branch alone is evaluated.
+        """
+        if not guidance:
+            return apply(params, x_t, t, conditions)
+        names = sorted(guidance)
+        branches = [conditions, *(without(conditions, name) for name in names)]
+        copies = len(branches)
+        x0 = apply(
+            params,
+            jnp.concatenate([x_t] * copies),
+            jnp.concatenate([t] * copies),
+            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *branches),
+        )
+        conditional, *nulls = jnp.split(x0, copies)
+        result = conditional
+        for name, null in zip(names, nulls):  # an explicit sum: at scale zero exactly the conditional branch
+            result = result + guidance[name] * (conditional - null)
+        return result
+
+    def sampling_times(self, steps: int) -> np.ndarray:
+        """`steps` decreasing times, (steps,) int32, from T - 1; the sampler goes from the last one to clean.
+
+        Raises:
+          ValueError: `steps` is not in [1, T].
+        """
+        if not 1 <= steps <= self.timesteps:
+            raise ValueError(f"steps must be in [1, {self.timesteps}], got {steps}")
+        return np.round(self.timesteps * (1.0 - np.arange(steps) / steps)).astype(np.int32) - 1
+
+    def ddim_step(
+        self,
+        x_t: Float[Array, "batch ..."],
+        t: Int[Array, "batch"],
+        t_next: Int[Array, "batch"],
+        x0: Float[Array, "batch ..."],
+    ) -> Float[Array, "batch ..."]:
+        """Deterministic (eta = 0) step from t to t_next < t given the predicted x0; t_next = -1 returns x0."""
+        return self.q_sample(x0, t_next, self.noise_from_x0(x_t, t, x0))
+
+    def ddim(
+        self,
+        denoise: Callable[[Array, Array], Array],
+        noise: Float[Array, "batch ..."],
+        steps: int,
+    ) -> Float[Array, "batch ..."]:
+        """From noise at T - 1 to a sample, with `denoise(x_t, t) -> x0`; one scan over the steps."""
+        times = self.sampling_times(steps)
+        pairs = jnp.asarray(np.stack([times, np.append(times[1:], -1)], axis=1))
+
+        def step(x_t, pair):
+            t, t_next = (jnp.broadcast_to(value, x_t.shape[:1]) for value in (pair[0], pair[1]))
+            return self.ddim_step(x_t, t, t_next, denoise(x_t, t)), None
+
+        return jax.lax.scan(step, noise, pairs)[0]
+
+    def initial_noise(self, key: jax.Array, shape: tuple[int, int, int]) -> Float[Array, "batch window dim"]:
+        """Standard normal (B, W, D); row b depends on the key and b only, not on the batch size."""
+        rows = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(shape[0]))
+        return jax.vmap(lambda row_key: jax.random.normal(row_key, shape[1:]))(rows)
+
+    def sample_window(
+        self,
+        apply: Apply,
+        params: dict,
+        key: jax.Array,
+        conditions: MotionConditions,
+        steps: int,
+        guidance: Mapping[str, float | Array] | None = None,
+    ) -> Float[Array, "batch window dim"]:
+        """Motion of one window (B, W, D), z-scored, float32. Trace it under jit with `apply` and `steps` static."""
+        batch, window = conditions.audio_mask.shape
+        noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))
+
+        def denoise(x_t, t):
+            return self.guided(apply, params, x_t, t, conditions, guidance or {})
+
+        return self.ddim(denoise, noise, steps)
+
+    def window_sampler(self, apply: Apply, steps: int) -> Callable[..., Array]:
+        """A jitted `(params, key, conditions, guidance) -> (B, W, D)`: make it once, use it for every window.
+
+        It compiles once per batch size and set of guided conditions; scales and everything else are traced.
+        """
+
+        @jax.jit
+        def sample(params, key, conditions, guidance):
+            return self.sample_window(apply, params, key, conditions, steps, guidance)
+
+        return sample

@@ -1,0 +1,113 @@
+"""Speech of any length to motion, window after window (VASA-1, section 3.3)."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vasa_jax.models.motion import MotionConditions
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Frames [start, start + keep) of a sequence come from this window, which hears [start, start + audio)."""
+
+    start: int
+    keep: int
+    audio: int
+
+
+def plan(frames: int, window: int, hop: int | None = None, look_ahead: int = 0) -> tuple[Window, ...]:
+    """Windows that together keep every frame of [0, frames) exactly once, in order.
+
+    Each window keeps its first `hop` frames (default: all W = `window`) and hears at most `hop + look_ahead` of them: a
+    frame never depends on later sound, so a live stream with this hop makes the same windows.
+
+    Raises:
+      ValueError: frames < 0, hop < 1, look_ahead < 0, or hop + look_ahead > window.
+    """
+    hop = window if hop is None else hop
+    if frames < 0 or hop < 1 or look_ahead < 0 or hop + look_ahead > window:
+        raise ValueError(
+            f"need frames >= 0, hop >= 1, look_ahead >= 0 and hop + look_ahead <= window; got frames={frames}, "
+            f"hop={hop}, look_ahead={look_ahead}, window={window}"
+        )
+    return tuple(
+        Window(start, min(hop, frames - start), min(hop + look_ahead, frames - start))
+        for start in range(0, frames, hop)
+    )
+
+
+def last_frames(sequence: Float[Array, "batch time dim"], count: int) -> Float[Array, "batch count dim"]:
+    """The last `count` frames; where there are fewer, the first is held before them. At least one frame is needed."""
+    missing = max(count - sequence.shape[1], 0)
+    tail = sequence[:, max(sequence.shape[1] - count, 0) :]
+    return jnp.concatenate([jnp.repeat(tail[:, :1], missing, axis=1), tail], axis=1)
+
+
+def window_conditions(
+    part: Window,
+    audio: Float[np.ndarray, "batch frames audio_dim"],
+    window: int,
+    previous: int,
+    motion: Float[Array, "batch time motion_dim"],
+    controls: dict[str, Array],
+) -> MotionConditions:
+    """Conditions of one window: its audio padded to W frames and masked, and the last K frames before it.
+
+    Args:
+      part: the window; audio beyond its `audio` frames is not read.
+      audio: 25 Hz features of the whole sequence, or of its first `part.start + part.audio` frames.
+      window, previous: W and K, frames.
+      motion: z-scored motion of the frames before `part.start` (at least the last K of them); may hold 0 frames.
+      controls: gaze (B, 2), distance (B, 1), emotion (B, 8) and gaze_mask, distance_mask, emotion_mask (B,).
+    """
+    batch, _, audio_dim = audio.shape
+    heard = np.zeros((batch, window, audio_dim), np.float32)
+    heard[:, : part.audio] = audio[:, part.start : part.start + part.audio]
+    if part.start == 0:
+        prev_motion = jnp.zeros((batch, previous, motion.shape[-1]), jnp.float32)
+        prev_audio = jnp.zeros((batch, previous, audio_dim), jnp.float32)
+    else:
+        prev_motion = last_frames(motion, previous)
+        prev_audio = last_frames(audio[:, max(part.start - previous, 0) : part.start], previous)
+    return MotionConditions(
+        audio=jnp.asarray(heard),
+        prev_motion=prev_motion,
+        prev_audio=prev_audio,
+        audio_mask=jnp.broadcast_to(jnp.arange(window) < part.audio, (batch, window)),
+        prev_mask=jnp.full((batch,), part.start > 0),
+        **controls,
+    )
+
+
+def sample_sequence(
+    sample_window: Callable[[jax.Array, MotionConditions], Array],
+    key: jax.Array,
+    audio: Float[np.ndarray, "batch frames audio_dim"],
+    controls: dict[str, Array],
+    *,
+    window: int,
+    previous: int,
+    motion_dim: int,
+    hop: int | None = None,
+    look_ahead: int = 0,
+) -> Float[np.ndarray, "batch frames motion_dim"]:
+    """Motion of a whole sequence, z-scored float32; every window goes through the one `sample_window(key, conditions)`.
+
+    All shapes that reach `sample_window` are fixed by W, K and the batch size, so a jitted one compiles once for any
+    number of frames. Window i gets the key folded with i; the first has null X_pre and A_pre.
+    """
+    audio = np.asarray(audio, np.float32)
+    batch, frames, _ = audio.shape
+    motion = jnp.zeros((batch, 0, motion_dim), jnp.float32)
+    kept = [np.zeros((batch, 0, motion_dim), np.float32)]
+    for index, part in enumerate(plan(frames, window, hop, look_ahead)):
+        conditions = window_conditions(part, audio, window, previous, motion, controls)
+        sample = sample_window(jax.random.fold_in(key, index), conditions)[:, : part.keep]
+        motion = jnp.concatenate([motion, sample], axis=1)[:, -max(previous, 1) :]
+        kept.append(np.asarray(sample))
+    return np.concatenate(kept, axis=1)

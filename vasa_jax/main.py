@@ -1,0 +1,102 @@
+"""The command line: `python -m vasa_jax.main --config configs/X.py [--config.field=value ...] [--workdir DIR]`.
+
+One job per run. Exit codes: 0 done, 2 bad input, 3 non-finite training, 75 preempted and saved.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from vasa_jax.config import VASAConfig, field_names, nearest_name
+from vasa_jax.errors import InputError, NonFiniteError
+
+FLAGS = flags.FLAGS
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", "", "Where a training run or a report is written; default runs/<job>.")
+
+
+def run(config: VASAConfig, workdir: str | Path = "") -> object:
+    """Does the configured job and returns what it made; the same from Python as from the command line."""
+    config.validate()
+    workdir = Path(workdir or Path("runs") / config.job)
+    if config.job == "generate":
+        from vasa_jax.generation.job import generate
+
+        return generate(config)
+    if config.job == "evaluate":
+        from vasa_jax.evaluation.evaluator import evaluate
+
+        return evaluate(config, workdir)
+    if config.job == "benchmark":
+        from vasa_jax.benchmark import benchmark
+
+        return benchmark(config)
+    from vasa_jax.training.stages import train
+
+    return train(config, workdir)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line, runs the job and returns the exit code."""
+    try:
+        config = _parse(list(sys.argv if arguments is None else arguments))
+        _use_compilation_cache()
+        run(config, _WORKDIR.value)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NonFiniteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _parse(arguments: list[str]) -> VASAConfig:
+    try:
+        rest = FLAGS(arguments)
+        config = None if _CONFIG.value is None else _CONFIG.value.copy_and_resolve_references()
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+        raise InputError(_flag_fault(str(error), arguments)) from error
+    if len(rest) > 1:
+        raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
+    if config is None:
+        raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
+    return VASAConfig.from_config_dict(config)
+
+
+def _flag_fault(text: str, arguments: list[str]) -> str:
+    """One line about what is wrong with the command line, with the nearest setting's name."""
+    known = field_names(VASAConfig().to_config_dict())
+    for argument in arguments[1:]:
+        name = argument.lstrip("-").split("=")[0]
+        if name.startswith("config.") and name.removeprefix("config.") not in known:
+            hint = nearest_name(name.removeprefix("config."), known) or " see vasa_jax/config.py"
+            return f"{name}: no such setting;{hint}"
+        if name == "config":
+            path = argument.partition("=")[2] or dict(zip(arguments, arguments[1:])).get(argument, "")
+            if not Path(path).is_file():
+                return f"{path or '--config'}: no such configuration file; the shipped ones are in configs/"
+    return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs between runs: the second run of a command starts in seconds."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "vasa_jax" / "jit"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def entry_point(_: list[str]) -> None:
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    if any(flag in sys.argv for flag in ("--help", "-help", "--helpfull", "--helpshort")):
+        app.run(entry_point)
+    sys.exit(main())

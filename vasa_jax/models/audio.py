@@ -1,0 +1,248 @@
+"""AudioEncoder: wav2vec2 / HuBERT, from 16 kHz sound to 50 Hz features.
+
+The module tree mirrors the public PyTorch checkpoints: replace `conv_layers.0` by `conv_layers_0`, `layers.3` by
+`layers_3`, `weight` by `kernel` (or `scale` in a norm); convolution kernels are transposed (2, 1, 0), dense kernels
+(1, 0), and the weight-normalised positional convolution is folded into one plain kernel.
+
+Feature frame k is computed from samples [320 k, 320 k + 400): a hop of 20 ms and a field of 25 ms.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from vasa_jax.models.transformer import EncoderLayer
+
+SAMPLE_RATE = 16_000
+SAMPLES_PER_VIDEO_FRAME = 640  # 25 fps
+CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
+CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
+
+# fmt: off
+_BASE = {
+    "conv_width": 512, "width": 768, "layers": 12, "heads": 12, "ff_width": 3072, "pos_kernel": 128, "pos_groups": 16,
+    "conv_norm": "group", "conv_bias": False, "pre_norm": False, "waveform": "utterance",
+}
+
+AUDIO_VARIANTS: dict[str, dict] = {
+    # wav2vec 2.0 base and HuBERT base (arXiv 2006.11477, 2106.07447): the same 94.37 M parameters
+    "wav2vec2_base": _BASE,
+    # the LV-60 "large" layout: layer norm in every convolution, pre-norm transformer
+    "wav2vec2_large": _BASE | {
+        "width": 1024, "layers": 24, "heads": 16, "ff_width": 4096,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True,
+    },
+    # the shipped size: features up to the transformer depend on 400 samples only, and on their loudness
+    "audio_demo": {
+        "conv_width": 80, "width": 128, "layers": 2, "heads": 4, "ff_width": 256, "pos_kernel": 32, "pos_groups": 16,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
+    },
+    "audio_tiny": {
+        "conv_width": 16, "width": 32, "layers": 1, "heads": 2, "ff_width": 32, "pos_kernel": 8, "pos_groups": 4,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
+    },
+}
+# fmt: on
+
+
+def feature_frames(samples: int, kernels: Sequence[int] = CONV_KERNELS, strides: Sequence[int] = CONV_STRIDES) -> int:
+    """Number of 50 Hz features that `samples` samples give: 16 000 -> 49, 640 L + 80 -> 2 L."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
+    return samples
+
+
+def video_frames(samples: int) -> int:
+    """Number of 25 fps video frames that `samples` samples span: ceil(samples / 640)."""
+    return -(-samples // SAMPLES_PER_VIDEO_FRAME)
+
+
+def pad_for_video(samples: Float[Array, "*batch samples"]) -> Float[Array, "*batch padded"]:
+    """Append zeros up to 640 L + 80 samples, L = ceil(n / 640), which give exactly 2 L features.
+
+    Nothing is put in front, so features 2 i and 2 i + 1 start at samples 640 i and 640 i + 320 of the sound: together
+    they see [640 i, 640 i + 720), video frame i and 5 ms after it.
+    """
+    length = samples.shape[-1]
+    pad = [(0, 0)] * (samples.ndim - 1) + [(0, video_frames(length) * SAMPLES_PER_VIDEO_FRAME + 80 - length)]
+    return np.pad(samples, pad) if isinstance(samples, np.ndarray) else jnp.pad(samples, pad)
+
+
+def pair_mean(features: Float[Array, "*batch time50 width"]) -> Float[Array, "*batch time25 width"]:
+    """Mean of each pair of 50 Hz features = linear interpolation to 25 Hz with half-pixel centres."""
+    if features.shape[-2] % 2:
+        raise ValueError(f"an even number of 50 Hz features is needed, got {features.shape[-2]}; use pad_for_video")
+    return 0.5 * (features[..., 0::2, :] + features[..., 1::2, :])
+
+
+def _uniform_bias(fan_in: int):
+    bound = 1.0 / math.sqrt(fan_in)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class ConvLayer(nn.Module):
+    """Convolution without padding, norm, exact GELU. `norm`: "group" (per channel over time), "layer" or "none"."""
+
+    width: int
+    kernel: int
+    stride: int
+    bias: bool
+    norm: str
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BTC: Float[Array, "batch time_in channels"]) -> Float[Array, "batch time width"]:
+        # A bias away from zero lets the layer norm after it keep the loudness of the sound: it sets the level below
+        # which the sound no longer moves the features.
+        x_BTC = nn.Conv(
+            self.width, (self.kernel,), (self.stride,), padding="VALID", use_bias=self.bias, dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(), bias_init=_uniform_bias(self.kernel * x_BTC.shape[-1]),
+            name="conv",
+        )(x_BTC)  # fmt: skip
+        if self.norm == "group":
+            x_BTC = nn.GroupNorm(
+                num_groups=self.width, epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="layer_norm"
+            )(x_BTC)
+        elif self.norm == "layer":
+            x_BTC = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="layer_norm")(x_BTC)
+        elif self.norm != "none":
+            raise ValueError(f"norm must be group, layer or none, not {self.norm!r}")
+        return jax.nn.gelu(x_BTC, approximate=False)
+
+
+class FeatureExtractor(nn.Module):
+    """The strided convolutions from sound to 50 Hz. With `norm="group"` only the first layer has a norm."""
+
+    width: int
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+    bias: bool
+    norm: str
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
+        x_BTC = samples_BN[:, :, None].astype(self.dtype)
+        for i, (kernel, stride) in enumerate(zip(self.kernels, self.strides, strict=True)):
+            norm = "none" if self.norm == "group" and i > 0 else self.norm
+            x_BTC = ConvLayer(self.width, kernel, stride, self.bias, norm, self.dtype, name=f"conv_layers_{i}")(x_BTC)
+        return x_BTC
+
+
+class FeatureProjection(nn.Module):
+    """Layer norm over the convolution's channels, then Dense to the transformer's width."""
+
+    width: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BTC: Float[Array, "batch time channels"]) -> Float[Array, "batch time width"]:
+        x_BTC = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="layer_norm")(x_BTC)
+        x_BTC = nn.Dense(self.width, dtype=self.dtype, name="projection")(x_BTC)
+        return nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x_BTC)
+
+
+class ConvPositions(nn.Module):
+    """Relative positions: grouped convolution, GELU; an even kernel leaves one step too many, which is dropped."""
+
+    width: int
+    kernel: int
+    groups: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BTC: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
+        half = self.kernel // 2
+        y_BTC = nn.Conv(
+            self.width, (self.kernel,), padding=[(half, half)], feature_group_count=self.groups, dtype=self.dtype,
+            kernel_init=nn.initializers.normal(2.0 / math.sqrt(self.kernel * self.width)), name="conv",
+        )(x_BTC)  # fmt: skip
+        return jax.nn.gelu(y_BTC[:, : x_BTC.shape[1]], approximate=False)
+
+
+class Encoder(nn.Module):
+    """Positional convolution and transformer; the norm comes before the layers (post-norm) or after them (pre-norm)."""
+
+    width: int
+    layers: int
+    heads: int
+    ff_width: int
+    pos_kernel: int
+    pos_groups: int
+    pre_norm: bool
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BTC: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
+        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="layer_norm")
+        x_BTC = x_BTC + ConvPositions(
+            self.width, self.pos_kernel, self.pos_groups, self.dtype, name="pos_conv_embed"
+        )(x_BTC)  # fmt: skip
+        if not self.pre_norm:
+            x_BTC = norm(x_BTC)
+        x_BTC = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x_BTC)
+        for i in range(self.layers):
+            x_BTC = EncoderLayer(
+                self.width, self.heads, self.ff_width, self.pre_norm, self.dropout, self.dtype, name=f"layers_{i}"
+            )(x_BTC)
+        return norm(x_BTC) if self.pre_norm else x_BTC
+
+
+class AudioEncoder(nn.Module):
+    """wav2vec2 / HuBERT: 16 kHz mono sound to 50 Hz features (the checkpoints' last hidden state).
+
+    `AudioEncoder(**AUDIO_VARIANTS[name]).apply({"params": params}, samples)`. `waveform` says how the sound enters:
+    "utterance" = zero mean and unit variance over each row, as the public base models expect (features then depend on
+    the whole chunk); "scale" = multiplied by `waveform_scale`, so that loudness, which moves the face, is kept.
+    Dropout acts exactly when a "dropout" random key is given to `apply`.
+    """
+
+    conv_width: int = 512
+    conv_kernels: tuple[int, ...] = CONV_KERNELS
+    conv_strides: tuple[int, ...] = CONV_STRIDES
+    conv_bias: bool = False
+    conv_norm: str = "group"
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    ff_width: int = 3072
+    pos_kernel: int = 128
+    pos_groups: int = 16
+    pre_norm: bool = False
+    waveform: str = "utterance"
+    waveform_scale: float = 10.0  # speech at an RMS of 0.1 enters with unit variance
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        if self.waveform not in ("utterance", "scale"):
+            raise ValueError(f"waveform must be utterance or scale, not {self.waveform!r}")
+        self.feature_extractor = FeatureExtractor(
+            self.conv_width, self.conv_kernels, self.conv_strides, self.conv_bias, self.conv_norm, self.dtype
+        )
+        self.feature_projection = FeatureProjection(self.width, self.dropout, self.dtype)
+        self.encoder = Encoder(
+            self.width, self.layers, self.heads, self.ff_width, self.pos_kernel, self.pos_groups, self.pre_norm,
+            self.dropout, self.dtype,
+        )  # fmt: skip
+
+    def extract(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time conv_width"]:
+        """Features of the convolutions alone: with `conv_norm="layer"` frame k depends on its 400 samples only."""
+        samples_BN = samples_BN.astype(jnp.float32)
+        if self.waveform == "utterance":
+            variance = jnp.var(samples_BN, axis=-1, keepdims=True)
+            samples_BN = (samples_BN - jnp.mean(samples_BN, axis=-1, keepdims=True)) / jnp.sqrt(variance + 1e-7)
+        else:
+            samples_BN = samples_BN * self.waveform_scale
+        return self.feature_extractor(samples_BN)
+
+    def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
+        """float samples in [-1, 1], (B, N) -> float32 features (B, feature_frames(N), width)."""
+        return self.encoder(self.feature_projection(self.extract(samples_BN))).astype(jnp.float32)

@@ -1,0 +1,47 @@
+"""The volume codec of VASA-1: VASAFaceEncoder, FaceDecoder, and their construction from a named variant."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+
+from vasa_jax.models.face_decoder import Decoded, FaceDecoder
+from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
+from vasa_jax.models.layers import Dtype
+from vasa_jax.models.variants import FACE_VARIANTS
+
+__all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec", "init_face"]
+
+Variant = str | dict[str, dict[str, Any]]
+
+
+def face_codec(variant: Variant, dtype: Dtype = jnp.float32) -> tuple[VASAFaceEncoder, FaceDecoder]:
+    """Encoder and decoder of a name in FACE_VARIANTS, or of {"encoder": fields, "decoder": fields}; `dtype` of compute.
+
+    Lists (as JSON gives them back) count as tuples.
+    """
+    fields = FACE_VARIANTS[variant] if isinstance(variant, str) else variant
+    encoder = VASAFaceEncoder(**_frozen(fields["encoder"]), dtype=dtype)
+    return encoder, FaceDecoder(**_frozen(fields["decoder"]), dtype=dtype)
+
+
+def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
+    """Parameters {"encoder": ..., "decoder": ...}, float32, each usable without the other."""
+    encoder, decoder = face_codec(variant)
+    encoder_key, decoder_key = jax.random.split(key)
+    image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
+    latents, _ = jax.eval_shape(encoder.init_with_output, encoder_key, image)
+    zeros = Latents(*(jnp.zeros(leaf.shape, jnp.float32) for leaf in latents))
+    return {
+        "encoder": jax.jit(encoder.init)(encoder_key, image)["params"],
+        "decoder": jax.jit(decoder.init)(decoder_key, *zeros)["params"],
+    }
+
+
+def _frozen(value: Any) -> Any:
+    """The same fields, hashable."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: _frozen(item) for key, item in value.items()})
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

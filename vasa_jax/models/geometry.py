@@ -1,0 +1,178 @@
+"""Rotations, coordinate grids, warp composition and sampling.
+
+Coordinates run over [-1, 1]: x right, y down, z into the scene; the centre of pixel i of N lies at (2i + 1)/N - 1, so
+that sampling a picture or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image coordinates,
+
+    p_image = s R p_canonical + t,    pose = (R[:, 0], R[:, 1], log s, t_x, t_y),
+
+with t_z = 0, which an orthographic camera cannot see. Coordinates are float32 throughout: bfloat16 resolves an eighth
+of a voxel at 64 voxels, and the steps of a warp add up.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+POSE_DIM = 9
+IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def pixel_grid(*sizes: int) -> Float[Array, "... axes"]:
+    """Pixel-centre coordinates of an array with these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z."""
+    axes = [(2.0 * jnp.arange(size, dtype=jnp.float32) + 1.0) / size - 1.0 for size in sizes]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
+
+
+def rotation_from_6d(columns: Float[Array, "... 6"]) -> Float[Array, "... 3 3"]:
+    """Rotation matrices from their first two columns, made orthonormal by Gram-Schmidt (Zhou et al. 2019)."""
+    columns = columns.astype(jnp.float32)
+    first = _unit(columns[..., :3])
+    second = columns[..., 3:]
+    second = _unit(second - jnp.sum(first * second, axis=-1, keepdims=True) * first)
+    return jnp.stack([first, second, jnp.cross(first, second)], axis=-1)
+
+
+def pose_matrix(
+    pose: Float[Array, "*batch 9"],
+) -> tuple[Float[Array, "*batch 3 3"], Float[Array, "*batch"], Float[Array, "*batch 3"]]:
+    """(rotation R, scale s, translation t) of pose vectors."""
+    pose = pose.astype(jnp.float32)
+    translation = jnp.concatenate([pose[..., 7:9], jnp.zeros_like(pose[..., :1])], axis=-1)
+    return rotation_from_6d(pose[..., :6]), jnp.exp(pose[..., 6]), translation
+
+
+def image_from_canonical(points: Float[Array, "#B ... 3"], pose: Float[Array, "#B 9"]) -> Float[Array, "B ... 3"]:
+    """s R p + t for every point of every batch item."""
+    rotation, scale, translation = pose_matrix(pose)
+    return _rotate(points, rotation * scale[:, None, None]) + _spread(translation, points)
+
+
+def canonical_from_image(points: Float[Array, "#B ... 3"], pose: Float[Array, "#B 9"]) -> Float[Array, "B ... 3"]:
+    """R^T (p - t) / s for every point of every batch item: the inverse of `image_from_canonical`."""
+    rotation, scale, translation = pose_matrix(pose)
+    inverse = jnp.swapaxes(rotation, -1, -2) / scale[:, None, None]
+    return _rotate(points - _spread(translation, points), inverse)
+
+
+def compose(delta: Float[Array, "#B D H W 3"], points: Float[Array, "#B ... 3"]) -> Float[Array, "B ... 3"]:
+    """p + delta(p): the warp `identity + delta`, given on a grid, evaluated at any points.
+
+    The displacement is sampled rather than the absolute map, so outside of its grid the warp is the identity.
+    """
+    return points + trilinear_sample(delta, points)
+
+
+def trilinear_sample(
+    volume: Float[Array, "#B D H W C"], grid: Float[Array, "#B ... 3"], padding: str = "zeros"
+) -> Float[Array, "B ... C"]:
+    """Values of a volume at points (x, y, z), interpolated between its 8 neighbours.
+
+    `padding`: "zeros" (neighbours outside of the volume count as 0) or "border" (points are moved to the nearest voxel
+    centre). One of the two batch sizes may be 1: a single volume is then read at all points without being copied.
+    Weights are float32, the result has the volume's dtype. Differentiable in both arguments. The corners are gathered
+    again in the backward pass: kept, they would take 8 times the memory of the result.
+    """
+    return _sample(volume, grid, padding)
+
+
+def bilinear_sample(
+    image: Float[Array, "#B H W C"], grid: Float[Array, "#B ... 2"], padding: str = "zeros"
+) -> Float[Array, "B ... C"]:
+    """Values of an image at points (x, y), interpolated between its 4 neighbours; otherwise like `trilinear_sample`."""
+    return _sample(image, grid, padding)
+
+
+def align_crop(
+    image: Float[Array, "B H W C"],
+    pose: Float[Array, "B 9"],
+    size: int,
+    zoom: float,
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Float[Array, "B size size C"]:
+    """The face with its pose taken out: the image seen on a plane of the canonical frame.
+
+    Crop coordinate c shows the canonical point centre + (c_x, c_y, 0) / zoom. With `centre` on the front of the face
+    (z < 0) the crop stays on the face when the head turns, and only the relief of the face and its expression are left
+    in it. Images finer than the crop are averaged first, so that it does not alias.
+    """
+    factor = max(1, int(image.shape[1] / (size * zoom)))
+    while image.shape[1] % factor or image.shape[2] % factor:
+        factor -= 1
+    if factor > 1:
+        batch, height, width, channels = image.shape
+        image = image.reshape(batch, height // factor, factor, width // factor, factor, channels).mean((2, 4))
+    plane = pixel_grid(size, size) / zoom
+    points = jnp.concatenate([plane, jnp.zeros_like(plane[..., :1])], axis=-1) + jnp.asarray(centre, jnp.float32)
+    return bilinear_sample(image, image_from_canonical(points[None], pose)[..., :2], "border")
+
+
+def _unit(vector: Array) -> Array:
+    return vector * jax.lax.rsqrt(jnp.maximum(jnp.sum(vector * vector, axis=-1, keepdims=True), 1e-12))
+
+
+def _rotate(points: Array, matrices: Array) -> Array:
+    """Matrix-vector products, written out: an einsum of default precision rounds to bfloat16 or TF32 on accelerators."""
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    rows = []
+    for i in range(3):
+        a, b, c = (_spread(matrices[:, i, j], x) for j in range(3))
+        rows.append(a * x + b * y + c * z)
+    return jnp.stack(rows, axis=-1)
+
+
+def _spread(values: Array, like: Array) -> Array:
+    """(B, ...) -> (B, 1, ..., 1, ...) with the number of axes of `like`."""
+    return values.reshape(values.shape[:1] + (1,) * (like.ndim - values.ndim) + values.shape[1:])
+
+
+def _sample(values: Array, grid: Array, padding: str) -> Array:
+    axes = values.ndim - 2
+    if grid.shape[-1] != axes:
+        raise ValueError(f"grid of {grid.shape[-1]} coordinates for an array with {axes} spatial axes")
+    if padding not in ("zeros", "border"):
+        raise ValueError(f"padding {padding!r}: expected zeros or border")
+    batch = max(values.shape[0], grid.shape[0])
+    if values.shape[0] not in (1, batch) or grid.shape[0] not in (1, batch):
+        raise ValueError(f"batch sizes {values.shape[0]} (values) and {grid.shape[0]} (grid) do not broadcast")
+    grid = jnp.broadcast_to(grid, (batch, *grid.shape[1:]))
+    return jax.checkpoint(_interpolate, static_argnums=2)(values, grid.astype(jnp.float32), padding)
+
+
+def _interpolate(values: Array, grid: Array, padding: str) -> Array:
+    """Sum over the 2^n corners of weight times one row of the flattened array."""
+    count, *sizes, channels = values.shape
+    voxels = 1
+    for size in sizes:
+        voxels *= size
+    table = values.reshape(count * voxels, channels)
+    start = jnp.zeros((1,), jnp.int32) if count == 1 else jnp.arange(count, dtype=jnp.int32) * voxels
+    start = start.reshape((-1,) + (1,) * (grid.ndim - 2))
+
+    # Per axis (x first): lower and upper neighbour as (offset into the table, weight).
+    neighbours = []
+    stride = 1
+    for axis, size in enumerate(reversed(sizes)):
+        position = ((grid[..., axis] + 1.0) * size - 1.0) / 2.0
+        # The clip keeps the integers exact for any input; a cell further out has weight zero already.
+        position = jnp.clip(position, 0.0, size - 1.0) if padding == "border" else jnp.clip(position, -2.0, size + 1.0)
+        lower = jnp.floor(position)
+        fraction = position - lower
+        pair = []
+        for index, weight in ((lower, 1.0 - fraction), (lower + 1.0, fraction)):
+            inside = (index >= 0) & (index <= size - 1)
+            offset = jnp.clip(index, 0, size - 1).astype(jnp.int32) * stride
+            pair.append((offset, jnp.where(inside, weight, 0.0)))
+        neighbours.append(pair)
+        stride *= size
+
+    corners = [(start, None)]
+    for pair in neighbours:
+        corners = [
+            (base + offset, weight if product is None else product * weight)
+            for base, product in corners
+            for offset, weight in pair
+        ]
+    result = jnp.zeros((*grid.shape[:-1], channels), jnp.float32)
+    for row, weight in corners:
+        result = result + weight[..., None] * table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+    return result.astype(values.dtype)

@@ -1,0 +1,162 @@
+"""Blocks of the volume codec, the same in two and three dimensions, channels last.
+
+Convolutions use weight standardisation, normalisation is GroupNorm, residual blocks are pre-activation (MegaPortraits,
+section 3.1). Computation runs in `dtype`; parameters, normalisation statistics and weight standardisation are float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Dtype = Any
+
+
+def group_count(width: int, groups: int) -> int:
+    """The largest number of groups up to `groups` that divides `width`."""
+    return max(count for count in range(1, min(groups, width) + 1) if width % count == 0)
+
+
+def standardised(kernel: Float[Array, "*size c_in c_out"], gain: Float[Array, "c_out"]) -> Array:
+    """Kernel of mean 0 and variance gain^2 / fan-in per output channel (Qiao et al. 2019, scaled to keep variance)."""
+    axes = tuple(range(kernel.ndim - 1))
+    fan_in = kernel.size / kernel.shape[-1]
+    mean = jnp.mean(kernel, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(kernel - mean), axes, keepdims=True)
+    return (kernel - mean) * jax.lax.rsqrt(variance * fan_in + 1e-8) * gain
+
+
+def fold_standardisation(params: dict[str, Any]) -> dict[str, Any]:
+    """The same network with plain kernels: each standardised kernel is written out and its gain dropped."""
+    if "kernel" in params and "gain" in params:
+        rest = {name: value for name, value in params.items() if name not in ("kernel", "gain")}
+        return {"kernel": standardised(params["kernel"], params["gain"]), **rest}
+    return {name: fold_standardisation(value) if isinstance(value, dict) else value for name, value in params.items()}
+
+
+class Conv(nn.Module):
+    """Convolution over all axes between the first (batch) and the last (channels), zero padded to keep the size.
+
+    `standardise` adds weight standardisation with a learned gain per output channel. Parameters without a gain, as
+    `fold_standardisation` leaves them, are used as they are.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    standardise: bool = True
+    bias: bool = False
+    kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *space c_in"]) -> Float[Array, "batch *space2 c_out"]:
+        axes = x.ndim - 2
+        shape = (self.size,) * axes + (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        if self.standardise and (self.is_initializing() or self.has_variable("params", "gain")):
+            kernel = standardised(kernel, self.param("gain", nn.initializers.ones, (self.features,), jnp.float32))
+        space = "DHW"[3 - axes :]
+        x = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            (self.stride,) * axes,
+            [((self.size - 1) // 2, self.size // 2)] * axes,
+            dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        )
+        if self.bias:
+            x = x + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return x
+
+
+class GroupNorm(nn.Module):
+    """GroupNorm with float32 statistics.
+
+    With an embedding it is adaptive (MegaPortraits, supplement): per-channel scale and shift each gain a term
+    U E V, where E is the embedding with its 4 x 4 places flattened, U and V are learned.
+    """
+
+    groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *space c"], embedding: Float[Array, "batch places width"] | None = None
+    ) -> Float[Array, "batch *space c"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)[None]
+        shift = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)[None]
+        if embedding is not None:
+            _, places, width = embedding.shape
+            channel_init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=1, out_axis=0)
+            place_init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=0, out_axis=1)
+            u = self.param("channel_matrix", channel_init, (channels, width), jnp.float32)
+            v = self.param("place_matrix", place_init, (places, 2), jnp.float32)
+            terms = jnp.einsum("bpe,pk,ce->kbc", embedding.astype(jnp.float32), v, u)
+            scale, shift = scale + terms[0], shift + terms[1]
+
+        count = group_count(channels, self.groups)
+        space = tuple(range(1, x.ndim - 1))
+        x32 = x.astype(jnp.float32)
+        mean = _group_mean(jnp.mean(x32, space), count)
+        variance = jnp.maximum(_group_mean(jnp.mean(jnp.square(x32), space), count) - jnp.square(mean), 0.0)
+        scale = scale * jax.lax.rsqrt(variance + 1e-5)
+        shift = shift - mean * scale
+        place = (slice(None), *([None] * len(space)), slice(None))
+        return (x32 * scale[place] + shift[place]).astype(self.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """Norm, ReLU, conv3, norm, ReLU, conv3, plus the input (through a 1 x 1 convolution where the width changes).
+
+    `upsample`: integer factors per axis, by repetition, in front of the first convolution.
+    """
+
+    features: int
+    groups: int
+    upsample: tuple[int, ...] = ()
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *space c_in"], embedding: Float[Array, "batch places width"] | None = None
+    ) -> Float[Array, "batch *space2 c_out"]:
+        h = nn.relu(GroupNorm(self.groups, self.dtype, name="norm1")(x, embedding))
+        h = Conv(self.features, dtype=self.dtype, name="conv1")(upsample(h, self.upsample))
+        h = nn.relu(GroupNorm(self.groups, self.dtype, name="norm2")(h, embedding))
+        h = Conv(self.features, dtype=self.dtype, name="conv2")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, size=1, dtype=self.dtype, name="skip")(x)
+        return h + upsample(x, self.upsample)
+
+
+def upsample(x: Float[Array, "batch *space c"], factors: Sequence[int]) -> Float[Array, "batch *space2 c"]:
+    """Each value repeated `factors` times along each spatial axis."""
+    for axis, factor in enumerate(factors, start=1):
+        if factor > 1:
+            x = jnp.repeat(x, factor, axis=axis)
+    return x
+
+
+def average_pool(x: Float[Array, "batch *space c"], factor: int = 2) -> Float[Array, "batch *space2 c"]:
+    """Means over cells of `factor` values along each spatial axis."""
+    batch, *space, channels = x.shape
+    cells = [part for size in space for part in (size // factor, factor)]
+    return x.reshape(batch, *cells, channels).mean(tuple(range(2, 2 * len(space) + 1, 2)))
+
+
+def pixel_shuffle(x: Float[Array, "batch h w c_r_r"], factor: int) -> Float[Array, "batch h_r w_r c"]:
+    """Channels (row, column, c) become `factor` times finer pixels."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, factor, factor, channels // factor**2)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * factor, width * factor, -1)
+
+
+def _group_mean(values: Array, groups: int) -> Array:
+    """(B, C) -> (B, C), each value replaced by the mean of its group of channels."""
+    batch, channels = values.shape
+    means = values.reshape(batch, groups, channels // groups).mean(-1, keepdims=True)
+    return jnp.repeat(means, channels // groups, axis=1).reshape(batch, channels)

@@ -1,0 +1,181 @@
+"""VASADiffusionTransformer: the motion denoiser of VASA-1 (arXiv 2404.10667, section 3.2).
+
+A transformer encoder over one token per frame (K frames of the window before, W of this one) and one per condition. It
+predicts the clean motion of the W frames. Every condition has its own learned null, used where its mask is False.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from vasa_jax.models.transformer import EncoderLayer
+
+POSE_DIM = 9  # rotation (6), log scale, tx, ty
+DYNAMICS_DIM = 128
+MOTION_DIM = POSE_DIM + DYNAMICS_DIM
+
+# fmt: off
+MOTION_VARIANTS: dict[str, dict] = {
+    # the paper's transformer: 8 layers, width 512, 8 heads; audio of wav2vec2-base
+    "motion_base": {
+        "width": 512, "layers": 8, "heads": 8, "ff_width": 2048, "audio_dim": 768, "window": 100, "previous": 10,
+    },
+    # the shipped size, with the audio of audio_demo
+    "motion_demo": {
+        "width": 256, "layers": 8, "heads": 8, "ff_width": 256, "audio_dim": 128, "window": 100, "previous": 10,
+    },
+    "motion_tiny": {
+        "width": 32, "layers": 2, "heads": 2, "ff_width": 32, "audio_dim": 32, "window": 12, "previous": 4,
+    },
+}
+# fmt: on
+
+
+class MotionConditions(NamedTuple):
+    """What the motion of one window depends on. Masks are True where the condition is known.
+
+    Motion is z-scored. The units of gaze, distance and emotion are those of training (of order one).
+    """
+
+    audio: Float[Array, "batch window audio_dim"]  # 25 Hz features of this window
+    prev_motion: Float[Array, "batch previous motion_dim"]  # X_pre
+    prev_audio: Float[Array, "batch previous audio_dim"]  # A_pre
+    gaze: Float[Array, "batch 2"]
+    distance: Float[Array, "batch 1"]
+    emotion: Float[Array, "batch 8"]
+    audio_mask: Bool[Array, "batch window"]
+    prev_mask: Bool[Array, "batch"]  # X_pre and A_pre together
+    gaze_mask: Bool[Array, "batch"]
+    distance_mask: Bool[Array, "batch"]
+    emotion_mask: Bool[Array, "batch"]
+
+
+class PositionalEncoding(nn.Module):
+    """Sinusoidal encoding of real positions (...,) to (..., width); no parameters (arXiv 1706.03762)."""
+
+    width: int
+    max_period: float = 10_000.0
+
+    def __call__(self, positions: Array) -> Float[Array, "*shape width"]:
+        half = self.width // 2
+        frequencies = jnp.exp(-jnp.log(self.max_period) * jnp.arange(half, dtype=jnp.float32) / half)
+        angles = positions[..., None].astype(jnp.float32) * frequencies
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`value` where `mask` (of fewer trailing axes) is True, else `null`; unknown values may even be NaN."""
+    mask = mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim))
+    return jnp.where(mask, value, null)
+
+
+class VASADiffusionTransformer(nn.Module):
+    """Clean motion from noisy motion, its timestep and the conditions.
+
+    `time_conditioning`: "token" = the timestep is one more token; "adaln" = it modulates every layer.
+    `positions`: "learned" or "sinusoidal", of the frames. Parameters float32, activations `dtype`, softmax float32.
+    Dropout acts exactly when a "dropout" random key is given to `apply`.
+    """
+
+    width: int = 512
+    layers: int = 8
+    heads: int = 8
+    ff_width: int = 2048
+    motion_dim: int = MOTION_DIM
+    audio_dim: int = 768
+    window: int = 100  # W, frames
+    previous: int = 10  # K, frames
+    time_conditioning: str = "token"
+    positions: str = "learned"
+    time_features: int = 64
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        noisy_BWD: Float[Array, "batch window motion_dim"],
+        t_B: Int[Array, "batch"],
+        conditions: MotionConditions,
+    ) -> Float[Array, "batch window motion_dim"]:
+        """noisy (B, W, D) float32, t (B,) in [0, T), conditions -> predicted x0 (B, W, D) float32.
+
+        Raises:
+          ValueError: the inputs' W or K are not the model's, or a field has an unknown value.
+        """
+        if noisy_BWD.shape[1] != self.window or conditions.prev_motion.shape[1] != self.previous:
+            raise ValueError(
+                f"the model has W = {self.window} and K = {self.previous}, the input "
+                f"W = {noisy_BWD.shape[1]} and K = {conditions.prev_motion.shape[1]}"
+            )
+        frames = self._frame_tokens(noisy_BWD, conditions)
+        tokens = [
+            self._condition_token("gaze", conditions.gaze, conditions.gaze_mask),
+            self._condition_token("distance", conditions.distance, conditions.distance_mask),
+            self._condition_token("emotion", conditions.emotion, conditions.emotion_mask),
+        ]
+
+        # the timestep
+        time_BC = PositionalEncoding(self.time_features, name="time_encoding")(t_B).astype(self.dtype)
+        time_BC = nn.Dense(self.width, dtype=self.dtype, name="time_in")(time_BC)
+        time_BC = nn.Dense(self.width, dtype=self.dtype, name="time_out")(jax.nn.silu(time_BC))
+        if self.time_conditioning == "token":
+            tokens.append(time_BC[:, None, :])
+            modulation = None
+        elif self.time_conditioning == "adaln":
+            modulation = time_BC
+        else:
+            raise ValueError(f"time_conditioning must be token or adaln, not {self.time_conditioning!r}")
+
+        # the encoder; only the current frames leave it
+        x_BTC = jnp.concatenate([*tokens, frames], axis=1)
+        for i in range(self.layers):
+            x_BTC = EncoderLayer(
+                self.width, self.heads, self.ff_width, pre_norm=True, dropout=self.dropout, dtype=self.dtype,
+                name=f"layers_{i}",
+            )(x_BTC, modulation)  # fmt: skip
+        x_BWC = x_BTC[:, -self.window :]
+        x_BWC = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="final_layer_norm")(x_BWC)
+        return nn.Dense(self.motion_dim, dtype=jnp.float32, name="motion_out")(x_BWC.astype(jnp.float32))
+
+    def _frame_tokens(self, noisy_BWD: Array, conditions: MotionConditions) -> Array:
+        """Tokens of the K + W frames: Dense([motion, audio, is_prev, audio_valid, prev_valid])."""
+        batch = noisy_BWD.shape[0]
+        null_init = nn.initializers.normal(0.02)
+        null_audio = self.param("null_audio", null_init, (self.audio_dim,))
+        null_prev_motion = self.param("null_prev_motion", null_init, (self.previous, self.motion_dim))
+        null_prev_audio = self.param("null_prev_audio", null_init, (self.previous, self.audio_dim))
+
+        prev_motion = _known(conditions.prev_mask, conditions.prev_motion, null_prev_motion)
+        prev_audio = _known(conditions.prev_mask, conditions.prev_audio, null_prev_audio)
+        audio = _known(conditions.audio_mask, conditions.audio, null_audio)
+        motion_BTD = jnp.concatenate([prev_motion, noisy_BWD], axis=1)
+        audio_BTA = jnp.concatenate([prev_audio, audio], axis=1)
+
+        total = self.previous + self.window
+        prev_valid = jnp.broadcast_to(conditions.prev_mask[:, None], (batch, total))
+        is_prev = jnp.broadcast_to(jnp.arange(total) < self.previous, (batch, total))
+        audio_valid = jnp.concatenate([prev_valid[:, : self.previous], conditions.audio_mask], axis=1)
+        flags_BTF = jnp.stack([is_prev, audio_valid, prev_valid], axis=-1).astype(jnp.float32)
+
+        features = jnp.concatenate([motion_BTD, audio_BTA, flags_BTF], axis=-1).astype(self.dtype)
+        tokens_BTC = nn.Dense(self.width, dtype=self.dtype, name="frame_in")(features)
+        sinusoids = PositionalEncoding(self.width, name="frame_encoding")(jnp.arange(-self.previous, self.window))
+        if self.positions == "learned":
+            # learned, from the sinusoidal table: neighbouring frames are alike from the first step
+            positions = self.param("frame_positions", lambda key: sinusoids)
+        elif self.positions == "sinusoidal":
+            positions = sinusoids
+        else:
+            raise ValueError(f"positions must be learned or sinusoidal, not {self.positions!r}")
+        return tokens_BTC + positions.astype(self.dtype)
+
+    def _condition_token(self, name: str, value_BD: Array, mask_B: Array) -> Array:
+        """(B, 1, width): Dense of a known condition, its own learned null otherwise."""
+        null = self.param(f"null_{name}", nn.initializers.normal(0.02), (self.width,))
+        value_BD = _known(mask_B, value_BD, jnp.zeros_like(value_BD))
+        embedded = nn.Dense(self.width, dtype=self.dtype, name=f"{name}_in")(value_BD.astype(self.dtype))
+        return _known(mask_B, embedded, null.astype(self.dtype))[:, None, :]

@@ -1,0 +1,119 @@
+"""Named sizes of the volume codec: name -> {"encoder": fields of VASAFaceEncoder, "decoder": fields of FaceDecoder}.
+
+Any size is a set of fields; these are the ones with a name. Plain values only, so that a variant can be stored as JSON.
+"""
+
+from typing import Any
+
+_SHARED = ("image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "groups")
+_DECODER = ("width", "blocks", "up_widths", "shuffle")
+
+
+def _variant(**fields: Any) -> dict[str, dict[str, Any]]:
+    decoder = {name: fields[name] for name in _SHARED} | {name: fields.pop(name) for name in _DECODER}
+    return {"encoder": fields, "decoder": decoder}
+
+
+_PAPER = {
+    "image_size": 512,
+    "volume": (96, 16, 64),
+    "stem": 64,
+    "widths": (128, 256, 512),
+    "pool_first": False,
+    "blocks_3d": 6,
+    "canonical_widths": (96, 192, 384, 768),
+    "warp_widths": (256, 128, 64, 32),
+    "embedding_width": 512,
+    "embedding_map_width": 512,
+    "width": 512,
+    "blocks": 8,
+    "up_widths": (256, 128, 64),
+    "shuffle": 1,
+    "groups": 32,
+}
+
+_512 = _PAPER | {
+    "pool_first": True,
+    "blocks_3d": 3,
+    "canonical_widths": (96, 192, 384, 512),
+    "width": 384,
+    "blocks": 6,
+    "up_widths": (256, 128),
+    "shuffle": 2,
+}
+
+_256 = _512 | {
+    "image_size": 256,
+    "volume": (96, 16, 32),
+    "canonical_widths": (96, 192, 384),
+    "warp_widths": (256, 128, 64),
+}
+
+
+def _slim(stem: int, *widths: int) -> dict[str, Any]:
+    """A residual network of one basic block per stage; each stage halves the size."""
+    return {
+        "depths": (1,) * len(widths),
+        "widths": widths,
+        "stem": stem,
+        "strides": (2,) * len(widths),
+        "stem_size": 3,
+        "stem_pool": False,
+    }
+
+
+_DEMO = {
+    "image_size": 128,
+    "volume": (24, 8, 32),
+    "stem": 32,
+    "widths": (48, 80),
+    "pool_first": True,
+    "blocks_3d": 2,
+    "canonical_widths": (24, 32, 40),
+    "warp_widths": (32, 24, 16),
+    "embedding_width": 48,
+    "embedding_map_width": 16,
+    "dynamics_head_width": 24,
+    "identity_resnet": _slim(16, 24, 32, 48, 56) | {"stem_stride": 2},
+    "identity_size": 128,
+    "pose_resnet": _slim(16, 24, 32, 48, 64) | {"stem_stride": 2},
+    "pose_size": 128,
+    "dynamics_resnet": _slim(16, 24, 32, 48, 80) | {"stem_stride": 1},
+    "crop_size": 64,
+    "crop_zoom": 2.2,
+    "crop_centre": (0.0, 0.16, -0.36),
+    "width": 80,
+    "blocks": 3,
+    "up_widths": (64,),
+    "shuffle": 2,
+    "groups": 8,
+}
+
+_TINY = _DEMO | {
+    "image_size": 64,
+    "volume": (16, 4, 16),
+    "stem": 16,
+    "widths": (16, 32),
+    "blocks_3d": 1,
+    "canonical_widths": (16, 32),
+    "warp_widths": (32, 16),
+    "embedding_width": 32,
+    "identity_resnet": _slim(8, 16, 16, 16, 16) | {"stem_stride": 1},
+    "identity_size": 64,
+    "pose_resnet": _slim(8, 16, 16, 16, 16) | {"stem_stride": 1},
+    "pose_size": 64,
+    "dynamics_resnet": _slim(8, 16, 16, 16) | {"stem_stride": 1},
+    "crop_size": 32,
+    "width": 32,
+    "blocks": 1,
+    "up_widths": (16,),
+    "shuffle": 2,
+}
+
+FACE_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "face_512_paper": _variant(**_PAPER),  # MegaPortraits' widths
+    "face_512": _variant(**_512),  # the default: half of the decoding work
+    "face_256": _variant(**_256),
+    "face_demo": _variant(**_DEMO),  # the shipped weights
+    "face_tiny": _variant(**_TINY),  # tests
+}

@@ -1,0 +1,74 @@
+"""Motion latents of rendered clips: what the frozen codec and audio encoder see in the built-in corpus."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.config import CorpusConfig
+from vasa_jax.data.synthetic.bank import named_key, to_uint8
+from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
+from vasa_jax.data.synthetic.identity import sample_identity
+from vasa_jax.data.synthetic.motion import MOTION_NAMES
+from vasa_jax.data.synthetic.render import render
+from vasa_jax.models.audio import AudioEncoder, pair_mean
+from vasa_jax.models.face import face_codec
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionSet:
+    """N clips of T frames as stage 2 sees them; arrays live on the device."""
+
+    motion: jax.Array  # float32 (N, T, 137), not normalised
+    audio: jax.Array  # float16 (N, V, T, audio width)
+    gaze: jax.Array  # float32 (N, 2) degrees
+    distance: jax.Array  # float32 (N,)
+    emotion: jax.Array  # float32 (N, 8)
+
+
+class MotionExtractor:
+    """Renders clips on random heads and runs the frozen encoders over pictures and sound."""
+
+    def __init__(self, face: tuple[dict, dict], audio: tuple[dict, dict], corpus: CorpusConfig, dtype: Any):
+        (self._face_params, face_meta), (self._audio_params, audio_meta) = face, audio
+        self._encoder, _ = face_codec(face_meta["fields"], dtype)
+        self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
+        self._supersample = corpus.supersample
+
+    def __call__(self, clips: ClipSet, seed: int, name: str) -> MotionSet:
+        """One head per clip, drawn from the stream `name`."""
+        key = named_key(seed, name)
+        motion, audio = [], []
+        for index in range(len(clips.motion)):
+            motion.append(self._motion(self._face_params, jax.random.fold_in(key, index), clips.motion[index]))
+            audio.append(self._audio(self._audio_params, clips.samples[index]))
+            if index % 64 == 63:
+                # Lets the device catch up, so that queued clips do not pile up in its memory.
+                jax.block_until_ready(motion[-1])
+        labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
+        return MotionSet(jnp.stack(motion), jnp.stack(audio), **labels)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _motion(self, params, key, curves):
+        identity = {n: jnp.broadcast_to(v, (FRAMES,)) for n, v in sample_identity(key).items()}
+        motion = {name: curves[:, i] for i, name in enumerate(MOTION_NAMES)}
+        rgb = render(identity, motion, self._encoder.image_size, self._supersample)["rgb"]
+        # Through uint8, as every other picture that the encoder sees.
+        pose, dynamics = self._encoder.apply(
+            {"params": params["encoder"]}, to_uint8(rgb).astype(jnp.float32) / 255.0, method="encode_motion"
+        )
+        return jnp.concatenate([pose, dynamics], -1).astype(jnp.float32)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _audio(self, params, samples):
+        features = self._audio_encoder.apply({"params": params}, samples.astype(jnp.float32) / 32767.0)
+        return pair_mean(features).astype(jnp.float16)
+
+
+def statistics(motion: np.ndarray) -> dict[str, np.ndarray]:
+    """Per-dimension mean and standard deviation over all frames: the z-score of stage 2."""
+    flat = np.asarray(motion, np.float64).reshape(-1, motion.shape[-1])
+    return {"mean": flat.mean(0).astype(np.float32), "std": np.maximum(flat.std(0), 1e-3).astype(np.float32)}

@@ -1,0 +1,37 @@
+"""Builds the task a job names and hands it to the trainer."""
+
+from pathlib import Path
+
+import jax
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.training.task import Task
+from vasa_jax.training.trainer import TrainState, VASATrainer
+
+
+def make_task(config: VASAConfig) -> Task:
+    """The task of a `train_*` job."""
+    train = config.train
+    if config.job == "train_face":
+        from vasa_jax.training.face_task import FaceTask
+
+        return FaceTask(config.face, config.corpus, train.batch_size, train.precision, config.seed)
+    if config.job == "train_audio":
+        from vasa_jax.training.audio_task import AudioTask
+
+        return AudioTask(config.speech, config.corpus, train.batch_size, train.precision, config.seed)
+    if config.job == "train_motion":
+        from vasa_jax.training.motion_task import MotionTask
+
+        return MotionTask(config.motion, config.corpus, train.batch_size, train.precision, config.seed)
+    from vasa_jax.training.instrument_task import InstrumentTask
+
+    return InstrumentTask(config.corpus, train.batch_size, config.seed)
+
+
+def train(config: VASAConfig, workdir: Path) -> TrainState:
+    """Trains until the last step, resuming from what the workdir holds."""
+    print(f"{config.job}: {jax.device_count()} x {jax.devices()[0].device_kind}, workdir {workdir}", flush=True)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(config.to_config_dict().to_json(indent=2) + "\n")
+    return VASATrainer(make_task(config), config.train, workdir, config.seed).fit()
