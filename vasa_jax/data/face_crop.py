@@ -25,6 +25,7 @@ CENTRE_HEIGHT = 0.478  # box centre below the frame's upper edge, over frame sid
 COARSE_SIDE, FINE_SIDE = 480, 960  # pixels of the longer side during detection
 MIN_FACE = 36  # pixels at those sizes
 SMALL_FACE = 64  # pixels of the picture; below, the result is visibly soft
+CUT_FACE = 0.1  # of its box beyond the picture
 SURE_WEIGHT = 56.0  # alt2's last stage: faces give 56 to 58, texture 54.9 to 55.7
 TILTS = (-25, 25)  # degrees; the cascades themselves tolerate about 15
 LARGEST_CROP = 2  # times the longer side of the picture
@@ -87,6 +88,9 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
             notes.append(f"{len(found)} faces were found, using the largest; for another set {crops}")
         if best.size < SMALL_FACE:
             notes.append(f"the face is only {best.size:.0f} pixels wide, the video will be soft")
+        outside = max(-best.x, -best.y, best.x + best.size - width, best.y + best.size - height) / best.size
+        if outside > CUT_FACE:
+            notes.append("the picture's edge cuts the face, what is missing cannot be invented")
         note = f"{source}: {'; '.join(notes)}" if notes else None
         return FaceBox(best.x, best.y, best.size, best.view, note)
     raise InputError(
@@ -114,9 +118,9 @@ def parse_crop(text: str, height: int, width: int, source: str = "the picture") 
         raise InputError(
             f"{source}: --config.crop={text} is no crop; give three numbers x,y,size in pixels, or center"
         ) from None
-    if not 1 <= size <= LARGEST_CROP * max(height, width):
-        limit = LARGEST_CROP * max(height, width)
-        raise InputError(f"{source}: --config.crop={text} has size {size}; give 1 to {limit} for this {width} x {height}")
+    limit = LARGEST_CROP * max(height, width)
+    if not 1 <= size <= limit:
+        raise InputError(f"{source}: --config.crop={text} has size {size}; give a size from 1 to {limit} pixels")
     if x >= width or y >= height or x + size <= 0 or y + size <= 0:
         raise InputError(
             f"{source}: --config.crop={text} lies beside the picture; it is {width} pixels wide and {height} high"
@@ -175,8 +179,8 @@ def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
     # A face cut by the edge, or one that fills the picture, lacks the surroundings that the cascades expect.
     edge = COARSE_SIDE // 4
     padded = cv2.copyMakeBorder(coarse, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-    moved = [face._replace(x=face.x - edge, y=face.y - edge) for face in _frontal(padded) if face.eyes >= 2]
-    yield _scaled(moved, scale)
+    faces = [face for face in _frontal(padded) if face.eyes >= 2 and face.cascades == 2]
+    yield _scaled([face._replace(x=face.x - edge, y=face.y - edge) for face in faces], scale)
     height, width = coarse.shape
     for tilt in TILTS:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)

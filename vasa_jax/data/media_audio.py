@@ -144,6 +144,16 @@ class _Decoder:
             return [f"{self.path}: is damaged: {self.damaged} packets of sound do not decode; using the rest"]
         return []
 
+    def _stated_by_riff(self, seconds: float | None) -> float | None:
+        """FFmpeg takes a WAV's length from the size of the file; what its header promised shows whether it was cut."""
+        with open(self.path, "rb") as file:
+            header = file.read(8)
+        size = self.path.stat().st_size
+        promised = int.from_bytes(header[4:], "little") + 8
+        if seconds and header[:4] == b"RIFF" and size < promised < 0x7FFFF000:  # above: written by a pipe
+            return seconds * promised / size
+        return seconds
+
     def blocks(self) -> Iterator[np.ndarray]:
         pending: list[np.ndarray] = []
         count = 0
@@ -179,8 +189,11 @@ class _Decoder:
             if not container.streams.audio:
                 raise InputError(f"{self.path}: has no sound; give a file with speech")
             stream = container.streams.best("audio") or container.streams.audio[0]
+            if stream.codec_context is None:  # decoding it would crash the process in PyAV 14
+                raise InputError(f"{self.path}: its sound cannot be decoded; convert it to WAV")
             if container.format.name.split(",")[0] in FORMATS_WITH_LENGTH and stream.duration:
                 self.stated = float(stream.duration * stream.time_base)
+            self.stated = self._stated_by_riff(self.stated)
             mixer = _Mixer()
             packets = container.demux(stream)
             while True:
@@ -203,7 +216,8 @@ class _Decoder:
                         self.rate = frame.sample_rate
                         self.channels = min(frame.layout.nb_channels, 2)
                         self.start = _start_after_picture(container, frame.time)
-                    yield mixer(frame, self.rate, self.channels), frame.time
+                    time = frame.time  # the mixer takes it away
+                    yield mixer(frame, self.rate, self.channels), time
 
 
 class _Mixer:
@@ -221,7 +235,7 @@ class _Mixer:
             layout = "mono" if channels == 1 else "stereo"
             self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
             self._source = source
-        frame.pts = None
+        frame.pts = None  # holes are filled by `_chunks`, not by the resampler
         try:
             parts = [part.to_ndarray() for part in self._resampler.resample(frame)]
         except (av.FFmpegError, ValueError):  # channels without a known arrangement cannot be mixed down by rule

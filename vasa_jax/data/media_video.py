@@ -45,11 +45,15 @@ def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
         container.close()
         raise InputError(f"{path}: has no picture track; give a video file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # decoding it would crash the process in PyAV 14
+        container.close()
+        raise InputError(f"{path}: its picture track cannot be decoded; convert it to H.264 in MP4")
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate or FPS
     seconds = float(stream.duration * stream.time_base) if stream.duration else None
     frames = _decoded(container, stream, path, float(rate))
-    return Video(_at_rate(frames, fps) if fps else (frame for _, frame in frames), float(fps or rate), seconds)
+    pictures = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
+    return Video(pictures, float(fps or rate), seconds)
 
 
 def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -82,15 +86,15 @@ def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float
         raise InputError(f"{path}: no frame of it decodes; give an intact video")
 
 
-def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float) -> Iterator[np.ndarray]:
-    """Frame k of the result is the one nearest to k / fps."""
+def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float, source: float) -> Iterator[np.ndarray]:
+    """Frame k of the result is the one nearest to k / fps; the last one stays for 1 / source seconds."""
     count, last_time, last = 0, 0.0, None
     for time, frame in frames:
         while last is not None and count / fps < (last_time + time) / 2:
             yield last
             count += 1
         last_time, last = time, frame
-    while last is not None and count / fps <= last_time + 0.5 / fps:
+    while last is not None and (count + 0.01) / fps < last_time + 1.0 / source:  # 0.01: rounding of the times
         yield last
         count += 1
 
@@ -198,7 +202,7 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             self._discard()
             fault = (getattr(error, "strerror", None) or str(error)).lower()
-            raise InputError(f"{self.path}: cannot be written ({fault}); choose another path, free the disk") from None
+            raise InputError(f"{self.path}: cannot be written ({fault}); choose another path or free space") from None
 
     def _open_streams(self, height: int, width: int) -> None:
         if height % 2 or width % 2:

@@ -8,6 +8,7 @@ face, cut in the head's own scale and roll, then carry the pixels that decide an
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ SIZE = 128  # pixels; other sizes are resized to it
 EMBEDDING = 64
 GAZE_SCALE = 20.0  # degrees per unit of the network's output
 # Half sides of the patches in canonical units (the frame's half width at pose scale 1) and their sides in pixels.
-MOUTH_PATCH = (0.24, 32)
-EYE_PATCH = (0.15, 24)
+MOUTH_PATCH = (0.26, 32)
+EYE_PATCH = (0.16, 24)
 FACE_PATCH = (0.62, 40)
 
 
@@ -205,12 +206,18 @@ class Instrument:
     """A trained `FaceInstrument`, ready to measure videos.
 
     Compiles once per frame size: batches are padded to one length.
+
+    Attributes:
+      points: names of the landmarks that it finds, in the order of `Measurements.landmarks`.
+      training_errors: its errors on held-out heads when it was trained, by name; may be empty.
     """
 
-    def __init__(self, params: dict[str, Any], landmarks: int, anchors: Anchors, batch_size: int = 32):
+    def __init__(self, params: dict[str, Any], points: Sequence[str], anchors: Anchors, batch_size: int = 32):
+        self.points = tuple(points)
+        self.training_errors: dict[str, float] = {}
         self._params = params
         self._batch_size = batch_size
-        network = FaceInstrument(landmarks, anchors)
+        network = FaceInstrument(len(self.points), anchors)
 
         def measure(params, frames):
             if frames.dtype == jnp.uint8:
@@ -227,10 +234,12 @@ class Instrument:
         params, metadata = load_params(path)
         try:
             anchors = Anchors(**{name: tuple(points) for name, points in metadata["anchors"].items()})
-            landmarks = len(metadata["landmarks"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not an instrument (no anchors and landmarks); export it again") from error
-        return cls(params, landmarks, anchors, batch_size)
+            points, training_errors = tuple(metadata["points"]), dict(metadata["errors"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not an instrument (no anchors, points and errors); export it again") from error
+        instrument = cls(params, points, anchors, batch_size)
+        instrument.training_errors = training_errors
+        return instrument
 
     @classmethod
     def from_pretrained(cls, batch_size: int = 32) -> "Instrument":

@@ -12,7 +12,10 @@ DISTANCE_UNIT = 0.15
 
 
 def parse_emotion(text: str) -> np.ndarray | None:
-    """`happiness` or `happiness:0.5` as 8 coefficients; None for an empty text; InputError names a wrong one."""
+    """`happiness` or `happiness:0.5` as 8 coefficients, the rest of 1 going to neutral; None for an empty text.
+
+    InputError names a wrong name or strength.
+    """
     if not text:
         return None
     name, _, strength = text.partition(":")
@@ -22,9 +25,10 @@ def parse_emotion(text: str) -> np.ndarray | None:
         value = float(strength) if strength else 1.0
     except ValueError as error:
         raise InputError(f"config.emotion: '{strength}' is not a number; write e.g. {name}:0.5") from error
-    if not 0 <= value <= 2:
-        raise InputError(f"config.emotion: strength {value} is out of range; choose 0 to 2")
-    return value * np.eye(len(EMOTIONS), dtype=np.float32)[EMOTIONS.index(name)]
+    if not 0 <= value <= 1:
+        raise InputError(f"config.emotion: strength {value} is out of range; choose 0 to 1")
+    one_hot = np.eye(len(EMOTIONS), dtype=np.float32)
+    return value * one_hot[EMOTIONS.index(name)] + (1 - value) * one_hot[EMOTIONS.index("neutral")]
 
 
 def control_conditions(gaze, distance, emotion) -> dict[str, jnp.ndarray]:

@@ -21,7 +21,21 @@ from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, render
 from vasa_jax.evaluation.instrument import SIZE, Anchors, FaceInstrument, Instrument, instrument_errors
 
-ANCHORS = Anchors(mouth=(), left_eye=(), right_eye=())
+# The points that the instrument finds: enough for pose and patches, few enough for a small network.
+POINTS = (
+    "jaw_0", "jaw_4", "jaw_8", "jaw_12", "jaw_16",
+    "brow_left_0", "brow_left_2", "brow_left_4", "brow_right_0", "brow_right_2", "brow_right_4",
+    "eye_left_0", "eye_left_2", "eye_left_4", "eye_left_6", "eye_right_0", "eye_right_2", "eye_right_4", "eye_right_6",
+    "iris_left", "iris_right", "nose_bridge_0", "nose_tip", "nose_wing_left", "nose_wing_right",
+    "outer_lip_0", "outer_lip_3", "outer_lip_6", "outer_lip_9", "inner_lip_2", "inner_lip_6", "forehead",
+)  # fmt: skip
+_POINT_INDICES = np.array([LANDMARKS.index(name) for name in POINTS])
+# Corners of the eyes, which a blink does not move; all round the mouth, which opens.
+ANCHORS = Anchors(
+    mouth=tuple(POINTS.index(f"outer_lip_{i}") for i in (0, 3, 6, 9)),
+    left_eye=tuple(POINTS.index(f"eye_left_{i}") for i in (0, 4)),
+    right_eye=tuple(POINTS.index(f"eye_right_{i}") for i in (0, 4)),
+)
 # What is not the person: drawn anew for every frame.
 _SURROUNDINGS = (*SCENE, "shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")
 
@@ -60,7 +74,7 @@ def render_batch(key: jax.Array, identities: int, motions: int, supersample: int
     picture, truth = render(people, motion, SIZE, supersample), labels(people, motion)
     return {
         "image": picture["rgb"],
-        "landmarks": picture["landmarks"][..., :2],
+        "landmarks": picture["landmarks"][:, _POINT_INDICES, :2],
         "person": jnp.repeat(jnp.arange(identities, dtype=jnp.int32), motions),
         **{name: truth[name] for name in ("mouth", "lids", "gaze", "pose")},
     }
@@ -101,7 +115,7 @@ class InstrumentTask:
     def __init__(self, settings: InstrumentSettings, seed: int = 0, dtype: Any = jnp.float32):
         self._settings = settings
         self._seed = seed
-        self._network = FaceInstrument(len(LANDMARKS), ANCHORS, dtype=dtype)
+        self._network = FaceInstrument(len(POINTS), ANCHORS, dtype=dtype)
         self._held_out: dict[str, np.ndarray] | None = None
 
     def init(self, key: jax.Array) -> dict[str, Any]:
@@ -128,7 +142,7 @@ class InstrumentTask:
 
     def evaluate(self, params) -> dict[str, float]:
         """The instrument's own errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
-        instrument = Instrument(params, len(LANDMARKS), ANCHORS)
+        instrument = Instrument(params, POINTS, ANCHORS)
         batch = self.held_out()
         figures = instrument_errors(instrument.measure(batch["image"]), batch)
         soft = instrument_errors(instrument.measure(batch["soft"]), batch)
@@ -154,7 +168,7 @@ class InstrumentTask:
 
     def pictures(self, params) -> dict[str, np.ndarray]:
         """Held-out frames, sharp above soft, with the measured landmarks as dots."""
-        instrument = Instrument(params, len(LANDMARKS), ANCHORS)
+        instrument = Instrument(params, POINTS, ANCHORS)
         batch, rows = self.held_out(), []
         for name in ("image", "soft"):
             frames = (np.clip(batch[name][:8], 0.0, 1.0) * 255.0).round().astype(np.uint8)
@@ -167,7 +181,7 @@ class InstrumentTask:
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {
             "anchors": dataclasses.asdict(ANCHORS),
-            "landmarks": list(LANDMARKS),
+            "points": list(POINTS),
             "errors": self.evaluate(params),
         }
 

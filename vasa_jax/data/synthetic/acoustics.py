@@ -1,9 +1,11 @@
 """Frame-level loudness and pitch of speech at 50 Hz: frame k covers samples [320 k, 320 k + 400) of 16 kHz audio."""
 
 import numpy as np
+from scipy.fft import irfft, rfft
 
 SAMPLE_RATE = 16000
 HOP, WINDOW = 320, 400
+_HANN = np.hanning(512).astype(np.float32)
 
 
 def frame_centres(frames: int) -> np.ndarray:
@@ -14,23 +16,22 @@ def frame_centres(frames: int) -> np.ndarray:
 def log_energy(samples: np.ndarray, frames: int) -> np.ndarray:
     """Natural log of the root mean square of each frame, floored at 1e-5: f32 [frames]."""
     padded = np.pad(samples, (0, max(HOP * (frames - 1) + WINDOW - len(samples), 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[:: HOP][:frames]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:frames]
     return np.log(np.sqrt((windows**2).mean(1)) + 1e-5).astype(np.float32)
 
 
 def pitch_contour(
-    samples: np.ndarray, frames: int, low: float = 60.0, high: float = 420.0, voiced: float = 0.45
+    samples: np.ndarray, frames: int, low: float = 60.0, high: float = 420.0, voiced: float = 0.5
 ) -> np.ndarray:
-    """Fundamental frequency in Hz, 0 where unvoiced: f32 [frames]. The peak of the normalised autocorrelation of 64 ms at
-    8 kHz between `low` and `high` Hz; `voiced` is the correlation that a voiced frame reaches."""
+    """Fundamental frequency in Hz, 0 where unvoiced: f32 [frames]. The peak of the normalised autocorrelation of 64 ms
+    at 8 kHz between `low` and `high` Hz; `voiced` is the correlation that a voiced frame reaches."""
     rate, size = SAMPLE_RATE // 2, 512
-    halved = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(1)
+    halved = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(1, dtype=np.float32)
     centre = (frame_centres(frames) * rate).astype(int)
     padded = np.pad(halved, (size // 2, size + max(int(centre[-1]) - len(halved), 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, size)[centre] * np.hanning(size)
-    spectrum = np.abs(np.fft.rfft(windows, 2 * size)) ** 2
-    correlation = np.fft.irfft(spectrum)[:, : size // 2]
-    window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)[: size // 2]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)[centre] * _HANN
+    correlation = irfft(np.abs(rfft(windows, 2 * size)) ** 2)[:, : size // 2]
+    window = irfft(np.abs(rfft(_HANN, 2 * size)) ** 2)[: size // 2]
     correlation = correlation / (correlation[:, :1] + 1e-9) / (window / window[0])
     lags = slice(int(rate / high), int(rate / low) + 1)
     # A small preference for short lags keeps the first of several equal peaks: the octave above, not below.

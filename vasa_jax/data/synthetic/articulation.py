@@ -9,8 +9,8 @@ from vasa_jax.data.synthetic.visemes import VISEME_FIELDS, VISEMES
 FRAME_SECONDS = 0.04
 # How strongly a viseme asserts itself against its neighbours.
 _DOMINANCE = {
-    "sil": 0.6, "PP": 1.8, "FF": 1.8, "TH": 1.2, "DD": 0.6, "kk": 0.4, "CH": 1.5, "SS": 1.1, "nn": 0.6, "RR": 1.0, "aa": 1.2,
-    "E": 0.9, "I": 1.0, "O": 1.4, "U": 1.6,
+    "sil": 0.6, "PP": 1.8, "FF": 1.8, "TH": 1.2, "DD": 0.6, "kk": 0.4, "CH": 1.5, "SS": 1.1, "nn": 0.6, "RR": 1.0,
+    "aa": 1.2, "E": 0.9, "I": 1.0, "O": 1.4, "U": 1.6,
 }  # fmt: skip
 # Classes that leave the mouth to their neighbours, and vowels that open less than their viseme.
 _WEAK = {"h": 0.3, "ax": 0.5, "ng": 0.8, "x": 0.8}
@@ -21,9 +21,9 @@ _ANTICIPATION, _CARRY_OVER = 0.060, 0.048  # seconds over which a shape fades in
 def articulate(speech: Speech, frames: int, effort: float = 1.0):
     """Mouth curves of a speech.
 
-    effort scales how far the mouth opens (a trait of the take). Returns (lips, activity, accents): lips maps VISEME_FIELDS to
-    [frames] curves; activity [frames] in [0, 1] says how much speech there is; accents lists (seconds, weight) of the stressed
-    vowels, weight 1 for an average one, more for louder and longer ones.
+    effort scales how far the mouth opens (a trait of the take). Returns (lips, activity, accents): lips maps
+    VISEME_FIELDS to [frames] curves; activity [frames] in [0, 1] says how much speech there is; accents lists (seconds,
+    weight) of the stressed vowels, weight 1 for an average one, more for louder and longer ones.
     """
     time = (np.arange(frames) + 0.5) * FRAME_SECONDS
     starts, ends, weights, targets = _shapes(speech.phonemes)
@@ -36,12 +36,13 @@ def articulate(speech: Speech, frames: int, effort: float = 1.0):
 
     envelope = _envelope(speech.samples, time)
     activity = _activity(speech.phonemes, time)
-    lips["jaw"] = lips["jaw"] * effort * (0.68 + 0.4 * envelope)
+    lips["jaw"] = lips["jaw"] * effort * (0.68 + 0.36 * np.minimum(envelope, 1.1))
     press, tuck = np.zeros(frames), np.zeros(frames)
     for phoneme in speech.phonemes:
         if phoneme.symbol in BILABIALS:
             # The lips meet while the sound is held, and are still together when a burst begins.
-            press = np.maximum(press, _held(time, phoneme.start + 0.004, max(phoneme.release - 0.008, phoneme.start + 0.02), 0.042))
+            until = max(phoneme.release - 0.008, phoneme.start + 0.02)
+            press = np.maximum(press, _held(time, phoneme.start + 0.004, until, 0.042))
         elif phoneme.symbol in LABIODENTALS:
             inset = 0.2 * (phoneme.end - phoneme.start)
             tuck = np.maximum(tuck, _held(time, phoneme.start + inset, phoneme.end - inset, 0.045))

@@ -1,6 +1,7 @@
 """Changes the voice, the room and the microphone of a recording, never its timing.
 
-The built-in corpus speaks with one family of voices; audio models trained on it need every other property of a voice to vary.
+The built-in corpus speaks with one family of voices; audio models trained on it need every other property of a voice
+to vary.
 """
 
 from fractions import Fraction
@@ -14,8 +15,9 @@ _REFERENCE = 10.0 ** (-21.0 / 20.0)  # level that stands in for a recording with
 
 
 def augment_voice(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random voice, room, noise, microphone and level. samples f32 [N] at 16 kHz -> f32 [N] in [-1, 1] with the same timing
-    (within 10 ms, the search range of the time stretch). Deterministic in `rng`; a few percent of real time."""
+    """Random voice, room, noise, microphone and level. samples f32 [N] at 16 kHz -> f32 [N] in [-1, 1] with the same
+    timing (within 10 ms, the search range of the time stretch). Deterministic in `rng`; a few percent of real
+    time."""
     voice = np.asarray(samples, np.float32)
     if rng.random() < 0.85:
         pitch = float(np.exp(rng.uniform(np.log(0.72), np.log(1.4))))
@@ -40,10 +42,11 @@ def augment_voice(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def shift_voice(
     samples: np.ndarray, pitch: float, formant: float, breath: float = 0.0, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """Scales the fundamental by `pitch` and the resonances by `formant`; `breath` in [0, 1] makes the upper band noisier.
+    """Scales the fundamental by `pitch` and the resonances by `formant`; `breath` in [0, 1] makes the upper band
+    noisier.
 
-    samples f32 [N] -> f32 [N] with the same timing. Resampling shifts both, a time stretch restores the duration, and a
-    warp of the spectral envelope puts the resonances where they belong.
+    samples f32 [N] -> f32 [N] with the same timing. Resampling shifts both, a time stretch restores the duration, and
+    a warp of the spectral envelope puts the resonances where they belong.
     """
     ratio = Fraction(1.0 / pitch).limit_denominator(40)
     shifted = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
@@ -52,8 +55,8 @@ def shift_voice(
 
 
 def stretch(samples: np.ndarray, length: int) -> np.ndarray:
-    """Time-stretches to `length` samples without changing the pitch (WSOLA, Verhelst and Roelands 1993): 25 ms grains are laid
-    at a constant hop, each taken within 8 ms of its nominal place, where it continues the last one best."""
+    """Time-stretches to `length` samples without changing the pitch (WSOLA, Verhelst and Roelands 1993): 25 ms grains
+    are laid at a constant hop, each taken within 8 ms of its nominal place, where it continues the last one best."""
     hop, reach = 200, 128
     window = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
     count = -(-length // hop) + 1
@@ -61,6 +64,8 @@ def stretch(samples: np.ndarray, length: int) -> np.ndarray:
     # Centres of input and output grains correspond in time.
     places = np.round(np.arange(count) * hop * (len(samples) / length)).astype(int)
     output = np.zeros((count + 1) * hop, np.float32)
+    # Among equally good places the nominal one: without this a shift taken once would persist.
+    homing = 0.3 * (np.arange(2 * reach + 1) / reach - 1.0) ** 2
     follow = None
     for index, place in enumerate(places):
         region = padded[place : place + 2 * hop + 2 * reach]
@@ -70,7 +75,8 @@ def stretch(samples: np.ndarray, length: int) -> np.ndarray:
             match = np.correlate(region[: hop + 2 * reach], follow, "valid")
             squares = np.concatenate([[0.0], np.cumsum(region[: hop + 2 * reach] ** 2)])
             energy = squares[hop:] - squares[:-hop]
-            shift = int((match / np.sqrt(energy + 1e-6)).argmax())
+            likeness = match / np.sqrt((energy + 1e-6) * (follow @ follow + 1e-6))
+            shift = int((likeness - homing).argmax())
         grain = region[shift : shift + 2 * hop]
         output[index * hop : index * hop + len(grain)] += grain * window[: len(grain)]
         follow = padded[place + shift + hop : place + shift + 2 * hop]

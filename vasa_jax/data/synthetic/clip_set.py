@@ -68,7 +68,7 @@ def _make_clip(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
         "samples": np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16),
         "phonemes": _fit(clip.phoneme_ids, 2 * FRAMES).astype(np.int16),
         "stress": _fit(clip.stress, 2 * FRAMES).astype(np.float16),
-        "energy": _fit(clip.log_energy, 2 * FRAMES).astype(np.float16),
+        "energy": _fit(clip.energy, 2 * FRAMES).astype(np.float16),
         "motion": _fit(motion, FRAMES, "edge").astype(np.float32),
         "gaze": np.asarray(clip.gaze, np.float32),
         "distance": np.float32(clip.distance),

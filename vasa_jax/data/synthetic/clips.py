@@ -9,20 +9,22 @@ import numpy as np
 
 from vasa_jax.data.synthetic.acoustics import frame_centres, log_energy, pitch_contour
 from vasa_jax.data.synthetic.augment import augment_voice
-from vasa_jax.data.synthetic.performance import FPS, FRAME_SAMPLES, perform
+from vasa_jax.data.synthetic.performance import FPS, FRAME_SAMPLES, perform, sample_emotion
 from vasa_jax.data.synthetic.phonemes import PHONEME_IDS, SILENCE
 from vasa_jax.data.synthetic.sentences import sample_sentence
 from vasa_jax.data.synthetic.speech import SAMPLE_RATE, VOICES, Phoneme, Speech, speak
+from vasa_jax.data.synthetic.visemes import EMOTIONS
 from vasa_jax.errors import InputError
 
 MIN_SECONDS, MAX_SECONDS = 8.0, 10.0
-SILENT_SHARE = 0.03  # clips in which the head only listens
+SILENT_SHARE = 0.03  # training clips in which the head only listens
 
 
 class Clip(NamedTuple):
-    """One take. samples f32 [640 T] at 16 kHz; frames T at 25 fps; motion name -> f32 [T]; frame labels at 50 Hz, where frame k
-    covers samples [320 k, 320 k + 400): phoneme_ids i32 [2T] (PHONEME_CLASSES), stress f32 [2T], energy f32 [2T] (log of the
-    root mean square), pitch f32 [2T] (Hz, 0 = unvoiced); emotion f32 [8]; gaze f32 [2] degrees; distance; text; voice."""
+    """One take. samples f32 [640 T] at 16 kHz; frames T at 25 fps; motion name -> f32 [T]; frame labels at 50 Hz,
+    where frame k covers samples [320 k, 320 k + 400): phoneme_ids i32 [2T] (PHONEME_CLASSES), stress f32 [2T], energy
+    f32 [2T] (log of the root mean square), pitch f32 [2T] (Hz, 0 = unvoiced); emotion f32 [8]; gaze f32 [2] degrees;
+    distance; text; voice."""
 
     samples: np.ndarray
     frames: int
@@ -38,25 +40,40 @@ class Clip(NamedTuple):
     voice: str
 
 
-def sample_clip(seed: int, split: str = "train", augment: bool = False) -> Clip:
+def sample_clip(seed: int, split: str = "train", augment: bool = False, take: int = 0) -> Clip:
     """The clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
 
-    Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay those of the
-    clean voice). The same arguments give the same clip. Raises InputError for an unknown split or without espeakng_loader.
+    Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay
+    those of the clean voice). `take` numbers the performances of the same speech with the same emotion. The same
+    arguments give the same clip. Raises InputError for an unknown split or without espeakng_loader.
     """
     if split not in ("train", "heldout"):
         raise InputError(f"split {split!r}: unknown; choose 'train' or 'heldout'")
-    rng = np.random.default_rng([seed, 0 if split == "train" else 1])
+    which = 0 if split == "train" else 1
+    rng = np.random.default_rng([seed, which])
     names = [name for name, voice in VOICES.items() if voice.split == split]
     voice = names[rng.integers(len(names))]
-    speech, text = _compose(rng, voice, split)
-    take = perform(speech, rng)
+    emotion = sample_emotion(rng)
+    speech, text = _compose(rng, voice, split, emotion)
+    performing = np.random.default_rng([seed, which, take])
+    performance = perform(speech, performing, emotion)
     frames = len(speech.samples) // FRAME_SAMPLES
     ids, stress = frame_labels(speech.phonemes, 2 * frames)
     energy, pitch = log_energy(speech.samples, 2 * frames), pitch_contour(speech.samples, 2 * frames)
-    samples = augment_voice(speech.samples, rng) if augment else speech.samples
+    samples = augment_voice(speech.samples, performing) if augment else speech.samples
     return Clip(
-        samples, frames, take.motion, ids, stress, energy, pitch, take.emotion, take.gaze, take.distance, text, voice
+        samples=samples,
+        frames=frames,
+        motion=performance.motion,
+        phoneme_ids=ids,
+        stress=stress,
+        energy=energy,
+        pitch=pitch,
+        emotion=performance.emotion,
+        gaze=performance.gaze,
+        distance=performance.distance,
+        text=text,
+        voice=voice,
     )
 
 
@@ -71,36 +88,59 @@ def frame_labels(phonemes: Sequence[Phoneme], frames: int) -> tuple[np.ndarray, 
     return ids, stress
 
 
-def _compose(rng, voice, split):
+# What a fully felt emotion adds to the voice: (words per minute, pitch, pitch range).
+_VOICE_OF_EMOTION = {
+    "anger": (15, 4, 20), "contempt": (-10, -6, -10), "disgust": (-12, -6, 0), "fear": (20, 12, 10),
+    "happiness": (8, 10, 20), "neutral": (0, 0, 0), "sadness": (-22, -8, -25), "surprise": (8, 14, 25),
+}  # fmt: skip
+
+
+def _manner(rng, emotion):
+    """Speaking rate, pitch and pitch range of a take."""
+    shift = emotion @ np.array([_VOICE_OF_EMOTION[name] for name in EMOTIONS], np.float32)
+    drawn = rng.normal((158.0, 50.0, 55.0), (18.0, 13.0, 16.0)) + shift
+    return np.clip(drawn, (105, 12, 12), (220, 90, 98)).astype(int).tolist()
+
+
+def _compose(rng, voice, split, emotion):
     """Sentences of one voice with pauses -> Speech of a whole number of video frames, and the text."""
-    length = round(rng.uniform(MIN_SECONDS, MAX_SECONDS) * FPS) * FRAME_SAMPLES
-    samples = np.zeros(length, np.float32)
-    phonemes, texts = [], []
-    if rng.random() < SILENT_SHARE:
-        return Speech(samples, (Phoneme(0.0, length / SAMPLE_RATE, "sil", False, length / SAMPLE_RATE),)), ""
-    rate = int(np.clip(rng.normal(158, 20), 110, 215))
-    pitch, pitch_range = int(np.clip(rng.normal(50, 14), 15, 85)), int(np.clip(rng.normal(55, 18), 15, 95))
-    chars_per_second = rate / 10.0
-    start = int(rng.uniform(0.2, 0.9) * SAMPLE_RATE)
-    trail = int(rng.uniform(0.2, 0.8) * SAMPLE_RATE)
-    while True:
-        room = (length - trail - start) / SAMPLE_RATE
-        if texts and room < 0.8:
-            break
-        text = sample_sentence(rng, VOICES[voice].language, split, max_chars=max(int(0.85 * room * chars_per_second), 8))
-        spoken = _trim(speak(text, voice, rate, pitch, pitch_range))
-        if len(spoken.samples) > length - trail - start:
-            break
-        samples[start : start + len(spoken.samples)] = spoken.samples
-        offset = start / SAMPLE_RATE
-        phonemes += [p._replace(start=p.start + offset, end=p.end + offset, release=p.release + offset) for p in spoken.phonemes]
+    limit = round(rng.uniform(MIN_SECONDS, MAX_SECONDS) * FPS) * FRAME_SAMPLES
+    if split == "train" and rng.random() < SILENT_SHARE:
+        seconds = limit / SAMPLE_RATE
+        return Speech(np.zeros(limit, np.float32), (Phoneme(0.0, seconds, "sil", False, seconds),)), ""
+    rate, pitch, pitch_range = _manner(rng, emotion)
+    start, trail = (rng.uniform((0.2, 0.2), (0.8, 0.7)) * SAMPLE_RATE).astype(int)
+    samples = np.zeros(limit, np.float32)
+    phonemes, texts, end = [], [], 0
+    share = 0.9  # of the room that a sentence should fill, by an estimate from its letters
+    while share > 0.3 and (limit - trail - start) > 0.7 * SAMPLE_RATE:
+        room = limit - trail - start
+        letters = max(int(share * room / SAMPLE_RATE * rate / 9.5), 7)
+        text = sample_sentence(rng, VOICES[voice].language, split, letters)
+        spoken = _trim(speak(text, voice, rate, pitch, pitch_range)) if len(text) <= letters + 4 else None
+        if spoken is None or len(spoken.samples) > room:
+            share -= 0.3
+            continue
+        end = start + len(spoken.samples)
+        samples[start:end] = spoken.samples
+        phonemes += [_shifted(phoneme, start / SAMPLE_RATE) for phoneme in spoken.phonemes]
         texts.append(text)
-        start += len(spoken.samples) + int(np.clip(rng.gamma(2.0, 0.22) + 0.12, 0.15, 1.5) * SAMPLE_RATE)
-    level = np.sqrt((samples**2).sum() / max((np.abs(samples) > 1e-4).sum(), 1))
-    samples *= 10.0 ** (rng.normal(-21.0, 2.5) / 20.0) / (level + 1e-6)
-    peak = np.abs(samples).max()
-    samples *= min(1.0, 0.98 / peak) if peak > 0 else 1.0
-    return Speech(samples, _fill_pauses(phonemes, length / SAMPLE_RATE)), " ".join(texts)
+        start = end + int(min(0.12 + rng.gamma(2.0, 0.17), 1.4) * SAMPLE_RATE)
+    frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
+    samples = _set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
+    return Speech(samples, _fill_pauses(phonemes, frames / FPS)), " ".join(texts)
+
+
+def _set_level(samples, decibels):
+    """Scales speech to a level relative to full scale, without clipping."""
+    spoken = samples[np.abs(samples) > 1e-4]
+    gain = 10.0 ** (decibels / 20.0) / (np.sqrt((spoken**2).mean()) + 1e-6) if len(spoken) else 1.0
+    return samples * np.float32(min(gain, 0.98 / (np.abs(samples).max() + 1e-6)))
+
+
+def _shifted(phoneme, seconds):
+    start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
+    return phoneme._replace(start=start, end=end, release=release)
 
 
 def _trim(speech):
@@ -110,9 +150,7 @@ def _trim(speech):
         return speech
     first, last = spoken[0].start, spoken[-1].end
     inside = [
-        p._replace(start=p.start - first, end=p.end - first, release=p.release - first)
-        for p in speech.phonemes
-        if p.start >= first and p.end <= last
+        _shifted(phoneme, -first) for phoneme in speech.phonemes if phoneme.start >= first and phoneme.end <= last
     ]
     return Speech(speech.samples[int(first * SAMPLE_RATE) : int(np.ceil(last * SAMPLE_RATE))], tuple(inside))
 
@@ -131,8 +169,8 @@ def _fill_pauses(phonemes, total):
 
 
 def sample_clips(seeds: Sequence[int], split: str = "train", workers: int = 0, augment: bool = False) -> Iterator[Clip]:
-    """Clips of many seeds, in order. workers: processes that make them (0 = this one). Processes are spawned, so a caller's
-    script needs the usual `if __name__ == "__main__"`."""
+    """Clips of many seeds, in order. workers: processes that make them (0 = this one). Processes are spawned, so a
+    caller's script needs the usual `if __name__ == "__main__"`."""
     seeds = list(seeds)
     if workers <= 0:
         yield from (sample_clip(seed, split, augment) for seed in seeds)

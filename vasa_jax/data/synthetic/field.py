@@ -25,7 +25,7 @@ LIP_SQUASH = 0.75  # lips are tubes, this much flatter across than deep
 
 
 def lid_edges(a, x, ax):
-    """At head-space x (and |x|): s in [-1, 1] from the inner to the outer corner, heights of the upper and lower lid."""
+    """At head-space x (and |x|): s in [-1, 1] from inner to outer corner, heights of the upper and lower lid."""
     s = (ax - a.eye[0]) * (1.0 / a.eye_half_width)
     left = x > 0
     upper = jnp.where(left, a.lids_left[0], a.lids_right[0])

@@ -10,7 +10,7 @@ from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL, project
 from vasa_jax.data.synthetic.landmarks import lid_gaps, mouth_gap, rest_lid_gap
 from vasa_jax.data.synthetic.sdf import rotate
 
-HEAD_CENTRE = (0.0, 0.05, 0.20)  # head space; where the canonical frame has its origin
+HEAD_CENTRE = (0.0, 0.05, 0.30)  # head space; where the canonical frame has its origin
 CANONICAL_SCALE = FOCAL / (DISTANCE - HEAD_CENTRE[2])  # image units per head unit there, at dist = 1
 
 

@@ -16,7 +16,7 @@ from vasa_jax.data.synthetic.camera import project
 from vasa_jax.data.synthetic.field import LIP_BLEND, LIP_SQUASH, head_skin, lid_edges, lip_arcs, lip_radii
 from vasa_jax.data.synthetic.markings import brow_line, lip_borders
 
-_JAW_POINTS, _BROW_POINTS, _EYE_POINTS, _OUTER_LIP_POINTS, _INNER_LIP_POINTS = 17, 5, 8, 12, 8
+_JAW_POINTS, _BROW_POINTS, _EYE_POINTS, _NOSE_POINTS, _OUTER_LIP_POINTS, _INNER_LIP_POINTS = 17, 5, 8, 10, 12, 8
 LANDMARKS: tuple[str, ...] = (
     *(f"jaw_{i}" for i in range(_JAW_POINTS)),
     *(f"brow_{side}_{i}" for side in ("left", "right") for i in range(_BROW_POINTS)),
@@ -73,17 +73,11 @@ def _march(a, origin, direction, steps: int = 28):
     return tuple(o + d * travel for o, d in zip(origin, direction))
 
 
-def _from_front(a, x, y):
-    """Skin points at head-space (x, y), seen from the front."""
-    zero = jnp.zeros_like(x)
-    return _march(a, (x, y, zero + 1.15), (zero, zero, zero - 1.0))
+def _jaw_rays(a):
+    """Rays (origin, direction) to the outline of the lower face, from the left ear over the chin to the right ear.
 
-
-def _jaw_line(a):
-    """The outline of the lower face, from the left ear over the chin to the right ear.
-
-    Rays leave a point inside the head, fan out in a plane that falls from the ears to the chin, and stop at the skin;
-    as the jaw opens the plane follows the chin.
+    They come from outside towards one point inside the head, in a plane that falls from the ears to the chin; as the
+    jaw opens the plane follows the chin.
     """
     angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, _JAW_POINTS).astype(np.float32)
     side, down = np.sin(angle), np.cos(angle)
@@ -95,12 +89,8 @@ def _jaw_line(a):
         down * (chin_y - centre_y) / fall,
         down * (chin_z - centre_z) / fall,
     )
-    # From outside inwards: the skin's distance is exact there.
-    reach = 1.45
-    zero = jnp.zeros_like(direction[0])
-    centre = (zero, zero + centre_y, zero + centre_z)
-    start = tuple(c + reach * d for c, d in zip(centre, direction))
-    return _march(a, start, tuple(-d for d in direction))
+    start = tuple(c + 1.45 * d for c, d in zip((0.0, centre_y, centre_z), direction))
+    return start, tuple(-d for d in direction)
 
 
 def _eye_contour(a, sign: float):
@@ -132,19 +122,20 @@ def _lip_contours(a):
     inner_y = jnp.where(is_upper, upper, lower)
     inner_y = jnp.where(np.abs(inner) > 0.7, 0.5 * (upper + lower), inner_y)  # the inner corners
     depth = jnp.where(is_upper, a.upper_lip_z, a.lower_lip_z) - a.lip_bend * inner_x * inner_x
-    return _from_front(a, x, y), (inner_x, inner_y, depth)
+    return (x, y), (inner_x, inner_y, depth)
 
 
 def _brows(a):
+    """(x, y) of the brows' middle lines."""
     s = np.linspace(0.0, 1.0, _BROW_POINTS).astype(np.float32)
     offset = a.brow_inner_x + s * (a.brow_outer_x - a.brow_inner_x)
     height = brow_line(a, s)[0]
     # Left brow from its outer end inwards, right brow outwards: left to right in the image.
-    return _from_front(a, jnp.concatenate([-offset[::-1], offset]), jnp.concatenate([height[::-1], height]))
+    return jnp.concatenate([-offset[::-1], offset]), jnp.concatenate([height[::-1], height])
 
 
 def _nose_and_more(a):
-    """Bridge, tip, base, forehead and cheeks: points on the skin seen from the front."""
+    """(x, y) of bridge, tip, base, forehead and cheeks."""
     t = np.array([0.0, 0.3, 0.6, 0.85], np.float32)
     bridge_y = a.nose_root[1] + t * (a.nose_tip[0][1] - a.nose_root[1])
     wing, base = a.nose_wing, a.nostril[0]
@@ -153,7 +144,7 @@ def _nose_and_more(a):
     x = [*(jnp.zeros(4)), 0.0, -wing_x, -base_x, 0.0, base_x, wing_x, 0.0, -a.cheekbone[0][0], a.cheekbone[0][0]]
     y = [*bridge_y, a.nose_tip[0][1], wing_y, base_y, base_y, base_y, wing_y, 0.50,
          a.cheekbone[0][1], a.cheekbone[0][1]]  # fmt: skip
-    return _from_front(a, _stack(x), _stack(y))
+    return _stack(x), _stack(y)
 
 
 def _stack(values):
@@ -169,11 +160,17 @@ def head_landmarks(a) -> tuple:
         for c, g, mirrors in zip(a.eye, a.gaze, ((-1.0, 1.0), (1.0, 1.0), (1.0, 1.0)))
     )
     outer, inner = _lip_contours(a)
-    front = _nose_and_more(a)
-    nose, rest = tuple(v[:10] for v in front), tuple(v[10:] for v in front)
-    groups = (
-        _jaw_line(a), _brows(a), _eye_contour(a, -1.0), _eye_contour(a, 1.0), iris, nose, outer, inner, rest, ears,
-    )  # fmt: skip
+    # All points that lie on the skin as seen from the front or from the side are found by one march.
+    seen = [_brows(a), outer, _nose_and_more(a)]
+    x, y = (jnp.concatenate([g[i] for g in seen]) for i in range(2))
+    front = (x, y, jnp.full_like(x, 1.15)), (jnp.zeros_like(x), jnp.zeros_like(x), jnp.full_like(x, -1.0))
+    origin, direction = (
+        tuple(jnp.concatenate(pair) for pair in zip(jaw, straight)) for jaw, straight in zip(_jaw_rays(a), front)
+    )
+    on_skin = _march(a, origin, direction)
+    bounds = np.cumsum([_JAW_POINTS, 2 * _BROW_POINTS, _OUTER_LIP_POINTS, _NOSE_POINTS])
+    jaw, brow, outer, nose, rest = zip(*(jnp.split(v, bounds) for v in on_skin))
+    groups = (jaw, brow, _eye_contour(a, -1.0), _eye_contour(a, 1.0), iris, nose, outer, inner, rest, ears)
     return tuple(jnp.concatenate([g[i] for g in groups]) for i in range(3))
 
 

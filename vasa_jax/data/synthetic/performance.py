@@ -1,26 +1,27 @@
 """Speech -> how a head performs it: curves of every motion parameter at 25 frames per second.
 
-The lips follow the phonemes (two takes of one sentence move them alike); everything else follows the prosody loosely and differs
-from take to take, as it does in people.
+The lips follow the phonemes (two takes of one sentence move them alike); everything else follows the prosody loosely
+and differs from take to take, as it does in people.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 from vasa_jax.data.synthetic.articulation import articulate
+from vasa_jax.data.synthetic.gaze import move_gaze
+from vasa_jax.data.synthetic.noise import FPS, wander
 from vasa_jax.data.synthetic.speech import SAMPLE_RATE, Speech
 from vasa_jax.data.synthetic.visemes import EMOTION_OFFSETS, EMOTIONS, MOTION_NAMES, MOTION_NEUTRAL
 
-FPS = 25
 FRAME_SAMPLES = SAMPLE_RATE // FPS
 NEUTRAL = EMOTIONS.index("neutral")
 
 
 class Performance(NamedTuple):
-    """motion: name -> f32 [T]; emotion f32 [8] coefficients that sum to 1, in the order of EMOTIONS; gaze f32 [2]: main gaze
-    (yaw, pitch) in degrees, camera frame, positive = image right, image down; distance: mean head distance over the corpus's."""
+    """motion: name -> f32 [T]; emotion f32 [8] coefficients that sum to 1, in the order of EMOTIONS; gaze f32 [2]:
+    main gaze (yaw, pitch) in degrees, camera frame, positive = image right, image down; distance: mean head distance
+    over the corpus's."""
 
     motion: dict[str, np.ndarray]
     emotion: np.ndarray
@@ -40,37 +41,41 @@ def perform(
     gaze: np.ndarray | None = None,
     distance: float | None = None,
 ) -> Performance:
-    """One take of a speech. Emotion (8 coefficients), gaze (degrees) and distance are drawn from `rng` unless given."""
+    """One take of a speech. Emotion (8 coefficients), gaze (degrees) and distance are drawn from `rng` unless
+    given."""
     frames = frames_of(len(speech.samples))
     lips, activity, accent = articulate(speech, frames, effort=rng.uniform(0.88, 1.12))
-    emotion = _sample_emotion(rng) if emotion is None else np.asarray(emotion, np.float32)
-    wanted = np.clip(rng.normal(0.0, (11.0, 6.0)), (-32.0, -18.0), (32.0, 18.0)) if gaze is None else np.asarray(gaze, float)
-    distance = float(np.exp(rng.uniform(-0.22, 0.22))) if distance is None else float(distance)
+    emotion = sample_emotion(rng) if emotion is None else np.asarray(emotion, np.float32)
+    if gaze is None:
+        gaze = np.clip(rng.normal(0.0, (11.0, 6.0)), (-32.0, -18.0), (32.0, 18.0))
+    if distance is None:
+        distance = np.exp(rng.uniform(-0.22, 0.22))
 
     motion = {name: np.full(frames, value) for name, value in MOTION_NEUTRAL.items()}
     motion.update(lips)
-    _move_head(motion, rng, activity, accent, wanted, distance)
-    shifts, direction = _move_gaze(motion, rng, wanted)
+    _move_head(motion, rng, activity, accent, np.asarray(gaze, float), float(distance))
+    shifts, direction = move_gaze(motion, rng, np.asarray(gaze, float))
     _move_brows(motion, rng, activity, accent)
     _show_emotion(motion, rng, emotion, activity)
     _blink(motion, rng, activity, shifts)
-    label = np.median(direction, axis=0)
+    for name, (low, high) in _LIMITS.items():
+        motion[name] = np.clip(motion[name], low, high)
     curves = {name: motion[name].astype(np.float32) for name in MOTION_NAMES}
-    return Performance(curves, emotion, label.astype(np.float32), float(motion["dist"].mean()))
+    label = np.median(direction, axis=0).astype(np.float32)  # what the eyes reach, not what was asked for
+    return Performance(curves, emotion, label, float(motion["dist"].mean()))
 
 
-def wander(rng: np.random.Generator, frames: int, tau: float, deviation: float) -> np.ndarray:
-    """A smooth random curve: white noise through two equal low-pass stages of time constant `tau` seconds."""
-    decay = np.exp(-1.0 / (FPS * tau))
-    warm = int(6 * tau * FPS)
-    noise = rng.standard_normal(warm + frames)
-    curve = lfilter([1.0], [1.0, -2.0 * decay, decay**2], noise)[warm:]
-    # stationary deviation of the two-stage filter
-    return curve * deviation * np.sqrt((1 - decay**2) ** 3 / (1 + decay**2))
+# Sums of expressions stay within what a face can do.
+_LIMITS = {
+    "jaw": (0.0, 1.1), "brow_in": (-1.2, 1.2), "brow_out": (-1.2, 1.2), "furrow": (0.0, 1.1), "wide": (0.0, 1.1),
+    "squint": (0.0, 1.0), "sneer": (0.0, 1.1), "cheek": (0.0, 1.0), "smile": (-1.0, 1.1), "smirk": (0.0, 1.3),
+    "width": (-1.0, 1.0), "round": (0.0, 1.0), "up": (0.0, 1.0), "lo": (0.0, 1.0),
+}  # fmt: skip
 
 
-def _sample_emotion(rng):
-    """Mostly neutral with some of one emotion, at times two."""
+def sample_emotion(rng: np.random.Generator) -> np.ndarray:
+    """Random coefficients f32 [8] in the order of EMOTIONS that sum to 1: neutral with some of one emotion, at times
+    two."""
     coefficients = np.zeros(len(EMOTIONS), np.float32)
     strength = 0.0 if rng.random() < 0.25 else rng.uniform(0.15, 0.9)
     others = [index for index in range(len(EMOTIONS)) if index != NEUTRAL]
@@ -95,13 +100,19 @@ def _move_head(motion, rng, activity, accent, wanted, distance):
     speaking = liveliness * (0.35 + 0.65 * activity)
     follow = rng.uniform(0.3, 0.7)  # share of the main gaze direction that the head turns
     yaw, pitch = np.radians(wanted) * follow
-    motion["yaw"] += yaw + rng.normal(0, 0.07) + wander(rng, frames, 0.8, 0.045) + speaking * wander(rng, frames, 0.3, 0.055)
-    motion["pitch"] += pitch + rng.normal(0, 0.035) + wander(rng, frames, 0.9, 0.022) + speaking * wander(rng, frames, 0.22, 0.03)
-    motion["roll"] += rng.normal(0, 0.03) + wander(rng, frames, 1.0, 0.022) + speaking * wander(rng, frames, 0.35, 0.026)
+    for name, centre, mean, slow, quick in (
+        ("yaw", yaw, 0.07, (0.8, 0.045), (0.3, 0.055)),
+        ("pitch", pitch, 0.035, (0.9, 0.026), (0.22, 0.03)),
+        ("roll", 0.0, 0.03, (1.0, 0.022), (0.35, 0.026)),
+    ):
+        motion[name] += (
+            centre + rng.normal(0, mean) + wander(rng, frames, *slow) + speaking * wander(rng, frames, *quick)
+        )
     for time, weight in accent:
-        if rng.random() < 0.45:  # a beat: mostly a nod down, at times up, at any moment around the stressed vowel
-            size = weight * liveliness * rng.gamma(3.0, 0.018) * (1.0 if rng.random() < 0.75 else -0.7)
-            motion["pitch"] += size * _pulse(frames, time + rng.normal(0.02, 0.07), rng.uniform(0.12, 0.25), rng.uniform(0.2, 0.45))
+        if rng.random() < 0.5:  # a beat: mostly a nod down, at times up, near the stressed vowel
+            size = weight * liveliness * rng.gamma(3.0, 0.024) * (1.0 if rng.random() < 0.75 else -0.7)
+            moment = time + rng.normal(0.02, 0.06)
+            motion["pitch"] += size * _pulse(frames, moment, rng.uniform(0.12, 0.25), rng.uniform(0.2, 0.45))
         if rng.random() < 0.15:
             size = liveliness * rng.normal(0.0, 0.06)
             motion["yaw"] += size * _pulse(frames, time + rng.normal(0, 0.1), 0.25, rng.uniform(0.3, 0.8))
@@ -114,73 +125,9 @@ def _move_head(motion, rng, activity, accent, wanted, distance):
         motion["yaw"] += liveliness * rng.normal(0, 0.06) * step
         motion["roll"] += liveliness * rng.normal(0, 0.03) * step
         time += rng.exponential(4.0)
-    motion["tx"] += rng.normal(0, 0.05) + wander(rng, frames, 1.2, 0.022) + 0.12 * (motion["yaw"] - yaw)
-    motion["ty"] += rng.normal(0, 0.03) + wander(rng, frames, 1.2, 0.008) - 0.12 * (motion["pitch"] - pitch)
-    motion["dist"] *= distance * np.exp(wander(rng, frames, 1.4, 0.008) - 0.08 * (motion["pitch"] - pitch))
-
-
-def _move_gaze(motion, rng, wanted):
-    """Fixations around the main direction with glances away, held against the head's motion. Returns the frames where the
-    direction changes much, and the direction (yaw, pitch) in degrees [T, 2]."""
-    frames = len(motion["yaw"])
-    time = (np.arange(frames) + 0.5) / FPS
-    target = np.empty((frames, 2))
-    shifts = []
-    start, previous = 0.0, None
-    while start < time[-1] + 1:
-        if rng.random() < 0.2:  # a glance away, to remember or to think
-            offset = rng.normal(0.0, (12.0, 6.0))
-            length = rng.uniform(0.3, 1.1)
-        else:
-            offset = rng.normal(0.0, (1.3, 0.9))
-            length = rng.gamma(3.0, 0.5) + 0.25
-        if previous is None:
-            target[:] = wanted + offset
-        else:
-            # a saccade of tens of milliseconds, longer when larger
-            size = np.abs(offset - previous).max()
-            step = np.clip((time - start) / (0.03 + 0.0022 * size) + 0.5, 0.0, 1.0)[:, None]
-            target += (offset - previous) * step * step * (3 - 2 * step)
-            if size > 9.0 and start < time[-1]:
-                shifts.append(start)
-        previous = offset
-        start += length
-    target += np.stack([wander(rng, frames, 0.15, 0.25), wander(rng, frames, 0.15, 0.2)], 1)  # never perfectly still
-    eyes = eyes_towards(target, motion["yaw"], motion["pitch"], motion["roll"])
-    motion["gaze_yaw"], motion["gaze_pitch"] = eyes[:, 0], eyes[:, 1]
-    return shifts, gaze_direction(eyes, motion["yaw"], motion["pitch"], motion["roll"])
-
-
-EYE_REACH = (0.55, 0.38)  # radians that eyes turn in the head
-
-
-def _head_rotation(yaw, pitch, roll):
-    """Head -> camera-facing y-up world, Ry(yaw) Rx(pitch) Rz(roll): [T, 3, 3]."""
-    cy, sy, cx, sx, cz, sz = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    rows = [
-        [cy * cz + sy * sx * sz, -cy * sz + sy * sx * cz, sy * cx],
-        [cx * sz, cx * cz, -sx],
-        [-sy * cz + cy * sx * sz, sy * sz + cy * sx * cz, cy * cx],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
-
-
-def eyes_towards(direction: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Eye angles in the head (gaze_yaw, gaze_pitch; radians [T, 2]) that look along `direction` (degrees [T, 2], camera frame)
-    from a head turned by yaw, pitch and roll, as far as eyes turn."""
-    right, down = np.radians(direction).T
-    world = np.stack([np.sin(right) * np.cos(down), -np.sin(down), np.cos(right) * np.cos(down)], -1)
-    local = np.einsum("tji,tj->ti", _head_rotation(yaw, pitch, roll), world)
-    eyes = np.stack([np.arctan2(local[:, 0], local[:, 2]), np.arcsin(np.clip(local[:, 1], -1, 1))], -1)
-    return np.clip(eyes, np.negative(EYE_REACH), EYE_REACH)
-
-
-def gaze_direction(eyes: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """The inverse of eyes_towards: where the eyes look, (yaw, pitch) in degrees in the camera frame [T, 2]."""
-    horizontal, up = eyes.T
-    local = np.stack([np.sin(horizontal) * np.cos(up), np.sin(up), np.cos(horizontal) * np.cos(up)], -1)
-    world = np.einsum("tij,tj->ti", _head_rotation(yaw, pitch, roll), local)
-    return np.degrees(np.stack([np.arctan2(world[:, 0], world[:, 2]), -np.arcsin(np.clip(world[:, 1], -1, 1))], -1))
+    motion["tx"] += rng.normal(0, 0.05) + wander(rng, frames, 1.2, 0.03) + 0.12 * (motion["yaw"] - yaw)
+    motion["ty"] += rng.normal(0, 0.03) + wander(rng, frames, 1.2, 0.01) - 0.12 * (motion["pitch"] - pitch)
+    motion["dist"] *= distance * np.exp(wander(rng, frames, 1.4, 0.01) - 0.08 * (motion["pitch"] - pitch))
 
 
 def _move_brows(motion, rng, activity, accent):
@@ -191,7 +138,8 @@ def _move_brows(motion, rng, activity, accent):
     outer = 0.7 * inner + 0.03 * wander(rng, frames, 0.6, 1.0)
     for time, weight in accent:
         if rng.random() < 0.3:
-            bump = weight * expressive * rng.uniform(0.15, 0.7) * _pulse(frames, time + rng.normal(0, 0.06), 0.16, rng.uniform(0.25, 0.7))
+            bump = _pulse(frames, time + rng.normal(0, 0.06), 0.16, rng.uniform(0.25, 0.7))
+            bump *= weight * expressive * rng.uniform(0.15, 0.7)
             inner, outer = inner + bump * rng.uniform(0.6, 1.0), outer + bump * rng.uniform(0.6, 1.0)
         elif rng.random() < 0.06:
             motion["furrow"] += expressive * rng.uniform(0.2, 0.6) * _pulse(frames, time, 0.2, rng.uniform(0.3, 0.9))
@@ -205,8 +153,8 @@ _MOUTH_OPENERS = ("jaw", "up", "lo")
 
 
 def _show_emotion(motion, rng, emotion, activity):
-    """Adds the emotion's shapes; its strength breathes slowly. Speech keeps its own mouth opening: an emotion opens the mouth
-    only in proportion to the speaking, and never presses speaking lips together."""
+    """Adds the emotion's shapes; its strength breathes slowly. Speech keeps its own mouth opening: an emotion opens
+    the mouth only in proportion to the speaking, and never presses speaking lips together."""
     frames = len(activity)
     offsets = emotion @ EMOTION_OFFSETS
     strength = 1.0 + 0.12 * wander(rng, frames, 1.5, 1.0)
@@ -228,18 +176,18 @@ def _show_emotion(motion, rng, emotion, activity):
 
 
 def _blink(motion, rng, activity, shifts):
-    """Blinks of 200 to 300 ms, 15 to 20 a minute on average with large differences between people; some at pauses and with
-    large gaze shifts; a few incomplete."""
+    """Blinks of 200 to 300 ms, 15 to 20 a minute on average with large differences between people; some at pauses and
+    with large gaze shifts; a few incomplete."""
     frames = len(activity)
     seconds = frames / FPS
-    interval = float(np.clip(rng.lognormal(np.log(4.6), 0.35), 2.0, 10.0))
+    interval = float(np.clip(rng.lognormal(np.log(7.0), 0.4), 2.4, 15.0))
     times = []
     time = rng.uniform(-0.2, interval)
     while time < seconds + 0.2:
         times.append(time)
         time += 0.6 + rng.gamma(2.0, max(interval - 0.6, 0.5) / 2.0)
     pauses = np.flatnonzero((activity[1:] < 0.3) & (activity[:-1] >= 0.3)) / FPS
-    times += [pause + rng.uniform(0.0, 0.2) for pause in pauses if rng.random() < 0.35]
+    times += [pause + rng.uniform(0.0, 0.2) for pause in pauses if rng.random() < 0.25]
     times += [shift for shift in shifts if rng.random() < 0.3]
     lids = np.zeros(frames)
     last = -1.0
@@ -247,10 +195,10 @@ def _blink(motion, rng, activity, shifts):
         if time - last < 0.5:
             continue
         last = time
-        closing, held, opening = rng.uniform(0.07, 0.1), rng.uniform(0.042, 0.06), rng.uniform(0.1, 0.15)
+        closing, held, opening = rng.uniform(0.08, 0.11), rng.uniform(0.042, 0.07), rng.uniform(0.13, 0.19)
         depth = rng.uniform(0.55, 0.85) if rng.random() < 0.1 else 1.0
         phase = (np.arange(frames) + 0.5) / FPS - time
-        shut = np.minimum(np.clip((phase + closing) / closing, 0, 1), np.clip((held + opening - phase) / opening, 0, 1))
+        shut = np.clip(np.minimum((phase + closing) / closing, (held + opening - phase) / opening), 0.0, 1.0)
         lids = np.maximum(lids, depth * shut * shut * (3 - 2 * shut))
     for name in ("blink_l", "blink_r"):
         # an emotion may lower the lid a little; a blink closes it from there

@@ -27,15 +27,14 @@ PHONEME_VISEMES = {
 
 # eSpeak mnemonics (without stress marks) -> class; the mnemonics of a vowel vary from language to language.
 _ESPEAK = {
-    "sil": "_ !",
-    "p": "p pF", "b": "b B", "t": "t t2 t[", "d": "d t# d#", "k": "k c", "g": "g Q", "m": "m",
-    "n": "n n^ n-", "ng": "N", "f": "f", "v": "v v# V#", "th": "T", "dh": "D", "s": "s ts ts2 s#", "z": "z dz z2", "sh": "S S; s.",
-    "zh": "Z Z; z.", "ch": "tS tS; ts;", "jh": "dZ dz; dZ;", "x": "x C X", "h": "h h#",
-    "l": "l l^ @L l- l# L", "r": "r r- R R2 * ** r# R#", "j": "j ; J^ J", "w": "w w2 w#",
-    "iy": "i i: i@ i@3 iU i~", "ih": "I I# I2", "ey": "eI EI e:", "eh": "E E# E: e e- e@ E~ eU EU", "ae": "aa E2",
-    "aa": "a A A: 0 A@ a: a- A~ a~", "ah": "V", "ax": "@ @2 @- @5 & &~ a#", "er": "3 3: @r",
-    "ao": "O O: O@ o@ O2 O~ o~", "ow": "o o: oU", "uh": "U U@", "uw": "u u: u~", "ue": "y y: y-", "oe": "Y Y: W W~ Wy W: @Y",
-    "ay": "aI aI2 aI@", "aw": "aU VU &U~", "oy": "OI OY oI",
+    "sil": "_ !", "p": "p pF", "b": "b B", "t": "t t2 t[", "d": "d t# d#", "k": "k c", "g": "g Q", "m": "m",
+    "n": "n n^ n-", "ng": "N", "f": "f", "v": "v v# V#", "th": "T", "dh": "D", "s": "s ts ts2 s#",
+    "z": "z dz z2", "sh": "S S; s.", "zh": "Z Z; z.", "ch": "tS tS; ts;", "jh": "dZ dz; dZ;", "x": "x C X",
+    "h": "h h#", "l": "l l^ @L l- l# L", "r": "r r- R R2 * ** r# R#", "j": "j ; J^ J", "w": "w w2 w#",
+    "iy": "i i: i@ i@3 iU i~", "ih": "I I# I2", "ey": "eI EI e:", "eh": "E E# E: e e- e@ E~ eU EU",
+    "ae": "aa E2", "aa": "a A A: 0 A@ a: a- A~ a~", "ah": "V", "ax": "@ @2 @- @5 & &~ a#", "er": "3 3: @r",
+    "ao": "O O: O@ o@ O2 O~ o~", "ow": "o o: oU", "uh": "U U@", "uw": "u u: u~", "ue": "y y: y-",
+    "oe": "Y Y: W W~ Wy W: @Y", "ay": "aI aI2 aI@", "aw": "aU VU &U~", "oy": "OI OY oI",
 }  # fmt: skip
 _CLASS_OF = {symbol: name for name, symbols in _ESPEAK.items() for symbol in symbols.split()}
 _CLASS_IN_LANGUAGE = {

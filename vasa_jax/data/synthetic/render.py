@@ -18,8 +18,9 @@ from vasa_jax.data.synthetic.trace import (
     ambient_and_shadow,
     hit_material,
     light_probes,
+    light_sites,
+    light_stride,
     normal_probes,
-    one_per_pixel,
     trace,
 )  # fmt: skip
 
@@ -55,8 +56,9 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
     travel = staged(_trace, fine)
     material = staged(_material, fine, travel)
     probes = staged(_normal_probes, fine, travel)
-    points = staged(_one_per_pixel, (size, supersample), travel, probes)
-    light = staged(_ambient_and_shadow, (size, supersample), staged(_light_probes, None, points))
+    grid = (fine, light_stride(size, supersample))
+    points, normals, site_travel = staged(_light_sites, grid, travel, probes)
+    light = staged(_ambient_and_shadow, grid, staged(_light_probes, None, points, normals), site_travel, travel)
     samples = staged(_surface, fine, travel, probes, material, light)
     wall = staged(_backdrop, fine)
     colours = staged(_colour, fine, samples, wall)
@@ -117,17 +119,17 @@ def _normal_probes(fine, identity, motion, travel):
     return normal_probes(build_anatomy(identity, motion), travel, fine)
 
 
-def _one_per_pixel(sizes, identity, motion, travel, probes):
-    return one_per_pixel(build_anatomy(identity, motion), travel, probes, *sizes)
+def _light_sites(grid, identity, motion, travel, probes):
+    return light_sites(build_anatomy(identity, motion), travel, probes, *grid)
 
 
-def _light_probes(_, identity, motion, points):
-    return light_probes(build_anatomy(identity, motion), *points)
+def _light_probes(_, identity, motion, points, normals):
+    return light_probes(build_anatomy(identity, motion), points, normals)
 
 
-def _ambient_and_shadow(sizes, identity, motion, probes):
+def _ambient_and_shadow(grid, identity, motion, probes, site_travel, travel):
     del identity, motion
-    return ambient_and_shadow(probes, *sizes)
+    return ambient_and_shadow(probes, site_travel, travel, *grid)
 
 
 def _surface(fine, identity, motion, travel, probes, material, light):

@@ -18,8 +18,8 @@ _GRAMMARS = {
         "{who} {verb} {thing} {place}.|{who} {verb} {thing} and {thing2}.|{when}, {who} {verb} {thing} {place}."
         "|Did you see {thing} {place}?|Why would {who} bring {thing} {place}?|Please show me {thing}.|{hello}"
         "|I think {who} {verb} {thing}, but {who2} {verb2} {thing2}.|{hello} {who} {verb} {thing}."
-        "|{number} people found {thing} {place}, and {number2} did not.|{thing} was {how}."
-        "|Is {thing} {how}, or is it {how2}?"
+        "|{number} people found {thing} {place}, and {number2} did not.|Perhaps {thing} looked {how}."
+        "|Did {thing} look {how}, or {how2}?"
         "|{when}, {thing} looked {how} and {how2}.|Could you move {thing} {place} before {time}?"
         "|It is {how}, isn't it?"
         "|We should meet {place} at {time}.|{feeling}! {who} {verb} {thing}.|{feeling}!",
@@ -60,7 +60,7 @@ _GRAMMARS = {
     ),
     "de": (
         "{who} {verb} {thing} {place}.|{when} {verb} {who} {thing}.|{hello} {who} {verb} {thing}.|{hello}"
-        "|Warum {verb} {who} {thing} {place}?|Ich glaube, {who} {verb} {thing}.|{thing} ist {how}.",
+        "|Warum {verb} {who} {thing} {place}?|Ich glaube, {who} {verb} {thing}.|Das ist {how}.",
         {
             "who": "meine Mutter|der junge Bäcker|Herr Müller|das kleine Mädchen|unser Nachbar|Jürgen|die Ärztin"
             "|jemand|Sophie"
@@ -96,7 +96,7 @@ _GRAMMARS = {
     ),
     "es": (
         "{who} {verb} {thing} {place}.|{when}, {who} {verb} {thing}.|{hello} {who} {verb} {thing}.|{hello}"
-        "|¿Por qué {verb} {who} {thing} {place}?|Creo que {who} {verb} {thing}.|{thing} es {how}.",
+        "|¿Por qué {verb} {who} {thing} {place}?|Creo que {who} {verb} {thing}.|Es {how}, ¿no?",
         {
             "who": "mi madre|el joven panadero|el señor Gómez|la niña pequeña|nuestro vecino|Javier|la médica"
             "|alguien|mi tío"
@@ -114,7 +114,7 @@ _GRAMMARS = {
     ),
     "it": (
         "{who} {verb} {thing} {place}.|{when}, {who} {verb} {thing}.|{hello} {who} {verb} {thing}.|{hello}"
-        "|Perché {who} {verb} {thing} {place}?|Penso che {who} {verb} {thing}.|{thing} è {how}.",
+        "|Perché {who} {verb} {thing} {place}?|Penso che {who} {verb} {thing}.|È {how}, vero?",
         {
             "who": "mia madre|il giovane fornaio|il signor Bianchi|la bambina|il nostro vicino|Giulia|il medico"
             "|qualcuno|lo zio"
@@ -123,8 +123,7 @@ _GRAMMARS = {
             "thing": "una bella mela|la bicicletta blu|due panini caldi|i libri|una bottiglia d'acqua"
             "|la casa grande|gli spaghetti"
             "|un vecchio cappello|i funghi|la foglia gialla|una tazza di tè|il bagaglio|cinque uova",
-            "place": "in giardino|sulla montagna|vicino al ponte|a Bologna|davanti al museo|sotto la pioggia"
-            "|in cucina",
+            "place": "in giardino|sulla montagna|vicino al ponte|a Bologna|davanti al museo|sotto la pioggia|in cucina",
             "when": "Ieri|Stamattina|Giovedì|Più tardi|In primavera|Qualche volta",
             "how": "bellissimo|un po' caro|troppo caldo|piuttosto strano|molto semplice|brutto",
             "hello": "Buongiorno!|Ah, capisco.|Grazie mille.|Come sta?|Prego.|Forse.|Che sorpresa!",
@@ -132,7 +131,7 @@ _GRAMMARS = {
     ),
     "pt": (
         "{who} {verb} {thing} {place}.|{when}, {who} {verb} {thing}.|{hello} {who} {verb} {thing}.|{hello}"
-        "|Por que {who} {verb} {thing} {place}?|Acho que {who} {verb} {thing}.|{thing} é {how}.",
+        "|Por que {who} {verb} {thing} {place}?|Acho que {who} {verb} {thing}.|É {how}, não é?",
         {
             "who": "minha mãe|o jovem padeiro|o senhor João|a menina|o nosso vizinho|Juliana|a médica|alguém"
             "|meu tio|a rainha",
@@ -147,7 +146,7 @@ _GRAMMARS = {
     ),
     "nl": (
         "{who} {verb} {thing} {place}.|{when} {verb} {who} {thing}.|{hello} {who} {verb} {thing}.|{hello}"
-        "|Waarom {verb} {who} {thing} {place}?|Ik denk dat het {how} is.|{thing} is {how}.",
+        "|Waarom {verb} {who} {thing} {place}?|Ik denk dat het {how} is.|Dat is {how}, toch?",
         {
             "who": "mijn moeder|de jonge bakker|meneer de Vries|het kleine meisje|onze buurman|Joris|de dokter"
             "|iemand|mijn oom",

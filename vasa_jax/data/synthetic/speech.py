@@ -1,6 +1,7 @@
 """Speech of the built-in corpus: eSpeak NG through ctypes, with the time of every phoneme.
 
-eSpeak NG comes with the optional package `espeakng_loader`; it is needed to make the corpus, never to generate a video.
+eSpeak NG comes with the optional package `espeakng_loader`; it is needed to make the corpus, never to generate a
+video.
 """
 
 import contextlib
@@ -56,8 +57,8 @@ VOICES = _voices()
 
 
 class Phoneme(NamedTuple):
-    """A stretch of speech: seconds, a name of PHONEME_CLASSES ('sil' = pause), lexical stress, and for stops the end of
-    the closure (otherwise `end`)."""
+    """A stretch of speech: seconds, a name of PHONEME_CLASSES ('sil' = pause), lexical stress, and for stops the end
+    of the closure (otherwise `end`)."""
 
     start: float
     end: float
@@ -86,7 +87,7 @@ class _Event(ctypes.Structure):
 
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_AUDIO_OUTPUT_RETRIEVAL, _PHONEME_EVENTS, _UTF8 = 1, 1, 1  # constants of speak_lib.h
+_AUDIO_OUTPUT_RETRIEVAL, _PHONEME_EVENTS, _DONT_EXIT, _UTF8 = 1, 1, 0x8000, 1  # constants of speak_lib.h
 _END_OF_LIST, _PHONEME = 0, 7
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _LOCK = threading.Lock()  # the library is one global machine
@@ -105,9 +106,9 @@ def _espeak():
         raise InputError(message) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
-    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_RETRIEVAL, 0, data.encode(), _PHONEME_EVENTS)
+    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_RETRIEVAL, 0, data.encode(), _PHONEME_EVENTS | _DONT_EXIT)
     if sample_rate <= 0:
-        raise InputError(f"{data}: eSpeak NG cannot read its data; run `pip install --force-reinstall espeakng-loader`")
+        raise InputError(f"{data}: eSpeak NG cannot read it; run `pip install --force-reinstall espeakng-loader`")
     try:
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         yield library, sample_rate, data
@@ -117,8 +118,8 @@ def _espeak():
 
 
 def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Speech:
-    """Speak a text. voice: eSpeak's name, '<language>' or '<language>+<variant>'; rate in words per minute (80 to 450);
-    pitch and pitch_range 0 to 100. The same arguments always give the same samples.
+    """Speak a text. voice: eSpeak's name, '<language>' or '<language>+<variant>'; rate in words per minute (80 to
+    450); pitch and pitch_range 0 to 100. The same arguments always give the same samples.
 
     Raises InputError when espeakng_loader is missing, the voice is unknown, or the text holds nothing to say.
     """
@@ -145,7 +146,7 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
         size, zero = ctypes.c_size_t(len(encoded) + 1), ctypes.c_uint(0)
         library.espeak_Synth(encoded, size, zero, 1, zero, ctypes.c_uint(_UTF8), None, None)
         library.espeak_Synchronize()
-    if not chunks or not marks:
+    if not chunks or all(name.startswith("_") for _, name in marks):
         raise InputError(f"text {text!r}: holds nothing to say; give words of the voice's language")
     samples = resample_poly(np.concatenate(chunks).astype(np.float32) / 32768.0, SAMPLE_RATE // 50, sample_rate // 50)
     samples = samples.astype(np.float32)
@@ -161,8 +162,9 @@ def _set_voice(library, voice, data):
 
 
 def _segments(marks, samples, language):
-    """Phoneme marks -> phonemes without gaps. eSpeak marks most stops at the burst: the silent closure before it is found
-    in the sound. A voiced stop after a voiced sound has no silence: eSpeak marks its murmur, and the lips part late in it."""
+    """Phoneme marks -> phonemes without gaps. eSpeak marks most stops at the burst: the silent closure before it is
+    found in the sound. A voiced stop after a voiced sound has no silence: eSpeak marks its murmur, and the lips part
+    late in it."""
     total = len(samples) / SAMPLE_RATE
     loud = _loudness(samples)
     starts = [time for time, _ in marks] + [total]

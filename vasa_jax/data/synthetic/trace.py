@@ -111,15 +111,20 @@ def unit_normal(probes):
     return x * inverse, y * inverse, z * inverse
 
 
-def one_per_pixel(a, travel, probes, size: int, supersample: int):
-    """Hit points and normals of one sample in each pixel, each a tuple of three (size^2,) arrays."""
-    fine = size * supersample
+def light_stride(size: int, supersample: int) -> int:
+    """Samples per side that share one light probe: a pixel, and from 128 pixels on a square of two by two."""
+    return supersample * (2 if size >= 128 else 1)
+
+
+def light_sites(a, travel, probes, size: int, stride: int):
+    """Every stride-th of size^2 samples by row and column: hit points, normals and travels, flat arrays."""
+    count, first = size // stride, (stride - 1) // 2
 
     def pick(values):
-        return values.reshape(size, supersample, size, supersample)[:, 0, :, 0].reshape(-1)
+        return values.reshape(count, stride, count, stride)[:, first, :, first].reshape(-1)
 
-    points = tuple(pick(v) for v in hit_points(a, travel, fine))
-    return points, tuple(pick(v) for v in unit_normal(probes))
+    points = tuple(pick(v) for v in hit_points(a, travel, size))
+    return points, tuple(pick(v) for v in unit_normal(probes)), pick(travel)
 
 
 def light_probes(a, points, normals):
@@ -132,9 +137,9 @@ def light_probes(a, points, normals):
     return distance(a, places, glasses=False)
 
 
-def ambient_and_shadow(probes, size: int, supersample: int):
-    """Ambient access and key light access in [0, 1] per sample from `light_probes` per pixel."""
-    # Sums and minima are written out: see the design page on reductions under vmap.
+def ambient_and_shadow(probes, site_travel, travel, size: int, stride: int):
+    """Ambient access and key light access in [0, 1] for each of size^2 samples, from the probes at light_sites."""
+    # Sums and minima are written out: XLA on CPU has got reductions over stacked operands wrong under vmap.
     blocked = 0.0
     for i, reach in enumerate(OCCLUSION_REACH):
         blocked = blocked + jnp.maximum(reach - probes[i], 0.0) * (0.62**i / (reach + 0.12))
@@ -143,5 +148,25 @@ def ambient_and_shadow(probes, size: int, supersample: int):
     for i, reach in enumerate(SHADOW_REACH[1:], len(OCCLUSION_REACH) + 1):
         clearance = jnp.minimum(clearance, probes[i] * (4.5 / reach))
     lit = mix(0.12, 1.0, smoothstep(-0.25, 1.0, jnp.clip(clearance, -0.25, 1.0)))
-    fine = size * supersample
-    return _refine(ambient, size, fine), _refine(lit, size, fine)
+    return _spread(ambient, lit, site_travel, travel, size, stride)
+
+
+def _spread(ambient, lit, site_travel, travel, size: int, stride: int):
+    """Bilinear interpolation from the sites to all samples that does not cross steps in depth."""
+    count = size // stride
+    place = (np.arange(size) - (stride - 1) // 2) / stride
+    low = np.floor(place).astype(np.int32)
+    share = (place - low).astype(np.float32)
+    neighbours = [(np.clip(low, 0, count - 1), 1.0 - share), (np.clip(low + 1, 0, count - 1), share)]
+    travel = travel.reshape(size, size)
+    ambient, lit, site_travel = (v.reshape(count, count) for v in (ambient, lit, site_travel))
+    total = ambient_sum = lit_sum = 0.0
+    for rows, row_share in neighbours:
+        for columns, column_share in neighbours:
+            index = rows[:, None], columns[None, :]
+            step = jnp.abs(site_travel[index] - travel)
+            weight = row_share[:, None] * column_share[None, :] * (jnp.exp(-30.0 * step) + 1e-4)
+            total = total + weight
+            ambient_sum = ambient_sum + weight * ambient[index]
+            lit_sum = lit_sum + weight * lit[index]
+    return (ambient_sum / total).reshape(-1), (lit_sum / total).reshape(-1)

@@ -1,0 +1,147 @@
+"""The fixed set that a model is judged on: held-out heads that say held-out sentences with held-out voices.
+
+Labels are exact and need no picture, so they cover every frame; pictures of the truth are rendered for a part of each
+clip.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from vasa_jax.data.synthetic.bank import named_key
+from vasa_jax.data.synthetic.clips import Clip, sample_clip
+from vasa_jax.data.synthetic.identity import sample_identity
+from vasa_jax.data.synthetic.labels import labels
+from vasa_jax.data.synthetic.motion import neutral_motion
+from vasa_jax.data.synthetic.render import LANDMARKS, render
+from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
+
+SAMPLES_PER_FRAME = 640
+LABELS = ("mouth", "lids", "gaze", "pose", "distance")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutHead:
+    """One head, what it says and how it truly moved. T frames in all, W of them rendered (`window`)."""
+
+    name: str
+    identity: dict[str, np.ndarray]  # scalars
+    samples: np.ndarray  # (640 T,) at 16 kHz
+    motion: dict[str, np.ndarray]  # (T,) each
+    truth: dict[str, np.ndarray]  # LABELS over T frames
+    second: dict[str, np.ndarray]  # the same of another performance of the same sound
+    gaze: tuple[float, float]  # main gaze in degrees
+    distance: float
+    text: str
+    portrait: np.ndarray  # uint8 (n, n, 3), the face at rest
+    window: slice
+    frames: np.ndarray  # uint8 (W, n, n, 3)
+    masks: np.ndarray  # bool (W, n, n): head and body
+    landmarks: np.ndarray  # (W, len(LANDMARKS), 2)
+
+    def in_window(self, name: str) -> np.ndarray:
+        """A label of the rendered frames."""
+        return self.truth[name][self.window]
+
+
+class HeldOutSet:
+    """`count` heads, deterministic by seed; clips are cut to `seconds`, the middle `rendered_seconds` of each are
+    rendered.
+
+    Identities come from a stream of keys that no training task uses; sentences and voices from the corpus's held-out
+    split.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        seconds: float,
+        rendered_seconds: float,
+        size: int,
+        seed: int = 0,
+        supersample: int = 2,
+        render_batch: int = 8,
+    ):
+        self._frames = round(seconds * FRAMES_PER_SECOND)
+        self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
+        self._batch = render_batch
+        self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
+        self._labels = jax.jit(labels)
+        self._identity_key = named_key(seed, "heldout")
+        self._sample_identity = jax.jit(sample_identity)
+        self._clips = _speaking_clips(count, self._frames, seed)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def identity(self, index: int) -> dict[str, np.ndarray]:
+        """Scalars by name of the head's identity."""
+        return jax.device_get(self._sample_identity(jax.random.fold_in(self._identity_key, index)))
+
+    def __getitem__(self, index: int) -> HeldOutHead:
+        """Renders the head's pictures anew at every call: keep what is needed."""
+        seed, clip = self._clips[index]
+        identity, frames = self.identity(index), self._frames
+        motion = {name: track[:frames] for name, track in clip.motion.items()}
+        again = sample_clip(seed, "heldout", take=1).motion
+        start = (frames - self._rendered) // 2
+        window = slice(start, start + self._rendered)
+        pictures = self.render(identity, {name: track[window] for name, track in motion.items()})
+        rest = {name: np.asarray(value, np.float32)[None] for name, value in neutral_motion().items()}
+        return HeldOutHead(
+            name=f"head_{index:02d}",
+            identity=identity,
+            samples=clip.samples[: frames * SAMPLES_PER_FRAME],
+            motion=motion,
+            truth=self.label(identity, motion),
+            second=self.label(identity, {name: track[:frames] for name, track in again.items()}),
+            gaze=(float(clip.gaze[0]), float(clip.gaze[1])),
+            distance=float(clip.distance),
+            text=clip.text,
+            portrait=self.render(identity, rest)["rgb"][0],
+            window=window,
+            frames=pictures["rgb"],
+            masks=pictures["matte"] > 0.5,
+            landmarks=pictures["landmarks"][..., :2],
+        )
+
+    def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Exact LABELS of one identity over (T,) motion tracks."""
+        truth = jax.device_get(self._labels(_repeat(identity, len(motion["yaw"])), motion))
+        return {name: truth[name] for name in LABELS}
+
+    def render(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pictures of one identity over (W,) motion tracks: rgb uint8 (W, n, n, 3), matte (W, n, n), landmarks (W, L,
+        3).
+        """
+        total, parts = len(motion["yaw"]), []
+        for start in range(0, total, self._batch):
+            rows = np.minimum(np.arange(start, start + self._batch), total - 1)  # one compiled shape
+            out = self._render(_repeat(identity, self._batch), {name: track[rows] for name, track in motion.items()})
+            out = jax.device_get({name: out[name] for name in ("rgb", "matte", "landmarks")})
+            parts.append({name: value[: total - start] for name, value in out.items()})
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        joined["rgb"] = (np.clip(joined["rgb"], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        return joined
+
+
+def landmark_indices(names: tuple[str, ...]) -> list[int]:
+    """Where these points are among the renderer's."""
+    return [LANDMARKS.index(name) for name in names]
+
+
+def _repeat(identity: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    return {name: np.repeat(np.asarray(value)[None], count) for name, value in identity.items()}
+
+
+def _speaking_clips(count: int, frames: int, seed: int) -> list[tuple[int, Clip]]:
+    """(seed, clip) of the first `count` clips that are long enough and say something."""
+    found, number = [], 10_000 * seed
+    while len(found) < count:
+        clip = sample_clip(number, "heldout")
+        if clip.text and clip.frames >= frames:
+            found.append((number, clip))
+        number += 1
+    return found

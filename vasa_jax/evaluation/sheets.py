@@ -1,0 +1,67 @@
+"""Contact sheets and curves as pictures, with Pillow alone."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+TILE = 128
+COLOURS = ((30, 30, 30), (214, 70, 40), (40, 110, 200), (40, 150, 80))
+_MARGIN, _HEIGHT = 24, 150
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], tile: int = TILE) -> np.ndarray:
+    """Square uint8 pictures, each resized to `tile`, as one picture; short rows are filled with white."""
+    columns = max(len(row) for row in rows)
+    sheet = np.full((len(rows) * tile, columns * tile, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            resized = np.asarray(Image.fromarray(picture).resize((tile, tile), Image.Resampling.LANCZOS))
+            sheet[i * tile : (i + 1) * tile, j * tile : (j + 1) * tile] = resized
+    return sheet
+
+
+def curves(tracks: dict[str, np.ndarray], title: str, width: int, height: int = _HEIGHT) -> np.ndarray:
+    """Tracks over frames in one picture, uint8 (height, width, 3): shared axes from 0, one tick per second at 25
+    fps.
+    """
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    top = max(max(float(np.max(track)) for track in tracks.values()), 1e-6)
+    frames = max(len(track) for track in tracks.values())
+    left, right, low, high = _MARGIN, width - 8, height - 8, 32
+
+    def place(frame: float, value: float) -> tuple[float, float]:
+        return left + (right - left) * frame / max(frames - 1, 1), low - (low - high) * max(value, 0.0) / top
+
+    draw.line([place(0, 0), place(frames - 1, 0)], fill=(190, 190, 190))
+    for second in range(0, frames, 25):
+        x, y = place(second, 0)
+        draw.line([(x, y), (x, y + 5)], fill=(120, 120, 120))
+    draw.text((2, high - 6), f"{top:.2f}", fill=(120, 120, 120))
+    x = float(left)
+    for colour, (name, track) in zip(COLOURS, tracks.items()):
+        draw.line([place(frame, float(value)) for frame, value in enumerate(track)], fill=colour, width=2)
+        draw.text((x, 16), name, fill=colour)
+        x += draw.textlength(name) + 24
+    draw.text((left, 2), _fit(draw, title, right - left), fill=(60, 60, 60))
+    return np.asarray(picture)
+
+
+def save(path: str | Path, picture: np.ndarray) -> None:
+    """Writes a PNG; it appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    Image.fromarray(picture).save(beside, format="PNG")
+    os.replace(beside, path)
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: float) -> str:
+    """The text in letters the built-in font has, cut to a width."""
+    text = text.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+    while text and draw.textlength(text) > width:
+        text = text[:-1]
+    return text
