@@ -13,7 +13,7 @@ def get_config():
     return VASAConfig(
         job="train_motion",
         train=TrainConfig(
-            steps=20_000, batch_size=128, learning_rate=5e-4, beta2=0.999, evaluate_every=5_000, save_every=5_000
+            steps=15_000, batch_size=128, learning_rate=5e-4, beta2=0.999, evaluate_every=5_000, save_every=5_000
         ),
         corpus=CorpusConfig(clips=2400, voices_per_clip=3),
     ).to_config_dict()

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from vasa_jax.diffusion import GUIDED, VASADiffusion, active_guidance, cosine_alpha_bar, drop_conditions, without
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
 
 diffusion = VASADiffusion()
-MODEL = VASADiffusionTransformer(**MOTION_VARIANTS["motion_tiny"])
+MODEL = VASADiffusionTransformer(**MOTION_VARIANTS["motion_tiny"] | {"layers": 1})
 
 
 def make_conditions(batch):
@@ -28,7 +29,7 @@ def normal(seed, *shape):
 @pytest.fixture(scope="module")
 def network():
     x = jnp.zeros((1, MODEL.window, MODEL.motion_dim))
-    params = jax.jit(MODEL.init)(jax.random.key(0), x, jnp.zeros((1,), int), make_conditions(1))["params"]
+    params = random_params(MODEL.init, x, jnp.zeros((1,), int), make_conditions(1))["params"]
     return jax.jit(lambda params, *inputs: MODEL.apply({"params": params}, *inputs)), params
 
 
@@ -184,7 +185,7 @@ def test_guidance_with_zero_scales_is_the_conditional_branch(network):
     full = apply(params, x_t, t, conditions)
     assert active_guidance(audio=0.0, gaze=0.0) == {}
     np.testing.assert_array_equal(diffusion.guided(apply, params, x_t, t, conditions, {}), full)
-    zero = {name: 0.0 for name in GUIDED}
+    zero = dict.fromkeys(GUIDED, 0.0)
     np.testing.assert_allclose(diffusion.guided(apply, params, x_t, t, conditions, zero), full, atol=5e-6)
 
     def stub(params, x_t, t, conditions):  # the same arithmetic for any batch size: nothing of a null may leak

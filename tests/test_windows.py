@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.windows import Window, last_frames, plan, sample_sequence, window_conditions
@@ -51,7 +52,7 @@ def test_plan_refuses(arguments):
 
 
 def test_last_frames():
-    sequence = jnp.arange(6.0).reshape(1, 3, 2)
+    sequence = np.arange(6.0).reshape(1, 3, 2)
     np.testing.assert_array_equal(last_frames(sequence, 2), sequence[:, 1:])
     held = last_frames(sequence, 5)
     np.testing.assert_array_equal(held[0, :, 0], [0, 0, 0, 2, 4])
@@ -59,7 +60,7 @@ def test_last_frames():
 
 def test_conditions_of_the_first_and_of_a_later_window():
     audio = make_audio(2, 20)
-    motion = jnp.asarray(np.random.default_rng(1).standard_normal((2, 12, D)), jnp.float32)
+    motion = np.random.default_rng(1).standard_normal((2, 12, D)).astype(np.float32)
     first = window_conditions(Window(0, 12, 12), audio, W, K, motion[:, :0], make_controls(2))
     assert not first.prev_mask.any()
     np.testing.assert_array_equal(first.audio, audio[:, :12])
@@ -98,9 +99,11 @@ def test_sequence_is_aligned_and_complete(frames, hop, look_ahead):
 
 @pytest.fixture(scope="module")
 def sampler():
-    model = VASADiffusionTransformer(**MOTION_VARIANTS["motion_tiny"])
-    conditions = window_conditions(Window(0, 1, 1), make_audio(1, 1), W, K, jnp.zeros((1, 0, D)), make_controls(1))
-    params = model.init(jax.random.key(0), jnp.zeros((1, W, D)), jnp.zeros((1,), int), conditions)["params"]
+    model = VASADiffusionTransformer(**MOTION_VARIANTS["motion_tiny"] | {"layers": 1})
+    conditions = window_conditions(
+        Window(0, 1, 1), make_audio(1, 1), W, K, np.zeros((1, 0, D), np.float32), make_controls(1)
+    )
+    params = random_params(model.init, jnp.zeros((1, W, D)), jnp.zeros((1,), int), conditions)["params"]
     traces = []
 
     def apply(params, *inputs):
@@ -111,15 +114,20 @@ def sampler():
     return (lambda key, conditions: jitted(params, key, conditions, {"audio": 0.5})), traces
 
 
-def test_one_compilation_for_all_windows_and_lengths(sampler):
+def test_one_compilation_for_all_windows_and_lengths(sampler, caplog):
     sample, traces = sampler
     sample_sequence(sample, jax.random.key(0), make_audio(1, 5), make_controls(1), **DIMS)
     count = len(traces)
     assert count
-    for frames in (12, 13, 40):
-        sample_sequence(sample, jax.random.key(0), make_audio(1, frames), make_controls(1), **DIMS)
-        sample_sequence(sample, jax.random.key(0), make_audio(1, frames), make_controls(1), **DIMS, hop=5, look_ahead=2)
-    assert len(traces) == count
+    key, controls = jax.random.key(0), make_controls(1)
+    with jax.log_compiles():
+        for frames in (12, 13, 40):
+            sample_sequence(sample, key, make_audio(1, frames), controls, **DIMS)
+            sample_sequence(sample, key, make_audio(1, frames), controls, **DIMS, hop=5, look_ahead=2)
+        assert len(traces) == count
+        assert not [record for record in caplog.records if "Compiling" in record.message]
+        jax.jit(lambda x: x + 1)(1.0)
+        assert [record for record in caplog.records if "Compiling" in record.message], "compilations are seen"
 
 
 def test_later_sound_never_changes_earlier_frames(sampler):

@@ -51,7 +51,8 @@ class CorpusConfig:
     groups: int = 2048  # identity x motion groups held on the device
     identities: int = 4  # identities per group
     motions: int = 4  # motions per group, rendered for each of its identities
-    refresh: int = 2  # groups rendered anew at each update
+    chunk: int = 2  # groups rendered at once
+    refresh: bool = True  # render one chunk anew at each update
     supersample: int = 2  # rays per pixel side
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
@@ -194,7 +195,7 @@ class VASAConfig:
         _range("config.corpus.identities", self.corpus.identities, 1, 64)
         _range("config.corpus.motions", self.corpus.motions, 2, 64)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
-        _range("config.corpus.refresh", self.corpus.refresh, 0, self.corpus.groups)
+        _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
 

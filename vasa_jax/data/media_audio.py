@@ -260,7 +260,8 @@ def open_container(path: Path):
 
     try:
         # "file:" keeps names such as "a:b.mp4" or "x%03d.png" from being read as a protocol or a pattern.
-        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        # Not `options`: PyAV 14 and 16 crash the process with it after some dozens of files.
+        return av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except av.FFmpegError as error:
         fault = (error.strerror or "unknown fault").lower()
         raise InputError(f"{path}: is not readable as sound or video ({fault}); give an intact file") from None

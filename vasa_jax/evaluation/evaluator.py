@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.held_out import HeldOutHead, HeldOutSet, landmark_indices
 from vasa_jax.evaluation.instrument import Instrument, Measurements, instrument_errors
@@ -43,11 +44,13 @@ class EvaluationSettings:
     steps: int = 25  # DDIM steps
     audio_guidance: float = 0.5
     gaze_guidance: float = 1.0
-    give_controls: bool = True  # the clip's own main gaze and distance are given as controls
+    give_controls: bool = True  # the clip's own main gaze and distance are given, as far as the weights know them
 
 
 class Generator(Protocol):
     """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
+
+    trained_controls: tuple[str, ...]  # which of gaze, distance, emotion its weights know
 
     @property
     def image_size(self) -> int: ...
@@ -69,13 +72,35 @@ class Generator(Protocol):
         ...
 
 
+def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
+    """The `evaluate` job: the report on the model in `config.checkpoint`, by the instrument beside it."""
+    from vasa_jax.generation.generator import VideoGenerator
+
+    settings = EvaluationSettings(
+        heads=config.evaluation.heads,
+        seconds=config.evaluation.seconds,
+        samples=config.evaluation.samples,
+        codec_frames=config.evaluation.codec_frames,
+        supersample=config.corpus.supersample,
+        seed=config.seed,
+        steps=config.steps,
+        audio_guidance=config.audio_guidance,
+        gaze_guidance=config.gaze_guidance,
+    )
+    instrument = Instrument.from_pretrained(config.checkpoint)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    return Evaluator(generator, settings, instrument).run(workdir)
+
+
 class Evaluator:
     """Measures a generator on the held-out set."""
 
-    def __init__(self, generator: Generator, settings: EvaluationSettings, instrument: Instrument | None = None):
+    def __init__(self, generator: Generator, settings: EvaluationSettings, instrument: Instrument):
         self._generator = generator
+        known = generator.trained_controls if settings.give_controls else ()
+        self._controls = tuple(name for name in ("gaze", "distance") if name in known)
         self._settings = settings
-        self._instrument = instrument or Instrument.from_pretrained()
+        self._instrument = instrument
 
     def run(self, workdir: str | Path) -> dict[str, Any]:
         """Writes report.md, report.json and sheets/ to the workdir, prints the table and returns the report."""
@@ -132,7 +157,7 @@ class Evaluator:
 
     def _motion(self, head: HeldOutHead, avatar: Any, samples: np.ndarray, seed: int) -> np.ndarray:
         s = self._settings
-        controls = {"gaze": head.gaze, "distance": head.distance} if s.give_controls else {}
+        controls = {name: getattr(head, name) for name in self._controls}
         seed += 1_000 * s.seed
         return self._generator.motion(
             samples, avatar, seed=seed, steps=s.steps, audio_guidance=s.audio_guidance, gaze_guidance=s.gaze_guidance,
@@ -219,6 +244,7 @@ class Evaluator:
                 codec_table[row]["mouth_r_pooled"] = {"mean": measures.pooled_pearson(pairs)}
         return {
             "settings": dataclasses.asdict(s),
+            "controls": list(self._controls),
             "instrument": {
                 "talking": self._instrument_errors(truths),
                 "training": self._instrument.training_errors,

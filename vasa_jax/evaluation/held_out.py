@@ -62,7 +62,7 @@ class HeldOutSet:
         size: int,
         seed: int = 0,
         supersample: int = 2,
-        render_batch: int = 8,
+        render_batch: int = 4,
     ):
         self._frames = round(seconds * FRAMES_PER_SECOND)
         self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
@@ -88,8 +88,10 @@ class HeldOutSet:
         again = sample_clip(seed, "heldout", take=1).motion
         start = (frames - self._rendered) // 2
         window = slice(start, start + self._rendered)
-        pictures = self.render(identity, {name: track[window] for name, track in motion.items()})
-        rest = {name: np.asarray(value, np.float32)[None] for name, value in neutral_motion().items()}
+        rest = neutral_motion()
+        # The portrait is the first picture: rendered with the others, it fills up their last batch.
+        moved = {name: np.append(np.float32(rest[name]), track[window]) for name, track in motion.items()}
+        pictures = self.render(identity, moved)
         return HeldOutHead(
             name=f"head_{index:02d}",
             identity=identity,
@@ -100,11 +102,11 @@ class HeldOutSet:
             gaze=(float(clip.gaze[0]), float(clip.gaze[1])),
             distance=float(clip.distance),
             text=clip.text,
-            portrait=self.render(identity, rest)["rgb"][0],
+            portrait=pictures["rgb"][0],
             window=window,
-            frames=pictures["rgb"],
-            masks=pictures["matte"] > 0.5,
-            landmarks=pictures["landmarks"][..., :2],
+            frames=pictures["rgb"][1:],
+            masks=pictures["matte"][1:] > 0.5,
+            landmarks=pictures["landmarks"][1:, :, :2],
         )
 
     def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures
+from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.geometry import bilinear_sample
-from vasa_jax.weights.safetensors_io import load_params
 
 SIZE = 128  # pixels; other sizes are resized to it
 EMBEDDING = 64
@@ -208,6 +208,7 @@ class Instrument:
     Compiles once per frame size: batches are padded to one length.
 
     Attributes:
+      params: of the network; may be replaced by others of the same shapes without compiling anew.
       points: names of the landmarks that it finds, in the order of `Measurements.landmarks`.
       training_errors: its errors on held-out heads when it was trained, by name; may be empty.
     """
@@ -215,7 +216,7 @@ class Instrument:
     def __init__(self, params: dict[str, Any], points: Sequence[str], anchors: Anchors, batch_size: int = 32):
         self.points = tuple(points)
         self.training_errors: dict[str, float] = {}
-        self._params = params
+        self.params = params
         self._batch_size = batch_size
         network = FaceInstrument(len(self.points), anchors)
 
@@ -229,22 +230,20 @@ class Instrument:
         self._measure = jax.jit(measure)
 
     @classmethod
-    def from_file(cls, path: str | Path, batch_size: int = 32) -> "Instrument":
-        """The instrument exported by its training; InputError when the file is missing or unreadable."""
-        params, metadata = load_params(path)
+    def from_pretrained(cls, directory: str | Path = "", batch_size: int = 32) -> "Instrument":
+        """The instrument.safetensors of a directory; empty = the shipped one. InputError when missing or unreadable."""
+        params, metadata = load_part(directory, "instrument")
         try:
             anchors = Anchors(**{name: tuple(points) for name, points in metadata["anchors"].items()})
             points, training_errors = tuple(metadata["points"]), dict(metadata["errors"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: not an instrument (no anchors, points and errors); export it again") from error
+            raise InputError(
+                f"{directory or 'shipped'}/instrument.safetensors: not an instrument (no anchors, points and errors); "
+                "export it again"
+            ) from error
         instrument = cls(params, points, anchors, batch_size)
         instrument.training_errors = training_errors
         return instrument
-
-    @classmethod
-    def from_pretrained(cls, batch_size: int = 32) -> "Instrument":
-        """The instrument shipped with the package."""
-        return cls.from_file(Path(__file__).parents[1] / "pretrained" / "instrument.safetensors", batch_size)
 
     def measure(self, frames: np.ndarray) -> Measurements:
         """Reads N square frames (N, n, n, 3), uint8 or float in [0, 1], of any size n."""
@@ -257,7 +256,7 @@ class Instrument:
             count = len(part)
             if count < self._batch_size:
                 part = np.concatenate([part, np.repeat(part[-1:], self._batch_size - count, 0)])
-            result = jax.device_get(self._measure(self._params, part))
+            result = jax.device_get(self._measure(self.params, part))
             results.append({name: value[:count] for name, value in result.items()})
         names = [field.name for field in dataclasses.fields(Measurements)]
         return Measurements(**{name: np.concatenate([r[name] for r in results]) for name in names})

@@ -84,7 +84,7 @@ def report_markdown(report: dict[str, Any]) -> str:
         "",
         f"{settings['heads']} heads, {settings['seconds']:g} s each, {settings['samples']} generated per clip, "
         f"{settings['steps']} steps, audio guidance {settings['audio_guidance']:g}, seed {settings['seed']}, "
-        + ("main gaze and distance given." if settings["give_controls"] else "no controls given."),
+        f"controls given: {', '.join(report['controls']) or 'none'}.",
         "",
         "## The instrument's own errors on true renders",
         "",

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.data.face_crop import crop_portrait
+from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.media import Audio, read_audio, read_image, write_video
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.generation.avatar import Avatar, fill_behind_head
@@ -91,13 +91,24 @@ class VideoGenerator:
     ) -> TalkingHead:
         """Portrait and speech files to a video; the settings are those of `VASAConfig`. InputError for bad files."""
         sound = read_audio(audio)
-        cropped, notes = crop_portrait(read_image(image), crop, self.image_size, str(image))
-        avatar = self.prepare(cropped)
+        portrait, notes = self.read_portrait(image, crop)
+        avatar = self.prepare(portrait)
         motion = self.motion(
             sound.samples, avatar, seed=seed, steps=steps, audio_guidance=audio_guidance, gaze_guidance=gaze_guidance,
             gaze=gaze, distance=distance, emotion=emotion, pose_anchor=pose_anchor,
         )  # fmt: skip
         return TalkingHead(avatar, motion, sound, (*notes, *sound.notes), self)
+
+    def read_portrait(self, image: str | Path, crop: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
+        """Picture file to the square that `prepare` takes, and what the user should be told.
+
+        `crop`: `x,y,size` in pixels, `center`, or empty to find the face. InputError when there is none.
+        """
+        picture = read_image(image)
+        where = crop or find_face(picture, str(image))
+        portrait, _ = crop_square(picture, where, self.image_size, str(image))
+        note = None if crop else where.note
+        return portrait, (note,) if note else ()
 
     def prepare(self, portrait: np.ndarray) -> Avatar:
         """uint8 (n, n, 3), already cropped, to an avatar."""
@@ -144,6 +155,15 @@ class VideoGenerator:
             motion[:, 6:9] += np.asarray(avatar.latents.pose, np.float32)[0, 6:9] - self._mean[6:9]
         return motion
 
+    def encode_motion(self, frames: np.ndarray) -> np.ndarray:
+        """Pictures uint8 (N, n, n, 3) to the motion they show, float32 (N, 137)."""
+        motion = []
+        for start in range(0, len(frames), self._batch):
+            part = frames[start : start + self._batch]
+            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
+            motion.append(np.asarray(self._encode_motion(self._face, padded))[: len(part)])
+        return np.concatenate(motion)
+
     def render(self, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
         """Motion (T, 137) to frames, uint8 (b, n, n, 3) with b the decode batch (the last one may be shorter)."""
         batch = min(self._batch, len(motion))
@@ -166,6 +186,12 @@ class VideoGenerator:
     def _encode(self, face, image):
         latents = self._encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
         return latents, self._decoder.apply({"params": face["decoder"]}, *latents).matte
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _encode_motion(self, face, images):
+        images = images.astype(jnp.float32) / 255.0
+        pose, dynamics = self._encoder.apply({"params": face["encoder"]}, images, method="encode_motion")
+        return jnp.concatenate([pose, dynamics], -1)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _decode(self, face, latents, canvas, pose, dynamics):

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -41,11 +40,11 @@ def plan(frames: int, window: int, hop: int | None = None, look_ahead: int = 0) 
     )
 
 
-def last_frames(sequence: Float[Array, "batch time dim"], count: int) -> Float[Array, "batch count dim"]:
+def last_frames(sequence: Float[np.ndarray, "batch time dim"], count: int) -> Float[np.ndarray, "batch count dim"]:
     """The last `count` frames; where there are fewer, the first is held before them. At least one frame is needed."""
     missing = max(count - sequence.shape[1], 0)
     tail = sequence[:, max(sequence.shape[1] - count, 0) :]
-    return jnp.concatenate([jnp.repeat(tail[:, :1], missing, axis=1), tail], axis=1)
+    return np.concatenate([np.repeat(tail[:, :1], missing, axis=1), tail], axis=1)
 
 
 def window_conditions(
@@ -53,10 +52,12 @@ def window_conditions(
     audio: Float[np.ndarray, "batch frames audio_dim"],
     window: int,
     previous: int,
-    motion: Float[Array, "batch time motion_dim"],
+    motion: Float[np.ndarray, "batch time motion_dim"],
     controls: dict[str, Array],
 ) -> MotionConditions:
     """Conditions of one window: its audio padded to W frames and masked, and the last K frames before it.
+
+    Host arrays, so that nothing but the sampler itself is ever compiled.
 
     Args:
       part: the window; audio beyond its `audio` frames is not read.
@@ -69,17 +70,17 @@ def window_conditions(
     heard = np.zeros((batch, window, audio_dim), np.float32)
     heard[:, : part.audio] = audio[:, part.start : part.start + part.audio]
     if part.start == 0:
-        prev_motion = jnp.zeros((batch, previous, motion.shape[-1]), jnp.float32)
-        prev_audio = jnp.zeros((batch, previous, audio_dim), jnp.float32)
+        prev_motion = np.zeros((batch, previous, motion.shape[-1]), np.float32)
+        prev_audio = np.zeros((batch, previous, audio_dim), np.float32)
     else:
         prev_motion = last_frames(motion, previous)
         prev_audio = last_frames(audio[:, max(part.start - previous, 0) : part.start], previous)
     return MotionConditions(
-        audio=jnp.asarray(heard),
+        audio=heard,
         prev_motion=prev_motion,
         prev_audio=prev_audio,
-        audio_mask=jnp.broadcast_to(jnp.arange(window) < part.audio, (batch, window)),
-        prev_mask=jnp.full((batch,), part.start > 0),
+        audio_mask=np.broadcast_to(np.arange(window) < part.audio, (batch, window)),
+        prev_mask=np.full((batch,), part.start > 0),
         **controls,
     )
 
@@ -103,11 +104,9 @@ def sample_sequence(
     """
     audio = np.asarray(audio, np.float32)
     batch, frames, _ = audio.shape
-    motion = jnp.zeros((batch, 0, motion_dim), jnp.float32)
-    kept = [np.zeros((batch, 0, motion_dim), np.float32)]
+    motion = np.zeros((batch, frames, motion_dim), np.float32)
     for index, part in enumerate(plan(frames, window, hop, look_ahead)):
-        conditions = window_conditions(part, audio, window, previous, motion, controls)
-        sample = sample_window(jax.random.fold_in(key, index), conditions)[:, : part.keep]
-        motion = jnp.concatenate([motion, sample], axis=1)[:, -max(previous, 1) :]
-        kept.append(np.asarray(sample))
-    return np.concatenate(kept, axis=1)
+        conditions = window_conditions(part, audio, window, previous, motion[:, : part.start], controls)
+        sample = np.asarray(sample_window(jax.random.fold_in(key, index), conditions))
+        motion[:, part.start : part.start + part.keep] = sample[:, : part.keep]
+    return motion

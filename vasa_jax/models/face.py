@@ -30,6 +30,8 @@ def face_codec(variant: Variant, dtype: Dtype = jnp.float32) -> tuple[VASAFaceEn
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
     """Parameters {"encoder": ..., "decoder": ...}, float32, each usable without the other."""
     encoder, decoder = face_codec(variant)
+    # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.
+    key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")
     encoder_key, decoder_key = jax.random.split(key)
     image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
     latents, _ = jax.eval_shape(encoder.init_with_output, encoder_key, image)

@@ -67,7 +67,7 @@ class FaceDecoder(nn.Module):
         _, depth, side = self.volume
         size = side * self.shuffle * 2 ** len(self.up_widths)
         if size != self.image_size:
-            raise ValueError(f"side {side}, {len(self.up_widths)} up_widths and shuffle {self.shuffle} make {size} pixels")
+            raise ValueError(f"volume, up_widths and shuffle make {size} pixels, not {self.image_size}")
         self.embedding = MotionEmbedding(self.embedding_width, self.embedding_map_width, self.dtype)
         self.warp_net = WarpGenerator(depth, side, self.warp_widths, self.groups, self.dtype)
         self.image_net = ImageNet2D(self.width, self.blocks, self.up_widths, self.shuffle, self.groups, self.dtype)

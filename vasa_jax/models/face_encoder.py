@@ -150,7 +150,7 @@ class VASAFaceEncoder(nn.Module):
     dynamics_resnet: Mapping[str, Any] = RESNET_18
     crop_size: int = 128  # pixels of the aligned crop
     crop_zoom: float = 2.0
-    crop_centre: tuple[float, float, float] = (0.0, 0.15, -0.35)  # canonical, between eyes and mouth
+    crop_centre: tuple[float, float, float] = (0.0, 0.2, -0.23)  # canonical, between eyes and mouth
     groups: int = 32
     dtype: Dtype = jnp.float32
 
@@ -224,7 +224,7 @@ class VASAFaceEncoder(nn.Module):
 
     def _check(self, image: Array) -> None:
         if image.shape[1:] != (self.image_size, self.image_size, 3):
-            raise ValueError(f"image of shape {image.shape}: this encoder takes {self.image_size} x {self.image_size} x 3")
+            raise ValueError(f"image of shape {image.shape}; this encoder takes sides of {self.image_size}, 3 channels")
 
 
 def _resize(image: Array, size: int) -> Array:

@@ -1,7 +1,8 @@
 """Rotations, coordinate grids, warp composition and sampling.
 
 Coordinates run over [-1, 1]: x right, y down, z into the scene; the centre of pixel i of N lies at (2i + 1)/N - 1, so
-that sampling a picture or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image coordinates,
+that sampling a picture or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image
+coordinates,
 
     p_image = s R p_canonical + t,    pose = (R[:, 0], R[:, 1], log s, t_x, t_y),
 
@@ -111,7 +112,7 @@ def _unit(vector: Array) -> Array:
 
 
 def _rotate(points: Array, matrices: Array) -> Array:
-    """Matrix-vector products, written out: an einsum of default precision rounds to bfloat16 or TF32 on accelerators."""
+    """Matrix-vector products, written out: by default an einsum rounds to bfloat16 or TF32 on accelerators."""
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     rows = []
     for i in range(3):

@@ -35,8 +35,8 @@ class MotionEmbedding(nn.Module):
 class WarpGenerator(nn.Module):
     """Displacements on the grid of the canonical volume, at most REACH per coordinate; zero at initialisation.
 
-    The embedding becomes a volume of side 4; each adaptive residual block, one per entry of `widths`, doubles every axis
-    that has not reached `depth` or `side`.
+    The embedding becomes a volume of side 4; each adaptive residual block, one per entry of `widths`, doubles every
+    axis that has not reached `depth` or `side`.
     """
 
     depth: int

@@ -106,7 +106,7 @@ class FaceTask:
     def _held_out(self) -> list[dict[str, jax.Array]]:
         """The same pairs in every run of every seed: heads that no training stream renders."""
         if self._held_out_batches is None:
-            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, identities=2, motions=2, refresh=0)
+            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, refresh=False)
             bank = FrameBank(corpus, self._size, 32, "counterfactual", 0, "face held out")
             self._held_out_batches = [next(bank) for _ in range(4)]
         return self._held_out_batches

@@ -80,23 +80,21 @@ def render_batch(key: jax.Array, identities: int, motions: int, supersample: int
     }
 
 
+# Compiled once for training and evaluation together.
+compiled_render_batch = jax.jit(render_batch, static_argnums=(1, 2, 3))
+
+
 class InstrumentData:
     """Batches as a pure function of (seed, step)."""
 
     def __init__(self, settings: InstrumentSettings, seed: int):
         self._key = named_key(seed, "instrument/train")
         self._step = 0
-        self._render = jax.jit(
-            functools.partial(
-                render_batch,
-                identities=settings.identities,
-                motions=settings.motions,
-                supersample=settings.supersample,
-            )
-        )
+        self._settings = settings
 
     def __next__(self) -> dict[str, jax.Array]:
-        batch = self._render(jax.random.fold_in(self._key, self._step))
+        s = self._settings
+        batch = compiled_render_batch(jax.random.fold_in(self._key, self._step), s.identities, s.motions, s.supersample)
         self._step += 1
         return batch
 
@@ -116,6 +114,7 @@ class InstrumentTask:
         self._settings = settings
         self._seed = seed
         self._network = FaceInstrument(len(POINTS), ANCHORS, dtype=dtype)
+        self._instrument = Instrument({}, POINTS, ANCHORS)
         self._held_out: dict[str, np.ndarray] | None = None
 
     def init(self, key: jax.Array) -> dict[str, Any]:
@@ -142,8 +141,8 @@ class InstrumentTask:
 
     def evaluate(self, params) -> dict[str, float]:
         """The instrument's own errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
-        instrument = Instrument(params, POINTS, ANCHORS)
-        batch = self.held_out()
+        instrument, batch = self._instrument, self.held_out()
+        instrument.params = params
         figures = instrument_errors(instrument.measure(batch["image"]), batch)
         soft = instrument_errors(instrument.measure(batch["soft"]), batch)
         return {**figures, **{f"soft_{name}": value for name, value in soft.items()}}
@@ -152,15 +151,14 @@ class InstrumentTask:
         """A fixed batch of people that training never meets, with `soft`: every frame degraded; rendered once."""
         if self._held_out is None:
             s, parts = self._settings, []
-            draw = jax.jit(functools.partial(render_batch, identities=8, motions=s.motions, supersample=s.supersample))
             key = named_key(self._seed, "instrument/held out")
             soften = jax.jit(functools.partial(degrade, share=1.0))
-            for i in range(max(1, s.held_out_identities // 8)):
-                part = draw(jax.random.fold_in(key, i))
+            for i in range(max(1, s.held_out_identities // s.identities)):
+                part = compiled_render_batch(jax.random.fold_in(key, i), s.identities, s.motions, s.supersample)
                 part = {
                     **part,
                     "soft": soften(part["image"], jax.random.fold_in(key, 1000 + i)),
-                    "person": part["person"] + 8 * i,
+                    "person": part["person"] + s.identities * i,
                 }
                 parts.append(jax.device_get(part))
             self._held_out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -168,8 +166,8 @@ class InstrumentTask:
 
     def pictures(self, params) -> dict[str, np.ndarray]:
         """Held-out frames, sharp above soft, with the measured landmarks as dots."""
-        instrument = Instrument(params, POINTS, ANCHORS)
-        batch, rows = self.held_out(), []
+        instrument, batch, rows = self._instrument, self.held_out(), []
+        instrument.params = params
         for name in ("image", "soft"):
             frames = (np.clip(batch[name][:8], 0.0, 1.0) * 255.0).round().astype(np.uint8)
             points = (instrument.measure(frames).landmarks + 1.0) * SIZE / 2.0

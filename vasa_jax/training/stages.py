@@ -1,10 +1,12 @@
 """Builds the task a job names and hands it to the trainer."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.training.precision import compute_dtype
 from vasa_jax.training.task import Task
 from vasa_jax.training.trainer import TrainState, VASATrainer
 
@@ -24,9 +26,11 @@ def make_task(config: VASAConfig) -> Task:
         from vasa_jax.training.motion_task import MotionTask
 
         return MotionTask(config.motion, config.corpus, train.batch_size, train.precision, config.seed)
-    from vasa_jax.training.instrument_task import InstrumentTask
+    from vasa_jax.training.instrument_task import InstrumentSettings, InstrumentTask
 
-    return InstrumentTask(config.corpus, train.batch_size, config.seed)
+    settings = InstrumentSettings(supersample=config.corpus.supersample)
+    settings = dataclasses.replace(settings, identities=max(train.batch_size // settings.motions, 2))
+    return InstrumentTask(settings, config.seed, compute_dtype(train.precision))
 
 
 def train(config: VASAConfig, workdir: Path) -> TrainState:

@@ -1,7 +1,7 @@
 """The one training loop.
 
-Order at every step, fixed: evaluate, save, next batch, update, log. The state, the data position and the timer are saved
-together before the next batch is taken, so that a run that was stopped continues as if it had not been.
+Order at every step, fixed: evaluate, save (and export), next batch, update, log. The state, the data position and the
+timer are saved together before the next batch is taken, so that a run that was stopped continues as if it had not been.
 """
 
 import functools
@@ -44,7 +44,7 @@ class Preempted(SystemExit):
 
 
 class VASATrainer:
-    """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters at the end."""
+    """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters with each."""
 
     def __init__(self, task: Task, settings: TrainConfig, workdir: str | Path, seed: int = 0):
         self._task = task
@@ -69,15 +69,19 @@ class VASATrainer:
         logger = TrainingLogger(self._workdir, settings.steps)
         previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         sharding = batch_sharding(self._mesh)
+        metrics = None
         pending, start, wait, window = None, time.time() - timer["seconds"], 0.0, time.time()
         step = int(state.step)
         try:
             while True:
                 last = step >= settings.steps or (settings.minutes and time.time() - start > 60 * settings.minutes)
+                if metrics is not None and (self._due(settings.save_every, step, last) or self._stop):
+                    self._require_finite(step, metrics)  # a broken state must not replace a good checkpoint
                 if self._due(settings.evaluate_every, step, last):
                     self._evaluate(state, step, logger)
                 if self._due(settings.save_every, step, last) or self._stop:
                     checkpoints.save(step, state, data.state(), {"seconds": time.time() - start})
+                    self.export(state)
                 if self._stop:
                     raise Preempted()
                 if last:
@@ -94,7 +98,6 @@ class VASATrainer:
                     rate = {"steps_per_second": settings.log_every / elapsed, "data_wait": wait / elapsed}
                     pending, wait, window = (step, metrics, rate), 0.0, time.time()
             self._log(logger, pending)
-            self.export(state)
             return state
         finally:
             signal.signal(signal.SIGTERM, previous_handler)
@@ -171,10 +174,13 @@ class VASATrainer:
         if pending is None:
             return
         step, metrics, rate = pending
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        logger.scalars(step, {**values, **rate})
-        if not math.isfinite(values["loss"]):
-            raise NonFiniteError(f"{self._task.name}: the loss is {values['loss']} at step {step}")
+        logger.scalars(step, {name: float(value) for name, value in jax.device_get(metrics).items()} | rate)
+        self._require_finite(step, metrics)
+
+    def _require_finite(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        loss = float(metrics["loss"])
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"{self._task.name}: the loss is {loss} at step {step}")
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:

@@ -13,8 +13,9 @@ from vasa_jax.errors import InputError
 
 
 def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, Any], dtype=jnp.bfloat16) -> None:
-    """Writes a nested dict of arrays under dotted names; float arrays are stored as `dtype`.
+    """Writes a nested dict of arrays under dotted names; float arrays are stored as `dtype`, vectors as float32.
 
+    Vectors (biases, norm scales, statistics) are a small share of the bytes and the most sensitive to rounding.
     `metadata` values are stored as JSON. The file appears whole or not at all.
     """
     from safetensors.numpy import save_file
@@ -25,7 +26,7 @@ def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, An
     for key, value in traverse_util.flatten_dict(params, sep=".").items():
         value = np.asarray(value)
         if np.issubdtype(value.dtype, np.floating):
-            value = value.astype(dtype)
+            value = value.astype(dtype if value.ndim > 1 else np.float32)
         tensors[key] = np.ascontiguousarray(value)
     beside = path.with_name(path.name + ".part")
     save_file(tensors, beside, metadata={key: json.dumps(value) for key, value in metadata.items()})
@@ -33,7 +34,10 @@ def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, An
 
 
 def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(nested dict of float32 arrays, metadata) of a file written by `save_params`; InputError when it cannot be read."""
+    """(nested dict of float32 arrays, metadata) of a file written by `save_params`.
+
+    InputError when it cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)

@@ -86,52 +86,58 @@ class FrameBank:
 
     def _slot_and_chunk(self, step: int) -> tuple[int, int]:
         """Where the groups rendered at `step` go, and their number in the stream of rendered chunks."""
-        chunks = -(-self._corpus.groups // self._corpus.refresh)
+        chunks = -(-self._corpus.groups // self._corpus.chunk)
         return step % chunks, chunks + step
 
     def _fill(self) -> None:
         """Renders what the bank holds before the draw of the current step."""
-        size = max(self._corpus.refresh, 1)
-        chunks = -(-self._corpus.groups // size)
-        bank = None
+        chunks = -(-self._corpus.groups // self._corpus.chunk)
+        shapes = jax.eval_shape(lambda: self._render(0))
+        bank = {k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype) for k, s in shapes.items()}
         for slot in range(chunks):
             # The newest step before the current one that wrote this slot, if any did.
             last = self._step - 1 - (self._step - 1 - slot) % chunks
-            chunk = slot if last < 0 or not self._corpus.refresh else chunks + last
-            if bank is None:
-                shapes = jax.eval_shape(self._render_chunk, 0)
-                bank = {k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype) for k, s in shapes.items()}
-            bank = self._replace(bank, slot, chunk)
+            bank = self._replace(bank, slot, slot if last < 0 or not self._corpus.refresh else chunks + last)
         self._bank = bank
 
-    def _render_chunk(self, chunk) -> Group:
+    def _render(self, chunk: int) -> Group:
         c = self._corpus
         key = jax.random.fold_in(self._key, chunk)
-        return render_groups(key, max(c.refresh, 1), c.identities, c.motions, self._size, c.supersample)
+        return _render_groups(key, c.chunk, c.identities, c.motions, self._size, c.supersample)
 
-    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _replace(self, bank: Group, slot, chunk) -> Group:
-        new = self._render_chunk(chunk)
-        first = slot * max(self._corpus.refresh, 1)
-        return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+    def _replace(self, bank: Group, slot: int, chunk: int) -> Group:
+        return _write(bank, self._render(chunk), slot * self._corpus.chunk)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _draw(self, bank: Group, step) -> dict[str, jax.Array]:
-        c, shape = self._corpus, (self._batch,)
+    def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(self._key, 2**31 - 1), step)
-        keys = jax.random.split(key, 5)
-        group = jax.random.randint(keys[0], shape, 0, bank["rgb"].shape[0])
-        source = jax.random.randint(keys[1], shape, 0, c.identities)
-        driver = jax.random.randint(keys[2], shape, 0, c.identities) if self._recipe == "counterfactual" else source
-        first = jax.random.randint(keys[3], shape, 0, c.motions)
-        second = (first + jax.random.randint(keys[4], shape, 1, c.motions)) % c.motions
-        return {
-            "source": bank["rgb"][group, source, first],
-            "driver": bank["rgb"][group, driver, second],
-            "target": bank["rgb"][group, source, second],
-            "segmentation": bank["segmentation"][group, source, second],
-            "background": bank["background"][group, source],
-            "source_pose": bank["pose"][group, source, first],
-            "driver_pose": bank["pose"][group, driver, second],
-            "same_identity": source == driver,
-        }
+        return _draw(bank, key, self._batch, self._recipe)
+
+
+# Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.
+_render_groups = functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))(render_groups)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _write(bank: Group, new: Group, first) -> Group:
+    return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _draw(bank: Group, key: jax.Array, batch: int, recipe: str) -> dict[str, jax.Array]:
+    groups, identities, motions = bank["rgb"].shape[:3]
+    keys = jax.random.split(key, 5)
+    group = jax.random.randint(keys[0], (batch,), 0, groups)
+    source = jax.random.randint(keys[1], (batch,), 0, identities)
+    driver = jax.random.randint(keys[2], (batch,), 0, identities) if recipe == "counterfactual" else source
+    first = jax.random.randint(keys[3], (batch,), 0, motions)
+    second = (first + jax.random.randint(keys[4], (batch,), 1, motions)) % motions
+    return {
+        "source": bank["rgb"][group, source, first],
+        "driver": bank["rgb"][group, driver, second],
+        "target": bank["rgb"][group, source, second],
+        "segmentation": bank["segmentation"][group, source, second],
+        "background": bank["background"][group, source],
+        "source_pose": bank["pose"][group, source, first],
+        "driver_pose": bank["pose"][group, driver, second],
+        "same_identity": source == driver,
+    }

@@ -11,7 +11,7 @@ import numpy as np
 from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic.augment import augment_voice
 from vasa_jax.data.synthetic.clips import sample_clip
-from vasa_jax.data.synthetic.motion import MOTION_NAMES
+from vasa_jax.data.synthetic.visemes import MOTION_NAMES
 
 FRAMES = 200  # video frames per clip: 8 s
 SAMPLES = 640 * FRAMES + 80  # with the 5 ms that the last feature needs

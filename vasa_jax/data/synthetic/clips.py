@@ -55,7 +55,7 @@ def sample_clip(seed: int, split: str = "train", augment: bool = False, take: in
     voice = names[rng.integers(len(names))]
     emotion = sample_emotion(rng)
     speech, text = _compose(rng, voice, split, emotion)
-    performing = np.random.default_rng([seed, which, take])
+    performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
     performance = perform(speech, performing, emotion)
     frames = len(speech.samples) // FRAME_SAMPLES
     ids, stress = frame_labels(speech.phonemes, 2 * frames)

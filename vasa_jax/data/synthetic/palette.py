@@ -56,7 +56,9 @@ def build_palette(a) -> SimpleNamespace:
     c = SimpleNamespace(makeup=paint)
     red, green, blue = colour_ramp(melanin, _SKIN)
     undertone = i["under"]
-    c.skin = to_linear((red * (0.93 + 0.02 * undertone), green * 0.93, blue * (0.925 - 0.06 * undertone)))
+    skin = red * (0.93 + 0.02 * undertone), green * 0.93, blue * (0.925 - 0.06 * undertone)
+    luma = 0.3 * skin[0] + 0.59 * skin[1] + 0.11 * skin[2]
+    c.skin = to_linear(mix3(skin, (luma, luma, luma), 0.14))  # the light and its bounces add saturation again
     hair = colour_ramp(i["hair_mel"], _HAIR)
     hair = mix3(hair, (0.52, 0.22, 0.09), jnp.clip(i["hair_red"] * 1.6 - 1.15, 0.0, 0.6))
     hair = mix3(hair, (0.085, 0.07, 0.065), jnp.clip((melanin - 0.45) * 2.5, 0.0, 0.93))

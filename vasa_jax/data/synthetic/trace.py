@@ -16,9 +16,9 @@ from vasa_jax.data.synthetic.field import NOTHING, distance, material_distances
 from vasa_jax.data.synthetic.sdf import mix, smoothstep
 
 NEAR, FAR = 1.3, 1.3  # the head lies between these distances before and behind the world's origin
-CONE_LEVELS = ((16, 18), (4, 12))  # (pixels per cone side, steps)
-COMMON_STEPS = 7
-STRAGGLER_SHARE, STRAGGLER_ROUNDS, STRAGGLER_STEPS = 0.12, 3, 12
+CONE_LEVELS = ((16, 18), (4, 10), (2, 5))  # (samples per cone side, steps)
+COMMON_STEPS = 4
+STRAGGLER_SHARE, STRAGGLER_ROUNDS, STRAGGLER_STEPS = 0.05, 8, 9
 OCCLUSION_REACH = (0.02, 0.095, 0.22, 0.37, 0.55)
 SHADOW_REACH = (0.05, 0.09, 0.14, 0.20, 0.28, 0.37, 0.48, 0.60, 0.75, 0.95)
 _TETRAHEDRON = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)

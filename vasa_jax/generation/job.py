@@ -1,0 +1,113 @@
+"""The `generate` job: portrait and speech in, an MP4 and a summary out."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import vasa_jax
+from vasa_jax.config import VASAConfig
+from vasa_jax.data.media import read_audio, write_video
+from vasa_jax.errors import InputError
+from vasa_jax.generation.controls import parse_emotion
+
+ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
+DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.flac"}
+
+
+@dataclasses.dataclass
+class Stages:
+    """Wall time of each stage."""
+
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def timed(self, name: str, function):
+        start = time.perf_counter()
+        result = function()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return result
+
+    def timed_items(self, name: str, items: Iterable) -> Iterator:
+        """The items, with the time spent on making them counted under `name`."""
+        iterator = iter(items)
+        while True:
+            try:
+                item = self.timed(name, lambda: next(iterator))
+            except StopIteration:
+                return
+            yield item
+
+
+def generate(config: VASAConfig) -> Path:
+    """Writes `config.output` and prints a summary; InputError for a bad or missing input."""
+    for name in ("image", "audio", "output"):
+        if not getattr(config, name):
+            raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
+    parse_emotion(config.emotion)
+    # Bad files are found before the networks are loaded.
+    audio_path, image_path = (DEMO[n] if getattr(config, n) == "demo" else getattr(config, n) for n in ("audio", "image"))
+    stages = Stages()
+    audio = stages.timed("read", lambda: read_audio(audio_path))
+    from vasa_jax.generation.generator import VideoGenerator
+
+    generator = stages.timed("load", lambda: VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch))
+    portrait, notes = stages.timed("read", lambda: generator.read_portrait(image_path, config.crop))
+    for note in (*notes, *audio.notes, *_ignored_controls(config, generator.trained_controls)):
+        print(f"note: {note}", file=sys.stderr)
+    avatar = stages.timed("portrait", lambda: generator.prepare(portrait))
+    motion = stages.timed(
+        "motion",
+        lambda: generator.motion(
+            audio.samples,
+            avatar,
+            seed=config.seed,
+            steps=config.steps,
+            audio_guidance=config.audio_guidance,
+            gaze_guidance=config.gaze_guidance,
+            gaze=config.gaze,
+            distance=config.distance,
+            emotion=config.emotion,
+            pose_anchor=config.pose_anchor,
+        ),
+    )
+    frames = stages.timed_items("decode", _flatten(generator.render(avatar, motion)))
+    start = time.perf_counter()
+    path = write_video(config.output, _with_progress(frames, len(motion)), audio)
+    stages.seconds["write"] = time.perf_counter() - start - stages.seconds["decode"]
+    print(_summary(path, len(motion), generator.image_size, stages))
+    return path
+
+
+_EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
+
+
+def _ignored_controls(config: VASAConfig, trained: tuple[str, ...]) -> list[str]:
+    given = {"gaze": config.gaze is not None, "distance": config.distance is not None, "emotion": bool(config.emotion)}
+    return [
+        f"config.{name}: these weights were not trained for it; it changes nothing"
+        for name, is_given in given.items()
+        if is_given and name not in trained
+    ]
+
+
+def _flatten(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for batch in batches:
+        yield from batch
+
+
+def _with_progress(frames: Iterable[np.ndarray], total: int) -> Iterator[np.ndarray]:
+    from tqdm import tqdm
+
+    return iter(tqdm(frames, total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr))
+
+
+def _summary(path: Path, frames: int, size: int, stages: Stages) -> str:
+    lines = [f"{path}: {frames} frames, {frames / 25:.2f} s, {size} x {size}, 25 fps (AI-generated)"]
+    for name, seconds in stages.seconds.items():
+        rate = f"{frames / seconds:9.1f} frames/s" if seconds > 0 and name in ("motion", "decode", "write") else ""
+        lines.append(f"  {name:<9}{seconds:8.2f} s {rate}".rstrip())
+    lines.append(f"  {'all':<9}{sum(stages.seconds.values()):8.2f} s {frames / sum(stages.seconds.values()):9.1f} frames/s")
+    return "\n".join(lines)
