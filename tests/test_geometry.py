@@ -82,7 +82,7 @@ def test_zeros_padding_fades_and_border_padding_holds():
 
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_sampling_gradient_against_differences(padding):
-    """Inside, across the rim and outside; within a cell the interpolant is linear per axis, so differences are exact."""
+    """Inside, on the rim and outside; within a cell the interpolant is linear per axis, so differences are exact."""
     volume = random_volume(1, 4, 5, 6, 2)
     cells = jnp.asarray([[2.3, 1.6, 1.2], [-0.4, 2.7, 1.3], [5.4, 4.3, 3.4], [7.6, 1.4, 1.4], [0.6, -2.5, 2.4]])
     grid = ((2 * cells + 1) / jnp.asarray([6.0, 5.0, 4.0]) - 1)[None]
@@ -162,5 +162,5 @@ def test_aligned_crop_does_not_depend_on_the_pose():
                        (((1, 4, 4, 4, 2), (1, 5, 3)), "mirror")]
 )  # fmt: skip
 def test_sampling_refuses_what_does_not_fit(shapes, padding):
-    with pytest.raises(ValueError, match="coordinates|batch|padding"):
+    with pytest.raises(ValueError, match=r"coordinates|batch|padding"):
         geometry.trilinear_sample(jnp.zeros(shapes[0]), jnp.zeros(shapes[1]), padding)

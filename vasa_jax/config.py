@@ -94,6 +94,7 @@ class MotionConfig:
     variant: str = "motion_demo"  # a name of models.motion.MOTION_VARIANTS
     face: str = ""  # export directory of the codec; empty = the shipped one
     audio: str = ""  # export directory of the audio encoder; empty = the shipped one
+    latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1

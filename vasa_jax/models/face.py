@@ -9,8 +9,10 @@ from flax.core import FrozenDict
 
 from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
+from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.models.warp import START
 
 __all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec", "init_face"]
 
@@ -33,12 +35,17 @@ def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
     # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.
     key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")
     encoder_key, decoder_key = jax.random.split(key)
+    channels, depth, side = encoder.volume
+    latents = Latents(
+        appearance=jnp.zeros((1, depth, side, side, channels)),
+        identity=jnp.zeros((1, START, START, encoder.embedding_width)),
+        pose=jnp.asarray([IDENTITY_POSE]),
+        dynamics=jnp.zeros((1, encoder.dynamics_width)),
+    )
     image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
-    latents, _ = jax.eval_shape(encoder.init_with_output, encoder_key, image)
-    zeros = Latents(*(jnp.zeros(leaf.shape, jnp.float32) for leaf in latents))
     return {
         "encoder": jax.jit(encoder.init)(encoder_key, image)["params"],
-        "decoder": jax.jit(decoder.init)(decoder_key, *zeros)["params"],
+        "decoder": jax.jit(decoder.init)(decoder_key, *latents)["params"],
     }
 
 

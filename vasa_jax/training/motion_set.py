@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,9 @@ from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec
 
 
+CLIPS_PER_FILE = 200
+
+
 @dataclasses.dataclass(frozen=True)
 class MotionSet:
     """N clips of T frames as stage 2 sees them; arrays live on the device."""
@@ -32,24 +37,41 @@ class MotionSet:
 class MotionExtractor:
     """Renders clips on random heads and runs the frozen encoders over pictures and sound."""
 
-    def __init__(self, face: tuple[dict, dict], audio: tuple[dict, dict], corpus: CorpusConfig, dtype: Any):
+    def __init__(
+        self, face: tuple[dict, dict], audio: tuple[dict, dict], corpus: CorpusConfig, dtype: Any, directory: str = ""
+    ):
         (self._face_params, face_meta), (self._audio_params, audio_meta) = face, audio
         self._encoder, _ = face_codec(face_meta["fields"], dtype)
         self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
         self._supersample = corpus.supersample
+        self._directory = Path(directory) if directory else None
 
     def __call__(self, clips: ClipSet, seed: int, name: str) -> MotionSet:
         """One head per clip, drawn from the stream `name`."""
         key = named_key(seed, name)
         motion, audio = [], []
-        for index in range(len(clips.motion)):
-            motion.append(self._motion(self._face_params, jax.random.fold_in(key, index), clips.motion[index]))
-            audio.append(self._audio(self._audio_params, clips.samples[index]))
-            if index % 64 == 63:
-                # Lets the device catch up, so that queued clips do not pile up in its memory.
-                jax.block_until_ready(motion[-1])
+        for first in range(0, len(clips.motion), CLIPS_PER_FILE):
+            path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}.npy" if self._directory else None
+            motion.append(self._some_motion(clips.motion[first : first + CLIPS_PER_FILE], key, first, path))
+        audio = [self._audio(self._audio_params, samples) for samples in clips.samples]
         labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
-        return MotionSet(jnp.stack(motion), jnp.stack(audio), **labels)
+        return MotionSet(jnp.asarray(np.concatenate(motion), jnp.float32), jnp.stack(audio), **labels)
+
+    def _some_motion(self, curves: np.ndarray, key: jax.Array, first: int, path: Path | None) -> np.ndarray:
+        """Motion of clips `first`..., float16; read from `path` when an earlier run left it there."""
+        if path is not None and path.is_file():
+            return np.load(path)
+        motion = [
+            self._motion(self._face_params, jax.random.fold_in(key, first + index), clip)
+            for index, clip in enumerate(curves)
+        ]
+        result = np.asarray(jnp.stack(motion), np.float16)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_suffix(".part.npy")
+            np.save(beside, result)
+            os.replace(beside, path)
+        return result
 
     @functools.partial(jax.jit, static_argnums=0)
     def _motion(self, params, key, curves):

@@ -83,7 +83,9 @@ class MotionTask:
         self._motion, self._corpus, self._batch, self._seed = motion, corpus, batch_size, seed
         dtype = compute_dtype(precision)
         self._parts = {name: load_part(getattr(motion, name), name) for name in ("face", "audio")}
-        self._extractor = MotionExtractor(self._parts["face"], self._parts["audio"], corpus, dtype)
+        self._extractor = MotionExtractor(
+            self._parts["face"], self._parts["audio"], corpus, dtype, motion.latents
+        )
         self._variant = MOTION_VARIANTS[motion.variant] | {
             "window": motion.window,
             "previous": motion.previous,
