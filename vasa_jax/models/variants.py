@@ -81,6 +81,7 @@ _DEMO = {
     "dynamics_resnet": _slim(16, 24, 32, 48, 80) | {"stem_stride": 1},
     "crop_size": 64,
     "crop_zoom": 2.2,
+    "crop_centre": (0.0, 0.2, -0.23),
     "width": 80,
     "blocks": 3,
     "up_widths": (64,),
