@@ -36,12 +36,20 @@ class TrainConfig:
     log_every: int = 50  # updates
     evaluate_every: int = 2_000  # updates; 0 = only at the end
     save_every: int = 2_000  # updates; 0 = only at the end
-    keep: int = 3  # checkpoints kept beside the best
+    keep: int = 3  # newest checkpoints kept, beside the best
+    best_metric: str = ""  # figure of the evaluation by which the best checkpoint is kept; empty = none
+    best_is_lowest: bool = False  # the best has the lowest, not the highest, value of best_metric
     minutes: float = 0.0  # stop (save, evaluate, export) after this much wall time; 0 = no limit
     data_axis: int = -1  # devices along the mesh's data axis; -1 = all that are left
     fsdp_axis: int = 1  # devices along which parameters are sharded
+    sharding_rules: tuple[str, ...] = ()  # "regex=spec", first match wins (training/sharding.py); else the default rule
+    distributed: bool = False  # one of several processes (TPU slice, SLURM, JAX_COORDINATOR_ADDRESS)
     precision: str = "auto"  # float32, bfloat16, auto = bfloat16 on accelerators
-    initial: str = ""  # export directory or .safetensors file to start from
+    remat: bool = False  # keep only products of convolutions and matrices for the backward pass: less memory, more time
+    initial: str = ""  # parameters to start from: export directory, .safetensors file or checkpoints directory
+    initial_step: str = "latest"  # of a checkpoints directory: latest, best
+    initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
+    wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +199,9 @@ class VASAConfig:
             )
         _range("config.train.ema_decay", train.ema_decay, 0, 1)
         _range("config.train.log_every", train.log_every, 1, 10**9)
+        _range("config.train.keep", train.keep, 1, 10**6)
+        _choice("config.train.initial_step", train.initial_step, ("latest", "best"))
+        _choice("config.train.wandb", train.wandb, ("", "offline", "online"))
         _choice("config.train.precision", train.precision, ("auto", "float32", "bfloat16"))
         _choice("config.face.recipe", self.face.recipe, ("counterfactual", "self"))
         _range("config.corpus.identities", self.corpus.identities, 1, 64)

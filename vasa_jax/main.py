@@ -3,20 +3,18 @@
 One job per run. Exit codes: 0 done, 2 bad input, 3 non-finite training, 75 preempted and saved.
 """
 
+import itertools
 import os
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from vasa_jax.config import VASAConfig, field_names, nearest_name
 from vasa_jax.errors import InputError, NonFiniteError
 
-FLAGS = flags.FLAGS
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", "", "Where a training run or a report is written; default runs/<job>.")
-
+HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 
 def run(config: VASAConfig, workdir: str | Path = "") -> object:
     """Does the configured job and returns what it made; the same from Python as from the command line."""
@@ -41,10 +39,15 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line, runs the job and returns the exit code."""
+    arguments = list(sys.argv if arguments is None else arguments)
+    if HELP.intersection(arguments):
+        print(__doc__)
+        print("\n".join(f"--config.{name}" for name in field_names(VASAConfig().to_config_dict())))
+        return 0
     try:
-        config = _parse(list(sys.argv if arguments is None else arguments))
+        config, workdir = parse(arguments)
         _use_compilation_cache()
-        run(config, _WORKDIR.value)
+        run(config, workdir)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -54,17 +57,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> VASAConfig:
+def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
+    """Program name and options to (validated settings, workdir); InputError in one line for a mistake."""
+    # Own flag values: what one command line sets does not stay for the next one in the same process.
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
+    workdir = flags.DEFINE_string("workdir", "", "where a run writes; default runs/<job>", flag_values=values)
     try:
-        rest = FLAGS(arguments)
-        config = None if _CONFIG.value is None else _CONFIG.value.copy_and_resolve_references()
+        rest = values(arguments)
+        config = None if holder.value is None else holder.value.copy_and_resolve_references()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
         raise InputError(_flag_fault(str(error), arguments)) from error
     if len(rest) > 1:
         raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
     if config is None:
         raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
-    return VASAConfig.from_config_dict(config)
+    # Grain reads absl's global flags, which nobody else parses here.
+    flags.FLAGS.mark_as_parsed()
+    return VASAConfig.from_config_dict(config), workdir.value
 
 
 def _flag_fault(text: str, arguments: list[str]) -> str:
@@ -76,7 +86,7 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
             hint = nearest_name(name.removeprefix("config."), known) or " see vasa_jax/config.py"
             return f"{name}: no such setting;{hint}"
         if name == "config":
-            path = argument.partition("=")[2] or dict(zip(arguments, arguments[1:])).get(argument, "")
+            path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
             if not Path(path).is_file():
                 return f"{path or '--config'}: no such configuration file; the shipped ones are in configs/"
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
@@ -92,11 +102,5 @@ def _use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def entry_point(_: list[str]) -> None:
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    if any(flag in sys.argv for flag in ("--help", "-help", "--helpfull", "--helpshort")):
-        app.run(entry_point)
     sys.exit(main())

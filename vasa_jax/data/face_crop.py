@@ -99,6 +99,14 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
     )
 
 
+def find_faces(image: np.ndarray) -> list[FaceBox]:
+    """Every face of uint8 RGB (H, W, 3), found in the same order of attempts as `find_face`; the largest first."""
+    for found in _attempts(image):
+        if found:
+            return [FaceBox(f.x, f.y, f.size, f.view) for f in sorted(found, key=lambda face: -face.size)]
+    return []
+
+
 def portrait_crop(box: FaceBox) -> Crop:
     """The head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
     return _frame(box.x, box.y, box.size, box.view)

@@ -15,7 +15,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import parse_emotion
 
 ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
-DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.flac"}
+DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.wav"}
 
 
 @dataclasses.dataclass

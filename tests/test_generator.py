@@ -1,0 +1,210 @@
+"""From files to a file, with a tiny model of random parameters: shapes, sound, controls, determinism, bad input."""
+
+import wave
+
+import av
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny_model import WINDOW, save_tiny_model
+from vasa_jax.errors import InputError
+from vasa_jax.generation.avatar import fill_behind_head
+from vasa_jax.generation.controls import EMOTIONS, control_arguments, parse_emotion
+from vasa_jax.generation.generator import VideoGenerator
+from vasa_jax.generation.job import DEMO
+from vasa_jax.generation.speech_features import MARGIN, PIECE, SpeechFeatures
+from vasa_jax.main import main
+from vasa_jax.weights.safetensors_io import load_params
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoint):
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch=4)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    rng = np.random.default_rng(0)
+    return np.asarray(Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((64, 64)))
+
+
+def speech(seconds, seed=0):
+    return (0.1 * np.random.default_rng(seed).normal(size=round(16_000 * seconds))).astype(np.float32)
+
+
+def write_wav(path, samples, rate=16_000, channels=1):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.round(np.repeat(samples, channels) * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.mark.parametrize("samples", [1, 640, 641, 16_000, 640 * WINDOW, 640 * WINDOW + 1])
+def test_one_motion_vector_per_started_frame(generator, samples):
+    motion = generator.motion(speech(2)[:samples], steps=2)
+    assert motion.shape == (-(-samples // 640), 137)
+    assert np.isfinite(motion).all()
+
+
+def test_every_frame_is_decoded_once(generator, portrait):
+    avatar = generator.prepare(portrait)
+    motion = generator.motion(speech(0.36), avatar, steps=2)  # 9 frames, decoded in batches of 4
+    batches = list(generator.render(avatar, motion))
+    assert [len(batch) for batch in batches] == [4, 4, 1]
+    frames = np.concatenate(batches)
+    assert frames.shape == (9, 64, 64, 3) and frames.dtype == np.uint8
+    single = np.concatenate(list(generator.render(avatar, motion[5:6])))
+    assert np.abs(single[0].astype(int) - frames[5].astype(int)).max() <= 1
+
+
+def test_same_seed_same_motion(generator):
+    first, second, other = (generator.motion(speech(1), steps=2, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - other).max() > 1e-3
+
+
+def test_position_and_scale_move_around_the_portraits(generator, portrait):
+    avatar = generator.prepare(portrait)
+    absolute = generator.motion(speech(1), avatar, steps=2, pose_anchor="absolute")
+    anchored = generator.motion(speech(1), avatar, steps=2, pose_anchor="portrait")
+    shift = np.asarray(avatar.latents.pose)[0, 6:9]  # the tiny model's mean of these is zero
+    np.testing.assert_allclose(anchored[:, 6:9], absolute[:, 6:9] + shift, atol=1e-5)
+    np.testing.assert_array_equal(np.delete(anchored, [6, 7, 8], 1), np.delete(absolute, [6, 7, 8], 1))
+
+
+@pytest.mark.parametrize("control", [{"gaze": (10.0, -5.0)}, {"distance": 1.2}, {"emotion": "happiness:0.8"}])
+def test_controls_change_the_motion(generator, control):
+    assert np.abs(generator.motion(speech(1), steps=2) - generator.motion(speech(1), steps=2, **control)).max() > 1e-4
+
+
+def test_untrained_controls_warn_and_change_nothing(tmp_path, capsys):
+    checkpoint = save_tiny_model(tmp_path / "model", trained_controls=("gaze",))
+    generator = VideoGenerator.from_pretrained(checkpoint)
+    plain = generator.motion(speech(0.4), steps=2)
+    np.testing.assert_array_equal(plain, generator.motion(speech(0.4), steps=2, distance=1.3, emotion="anger"))
+    arguments = [f"--config.checkpoint={checkpoint}", "--config.emotion=anger", f"--config.output={tmp_path / 'a.mp4'}"]
+    assert run_generate(tmp_path, *arguments) == 0
+    assert "config.emotion: these weights were not trained for it" in capsys.readouterr().err
+
+
+def test_features_are_those_of_the_piece_around_them(checkpoint):
+    params, metadata = load_params(checkpoint / "audio.safetensors")
+    features = SpeechFeatures(params, metadata["fields"])
+    sound = speech((2.5 * PIECE) / 25)
+    found = features(sound)
+    assert len(found) == -(-len(sound) // 640)
+    # Sound further than the margin from a piece cannot reach it.
+    changed = sound.copy()
+    changed[(2 * PIECE + MARGIN) * 640 + 80 :] = 0.0
+    np.testing.assert_array_equal(features(changed)[: 2 * PIECE], found[: 2 * PIECE])
+    assert np.abs(features(changed) - found).max() > 1e-3
+
+
+def test_nothing_compiles_after_the_first_video(generator, portrait):
+    avatar = generator.prepare(portrait)
+    list(generator.render(avatar, generator.motion(speech(0.5), avatar, steps=2)))
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        patch.setattr("jax._src.interpreters.pxla.logger.log", lambda *args, **_: compiled.append(args))
+        for seconds in (0.7, 1.3):
+            list(generator.render(avatar, generator.motion(speech(seconds), avatar, steps=2)))
+    assert not [args for args in compiled if "Compiling" in str(args)]
+
+
+def test_background_is_kept_and_the_head_is_replaced():
+    picture = np.full((64, 64, 3), (10, 200, 30), np.uint8)
+    matte = np.zeros((64, 64), np.float32)
+    matte[20:44, 20:44] = 1.0
+    picture[20:44, 20:44] = (250, 0, 0)
+    canvas = fill_behind_head(picture, matte)
+    np.testing.assert_array_equal(canvas[:16], picture[:16])
+    assert np.abs(canvas.astype(int) - (10, 200, 30)).max() < 12
+    everything = fill_behind_head(picture, np.ones((64, 64), np.float32))
+    assert (everything == everything[0, 0]).all()
+
+
+def test_emotions_are_coefficients_that_sum_to_one():
+    np.testing.assert_allclose(parse_emotion("happiness:0.25"), [0, 0, 0, 0, 0.25, 0.75, 0, 0])
+    np.testing.assert_allclose(parse_emotion("anger"), np.eye(8)[EMOTIONS.index("anger")])
+    assert parse_emotion("") is None
+    for text in ("joy", "anger:x", "anger:2", ":1"):
+        with pytest.raises(InputError, match=r"config\.emotion"):
+            parse_emotion(text)
+
+
+def test_unset_controls_are_null():
+    arguments = control_arguments(None, 1.0, None)
+    assert not arguments["gaze_mask"][0] and arguments["distance_mask"][0] and not arguments["emotion_mask"][0]
+    assert arguments["distance"][0, 0] == 0.0
+
+
+# the command line, in this process
+
+
+def run_generate(folder, *arguments):
+    defaults = {
+        "image": DEMO["image"],
+        "audio": write_wav(folder / "speech.wav", speech(0.5)),
+        "output": folder / "out.mp4",
+        "steps": 2,
+    }
+    given = {argument.split("=")[0].removeprefix("--config.") for argument in arguments}
+    rest = [f"--config.{name}={value}" for name, value in defaults.items() if name not in given]
+    return main(["main", "--config=configs/generate.py", *rest, *arguments])
+
+
+def test_written_video_has_the_original_sound(tmp_path, checkpoint, capsys):
+    audio = write_wav(tmp_path / "stereo.wav", speech(0.9)[:14_000], rate=44_100, channels=2)
+    assert run_generate(tmp_path, f"--config.checkpoint={checkpoint}", f"--config.audio={audio}") == 0
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        video, sound = file.streams.video[0], file.streams.audio[0]
+        assert (video.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert (sound.rate, sound.channels, float(video.average_rate)) == (44_100, 2, 25.0)
+        assert (video.width, video.height) == (64, 64)
+        frames = sum(1 for _ in file.decode(video=0))
+    assert frames == int(np.ceil(round(14_000 / 44_100 * 16_000) / 640))
+    summary = capsys.readouterr().out
+    assert f"{frames} frames" in summary and "frames/s" in summary and "out.mp4" in summary
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.image=missing.jpg", "missing.jpg"),
+        ("--config.audio=missing.wav", "missing.wav"),
+        ("--config.checkpoint=nowhere", "nowhere: no such directory"),
+        ("--config.crop=1,2", "crop"),
+        ("--config.emotion=joy", "choose one of anger"),
+        ("--config.output=", "config.output: not set"),
+        ("--config.steps=0", "config.steps: 0 is out of range"),
+        ("--config.gaze=10", "config.gaze"),
+        ("--config.stepz=3", "did you mean 'steps'?"),
+        ("--config.distance=far", "distance"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, checkpoint, capsys, argument, message):
+    extra = [] if argument.startswith("--config.checkpoint") else [f"--config.checkpoint={checkpoint}"]
+    assert run_generate(tmp_path, *extra, argument) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error and message in error
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_picture_without_a_face_names_the_remedy(tmp_path, checkpoint, capsys):
+    Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(tmp_path / "wall.png")
+    wall = f"--config.image={tmp_path / 'wall.png'}"
+    assert run_generate(tmp_path, f"--config.checkpoint={checkpoint}", wall) == 2
+    error = capsys.readouterr().err
+    assert "wall.png" in error and "--config.crop=" in error
+    assert run_generate(tmp_path, f"--config.checkpoint={checkpoint}", wall, "--config.crop=center") == 0
+
+
