@@ -1,4 +1,9 @@
-"""Time, frames/s, peak memory and compile time of every stage: `python -m vasa_jax.main --config configs/benchmark.py`."""
+"""Time, frames/s, peak memory and compile time of every stage:
+
+python -m vasa_jax.main --config configs/benchmark.py
+
+Other sizes: --config.benchmark.variants="('face_512',)"; writes runs/benchmark/benchmark.md.
+"""
 
 from vasa_jax.config import VASAConfig
 

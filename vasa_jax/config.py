@@ -129,6 +129,8 @@ class BenchmarkConfig:
     """What the benchmark runs."""
 
     variants: tuple[str, ...] = ("face_demo",)
+    audio_variants: tuple[str, ...] = ("audio_demo",)
+    motion_variants: tuple[str, ...] = ("motion_demo",)
     batch_sizes: tuple[int, ...] = (1, 8)
     repeats: int = 5
 

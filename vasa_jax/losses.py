@@ -69,7 +69,8 @@ def motion_contrast(
     MegaPortraits' L_cos with the margin on the positives only; printed on both sides, as in the paper, it would cancel
     (architecture notes: CosFace form).
     """
-    a, b = (z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-6) for z in (a, b))
+    # The small constant is inside the root: a code of zeros must not have an infinite gradient.
+    a, b = (z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12) for z in (a, b))
     logits = scale * (a @ b.T - margin * jnp.eye(a.shape[0]))
     diagonal = jnp.diag(logits)
     return 0.5 * (jax.nn.logsumexp(logits, 1) - diagonal + jax.nn.logsumexp(logits, 0) - diagonal).mean()

@@ -31,7 +31,7 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
     if config.job == "benchmark":
         from vasa_jax.benchmark import benchmark
 
-        return benchmark(config)
+        return benchmark(config, workdir)
     from vasa_jax.training.stages import train
 
     return train(config, workdir)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 
 from vasa_jax.config import AudioConfig, CorpusConfig
 from vasa_jax.data.synthetic.bank import named_key
@@ -18,6 +19,7 @@ from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.data.synthetic.phonemes import PHONEME_CLASSES
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.training.precision import compute_dtype
+from vasa_jax.training.process_part import ProcessPart
 
 HELD_OUT_CLIPS = 32
 
@@ -35,12 +37,16 @@ class PhonemeHead(nn.Module):
 
 
 class ClipCrops:
-    """Iterator of random crops of a clip set that lives in device memory."""
+    """Iterator of random crops of a clip set that lives in device memory.
+
+    Of P processes each draws batch_size / P examples from clips that no other process draws from.
+    """
 
     def __init__(self, clips: ClipSet, seconds: float, batch_size: int, seed: int):
         self._arrays = {name: jnp.asarray(getattr(clips, name)) for name in ("samples", "phonemes", "stress", "energy")}
         self._frames = min(round(seconds * 25), FRAMES)
-        self._batch, self._key, self._step = batch_size, named_key(seed, "audio"), 0
+        self._part = ProcessPart(batch_size, len(clips.samples))
+        self._batch, self._key, self._step = self._part.batch, self._part.key(named_key(seed, "audio")), 0
 
     def state(self) -> dict[str, int]:
         return {"step": self._step}
@@ -59,8 +65,8 @@ class ClipCrops:
     @functools.partial(jax.jit, static_argnums=0)
     def _draw(self, arrays, step):
         keys = jax.random.split(jax.random.fold_in(self._key, step), 3)
-        clips, voices = arrays["samples"].shape[:2]
-        which = jax.random.randint(keys[0], (self._batch,), 0, clips)
+        voices = arrays["samples"].shape[1]
+        which = self._part.draw_clips(keys[0])
         voice = jax.random.randint(keys[1], (self._batch,), 0, voices)
         start = jax.random.randint(keys[2], (self._batch,), 0, FRAMES - self._frames + 1)
 
@@ -97,7 +103,7 @@ class AudioTask:
             "head": self._head.init(keys[1], jnp.zeros((1, 1, width)))["params"],
         }
 
-    def data(self) -> ClipCrops:
+    def data(self, sharding: NamedSharding | None = None) -> ClipCrops:
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         return ClipCrops(clips, self._speech.seconds, self._batch, self._seed)
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig
 from vasa_jax.data.augmentation import apply_colour_transform, sample_colour_transform
@@ -45,8 +46,8 @@ class FaceTask:
     def init(self, key: jax.Array) -> dict[str, Any]:
         return init_face(key, self._variant)
 
-    def data(self) -> FrameBank:
-        return FrameBank(self._corpus, self._size, self._batch, self._face.recipe, self._seed, "face")
+    def data(self, sharding: NamedSharding | None = None) -> FrameBank:
+        return FrameBank(self._corpus, self._size, self._batch, self._face.recipe, self._seed, "face", sharding)
 
     def loss(self, params, batch, key):
         keys = jax.random.split(key, 3)

@@ -13,12 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
-from vasa_jax.data.synthetic.bank import named_key
+from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
 from vasa_jax.data.synthetic.identity import SCENE, sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, render
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation.instrument import SIZE, Anchors, FaceInstrument, Instrument, instrument_errors
 
 # The points that the instrument finds: enough for pose and patches, few enough for a small network.
@@ -84,17 +86,35 @@ def render_batch(key: jax.Array, identities: int, motions: int, supersample: int
 compiled_render_batch = jax.jit(render_batch, static_argnums=(1, 2, 3))
 
 
-class InstrumentData:
-    """Batches as a pure function of (seed, step)."""
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _render_spread_batch(key, step, identities: int, motions: int, supersample: int, sharding: NamedSharding):
+    """`identities` in all, as many on each device as on any other."""
 
-    def __init__(self, settings: InstrumentSettings, seed: int):
+    def local(key, step):
+        key = jax.random.fold_in(own_key(key, sharding), step)
+        batch = render_batch(key, identities // sharding.num_devices, motions, supersample)
+        first = jax.lax.axis_index(sharding.mesh.axis_names) * (identities // sharding.num_devices)
+        return {**batch, "person": batch["person"] + first}
+
+    return on_each_device(local, sharding, True, True)(key, step)
+
+
+class InstrumentData:
+    """Batches as a pure function of (seed, step); with `sharding` every device renders its own people."""
+
+    def __init__(self, settings: InstrumentSettings, seed: int, sharding: NamedSharding | None = None):
         self._key = named_key(seed, "instrument/train")
         self._step = 0
-        self._settings = settings
+        self._settings, self._sharding = settings, sharding
 
     def __next__(self) -> dict[str, jax.Array]:
         s = self._settings
-        batch = compiled_render_batch(jax.random.fold_in(self._key, self._step), s.identities, s.motions, s.supersample)
+        sizes = (s.identities, s.motions, s.supersample)
+        if self._sharding is None:
+            batch = compiled_render_batch(jax.random.fold_in(self._key, self._step), *sizes)
+        else:
+            key = np.asarray(jax.random.key_data(self._key))
+            batch = _render_spread_batch(key, np.uint32(self._step), *sizes, self._sharding)
         self._step += 1
         return batch
 
@@ -136,8 +156,14 @@ class InstrumentTask:
         }
         return sum(terms.values()), terms
 
-    def data(self) -> InstrumentData:
-        return InstrumentData(self._settings, self._seed)
+    def data(self, sharding: NamedSharding | None = None) -> InstrumentData:
+        if sharding is not None and self._settings.identities % sharding.num_devices:
+            raise InputError(
+                f"config.train.batch_size: {self._settings.identities} people of {self._settings.motions} frames do not "
+                f"spread over {sharding.num_devices} devices; choose a multiple of "
+                f"{sharding.num_devices * self._settings.motions}"
+            )
+        return InstrumentData(self._settings, self._seed, sharding)
 
     def evaluate(self, params) -> dict[str, float]:
         """The instrument's own errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""

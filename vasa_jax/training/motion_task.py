@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.data.synthetic.bank import named_key
@@ -16,21 +17,36 @@ from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
 from vasa_jax.training.motion_set import MotionExtractor, MotionSet, statistics
 from vasa_jax.training.precision import compute_dtype
+from vasa_jax.training.process_part import ProcessPart
 
 HELD_OUT_CLIPS = 32
 
 
 class MotionWindows:
-    """Iterator of random windows (X_pre, A_pre, X, A and labels) of a motion set."""
+    """Iterator of random windows (X_pre, A_pre, X, A and labels) of a motion set.
 
-    def __init__(self, motion_set: MotionSet, mean, std, window: int, previous: int, batch_size: int, seed: int):
+    As part of P processes it draws batch_size / P examples from clips that no other process draws from.
+    """
+
+    def __init__(
+        self,
+        motion_set: MotionSet,
+        mean,
+        std,
+        window: int,
+        previous: int,
+        batch_size: int,
+        seed: int,
+        part: ProcessPart | None = None,
+    ):
         self._set = {
             "motion": (motion_set.motion - mean) / std,
             "audio": motion_set.audio,
             **control_conditions(motion_set.gaze, motion_set.distance, motion_set.emotion),
         }
-        self._window, self._previous, self._batch = window, previous, batch_size
-        self._key, self._step = named_key(seed, "motion windows"), 0
+        self._part = part or ProcessPart(batch_size, len(motion_set.motion), 0, 1)
+        self._window, self._previous, self._batch = window, previous, self._part.batch
+        self._key, self._step = self._part.key(named_key(seed, "motion windows")), 0
 
     def state(self) -> dict[str, int]:
         return {"step": self._step}
@@ -49,8 +65,8 @@ class MotionWindows:
     @functools.partial(jax.jit, static_argnums=0)
     def _draw(self, arrays, step):
         keys = jax.random.split(jax.random.fold_in(self._key, step), 4)
-        clips, voices = arrays["audio"].shape[:2]
-        which = jax.random.randint(keys[0], (self._batch,), 0, clips)
+        voices = arrays["audio"].shape[1]
+        which = self._part.draw_clips(keys[0])
         voice = jax.random.randint(keys[1], (self._batch,), 0, voices)
         # A third of the windows open a clip, as the first window of a video does; they have nothing before them.
         opening = jax.random.bernoulli(keys[2], 1 / 3, (self._batch,))
@@ -100,11 +116,11 @@ class MotionTask:
         batch = self._example()
         return self._model.init(key, batch["motion"], jnp.zeros((1,), jnp.int32), self._conditions(batch))["params"]
 
-    def data(self) -> MotionWindows:
+    def data(self, sharding: NamedSharding | None = None) -> MotionWindows:
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         motion_set = self._extractor(clips, self._seed, "motion heads")
         self._statistics = statistics(motion_set.motion)
-        return self._windows(motion_set, self._batch, self._seed)
+        return self._windows(motion_set, self._batch, self._seed, ProcessPart(self._batch, len(motion_set.motion)))
 
     def loss(self, params, batch, key):
         keys = jax.random.split(key, 3)
@@ -158,11 +174,14 @@ class MotionTask:
             {"variant": self._motion.variant, "fields": self._variant, "trained_controls": ["gaze", "distance", "emotion"]},
         )
 
-    def _windows(self, motion_set: MotionSet, batch_size: int, seed: int) -> MotionWindows:
+    def _windows(
+        self, motion_set: MotionSet, batch_size: int, seed: int, part: ProcessPart | None = None
+    ) -> MotionWindows:
         if self._statistics is None:
             self.data()
         mean, std = self._statistics["mean"], self._statistics["std"]
-        return MotionWindows(motion_set, mean, std, self._motion.window, self._motion.previous, batch_size, seed)
+        sizes = (self._motion.window, self._motion.previous, batch_size)
+        return MotionWindows(motion_set, mean, std, *sizes, seed, part)
 
     def _apply(self, params, noisy, t, conditions):
         return self._model.apply({"params": params}, noisy, t, conditions)

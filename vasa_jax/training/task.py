@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 Params = dict[str, Any]
 Batch = dict[str, Any]
@@ -34,7 +35,13 @@ class Task(Protocol):
         """(scalar loss, named scalars to log), float32; traced under jit."""
         ...
 
-    def data(self) -> DataIterator: ...
+    def data(self, sharding: NamedSharding | None = None) -> DataIterator:
+        """Batches of the whole run on one device; on several the trainer gives the `sharding` of a global batch.
+
+        Then the iterator yields either arrays with that sharding, or this process's part (1 / processes of the batch)
+        in any form. Processes, and devices where they make the data themselves, must yield different examples.
+        """
+        ...
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """Held-out figures of `params`."""

@@ -4,8 +4,8 @@ Order at every step, fixed: evaluate, save (and export), next batch, update, log
 timer are saved together before the next batch is taken, so that a run that was stopped continues as if it had not been.
 """
 
+import dataclasses
 import functools
-import math
 import signal
 import time
 from pathlib import Path
@@ -17,13 +17,17 @@ import jax.numpy as jnp
 import optax
 
 from vasa_jax.config import TrainConfig
-from vasa_jax.errors import NonFiniteError
-from vasa_jax.training.checkpoint import CheckpointManager
+from vasa_jax.training.checkpoint import CheckpointManager, matching
+from vasa_jax.training.gradients import rematerialised, value_and_gradients
+from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
 from vasa_jax.training.optim import learning_rate_schedule, make_optimizer
-from vasa_jax.training.sharding import batch_sharding, make_mesh, state_sharding
+from vasa_jax.training.performance import UpdateCost, update_cost
+from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
+from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
 from vasa_jax.training.task import Batch, Task
-from vasa_jax.weights.safetensors_io import load_params, save_params
+from vasa_jax.training.window import LogWindow
+from vasa_jax.weights.safetensors_io import save_params
 
 
 @flax.struct.dataclass
@@ -43,82 +47,119 @@ class Preempted(SystemExit):
         super().__init__(75)
 
 
-class VASATrainer:
-    """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters with each."""
+class _EvaluationStopped(BaseException):
+    """SIGTERM came during an evaluation."""
 
-    def __init__(self, task: Task, settings: TrainConfig, workdir: str | Path, seed: int = 0):
+
+class VASATrainer:
+    """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters with each.
+
+    `mesh` replaces the one over all devices that `settings` describe.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainConfig,
+        workdir: str | Path,
+        seed: int = 0,
+        mesh: jax.sharding.Mesh | None = None,
+    ):
         self._task = task
         self._settings = settings
         self._workdir = Path(workdir)
         self._key = jax.random.fold_in(jax.random.key(seed), sum(task.name.encode()))
+        self._loss = rematerialised(task.loss) if settings.remat else task.loss
         self._optimizer = make_optimizer(settings)
         self._schedule = learning_rate_schedule(settings)
-        self._mesh = make_mesh(settings)
+        self._mesh = mesh or make_mesh(settings)
+        self._spread = batch_sharding(self._mesh)
         self._stop = False
+        self._evaluating = False
 
     def fit(self) -> TrainState:
         """Runs to the last step; NonFiniteError on a loss that is not finite, Preempted (exit code 75) on SIGTERM."""
-        settings, task = self._settings, self._task
-        data = task.data()
-        checkpoints = CheckpointManager(self._workdir / "checkpoints", settings.keep)
+        settings = self._settings
+        data = self._task.data(self._spread) if self._mesh.size > 1 else self._task.data()
+        checkpoints = CheckpointManager(
+            self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
+        )
         state = self.initial_state()
         timer = {"seconds": 0.0}
         if checkpoints.latest_step() is not None:
             state, position, timer = checkpoints.restore(state, data.state(), timer)
             data.restore(position)
-        logger = TrainingLogger(self._workdir, settings.steps)
-        previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
-        sharding = batch_sharding(self._mesh)
-        metrics = None
-        pending, start, wait, window = None, time.time() - timer["seconds"], 0.0, time.time()
+        logger = TrainingLogger(
+            self._workdir, settings.steps, settings.wandb, dataclasses.asdict(settings), is_primary()
+        )
+        previous_handler = self._listen()
+        start = time.time() - timer["seconds"]
+        update, cost, pending, window = None, None, None, LogWindow()
         step = int(state.step)
+        first = step
         try:
             while True:
-                last = step >= settings.steps or (settings.minutes and time.time() - start > 60 * settings.minutes)
-                if metrics is not None and (self._due(settings.save_every, step, last) or self._stop):
-                    self._require_finite(step, metrics)  # a broken state must not replace a good checkpoint
-                if self._due(settings.evaluate_every, step, last):
-                    self._evaluate(state, step, logger)
-                if self._due(settings.save_every, step, last) or self._stop:
-                    checkpoints.save(step, state, data.state(), {"seconds": time.time() - start})
-                    self.export(state)
-                if self._stop:
+                begin = time.time()
+                last = step >= settings.steps or self._out_of_time(step, start)
+                stop = self._preempted(step)
+                figures = {}
+                if self._due(settings.evaluate_every, step, last) and not stop:
+                    figures = self._evaluate(state, step, logger)
+                    stop = stop or self._stop
+                if self._due(settings.save_every, step, last) or stop:
+                    for part in (pending, window):
+                        if part is not None:  # a broken state must not replace a good checkpoint
+                            part.require_finite(self._task.name)
+                    checkpoints.save(step, state, data.state(), {"seconds": time.time() - start}, figures)
+                    if step > first or last:
+                        self.export(state)
+                if stop:
                     raise Preempted()
                 if last:
                     break
-                waited = time.time()
-                batch = jax.device_put(next(data), sharding)
-                wait += time.time() - waited
-                state, metrics = self.update(state, batch)
+                window.pause(time.time() - begin)
+                begin, position = time.time(), data.state()
+                batch = place_batch(next(data), self._spread)
+                waited = time.time() - begin
+                if update is None:
+                    update, cost = self.compiled(state, batch)
+                    logger.note(str(cost))
+                    window = LogWindow()
+                state, metrics = update(state, batch)
                 step += 1
+                window.add(step, position, metrics, waited)
                 if step % settings.log_every == 0 or step == settings.steps:
-                    # The figures of the logging step before: reading them does not make the host wait for this one.
+                    # The figures of the line before: reading them does not make the host wait for this one.
                     self._log(logger, pending)
-                    elapsed = time.time() - window
-                    rate = {"steps_per_second": settings.log_every / elapsed, "data_wait": wait / elapsed}
-                    pending, wait, window = (step, metrics, rate), 0.0, time.time()
+                    pending, window = window.finish(settings.batch_size, cost), LogWindow()
             self._log(logger, pending)
             return state
         finally:
-            signal.signal(signal.SIGTERM, previous_handler)
+            if previous_handler is not None:
+                signal.signal(signal.SIGTERM, previous_handler)
             checkpoints.close()
             logger.close()
 
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
+        shapes = jax.eval_shape(self._create)
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, self._shardings(shapes)
+        )
+
     def initial_state(self) -> TrainState:
         """Fresh (or, with `initial`, imported) parameters, placed on the mesh."""
-
-        def create(key) -> TrainState:
-            params = self._task.init(key)
-            return TrainState(jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
-
-        shardings = state_sharding(self._mesh, jax.eval_shape(create, self._key))
-        state = jax.jit(create, out_shardings=shardings)(self._key)
+        shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state())
+        state = jax.jit(self._create, out_shardings=shardings)()
         if self._settings.initial:
-            path = Path(self._settings.initial)
-            imported, _ = load_params(path / f"{self._task.name}.safetensors" if path.is_dir() else path)
-            imported = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state.params, imported)
+            fresh = on_host(state.params)
+            imported = load_initial(self._settings, self._task.name)
+            imported, left = matching(fresh, imported, self._settings.initial, self._settings.initial_partial)
+            if left and is_primary():
+                print(f"{self._settings.initial}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
+            imported = jax.tree.map(lambda old, new: new.astype(old.dtype), fresh, imported)
             imported = jax.device_put(imported, shardings.params)
-            state = state.replace(params=imported, ema=jax.tree.map(jnp.copy, imported))
+            state = state.replace(params=imported, ema=imported)
         # The exported average must not share buffers with the parameters: the update donates both.
         return state.replace(ema=jax.tree.map(jnp.copy, state.ema))
 
@@ -126,7 +167,9 @@ class VASATrainer:
     def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         """One optimiser update; the old state's memory is reused."""
         key = jax.random.fold_in(jax.random.fold_in(self._key, 1), state.step)
-        grads, metrics = self._gradients(state.params, batch, key)
+        grads, metrics = value_and_gradients(
+            self._loss, state.params, batch, key, self._settings.accumulate, self._spread
+        )
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         # Early on the average follows closely, or it would carry the random start for thousands of steps.
@@ -136,55 +179,76 @@ class VASATrainer:
             **metrics,
             "gradient_norm": optax.tree.norm(grads),
             "update_norm": optax.tree.norm(updates),
+            "parameter_norm": optax.tree.norm(params),
             "learning_rate": self._schedule(state.step),
         }
-        return TrainState(state.step + 1, params, ema, optimizer), metrics
+        state = TrainState(state.step + 1, params, ema, optimizer)
+        # Left alone, the compiler might place the new state otherwise than the old one.
+        return jax.lax.with_sharding_constraint(state, self._shardings(state)), metrics
 
-    def _gradients(self, params, batch: Batch, key: jax.Array):
-        value_and_grad = jax.value_and_grad(self._task.loss, has_aux=True)
-        parts = self._settings.accumulate
-        if parts == 1:
-            (loss, metrics), grads = value_and_grad(params, batch, key)
-            return grads, {"loss": loss, **metrics}
-
-        def one(carry, micro):
-            index, part = micro
-            (loss, metrics), grads = value_and_grad(params, part, jax.random.fold_in(key, index))
-            return jax.tree.map(jnp.add, carry, grads), {"loss": loss, **metrics}
-
-        micro = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        grads, metrics = jax.lax.scan(one, zeros, (jnp.arange(parts), micro))
-        return jax.tree.map(lambda g: g / parts, grads), jax.tree.map(lambda m: m.mean(0), metrics)
+    def compiled(self, state: TrainState, batch: Batch) -> tuple[Any, UpdateCost]:
+        """(`update` compiled for these (abstract) arguments, what it costs)."""
+        lowered = VASATrainer.update.lower(self, state, batch)
+        program = lowered.compile()
+        return program, update_cost(lowered, program, self._mesh.size)
 
     def export(self, state: TrainState) -> Path:
         """Writes the EMA parameters to export/<task>.safetensors."""
-        params, metadata = self._task.export(jax.device_get(state.ema))
         path = self._workdir / "export" / f"{self._task.name}.safetensors"
-        save_params(path, params, {**metadata, "step": int(state.step)})
+        average, step = on_host(state.ema), int(state.step)
+        if is_primary():
+            params, metadata = self._task.export(average)
+            save_params(path, params, {**metadata, "step": step})
         return path
 
-    def _evaluate(self, state: TrainState, step: int, logger: TrainingLogger) -> None:
-        figures = self._task.evaluate(state.ema)
+    def _create(self) -> TrainState:
+        params = self._task.init(self._key)
+        return TrainState(jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
+
+    def _shardings(self, state: TrainState) -> TrainState:
+        return state_sharding(self._mesh, state, self._settings.sharding_rules)
+
+    def _evaluate(self, state: TrainState, step: int, logger: TrainingLogger) -> dict[str, float]:
+        """The figures, logged; {} when SIGTERM cut the evaluation short."""
+        params = state.ema if jax.process_count() == 1 else on_host(state.ema)
+        self._evaluating = True
+        try:
+            figures = agreed(self._task.evaluate(params))
+            pictures = self._task.pictures(params) if is_primary() else {}
+        except _EvaluationStopped:
+            return {}
+        finally:
+            self._evaluating = False
         if figures:
             logger.scalars(step, {f"eval/{name}": value for name, value in figures.items()})
-        logger.images(step, self._task.pictures(state.ema))
+        logger.pictures(step, pictures)
+        return figures
 
-    def _log(self, logger: TrainingLogger, pending) -> None:
-        if pending is None:
-            return
-        step, metrics, rate = pending
-        logger.scalars(step, {name: float(value) for name, value in jax.device_get(metrics).items()} | rate)
-        self._require_finite(step, metrics)
-
-    def _require_finite(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        loss = float(metrics["loss"])
-        if not math.isfinite(loss):
-            raise NonFiniteError(f"{self._task.name}: the loss is {loss} at step {step}")
+    def _log(self, logger: TrainingLogger, pending: LogWindow | None) -> None:
+        if pending is not None:
+            logger.scalars(pending.step(), pending.figures())
+            pending.require_finite(self._task.name)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:
         return last or bool(every and step and step % every == 0)
 
+    def _out_of_time(self, step: int, start: float) -> bool:
+        if not self._settings.minutes:
+            return False
+        if jax.process_count() > 1 and step % self._settings.log_every:
+            return False  # asking the others has its price
+        return bool(agreed(time.time() - start > 60 * self._settings.minutes))
+
+    def _listen(self) -> Any:
+        """Takes SIGTERM over; of several processes JAX does, to tell all of them."""
+        return signal.signal(signal.SIGTERM, self._on_sigterm) if jax.process_count() == 1 else None
+
+    def _preempted(self, step: int) -> bool:
+        return self._stop if jax.process_count() == 1 else preemption_announced(step)
+
     def _on_sigterm(self, *_) -> None:
         self._stop = True
+        if self._evaluating:
+            self._evaluating = False
+            raise _EvaluationStopped()

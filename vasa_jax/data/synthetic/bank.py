@@ -2,13 +2,19 @@
 
 A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
 rendered, so that any pair (source, driver) has its exact cross-identity truth. Each step renders a few groups anew in
-place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step).
+place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices each
+has a bank of its own, renders heads that no other device renders and draws its part of every batch.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic.identity import sample_identity
@@ -56,11 +62,25 @@ def to_uint8(image: jax.Array) -> jax.Array:
 
 
 class FrameBank:
-    """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels."""
+    """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels.
 
-    def __init__(self, corpus: CorpusConfig, size: int, batch_size: int, recipe: str, seed: int, name: str):
+    With `sharding` the batch is spread over its devices (of all processes), and each holds `corpus.groups` groups.
+    """
+
+    def __init__(
+        self,
+        corpus: CorpusConfig,
+        size: int,
+        batch_size: int,
+        recipe: str,
+        seed: int,
+        name: str,
+        sharding: NamedSharding | None = None,
+    ):
         self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
-        self._key = named_key(seed, name)
+        self._sharding = sharding
+        # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
+        self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
         self._step = 0
         self._bank: Group | None = None
 
@@ -93,7 +113,10 @@ class FrameBank:
         """Renders what the bank holds before the draw of the current step."""
         chunks = -(-self._corpus.groups // self._corpus.chunk)
         shapes = jax.eval_shape(lambda: self._render(0))
-        bank = {k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype) for k, s in shapes.items()}
+        bank = {
+            k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
+            for k, s in shapes.items()
+        }
         for slot in range(chunks):
             # The newest step before the current one that wrote this slot, if any did.
             last = self._step - 1 - (self._step - 1 - slot) % chunks
@@ -102,28 +125,61 @@ class FrameBank:
 
     def _render(self, chunk: int) -> Group:
         c = self._corpus
-        key = jax.random.fold_in(self._key, chunk)
-        return _render_groups(key, c.chunk, c.identities, c.motions, self._size, c.supersample)
+        sizes = (c.chunk, c.identities, c.motions, self._size, c.supersample)
+        return _render_groups(self._key, np.uint32(chunk), sizes, self._sharding)
 
     def _replace(self, bank: Group, slot: int, chunk: int) -> Group:
-        return _write(bank, self._render(chunk), slot * self._corpus.chunk)
+        return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
 
     def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(self._key, 2**31 - 1), step)
-        return _draw(bank, key, self._batch, self._recipe)
+        return _draw(bank, self._key, np.uint32(step), self._batch, self._recipe, self._sharding)
+
+
+def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: bool) -> Callable:
+    """`function` run by every device of `sharding` on its own part of the arguments that are not `whole`; its results
+    are the devices' parts of global arrays. Without a sharding, `function` itself."""
+    if sharding is None:
+        return function
+    specs = tuple(P() if w else sharding.spec for w in whole)
+    return jax.shard_map(function, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec, check_vma=False)
+
+
+def own_key(key_data: Any, sharding: NamedSharding | None) -> jax.Array:
+    """The key of the device that asks, within `on_each_device`; the key itself on a single device."""
+    key = jax.random.wrap_key_data(key_data)
+    if sharding is None or sharding.num_devices == 1:
+        return key
+    return jax.random.fold_in(key, jax.lax.axis_index(sharding.mesh.axis_names))
 
 
 # Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.
-_render_groups = functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))(render_groups)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _write(bank: Group, new: Group, first) -> Group:
-    return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
-
-
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _draw(bank: Group, key: jax.Array, batch: int, recipe: str) -> dict[str, jax.Array]:
+def _render_groups(key, chunk, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
+    def local(key, chunk):
+        return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes)
+
+    return on_each_device(local, sharding, True, True)(key, chunk)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Group:
+    def local(bank, new, first):
+        return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+
+    return on_each_device(local, sharding, False, False, True)(bank, new, first)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _draw(bank: Group, key, step, batch: int, recipe: str, sharding: NamedSharding | None) -> dict[str, jax.Array]:
+    def local(bank, key, step):
+        key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
+        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), recipe)
+
+    return on_each_device(local, sharding, False, True, True)(bank, key, step)
+
+
+def draw_pairs(bank: Group, key: jax.Array, batch: int, recipe: str) -> dict[str, jax.Array]:
+    """`batch` random pairs of a bank: of any two identities (`counterfactual`) or of one (other recipes)."""
     groups, identities, motions = bank["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
     group = jax.random.randint(keys[0], (batch,), 0, groups)

@@ -1,0 +1,93 @@
+"""The bank of rendered groups: pairs match, and the stream is a pure function of seed and step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vasa_jax.config import CorpusConfig
+from vasa_jax.data.synthetic import bank
+from vasa_jax.data.synthetic.bank import FrameBank, named_key
+
+CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, supersample=1)
+
+
+@pytest.fixture(autouse=True)
+def _numbers_for_pictures(monkeypatch):
+    """Pictures whose pixels say which group, identity and motion they show: rendering is tested elsewhere."""
+
+    def render_groups(key, groups, identities, motions, size, supersample):
+        group = jax.random.randint(key, (groups, 1, 1), 0, 250)
+        shape = (groups, identities, motions)
+        identity = jnp.broadcast_to(jnp.arange(identities)[None, :, None], shape)
+        motion = jnp.broadcast_to(jnp.arange(motions)[None, None, :], shape)
+        numbers = jnp.stack([jnp.broadcast_to(group, shape), identity, motion], -1).astype(jnp.uint8)
+        rgb = jnp.broadcast_to(numbers[..., None, None, :], (*shape, size, size, 3))
+        return {
+            "rgb": rgb,
+            "segmentation": rgb[..., 2],
+            "background": rgb[:, :, 0],
+            "pose": jnp.broadcast_to(motion[..., None], (*shape, 9)).astype(jnp.float32),
+        }
+
+    monkeypatch.setattr(bank, "render_groups", render_groups)
+
+
+def make(corpus=CORPUS, recipe="counterfactual", seed=0):
+    return FrameBank(corpus, 4, 64, recipe, seed, "test")
+
+
+def same(a, b):
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_target_is_the_sources_identity_in_the_drivers_motion():
+    batch = {name: np.asarray(value) for name, value in next(make()).items()}
+    source, driver, target = (batch[name][:, 0, 0] for name in ("source", "driver", "target"))
+    np.testing.assert_array_equal(target[:, 0], source[:, 0])  # group
+    np.testing.assert_array_equal(target[:, 0], driver[:, 0])
+    np.testing.assert_array_equal(target[:, 1], source[:, 1])  # identity
+    np.testing.assert_array_equal(target[:, 2], driver[:, 2])  # motion
+    assert (source[:, 2] != driver[:, 2]).all()
+    np.testing.assert_array_equal(batch["same_identity"], source[:, 1] == driver[:, 1])
+    assert 0 < batch["same_identity"].sum() < 64
+    np.testing.assert_array_equal(batch["segmentation"][:, 0, 0], target[:, 2])
+    np.testing.assert_array_equal(batch["background"][:, 0, 0, 1], source[:, 1])
+    np.testing.assert_array_equal(batch["source_pose"][:, 0], source[:, 2])
+    np.testing.assert_array_equal(batch["driver_pose"][:, 0], driver[:, 2])
+
+
+def test_recipe_self_pairs_one_identity():
+    assert np.asarray(next(make(recipe="self"))["same_identity"]).all()
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+@pytest.mark.parametrize("stop", [1, 2, 5, 9])
+def test_stream_continues_after_restore(refresh, stop):
+    corpus = dataclasses.replace(CORPUS, refresh=refresh)
+    whole = make(corpus)
+    batches = [next(whole) for _ in range(stop + 3)]
+    first = make(corpus)
+    for _ in range(stop):
+        next(first)
+    resumed = make(corpus)
+    resumed.restore(first.state())
+    for expected in batches[stop:]:
+        assert same(next(resumed), expected)
+
+
+def test_groups_are_replaced_in_turn():
+    stream = make()
+    seen = []
+    for _ in range(12):
+        seen.append(set(np.unique(np.asarray(next(stream)["source"])[..., 0])))
+    assert len(set().union(*seen)) > 12  # of 6 groups, 2 are new at each step
+    still = make(dataclasses.replace(CORPUS, refresh=False))
+    assert len(set().union(*(set(np.unique(np.asarray(next(still)["source"])[..., 0])) for _ in range(12)))) <= 6
+
+
+def test_seeds_and_names_give_other_streams():
+    assert not same(next(make(seed=0)), next(make(seed=1)))
+    assert not jnp.array_equal(jax.random.key_data(named_key(0, "ab")), jax.random.key_data(named_key(0, "ba")))

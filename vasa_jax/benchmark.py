@@ -1,0 +1,159 @@
+"""How fast each stage of generation is on this machine: a table on the console and in the workdir.
+
+Parameters are random: speed does not depend on them, and any size can be measured without weights.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.config import BenchmarkConfig, VASAConfig
+from vasa_jax.diffusion import VASADiffusion, active_guidance
+from vasa_jax.generation.speech_features import MARGIN, PIECE
+from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
+from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.training.precision import compute_dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured stage."""
+
+    stage: str
+    milliseconds: float  # per call, median
+    frames_per_second: float  # video frames that a call serves, per second
+    gflop: float  # per call, by the compiler's count
+    peak_megabytes: float  # arguments, outputs and temporaries of the compiled call
+    compile_seconds: float
+
+
+def measure(stage: str, function: Callable, arguments: tuple, frames: float, repeats: int, loops: int = 1) -> Row:
+    """Compiles `function` for `arguments` and times it: the median of `repeats` calls after one that does not count.
+
+    The compiler counts the body of a scan once; `loops` is how often it runs.
+    """
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - start
+    jax.block_until_ready(compiled(*arguments))
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        times.append(time.perf_counter() - start)
+    seconds = float(np.median(times))
+    memory = compiled.memory_analysis()
+    peak = sum(getattr(memory, f"{part}_size_in_bytes", 0) for part in ("argument", "output", "temp"))
+    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    return Row(stage, 1e3 * seconds, frames / seconds, loops * flops / 1e9, peak / 1e6, compile_seconds)
+
+
+def random_like(shapes: Any) -> Any:
+    """Small random float32 values in the place of a tree of shapes."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda s: jnp.asarray(0.02 * rng.standard_normal(s.shape), jnp.float32), shapes)
+
+
+def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
+    """Portrait (once per video) and decoding at every batch size."""
+    encoder, decoder = face_codec(variant, dtype)
+    params = random_like(jax.eval_shape(lambda: init_face(jax.random.key(0), variant)))
+    image = jnp.full((1, encoder.image_size, encoder.image_size, 3), 0.5)
+
+    def encode(params, image):
+        return encoder.apply({"params": params}, image, method="encode")
+
+    def decode(params, latents, pose, dynamics):
+        return decoder.apply({"params": params}, latents.appearance, latents.identity, pose, dynamics)
+
+    rows = [measure(f"{variant}: portrait", encode, (params["encoder"], image), 1, settings.repeats)]
+    latents = jax.jit(encode)(params["encoder"], image)
+    for batch in settings.batch_sizes:
+        pose, dynamics = (jnp.repeat(x, batch, 0) for x in (latents.pose, latents.dynamics))
+        arguments = (params["decoder"], latents, pose, dynamics)
+        rows.append(measure(f"{variant}: decode, batch {batch}", decode, arguments, batch, settings.repeats))
+    return rows
+
+
+def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
+    """Features of one piece of sound as the generator cuts it."""
+    encoder = AudioEncoder(**AUDIO_VARIANTS[variant], dtype=dtype)
+    samples = jnp.zeros((1, (PIECE + 2 * MARGIN) * 640 + 80))
+    params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), samples))["params"]
+
+    def features(params, samples):
+        return pair_mean(encoder.apply({"params": params}, samples))
+
+    return measure(f"{variant}: {PIECE / 25:g} s of sound", features, (params, samples), PIECE, settings.repeats)
+
+
+def motion_row(variant: str, steps: int, guidance: dict[str, float], settings: BenchmarkConfig, dtype) -> Row:
+    """One window of the sampler, all steps and guidance branches."""
+    fields = MOTION_VARIANTS[variant]
+    model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
+    window, previous, width = fields["window"], fields["previous"], fields["audio_dim"]
+    known = jnp.ones((1,), bool)
+    conditions = MotionConditions(
+        audio=jnp.zeros((1, window, width)),
+        prev_motion=jnp.zeros((1, previous, MOTION_DIM)),
+        prev_audio=jnp.zeros((1, previous, width)),
+        gaze=jnp.zeros((1, 2)),
+        distance=jnp.zeros((1, 1)),
+        emotion=jnp.zeros((1, 8)),
+        audio_mask=jnp.ones((1, window), bool),
+        prev_mask=known,
+        gaze_mask=known,
+        distance_mask=known,
+        emotion_mask=known,
+    )
+    noisy, t = jnp.zeros((1, window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
+    params = random_like(jax.eval_shape(model.init, jax.random.key(0), noisy, t, conditions))["params"]
+
+    def sample(params, key, conditions):
+        def apply(params, noisy, t, conditions):
+            return model.apply({"params": params}, noisy, t, conditions)
+
+        return diffusion.sample_window(apply, params, key, conditions, steps, guidance)
+
+    name = f"{variant}: {window} frames, {steps} steps, {1 + len(guidance)} branches"
+    return measure(name, sample, (params, jax.random.key(0), conditions), window, settings.repeats, steps)
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table headed by the device."""
+    lines = [
+        f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
+        "",
+        "| stage | ms | frames/s | GFLOP | peak MB | compile s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r.stage} | {r.milliseconds:.2f} | {r.frames_per_second:.1f} | {r.gflop:.2f} | {r.peak_megabytes:.0f} "
+            f"| {r.compile_seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
+    """Prints the table and writes benchmark.md and benchmark.json."""
+    settings, dtype = config.benchmark, compute_dtype(config.train.precision)
+    guidance = active_guidance(audio=config.audio_guidance)
+    rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
+    rows += [motion_row(name, config.steps, guidance, settings, dtype) for name in settings.motion_variants]
+    for name in settings.variants:
+        rows += face_rows(name, settings, dtype)
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "benchmark.md").write_text(table(rows) + "\n")
+    (workdir / "benchmark.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+    print(table(rows))
+    return rows
