@@ -15,7 +15,7 @@ from ml_collections import config_dict
 
 from vasa_jax.errors import InputError
 
-JOBS = ("generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark")
+JOBS = ("generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark", "prepare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +136,30 @@ class BenchmarkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """From a folder of videos to labelled records (job prepare; config.videos, config.output)."""
+
+    analyzer: str = "litert"  # a name of data.face_analysis.BACK_ENDS; haar crops without labels
+    models: str = "face_models"  # folder of the analyzer's graph files (see data/face_litert.py)
+    emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
+    size: int = 256  # side of the square pictures, pixels
+    jpeg_quality: int = 95
+    matte: bool = True  # where the analyzer can
+    zoom_spread: float = 0.1  # crops are drawn up to this much wider or closer, so that distances differ between clips
+    detect_every: int = 5  # frames between detections
+    min_face: float = 64.0  # side of the face's box in the video, pixels
+    min_sharpness: float = 0.012  # variance of the Laplacian over that of the grey face at 128 pixels
+    max_yaw: float = 60.0  # degrees of head turn
+    min_seconds: float = 2.0
+    max_seconds: float = 20.0  # longer tracks are divided
+    min_speech: float = 0.2  # share of a clip that is as loud as speech
+    heldout: float = 0.05  # share of the persons
+    person: str = "auto"  # auto: an idNNNNN folder, else the first folder, else the file; folder; file
+    clips_per_shard: int = 128
+    workers: int = 0  # processes; 0 = one per core
+
+
+@dataclasses.dataclass(frozen=True)
 class VASAConfig:
     """One run of `vasa_jax.main`: a job and everything it may need."""
 
@@ -155,6 +179,7 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
+    videos: str = ""  # folder of videos, or one video, for job prepare
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -163,6 +188,7 @@ class VASAConfig:
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    prepare: PrepareConfig = PrepareConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
         """The same settings as a `ConfigDict`, whose fields the command line can set."""
@@ -210,6 +236,15 @@ class VASAConfig:
         _range("config.corpus.motions", self.corpus.motions, 2, 64)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
+        prepare = self.prepare
+        _range("config.prepare.size", prepare.size, 32, 2048)
+        _range("config.prepare.jpeg_quality", prepare.jpeg_quality, 1, 100)
+        _range("config.prepare.zoom_spread", prepare.zoom_spread, 0, 0.5)
+        _range("config.prepare.detect_every", prepare.detect_every, 1, 100)
+        _range("config.prepare.min_seconds", prepare.min_seconds, 0.2, prepare.max_seconds)
+        _range("config.prepare.heldout", prepare.heldout, 0, 1)
+        _range("config.prepare.clips_per_shard", prepare.clips_per_shard, 1, 10**6)
+        _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
 

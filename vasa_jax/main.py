@@ -32,6 +32,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.benchmark import benchmark
 
         return benchmark(config, workdir)
+    if config.job == "prepare":
+        from vasa_jax.data.prepare import prepare
+
+        return prepare(config)
     from vasa_jax.training.stages import train
 
     return train(config, workdir)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vasa_jax.data.face_crop import CENTRE_HEIGHT, FRONTAL_FRACTION, find_faces
 from vasa_jax.errors import InputError
 
 BACK_ENDS = ("haar", "litert")
@@ -57,6 +58,9 @@ class FaceAnalyzer(Protocol):
 
     name: str
     landmark_set: str  # name of the points, "" without landmarks
+    # Side of its boxes over that of the square around head and shoulders, and their centre's height in that square,
+    # such that heads are framed as those of the built-in corpus.
+    framing: tuple[float, float]
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
         """All faces, the largest first."""
@@ -73,10 +77,9 @@ class HaarAnalyzer:
 
     name = "haar"
     landmark_set = ""
+    framing = (FRONTAL_FRACTION, CENTRE_HEIGHT)
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        from vasa_jax.data.face_crop import find_faces
-
         return [
             DetectedFace(face.x, face.y, face.size, face.size, 1.0, view=face.view) for face in find_faces(image)
         ]

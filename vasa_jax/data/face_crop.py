@@ -7,6 +7,7 @@ half-profile. It is a convenience for framing, not a measurement; `--config.crop
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -100,8 +101,8 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
 
 
 def find_faces(image: np.ndarray) -> list[FaceBox]:
-    """Every face of uint8 RGB (H, W, 3), found in the same order of attempts as `find_face`; the largest first."""
-    for found in _attempts(image):
+    """The frontal faces of uint8 RGB (H, W, 3), else the profiles, the largest first: the quick half of `find_face`."""
+    for found in itertools.islice(_attempts(image), 2):
         if found:
             return [FaceBox(f.x, f.y, f.size, f.view) for f in sorted(found, key=lambda face: -face.size)]
     return []

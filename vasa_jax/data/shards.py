@@ -20,7 +20,7 @@ from vasa_jax.errors import InputError
 FORMATS = ("array_record", "tfrecord")
 MANIFEST = "manifest.json"
 # One record per chunk: what random access needs. Pictures are compressed already.
-_ARRAY_RECORD_OPTIONS = "group_size:1,zstd:1"
+_ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclasses.dataclass(frozen=True)

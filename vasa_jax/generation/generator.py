@@ -24,6 +24,7 @@ from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.windows import sample_sequence
 from vasa_jax.models.face import face_codec
+from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.motion import VASADiffusionTransformer
 
 
@@ -53,7 +54,7 @@ class VideoGenerator:
     def __init__(self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32):
         face, face_meta = parts["face"]
         motion, motion_meta = parts["motion"]
-        self._face = jax.device_put(face)
+        self._face = fold_standardisation(face)
         self._encoder, self._decoder = face_codec(face_meta["fields"], dtype)
         self._speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
         self._transformer_params = jax.device_put(motion["transformer"])

@@ -20,6 +20,7 @@ from vasa_jax.data.synthetic.bank import FrameBank
 from vasa_jax.data.synthetic.render import SEGMENTS
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.precision import compute_dtype
 
@@ -50,6 +51,7 @@ class FaceTask:
         return FrameBank(self._corpus, self._size, self._batch, self._face.recipe, self._seed, "face", sharding)
 
     def loss(self, params, batch, key):
+        params = fold_standardisation(params)
         keys = jax.random.split(key, 3)
         count = batch["source"].shape[0]
         common = sample_colour_transform(keys[0], count, self._face.jitter)
@@ -114,6 +116,7 @@ class FaceTask:
 
     @functools.partial(jax.jit, static_argnums=0)
     def _picture(self, params, batch) -> jax.Array:
+        params = fold_standardisation(params)
         latents = self._encoder.apply({"params": params["encoder"]}, to_float(batch["source"]), method="encode")
         pose, dynamics = self._encoder.apply(
             {"params": params["encoder"]}, to_float(batch["driver"]), method="encode_motion"

@@ -159,8 +159,8 @@ class InstrumentTask:
     def data(self, sharding: NamedSharding | None = None) -> InstrumentData:
         if sharding is not None and self._settings.identities % sharding.num_devices:
             raise InputError(
-                f"config.train.batch_size: {self._settings.identities} people of {self._settings.motions} frames do not "
-                f"spread over {sharding.num_devices} devices; choose a multiple of "
+                f"config.train.batch_size: {self._settings.identities} people of {self._settings.motions} frames do "
+                f"not spread over {sharding.num_devices} devices; choose a multiple of "
                 f"{sharding.num_devices * self._settings.motions}"
             )
         return InstrumentData(self._settings, self._seed, sharding)

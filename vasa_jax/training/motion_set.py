@@ -19,7 +19,6 @@ from vasa_jax.data.synthetic.render import render
 from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec
 
-
 CLIPS_PER_FILE = 200
 
 

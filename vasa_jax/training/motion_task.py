@@ -169,10 +169,12 @@ class MotionTask:
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         if self._statistics is None:
             self.data()
-        return (
-            {"transformer": params, "statistics": self._statistics},
-            {"variant": self._motion.variant, "fields": self._variant, "trained_controls": ["gaze", "distance", "emotion"]},
-        )
+        metadata = {
+            "variant": self._motion.variant,
+            "fields": self._variant,
+            "trained_controls": ["gaze", "distance", "emotion"],
+        }
+        return {"transformer": params, "statistics": self._statistics}, metadata
 
     def _windows(
         self, motion_set: MotionSet, batch_size: int, seed: int, part: ProcessPart | None = None

@@ -60,10 +60,11 @@ def place_batch(batch: Any, sharding: NamedSharding) -> Any:
 def state_sharding(mesh: jax.sharding.Mesh, tree: Any, rules: Sequence[str] = ()) -> Any:
     """Shardings for a tree of (abstract) arrays.
 
-    A rule is "regex=spec"; the first whose regex is found in the array's path (`params/decoder/out/kernel`; averages and
-    optimiser moments end in the same names) decides. A spec names what each dimension is split along: `data`, `fsdp` or
-    `-`, separated by commas, e.g. "decoder/.*kernel=-,-,-,fsdp"; `replicated` splits none. Without a match, large arrays
-    are split along fsdp on their largest divisible dimension. InputError for a rule that cannot be met or meets nothing.
+    A rule is "regex=spec"; the first whose regex is found in the array's path (`params/decoder/out/kernel`; averages
+    and optimiser moments end in the same names) decides. A spec names what each dimension is split along: `data`,
+    `fsdp` or `-`, separated by commas, e.g. "decoder/.*kernel=-,-,-,fsdp"; `replicated` splits none. Without a match,
+    large arrays are split along fsdp on their largest divisible dimension. InputError for a rule that cannot be met or
+    decides about nothing.
     """
     parsed = [_parse(rule) for rule in rules]
     met = set()

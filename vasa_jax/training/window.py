@@ -50,7 +50,8 @@ class LogWindow:
 
     def figures(self) -> dict[str, float]:
         """The last update's metrics, rates and memory; waits for that update."""
-        return {name: float(value) for name, value in jax.device_get(self._metrics).items()} | self._rates | device_memory()
+        metrics = {name: float(value) for name, value in jax.device_get(self._metrics).items()}
+        return metrics | self._rates | device_memory()
 
     def require_finite(self, task: str) -> None:
         """NonFiniteError names the first update whose loss was not finite; waits for the last one."""

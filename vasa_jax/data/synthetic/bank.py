@@ -2,8 +2,8 @@
 
 A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
 rendered, so that any pair (source, driver) has its exact cross-identity truth. Each step renders a few groups anew in
-place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices each
-has a bank of its own, renders heads that no other device renders and draws its part of every batch.
+place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
+each has a bank of its own, renders heads that no other device renders and draws its part of every batch.
 """
 
 import functools
