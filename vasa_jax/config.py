@@ -15,7 +15,10 @@ from ml_collections import config_dict
 
 from vasa_jax.errors import InputError
 
-JOBS = ("generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark", "prepare")
+JOBS = (
+    "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
+    "synthesize", "prepare",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +163,27 @@ class PrepareConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SynthesisConfig:
+    """The built-in corpus written to files."""
+
+    clips: int = 400  # of the training split, 4 to a person
+    held_out_clips: int = 40
+    clips_per_person: int = 4
+    seconds: float = 8.0  # of each clip
+    size: int = 256  # pixels per side
+    supersample: int = 2  # rays per pixel side
+    quality: int = 95  # of the JPEG frames
+    matte: bool = True  # store it with every frame
+    altered_voices: float = 0.5  # share of clips whose sound is moved away from the synthesiser's
+    shards: int = 20  # files of the training split, per format
+    held_out_shards: int = 2
+    formats: tuple[str, ...] = ("array_record", "tfrecord")
+    tfds: bool = False  # also build the TensorFlow Datasets form, under <workdir>/tfds
+    render_batch: int = 8  # frames rendered at once
+    workers: int = 0  # processes; 0 = one per core, on an accelerator 1
+
+
+@dataclasses.dataclass(frozen=True)
 class VASAConfig:
     """One run of `vasa_jax.main`: a job and everything it may need."""
 
@@ -188,6 +212,7 @@ class VASAConfig:
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
     prepare: PrepareConfig = PrepareConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
@@ -247,6 +272,7 @@ class VASAConfig:
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
+        _check_synthesis(self.synthesis)
 
 
 def nearest_name(name: str, names: typing.Iterable[str]) -> str:
@@ -263,6 +289,25 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
             names += field_names(value, f"{prefix}{key}.")
         names.append(prefix + key)
     return names
+
+
+def _check_synthesis(synthesis: SynthesisConfig) -> None:
+    path = "config.synthesis"
+    _range(f"{path}.clips", synthesis.clips, 1, 10**7)
+    _range(f"{path}.held_out_clips", synthesis.held_out_clips, 1, 10**6)
+    _range(f"{path}.clips_per_person", synthesis.clips_per_person, 1, 10**6)
+    _range(f"{path}.seconds", synthesis.seconds, 0.04, 8)
+    _range(f"{path}.size", synthesis.size, 16, 1024)
+    _range(f"{path}.supersample", synthesis.supersample, 1, 4)
+    if synthesis.size * synthesis.supersample % 16:
+        raise InputError(f"{path}.size: {synthesis.size} cannot be rendered; choose 64, 128, 256 or 512")
+    _range(f"{path}.quality", synthesis.quality, 1, 100)
+    _range(f"{path}.altered_voices", synthesis.altered_voices, 0, 1)
+    _range(f"{path}.shards", synthesis.shards, 1, synthesis.clips)
+    _range(f"{path}.held_out_shards", synthesis.held_out_shards, 1, synthesis.held_out_clips)
+    _range(f"{path}.render_batch", synthesis.render_batch, 1, 4096)
+    for name in synthesis.formats:
+        _choice(f"{path}.formats", name, ("array_record", "tfrecord"))
 
 
 def _to_config_dict(settings: Any) -> ml_collections.ConfigDict:

@@ -28,6 +28,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.evaluator import evaluate
 
         return evaluate(config, workdir)
+    if config.job == "synthesize":
+        from vasa_jax.data.synthetic.corpus import synthesize
+
+        return synthesize(config.synthesis, config.seed, workdir)
     if config.job == "benchmark":
         from vasa_jax.benchmark import benchmark
 

@@ -80,9 +80,7 @@ class HaarAnalyzer:
     framing = (FRONTAL_FRACTION, CENTRE_HEIGHT)
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        return [
-            DetectedFace(face.x, face.y, face.size, face.size, 1.0, view=face.view) for face in find_faces(image)
-        ]
+        return [DetectedFace(face.x, face.y, face.size, face.size, 1.0, view=face.view) for face in find_faces(image)]
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
         return None

@@ -1,6 +1,6 @@
 """FaceAnalyzer on LiteRT: BlazeFace, FaceMesh, Iris and selfie segmentation, as graph files that the user provides.
 
-The files are part of the mediapipe 0.10.21 wheel (Apache-2.0); `pip install ai-edge-litert` runs them. One command each:
+`pip install ai-edge-litert` runs them. They are part of the mediapipe 0.10.21 wheel (Apache-2.0):
 
     pip download mediapipe==0.10.21 --no-deps -d /tmp/mediapipe
     unzip -j /tmp/mediapipe/*.whl 'mediapipe/modules/face_*/*.tflite' 'mediapipe/modules/*/iris_landmark.tflite' \

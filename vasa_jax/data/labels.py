@@ -57,9 +57,9 @@ def fit_pose(landmarks: np.ndarray) -> np.ndarray:
     rotation = (u * sign[:, None]) @ vt
     scale = (singular * sign).sum(1) / np.square(canonical).sum()
     shift = mean - scale[:, None] * (rotation @ canonical_mean)
-    return np.concatenate(
-        [rotation[:, :, 0], rotation[:, :, 1], np.log(scale)[:, None], shift[:, :2]], axis=1
-    ).astype(np.float32)
+    return np.concatenate([rotation[:, :, 0], rotation[:, :, 1], np.log(scale)[:, None], shift[:, :2]], axis=1).astype(
+        np.float32
+    )
 
 
 def rotation_of(pose: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def rotation_of(pose: np.ndarray) -> np.ndarray:
 
 
 def head_angles(pose: np.ndarray) -> np.ndarray:
-    """(T, 9) -> yaw, pitch, roll (T, 3) in degrees: the nose to image right, down, the head clockwise."""
+    """(T, 9) -> yaw, pitch, roll (T, 3) in degrees, R = yaw pitch roll: the nose to image right, down, clockwise."""
     rotation = rotation_of(pose)
     yaw = np.arctan2(-rotation[:, 0, 2], rotation[:, 2, 2])
     pitch = np.arcsin(np.clip(-rotation[:, 1, 2], -1.0, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def find_tracks(
     """
     tracks, spans = [], []
     bounds = [0, *cuts, frames]
-    for start, stop in zip(bounds[:-1], bounds[1:]):
+    for start, stop in itertools.pairwise(bounds):
         scene = [(index, faces) for index, faces in looks if start <= index < stop]
         if not scene:
             spans.append(Span(NO_FACE, start, stop))
@@ -113,7 +114,7 @@ def _without_blips(flags: list[bool]) -> list[bool]:
         end = i
         while end < len(flags) and flags[end]:
             end += 1
-        if 0 < i and end < len(flags) and 0 < end - i <= BLIP:
+        if i > 0 and end < len(flags) and 0 < end - i <= BLIP:
             flags[i:end] = [False] * (end - i)
         i = max(end, i + 1)
     return flags
@@ -137,13 +138,14 @@ def fixed_crop(track: Track, height: int, width: int, framing: tuple[float, floa
     """One square for all frames of a track, so that the head's motion stays in the picture (architecture D.5).
 
     framing: the face box's side over the square's, and the height of its centre below the square's upper edge (see
-    FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. It is moved or shrunk a little to stay inside the picture. None where too much of it would lie outside.
+    FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. It is moved or
+    shrunk a little to stay inside the picture. None where too much of it would lie outside.
     """
     x, y, face = np.median(track.boxes, axis=0)
     fraction, centre_height = framing
     low, high = np.percentile(track.boxes[:, :2], (2, 98), axis=0)
     size = max(face / fraction / zoom, float((high - low).max()) + ROOM * face)
-    centre_x, centre_y = ((low + high) / 2 if size > face / fraction / zoom else (x, y))
+    centre_x, centre_y = (low + high) / 2 if size > face / fraction / zoom else (x, y)
     shorter = min(height, width)
     if shorter < size <= shorter * (1 + EDGE):
         size = shorter

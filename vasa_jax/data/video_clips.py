@@ -113,7 +113,8 @@ def clips_of_video(
     tracks, spans = find_tracks(scan.looks, scan.frames, scan.cuts, settings.min_face)
     for span in spans:
         result.discard(span.reason, span.start, span.stop)
-    shots = _cut_out(path, scan, list(_planned(tracks, scan, clip_prefix, settings, result)), settings, analyzer)
+    shots = list(_planned(tracks, scan, clip_prefix, settings, analyzer.framing, result))
+    _cut_out(path, shots, settings, analyzer)
     kept = [part for shot in shots for part in _usable(shot, settings, analyzer, result)]
     samples = _in_step(samples, kept, scan.frames, analyzer, result)
     if samples is None:
@@ -160,7 +161,7 @@ def _sound(path: Path, frames: int, result: VideoResult) -> np.ndarray | None:
     return np.pad(samples, (0, needed - len(samples)))
 
 
-def _planned(tracks, scan: _Scan, prefix: str, settings: PrepareConfig, result: VideoResult) -> Iterator[_Shot]:
+def _planned(tracks, scan: _Scan, prefix: str, settings, framing, result: VideoResult) -> Iterator[_Shot]:
     """Tracks divided into parts of at most max_seconds, each with its crop."""
     for track in tracks:
         length = track.stop - track.start
@@ -172,8 +173,179 @@ def _planned(tracks, scan: _Scan, prefix: str, settings: PrepareConfig, result: 
         for start, stop in itertools.pairwise(bounds.tolist()):
             part = track.part(start, stop)
             draw = int.from_bytes(hashlib.sha256(f"{prefix}:{start}".encode()).digest()[:4], "big") / 2**31 - 1.0
-            crop = fixed_crop(part, scan.height, scan.width, analyzer_framing(result, settings), settings_zoom(draw))
+            zoom = (1.0 + settings.zoom_spread) ** draw
+            crop = fixed_crop(part, scan.height, scan.width, framing, zoom)
             if crop is None:
                 result.discard(CUT_OFF, start, stop)
             else:
                 yield _Shot(part, crop)
+
+
+def _cut_out(path: Path, shots: list[_Shot], settings: PrepareConfig, analyzer: FaceAnalyzer) -> None:
+    """Fills the shots from a second pass over the picture."""
+    if not shots:
+        return
+    waiting = sorted(shots, key=lambda shot: shot.track.start)
+    for index, frame in enumerate(read_video(path, fps=FPS).frames):
+        if index >= waiting[0].track.stop:
+            waiting.pop(0)
+        if not waiting:
+            break
+        if index >= waiting[0].track.start:
+            _add(waiting[0], frame, settings, analyzer)
+
+
+def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: FaceAnalyzer) -> None:
+    import cv2
+
+    side = max(settings.size, min(shot.crop.size, ANALYSIS_SIDE))
+    large, _ = crop_square(frame, shot.crop, side)
+    small = cv2.resize(large, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
+    shot.pictures.append(encode_jpeg(small, settings.jpeg_quality))
+    x, y, size = shot.track.boxes[len(shot.sharpness)]
+    shot.sharpness.append(_sharpness(frame, x, y, size))
+    if analyzer.landmark_set:
+        shot.last = analyzer.landmarks(large, shot.last)
+        shot.points.append(None if shot.last is None else _image_coordinates(shot.last.points, side))
+    matte = analyzer.matte(small) if settings.matte else None
+    if matte is not None:
+        shot.mattes.append(encode_matte(matte))
+
+
+def _image_coordinates(points: np.ndarray, side: int) -> np.ndarray:
+    """Continuous pixels -> [-1, 1]; depth in the same unit."""
+    result = points * (2.0 / side)
+    result[:, :2] -= 1.0
+    return result.astype(np.float32)
+
+
+def _sharpness(frame: np.ndarray, x: float, y: float, size: float) -> float:
+    """Variance of the Laplacian of the face's grey values at 128 pixels, over their own variance."""
+    import cv2
+
+    face, _ = crop_square(frame, Crop(round(x - size / 2), round(y - size / 2), max(2, round(size))), SHARPNESS_SIDE)
+    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var() / (grey.var() + 1.0))
+
+
+def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) -> list[tuple[_Shot, int, int]]:
+    """Spans of a shot (frames of the video) that keep every limit; the rest is discarded with its reason."""
+    first = shot.track.start
+    stop = first + len(shot.pictures)  # the second pass may end early where the file is damaged
+    result.discard(UNREADABLE, stop, shot.track.stop, "these frames do not decode a second time")
+    if stop == first:
+        return []
+    sharp = float(np.median(shot.sharpness))
+    if sharp < settings.min_sharpness:
+        result.discard(BLURRED, first, stop, f"sharpness {sharp:.3f}")
+        return []
+    states = np.array([""] * (stop - first), dtype=object)
+    if shot.track.profile:
+        states[:] = SIDE_VIEW
+    if analyzer.landmark_set:
+        known = np.array([points is not None for points in shot.points])
+        states[~known] = NO_FACE
+        if known.any():
+            pose = labels.fit_pose(np.stack([points for points in shot.points if points is not None]))
+            states[np.flatnonzero(known)[np.abs(labels.head_angles(pose)[:, 0]) > settings.max_yaw]] = SIDE_VIEW
+    kept = []
+    for span in _spans(states, first):
+        if span.reason:
+            result.discard(span.reason, span.start, span.stop)
+        elif span.stop - span.start < settings.min_seconds * FPS:
+            result.discard(SHORT, span.start, span.stop, "between frames that are discarded")
+        else:
+            kept.append((shot, span.start, span.stop))
+    return kept
+
+
+def _spans(states: np.ndarray, first: int) -> list[Span]:
+    """Runs of one state; up to MAX_GAP bad frames between good ones count as good."""
+    runs = [[state, len(list(group))] for state, group in itertools.groupby(states)]
+    for i in range(1, len(runs) - 1):
+        if runs[i][0] and runs[i][1] <= MAX_GAP and not runs[i - 1][0] and not runs[i + 1][0]:
+            runs[i][0] = ""
+    spans, at = [], first
+    for state, group in itertools.groupby(runs, key=lambda run: run[0]):
+        length = sum(run[1] for run in group)
+        spans.append(Span(state, at, at + length))
+        at += length
+    return spans
+
+
+def _in_step(samples, kept, frames: int, analyzer: FaceAnalyzer, result: VideoResult) -> np.ndarray | None:
+    """The sound, moved where its offset is certain; None (everything discarded) where it does not follow the mouth."""
+    if not analyzer.landmark_set or not kept:
+        return samples
+    mouth = np.full(frames, np.nan)
+    for shot, start, stop in kept:
+        for index in range(start, stop):
+            points = shot.points[index - shot.track.start]
+            if points is not None:
+                mouth[index] = labels.lip_height(points[None])[0]
+    measure = result.sync = sync.measure_offset(mouth, samples)
+    if measure is None:
+        return samples
+    seen = np.isfinite(mouth).sum() / FPS
+    if seen >= MUTE_FROM and measure.height < MUTE_HEIGHT:
+        for _, start, stop in kept:
+            result.discard(OUT_OF_SYNC, start, stop, f"best correlation {measure.score:.2f} in {seen:.0f} s")
+        return None
+    if measure.certain and abs(measure.offset) >= CORRECTED_FROM:
+        result.notes.append(f"the sound was {1000 * measure.offset:+.0f} ms late; corrected")
+        return sync.shifted(samples, measure.offset)
+    return samples
+
+
+def _clip(clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, emotion) -> PreparedClip:
+    at = slice(start - shot.track.start, stop - shot.track.start)
+    pictures = shot.pictures[at]
+    figures = {
+        "seconds": (stop - start) / FPS,
+        "face pixels": float(np.median(shot.track.boxes[at, 2])),
+        "sharpness": float(np.median(shot.sharpness[at])),
+        "loudness dB": float(20 * np.log10(max(np.sqrt(np.mean(np.square(sound))), 1e-4))),
+        "speech share": share,
+    }
+    values = {}
+    if analyzer.landmark_set:
+        values = _labels(_without_gaps(shot.points[at]), figures)
+        values["landmark_set"] = analyzer.landmark_set
+    if shot.mattes:
+        values["matte"] = tuple(shot.mattes[at])
+    if emotion is not None:
+        values["emotion"] = emotion(pictures)
+    audio = np.round(np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
+    record = Record(clip_id=clip_id, fps=float(FPS), frames=tuple(pictures), audio=audio, **identity, **values)
+    return PreparedClip(record.check(), start / FPS, stop / FPS, figures)
+
+
+def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarray]:
+    pose = labels.fit_pose(points)
+    gaze = labels.gaze_angles(points, pose)
+    lids = labels.relative_lids(labels.lid_openings(points, pose))
+    main, near = labels.main_gaze(gaze, lids)
+    mouth = labels.mouth_opening(points)
+    yaw, pitch, roll = labels.head_angles(pose).mean(0).tolist()
+    figures |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": labels.clip_distance(pose)}
+    figures |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
+    figures |= {"near main gaze": near}
+    values = {"landmarks": points, "pose": pose, "gaze": gaze, "lids": lids, "mouth": mouth}
+    values["distance"] = np.float32(figures["distance"]).reshape(())
+    if main is not None:
+        values["main_gaze"] = main
+        figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
+    return values
+
+
+def _without_gaps(points: list[np.ndarray | None]) -> np.ndarray:
+    """(T, N, 3); the few frames without landmarks are interpolated."""
+    known = np.array([i for i, p in enumerate(points) if p is not None])
+    values = np.stack([points[i] for i in known])
+    if len(known) == len(points):
+        return values
+    place = np.interp(np.arange(len(points)), known, np.arange(len(known)))
+    low = np.minimum(place.astype(int), len(known) - 2) if len(known) > 1 else np.zeros(len(points), int)
+    share = (place - low)[:, None, None]
+    high = np.minimum(low + 1, len(known) - 1)
+    return (values[low] * (1 - share) + values[high] * share).astype(np.float32)

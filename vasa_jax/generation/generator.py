@@ -25,7 +25,7 @@ from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.windows import sample_sequence
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import VASADiffusionTransformer
+from vasa_jax.models.motion import POSE_DIM, VASADiffusionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,6 @@ class VideoGenerator:
         self._mean, self._std = motion["statistics"]["mean"], motion["statistics"]["std"]
         self.trained_controls = tuple(motion_meta.get("trained_controls", ()))
         self._diffusion = VASADiffusion()
-        self._samplers = {}
         self._batch = decode_batch
 
     @classmethod
@@ -113,7 +112,7 @@ class VideoGenerator:
 
     def prepare(self, portrait: np.ndarray) -> Avatar:
         """uint8 (n, n, 3), already cropped, to an avatar."""
-        latents, matte = self._encode(self._face, jnp.asarray(portrait)[None])
+        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
         return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait)
 
@@ -139,10 +138,9 @@ class VideoGenerator:
             distance = None
         emotion_vector = parse_emotion(emotion) if "emotion" in self.trained_controls else None
         guidance = active_guidance(audio=audio_guidance, gaze=gaze_guidance if gaze is not None else 0.0)
-        model = self._transformer
-        sampler = self._sampler(steps)
+        model, params = self._transformer, self._transformer_params
         motion = sample_sequence(
-            lambda key, conditions: sampler(self._transformer_params, key, conditions, guidance),
+            lambda key, conditions: _sample_window(model, self._diffusion, steps, params, key, conditions, guidance),
             jax.random.key(seed),
             self._speech(samples)[None],
             control_arguments(gaze, distance, emotion_vector),
@@ -162,7 +160,7 @@ class VideoGenerator:
         for start in range(0, len(frames), self._batch):
             part = frames[start : start + self._batch]
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            motion.append(np.asarray(self._encode_motion(self._face, padded))[: len(part)])
+            motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
         return np.concatenate(motion)
 
     def render(self, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
@@ -171,32 +169,38 @@ class VideoGenerator:
         for start in range(0, len(motion), batch):
             part = motion[start : start + batch]
             padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-            frames = self._decode(self._face, avatar.latents, avatar.canvas, padded[:, :9], padded[:, 9:])
+            frames = _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
             yield np.asarray(frames)[: len(part)]
 
-    def _sampler(self, steps: int):
-        if steps not in self._samplers:
 
-            def apply(params, noisy, t, conditions):
-                return self._transformer.apply({"params": params}, noisy, t, conditions)
+# Compiled per network and shape, not per VideoGenerator: a process may make many, and compiled code is never freed.
 
-            self._samplers[steps] = self._diffusion.window_sampler(apply, steps)
-        return self._samplers[steps]
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _encode(self, face, image):
-        latents = self._encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
-        return latents, self._decoder.apply({"params": face["decoder"]}, *latents).matte
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode_portrait(encoder, decoder, face, image):
+    latents = encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
+    return latents, decoder.apply({"params": face["decoder"]}, *latents).matte
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _encode_motion(self, face, images):
-        images = images.astype(jnp.float32) / 255.0
-        pose, dynamics = self._encoder.apply({"params": face["encoder"]}, images, method="encode_motion")
-        return jnp.concatenate([pose, dynamics], -1)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _decode(self, face, latents, canvas, pose, dynamics):
-        decoded = self._decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
-        rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
-        picture = matte * rgb + (1.0 - matte) * canvas
-        return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_motion(encoder, face, images):
+    images = images.astype(jnp.float32) / 255.0
+    pose, dynamics = encoder.apply({"params": face["encoder"]}, images, method="encode_motion")
+    return jnp.concatenate([pose, dynamics], -1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(decoder, face, latents, canvas, motion):
+    pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
+    decoded = decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
+    rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
+    picture = matte * rgb + (1.0 - matte) * canvas
+    return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _sample_window(model, diffusion, steps, params, key, conditions, guidance):
+    def apply(params, noisy, t, conditions):
+        return model.apply({"params": params}, noisy, t, conditions)
+
+    return diffusion.sample_window(apply, params, key, conditions, steps, guidance)

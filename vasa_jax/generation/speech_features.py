@@ -34,8 +34,9 @@ class SpeechFeatures:
         inside = padded[max(first, 0) : last]
         left = max(-first, 0)
         sound = np.pad(inside, (left, last - first - left - len(inside)))
-        return np.asarray(self._encode(self._params, sound[None]))[0]
+        return np.asarray(_encode(self._encoder, self._params, sound[None]))[0]
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _encode(self, params, samples):
-        return pair_mean(self._encoder.apply({"params": params}, samples))
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(encoder: AudioEncoder, params, samples):
+    return pair_mean(encoder.apply({"params": params}, samples))

@@ -1,0 +1,162 @@
+"""What test_several_devices.py runs in processes of its own: `python several_devices.py JOB DIRECTORY`.
+
+JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.config import CorpusConfig, TrainConfig
+from vasa_jax.data.synthetic import bank
+from vasa_jax.data.synthetic.bank import FrameBank
+from vasa_jax.training.process_part import ProcessPart
+from vasa_jax.training.processes import on_host, start_processes
+from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.weights.safetensors_io import save_params
+
+BATCH = 16
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, image):
+        x = nn.relu(nn.GroupNorm(num_groups=4)(nn.Conv(16, (3, 3), name="conv")(image)))
+        x = nn.relu(nn.Dense(256, name="wide")(x.reshape(x.shape[0], -1)))  # 256 x 256: large enough to be split
+        return nn.Dense(4, name="out")(x)
+
+
+class Stream:
+    """This process's part of a global batch that depends on the step alone."""
+
+    def __init__(self, stop_at: int = -1):
+        self.step, self.stop_at = 0, stop_at
+
+    def __next__(self):
+        if self.step == self.stop_at and jax.process_index() == jax.process_count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        rng = np.random.default_rng(self.step)
+        self.step += 1
+        image = rng.normal(size=(BATCH, 4, 4, 3)).astype(np.float32)
+        batch = {"image": image, "label": image.mean((1, 2)) @ np.ones((3, 4), np.float32)}
+        part, count = jax.process_index(), jax.process_count()
+        return {name: value[part * BATCH // count : (part + 1) * BATCH // count] for name, value in batch.items()}
+
+    def state(self):
+        return {"step": self.step}
+
+    def restore(self, state):
+        self.step = state["step"]
+
+
+class Convolution:
+    name = "convolution"
+
+    def __init__(self, stop_at: int = -1):
+        self._stop_at = stop_at
+
+    def init(self, key):
+        return Network().init(key, jnp.zeros((1, 4, 4, 3)))["params"]
+
+    def data(self, sharding=None):
+        return Stream(self._stop_at)
+
+    def loss(self, params, batch, key):
+        error = Network().apply({"params": params}, batch["image"]) - batch["label"]
+        noise = jax.random.normal(key, ())
+        return jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum(), {}
+
+    def evaluate(self, params):
+        return {"bias": float(params["out"]["bias"].sum())}
+
+    def pictures(self, params):
+        return {}
+
+    def export(self, params):
+        return params, {}
+
+
+def numbered_groups(key, groups, identities, motions, size, supersample):
+    """In place of the renderer: every frame is its head's random number."""
+    head = jax.random.uniform(key, (groups, identities, 1, 1, 1, 1), maxval=1e6)
+    rgb = jnp.broadcast_to(head, (groups, identities, motions, size, size, 3))
+    return {
+        "rgb": rgb,
+        "segmentation": rgb[..., 0],
+        "background": rgb[:, :, 0],
+        "pose": jnp.broadcast_to(head[..., 0, 0], (groups, identities, motions, 9)),
+    }
+
+
+def agree(directory: Path) -> None:
+    """Parameters after 3 updates for several layouts, and the heads that each device saw."""
+    layouts = {"replicated": {}, "accumulated": {"fsdp_axis": 2, "accumulate": 2}}
+    if jax.device_count() > 1:
+        layouts["split"] = {"fsdp_axis": 2}
+        rules = ("wide/kernel=-,fsdp", "conv/kernel=-,-,-,data")
+        layouts["ruled"] = {"fsdp_axis": 4, "sharding_rules": rules, "remat": True}
+    for name, changes in layouts.items():
+        if jax.device_count() == 1:
+            changes = {"accumulate": changes.get("accumulate", 1)}
+        settings = TrainConfig(steps=3, batch_size=BATCH, learning_rate=1e-2, warmup_steps=1, **changes)
+        trainer, stream = VASATrainer(Convolution(), settings, directory), Stream()
+        state = trainer.initial_state()
+        expected = {"split": (256, 128), "ruled": (256, 64)}.get(name)
+        for _ in range(3):
+            if expected:
+                assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
+                assert state.optimizer[1][0].mu["wide"]["kernel"].addressable_shards[0].data.shape == expected
+            batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
+            state, _ = trainer.update(state, batch)
+        save_params(directory / f"{name}.safetensors", on_host(state.params), {}, jnp.float32)
+    save_heads(directory)
+
+
+def save_heads(directory: Path) -> None:
+    """Which heads and clips this process's devices drew in two steps."""
+    bank.render_groups = numbered_groups
+    settings = TrainConfig(batch_size=BATCH)
+    corpus = CorpusConfig(groups=3, identities=2, motions=2, chunk=1)
+    frames = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
+    batches = [next(frames) for _ in range(2)]
+    again = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
+    again.restore({"step": 1})
+    repeated = next(again)
+    for name, value in batches[1].items():
+        for a, b in zip(value.addressable_shards, repeated[name].addressable_shards, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+    shards = [np.concatenate([np.asarray(batch["source"].addressable_shards[i].data)[:, 0, 0, 0] for batch in batches])
+              for i in range(jax.local_device_count())]  # fmt: skip
+    part = ProcessPart(BATCH, 100)
+    clips = part.draw_clips(part.key(jax.random.key(0)))
+    np.savez(directory / f"heads-{jax.process_index()}.npz", heads=np.stack(shards), clips=np.asarray(clips))
+
+
+def fit(directory: Path, stop_at: int = -1) -> None:
+    start_processes()
+    settings = TrainConfig(
+        steps=8, batch_size=BATCH, learning_rate=1e-2, warmup_steps=1, log_every=2, evaluate_every=4, save_every=4,
+        fsdp_axis=2, best_metric="bias",
+    )  # fmt: skip
+    if stop_at < 0:
+        save_heads(directory)
+    state = VASATrainer(Convolution(stop_at), settings, directory / "run").fit()
+    whole = on_host({"params": state.params, "moments": state.optimizer[1][0].mu})
+    if jax.process_index() == 0:
+        save_params(directory / "state.safetensors", whole, {"step": int(state.step)}, jnp.float32)
+
+
+if __name__ == "__main__":
+    job, where = sys.argv[1], Path(sys.argv[2])
+    where.mkdir(parents=True, exist_ok=True)
+    if job == "agree":
+        agree(where)
+    else:
+        fit(where, int(sys.argv[3]) if len(sys.argv) > 3 else -1)

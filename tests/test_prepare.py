@@ -1,0 +1,312 @@
+"""From drawn videos to records: every discard has its reason, a killed run goes on, a broken file stops nothing."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_face_crop import picture
+from test_labels import face_points, rotation, talk
+
+from vasa_jax.config import PrepareConfig, VASAConfig
+from vasa_jax.data import labels, prepare, sync, video_clips
+from vasa_jax.data.emotion import load_emotion_model
+from vasa_jax.data.face_analysis import DetectedFace, FaceLandmarks, open_analyzer
+from vasa_jax.data.face_litert import CHECKSUMS
+from vasa_jax.data.media import Audio, write_video
+from vasa_jax.data.records import decode_jpeg
+from vasa_jax.data.shards import ShardReader, read_manifest
+from vasa_jax.data.video_clips import clips_of_video
+from vasa_jax.errors import InputError
+
+SIDE = 192
+SETTINGS = PrepareConfig(analyzer="haar", size=64, min_seconds=1.0, max_seconds=4.0, min_face=40, workers=1)
+
+
+class DrawnAnalyzer:
+    """Told what is where: faces(frame), angles(frame), mouth[frame]. It knows the frame by counting its calls."""
+
+    name, landmark_set, framing = "drawn", "drawn_478", (0.5, 0.48)
+
+    def __init__(self, mouth, faces=None, angles=None):
+        self.mouth, self.faces = mouth, faces or (lambda i: [(SIDE / 2, SIDE / 2, 80.0)])
+        self.angles = angles or (lambda i: (0, 0, 0))
+        self.looks = self.frames = 0
+
+    def detect(self, image):
+        self.looks += 1
+        faces = self.faces((self.looks - 1) * SETTINGS.detect_every)
+        return [DetectedFace(x - s / 2, y - s / 2, s, s, 1.0) for x, y, s in faces]
+
+    def landmarks(self, image, previous=None):
+        index, self.frames = self.frames, self.frames + 1
+        points = face_points(rotation(*self.angles(index)))
+        points[17] = points[0] + [0, 0.1 + 0.2 * self.mouth[min(index, len(self.mouth) - 1)], 0]
+        points = points * (len(image) / 2)
+        points[:, :2] += len(image) / 2
+        return FaceLandmarks(points, 1.0)
+
+    def matte(self, image):
+        return None
+
+
+def textured(count: int, blur: float = 0.0):
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(60, 200, (SIDE // 4, SIDE // 4, 3)).astype(np.uint8), (SIDE, SIDE))
+    for _ in range(count):
+        yield cv2.GaussianBlur(ground, (0, 0), blur) if blur else ground
+
+
+def run(path: Path, analyzer, **changes):
+    settings = dataclasses.replace(SETTINGS, zoom_spread=0.0, min_sharpness=0.0, **changes)
+    return clips_of_video(path, "clip", "person", "train", settings, analyzer)
+
+
+def video(path: Path, seconds: float, sound: np.ndarray | None, **drawing) -> Path:
+    audio = None if sound is None else Audio.from_samples(sound.astype(np.float32))
+    write_video(path, textured(int(seconds * 25), **drawing), audio)
+    return path
+
+
+def reasons(result) -> list[tuple[str, float, float]]:
+    return [(d.reason, d.start, d.stop) for d in result.discards]
+
+
+def test_late_sound_is_corrected_and_labels_are_complete(tmp_path):
+    mouth, sound = talk(8.0)
+    path = video(tmp_path / "late.mp4", 8.0, sync.shifted(sound, -0.24))
+    result = run(path, DrawnAnalyzer(mouth))
+    assert result.sync.certain and result.sync.offset == pytest.approx(0.24, abs=0.03)
+    assert [(c.start, c.stop) for c in result.clips] == [(0, 4), (4, 8)]
+    record = result.clips[0].record
+    assert len(record.frames) == 100 and record.audio.shape == (64000,)
+    assert record.pose.shape == (100, 9) and record.landmarks.shape == (100, 478, 3)
+    np.testing.assert_allclose(labels.head_angles(record.pose), 0, atol=0.1)
+    heard = np.concatenate([clip.record.audio for clip in result.clips]) / 32767
+    level = np.correlate(np.abs(heard[:100000]), np.abs(sound[500:99500]), "valid")
+    assert abs(int(level.argmax()) - 500) < 0.03 * 16000
+    assert decode_jpeg(record.frames[0]).shape == (64, 64, 3)
+
+
+def test_reasons_and_their_ranges(tmp_path):
+    mouth, sound = talk(4.0)
+    path = video(tmp_path / "a.mp4", 4.0, sound)
+    middle = (SIDE / 2, SIDE / 2, 80.0)
+
+    def faces(i):
+        return [middle] if i < 50 else [middle, (30.0, 30.0, 60.0)]
+
+    assert reasons(run(path, DrawnAnalyzer(mouth, faces))) == [("several faces", 2.0, 4.0)]
+    turned = DrawnAnalyzer(mouth, angles=lambda i: (75 if i >= 40 else 0, 0, 0))
+    assert reasons(run(path, turned)) == [("profile beyond the limit", 1.6, 4.0)]
+    assert reasons(run(path, DrawnAnalyzer(mouth), min_seconds=3.9, max_seconds=20.0, min_face=90)) == [
+        ("face too small", 0.0, 4.0)
+    ]
+    assert reasons(run(path, DrawnAnalyzer(mouth, lambda i: []))) == [("no face", 0.0, 4.0)]
+    assert reasons(run(path, DrawnAnalyzer(mouth), min_seconds=6.0, max_seconds=8.0)) == [("too short", 0.0, 4.0)]
+    half = sound.copy()
+    half[16000:] *= 1e-4
+    quiet = video(tmp_path / "b.mp4", 4.0, half)
+    assert reasons(run(quiet, DrawnAnalyzer(mouth), max_seconds=2.0)) == [("no speech", 2.0, 4.0)]
+    assert reasons(run(video(tmp_path / "c.mp4", 1.2, None), DrawnAnalyzer(mouth)))[0][0] == "no sound"
+    silent = video(tmp_path / "d.mp4", 1.2, np.zeros(20000))
+    assert reasons(run(silent, DrawnAnalyzer(mouth)))[0][0] == "no speech"
+    text = tmp_path / "e.mp4"
+    text.write_text("no video")
+    assert reasons(run(text, DrawnAnalyzer(mouth))) == [("not readable", 0.0, 0.0)]
+
+
+def test_blur_and_unrelated_sound_are_discarded(tmp_path):
+    mouth, sound = talk(14.0)
+    path = video(tmp_path / "a.mp4", 1.6, sound, blur=6.0)
+    settings = dataclasses.replace(SETTINGS, min_sharpness=10.0)
+    result = clips_of_video(path, "clip", "person", "train", settings, DrawnAnalyzer(mouth))
+    assert reasons(result) == [("too blurred", 0.0, 1.6)]
+    other = np.random.default_rng(3).standard_normal(len(mouth))
+    long = video(tmp_path / "b.mp4", 14.0, sound)
+    result = run(long, DrawnAnalyzer(other))
+    assert result.clips == [] or not result.sync.certain
+    limit = video_clips.MUTE_HEIGHT
+    assert (result.clips == []) == (result.sync.height < limit)
+
+
+def speaking_face(path: Path, seconds: float, seed: int, x: float = 96.0) -> None:
+    frames = (picture(SIDE, SIDE, (x + 3 * np.sin(i / 6), 92, 32)) for i in range(int(seconds * 25)))
+    write_video(path, frames, Audio.from_samples(talk(seconds, seed)[1]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    (root / "id00001" / "x").mkdir(parents=True)
+    (root / "id00002").mkdir()
+    speaking_face(root / "id00001" / "x" / "00001.mp4", 1.6, 0)
+    speaking_face(root / "id00001" / "x" / "00002.mp4", 1.2, 1)
+    speaking_face(root / "id00002" / "00001.mp4", 1.2, 2)
+    whole = (root / "id00002" / "00001.mp4").read_bytes()
+    (root / "broken.mp4").write_bytes(whole[:200])
+    (root / "notes.txt").write_text("not a video")
+    return root
+
+
+def job(folder: Path, output: Path, **changes) -> VASAConfig:
+    settings = dataclasses.replace(SETTINGS, **{"heldout": 0.5, "clips_per_shard": 2, **changes})
+    return VASAConfig(job="prepare", videos=str(folder), output=str(output), prepare=settings)
+
+
+def all_records(output: Path, name: str) -> dict[str, bytes]:
+    manifest = read_manifest(output)
+    records = {}
+    for shard in manifest.shards:
+        reader = ShardReader(manifest, shard, name)
+        for i in range(len(reader)):
+            record = reader[i]
+            assert record.clip_id not in records
+            records[record.clip_id] = record.to_bytes()
+    return records
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("prepared")
+    prepare.prepare(job(folder, output))
+    return output
+
+
+def test_a_folder_becomes_shards_and_a_report(folder, prepared):
+    records = all_records(prepared, "array_record")
+    assert len(records) == 3
+    assert records == all_records(prepared, "tfrecord")
+    statistics = json.loads((prepared / "statistics.json").read_text())
+    assert (statistics["videos"], statistics["clips"], statistics["persons"]) == (4, 3, 2)
+    assert statistics["discarded"]["not readable"]["videos"] == 1
+    report = (prepared / "report.md").read_text()
+    assert "broken.mp4" in report and "notes.txt" not in report
+    for name in ("contact_sheet.png", "histograms.png"):
+        assert cv2.imread(str(prepared / name)) is not None
+    persons = {clip["person_id"] for shard in read_manifest(prepared).shards for clip in shard.clips}
+    assert persons == {"id00001", "id00002"}
+
+
+def test_a_killed_run_goes_on_and_nothing_is_lost_or_doubled(folder, prepared, tmp_path):
+    output = tmp_path / "out"
+    text = f"from vasa_jax.data.prepare import prepare\nfrom test_prepare import job\nif __name__ == '__main__':\n" \
+        f"    prepare(job({str(folder)!r}, {str(output)!r}))\n"  # fmt: skip
+    script = tmp_path / "run.py"
+    script.write_text(text)
+    paths = os.pathsep.join([str(Path(prepare.__file__).parents[2]), str(Path(__file__).parent)])
+    child = subprocess.Popen(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while child.poll() is None and len(list((output / "work").glob("*.json"))) < 3:  # settings and two videos
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    done = {path: path.stat().st_mtime_ns for path in (output / "work").glob("*.json")}
+    assert 3 <= len(done) < 6 and not (output / "manifest.json").exists()
+    (output / "work" / "half.clips.1.part").write_bytes(b"half")
+    prepare.prepare(job(folder, output))
+    assert all(path.stat().st_mtime_ns == when for path, when in done.items())  # what was done was not done again
+    assert all_records(output, "array_record") == all_records(prepared, "array_record")
+    assert not list(output.rglob("*.part"))
+
+
+def test_other_settings_do_not_mix(folder, prepared):
+    with pytest.raises(InputError, match="size 64, now 96"):
+        prepare.prepare(job(folder, prepared, size=96))
+
+
+def test_more_videos_make_the_shards_anew(folder, prepared, tmp_path):
+    outcomes = [prepare.read_outcome(prepared / "work", item) for item in prepare.find_videos(str(folder), SETTINGS)]
+    assert sum(len(outcome["clips"]) for outcome in outcomes) == 3
+    jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "work").symlink_to(prepared / "work")
+    settings = job(folder, copy).prepare
+    prepare.write_shards(jobs[:3], outcomes[:3], copy, settings)
+    fewer = all_records(copy, "array_record")
+    prepare.write_shards(jobs, outcomes, copy, settings)
+    assert set(fewer) < set(all_records(copy, "array_record"))
+
+
+def test_distance_is_over_the_mean_of_the_set(tmp_path):
+    mouth, sound = talk(4.0)
+    settings = dataclasses.replace(SETTINGS, zoom_spread=0.2, min_sharpness=0.0)
+    jobs, work = [], tmp_path / "work"
+    work.mkdir()
+    for i in range(2):
+        path = video(tmp_path / f"{i}.mp4", 1.2 + i, sound)
+        jobs.append(prepare.VideoJob(path, path.name, f"v{i}", f"p{i}", "train"))
+        result = clips_of_video(path, f"v{i}", f"p{i}", "train", settings, DrawnAnalyzer(mouth))
+        for clip in result.clips:
+            object.__setattr__(clip.record, "distance", np.float32(0.8 + 0.4 * i).reshape(()))
+            clip.figures["distance"] = 0.8 + 0.4 * i
+        prepare._write_outcome(work, jobs[-1], result)
+    outcomes = [prepare.read_outcome(work, item) for item in jobs]
+    statistics = prepare.write_shards(jobs, outcomes, tmp_path, settings)
+    assert statistics["distance_mean"] == pytest.approx(1.0)
+    manifest = read_manifest(tmp_path)
+    found = sorted(
+        float(ShardReader(manifest, shard, "tfrecord")[i].distance) for shard in manifest.shards for i in range(2)
+    )
+    np.testing.assert_allclose(found, [0.8, 1.2], rtol=1e-5)
+
+
+def test_persons_and_splits(tmp_path):
+    assert prepare.person_of(Path("dev/mp4/id00012/abc/00001.mp4"), "auto") == "id00012"
+    assert prepare.person_of(Path("anna/monday.mp4"), "auto") == "anna"
+    assert prepare.person_of(Path("anna/monday.mp4"), "file") == "monday"
+    assert prepare.person_of(Path("set/anna/monday.mp4"), "folder") == "anna"
+    assert prepare.person_of(Path("WDA_X_000.mp4"), "auto") == "WDA_X_000"
+    for i in range(40):
+        (tmp_path / f"p{i}").mkdir()
+        for name in ("a.mp4", "b.mkv"):
+            (tmp_path / f"p{i}" / name).touch()
+    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3))
+    splits = {item.person: {other.split for other in jobs if other.person == item.person} for item in jobs}
+    assert all(len(split) == 1 for split in splits.values())
+    assert 4 <= sum(split == {"heldout"} for split in splits.values()) <= 20
+    assert len({item.key for item in jobs}) == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"videos": ""}, "config.videos"),
+        ({"videos": "/nowhere"}, "does not exist"),
+        ({"output": ""}, "config.output"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="litert", models="")}, "folder of graph files"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="eyes")}, "choose one of haar, litert"),
+        ({"prepare": dataclasses.replace(SETTINGS, emotion_model="/nowhere.onnx")}, "HSEmotion"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path, changes, words):
+    config = dataclasses.replace(job(tmp_path, tmp_path / "out"), **changes)
+    with pytest.raises(InputError, match=words):
+        prepare.prepare(config)
+
+
+def test_graph_files_are_verified(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(InputError, match="is not there"):
+        open_analyzer("litert", str(tmp_path))
+    for name in CHECKSUMS:
+        (tmp_path / name).write_bytes(b"another file")
+    with pytest.raises(InputError, match="checksum"):
+        open_analyzer("litert", str(tmp_path))
+
+
+def test_an_emotion_file_that_is_none(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(InputError, match="no ONNX model"):
+        load_emotion_model(path)

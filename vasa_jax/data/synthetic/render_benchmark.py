@@ -1,0 +1,103 @@
+"""How fast the renderer is: frames per second, operations per frame and compile time at several sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from vasa_jax.data.synthetic.bank import to_uint8
+from vasa_jax.data.synthetic.identity import sample_identity
+from vasa_jax.data.synthetic.motion import sample_motion
+from vasa_jax.data.synthetic.render import render
+from vasa_jax.flop_count import flop_count
+
+SIZES = (64, 128, 256, 512)
+# Frames rendered at once: enough to fill the device, few enough to fit any.
+BATCHES: dict[str, dict[int, int]] = {
+    "cpu": {64: 8, 128: 4, 256: 1, 512: 1},
+    "accelerator": {64: 512, 128: 128, 256: 32, 512: 8},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderSpeed:
+    """One row of the table."""
+
+    size: int  # pixels per side
+    supersample: int  # rays per pixel side
+    batch: int  # frames rendered at once
+    frames_per_second: float  # median over the repeats, pictures left on the device
+    slowest: float  # frames per second of the slowest repeat
+    gflop_per_frame: float  # by flop_count: loops multiplied out
+    gflops: float  # operations per second, 1e9
+    compile_seconds: float  # of the first call; short when the program was in the compilation cache
+    device: str
+
+
+def render_benchmark(
+    sizes: Sequence[int] = SIZES,
+    batches: Mapping[int, int] | None = None,
+    repeats: int = 5,
+    supersample: int = 2,
+) -> list[RenderSpeed]:
+    """Measures the renderer on the default device, one row per size.
+
+    Random heads in random stills (the bank's), `batches[size]` at a time; a repeat lasts a quarter of a second or one
+    batch, whichever is longer. batches: frames at once by size; BATCHES of the platform where not given.
+    """
+    device = jax.devices()[0]
+    usual = BATCHES["cpu" if device.platform == "cpu" else "accelerator"]
+    rows = []
+    for size in sizes:
+        batch = (batches or {}).get(size) or usual[min(usual, key=lambda known: abs(known - size))]
+        rows.append(_measure(size, batch, repeats, supersample, device.device_kind))
+    return rows
+
+
+def markdown(rows: Sequence[RenderSpeed]) -> str:
+    """The rows as a table."""
+    lines = [
+        "| size | rays per pixel | batch | frames/s | slowest repeat | GFLOP/frame | GFLOP/s | compile s | device |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.size} | {row.supersample**2} | {row.batch} | {row.frames_per_second:.1f} | {row.slowest:.1f} "
+            f"| {row.gflop_per_frame:.2f} | {row.gflops:.0f} | {row.compile_seconds:.1f} | {row.device} |"
+        )
+    return "\n".join(lines)
+
+
+def _measure(size: int, batch: int, repeats: int, supersample: int, device: str) -> RenderSpeed:
+    who, how = jax.random.split(jax.random.key(0))
+    identity = jax.jit(jax.vmap(sample_identity))(jax.random.split(who, batch))
+    motion = jax.jit(jax.vmap(sample_motion))(jax.random.split(how, batch))
+    picture = functools.partial(_picture, size=size, supersample=supersample)
+    start = time.perf_counter()
+    program = jax.jit(picture).lower(identity, motion).compile()
+    compile_seconds = time.perf_counter() - start
+
+    def seconds(calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            result = program(identity, motion)
+        jax.block_until_ready(result)
+        return time.perf_counter() - start
+
+    seconds(1)  # the first call also loads the program
+    calls = max(1, round(0.25 / seconds(1)))
+    speeds = [calls * batch / seconds(calls) for _ in range(repeats)]
+    gflop = flop_count(picture, identity, motion) / batch / 1e9
+    speed = statistics.median(speeds)
+    return RenderSpeed(size, supersample, batch, speed, min(speeds), gflop, gflop * speed, compile_seconds, device)
+
+
+def _picture(identity, motion, size: int, supersample: int):
+    """What the bank keeps of a picture."""
+    out = render(identity, motion, size, supersample)
+    return {"rgb": to_uint8(out["rgb"]), "background": to_uint8(out["background"]), "segmentation": out["segmentation"]}
