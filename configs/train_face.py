@@ -11,7 +11,7 @@ from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
 def get_config():
     return VASAConfig(
         job="train_face",
-        train=TrainConfig(steps=28_000, batch_size=32, learning_rate=8e-4, evaluate_every=4_000, save_every=4_000),
+        train=TrainConfig(steps=24_000, batch_size=64, learning_rate=1e-3, evaluate_every=4_000, save_every=4_000),
         corpus=CorpusConfig(groups=2048, chunk=1),
         face=FaceConfig(variant="face_demo", recipe="counterfactual"),
     ).to_config_dict()

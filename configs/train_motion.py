@@ -1,4 +1,4 @@
-"""Stage 2, the diffusion transformer, on motion latents of rendered clips (needs espeakng-loader and both exports):
+r"""Stage 2, the diffusion transformer, on motion latents of rendered clips (needs espeakng-loader and both exports):
 
 python -m vasa_jax.main --config configs/train_motion.py --workdir runs/motion \
     --config.motion.face=runs/face/export --config.motion.audio=runs/audio/export

@@ -103,7 +103,7 @@ delete() {
 case ${1:-} in
   create | setup | run | watch | fetch | delete) "$@" ;;
   *)
-    sed -n '2,12p' "$0" >&2
+    sed -n '2,10p' "$0" >&2
     exit 2
     ;;
 esac

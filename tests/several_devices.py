@@ -6,6 +6,7 @@ JOB `agree` trains on all devices of one process; `fit` runs the trainer as one 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import flax.linen as nn
@@ -42,6 +43,8 @@ class Stream:
     def __next__(self):
         if self.step == self.stop_at and jax.process_index() == jax.process_count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        if 0 <= self.stop_at <= self.step:
+            time.sleep(0.5)  # so that the notice is there before the run is over
         rng = np.random.default_rng(self.step)
         self.step += 1
         image = rng.normal(size=(BATCH, 4, 4, 3)).astype(np.float32)

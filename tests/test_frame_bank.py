@@ -11,7 +11,7 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank, named_key
 
-CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, supersample=1)
+CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,10 @@ def same(a, b):
 def test_target_is_the_sources_identity_in_the_drivers_motion():
     batch = {name: np.asarray(value) for name, value in next(make()).items()}
     source, driver, target = (batch[name][:, 0, 0] for name in ("source", "driver", "target"))
+    assert (len(source), len(driver), len(target)) == (32, 64, 64)
+    np.testing.assert_array_equal(batch["background"][:, 0, 0, 1], source[:, 1])
+    np.testing.assert_array_equal(batch["source_pose"][:, 0], source[:, 2])
+    source = np.repeat(source, 2, 0)
     np.testing.assert_array_equal(target[:, 0], source[:, 0])  # group
     np.testing.assert_array_equal(target[:, 0], driver[:, 0])
     np.testing.assert_array_equal(target[:, 1], source[:, 1])  # identity
@@ -54,9 +58,8 @@ def test_target_is_the_sources_identity_in_the_drivers_motion():
     np.testing.assert_array_equal(batch["same_identity"], source[:, 1] == driver[:, 1])
     assert 0 < batch["same_identity"].sum() < 64
     np.testing.assert_array_equal(batch["segmentation"][:, 0, 0], target[:, 2])
-    np.testing.assert_array_equal(batch["background"][:, 0, 0, 1], source[:, 1])
-    np.testing.assert_array_equal(batch["source_pose"][:, 0], source[:, 2])
     np.testing.assert_array_equal(batch["driver_pose"][:, 0], driver[:, 2])
+    assert (driver[0::2, 2] != driver[1::2, 2]).all()  # two drivers of one source never show the same motion
 
 
 def test_recipe_self_pairs_one_identity():

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-
 from tiny_model import WINDOW, save_tiny_model
+
 from vasa_jax.errors import InputError
 from vasa_jax.generation.avatar import fill_behind_head
 from vasa_jax.generation.controls import EMOTIONS, control_arguments, parse_emotion

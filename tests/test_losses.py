@@ -82,7 +82,6 @@ def test_perfect_prediction_leaves_only_the_contrast(images):
 
 def test_gradients_are_finite_at_equality(images):
     loss = losses.VASALoss(FaceConfig(), (4,), (6,))
-    z = jnp.zeros((2, 4))
 
     def total(picture, z):
         return loss(picture, images, jnp.ones((2, 32, 32, 1)), jnp.ones((2, 32, 32)), z, z, z, z)[0]

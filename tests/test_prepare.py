@@ -21,7 +21,7 @@ from vasa_jax.data.emotion import load_emotion_model
 from vasa_jax.data.face_analysis import DetectedFace, FaceLandmarks, open_analyzer
 from vasa_jax.data.face_litert import CHECKSUMS
 from vasa_jax.data.media import Audio, write_video
-from vasa_jax.data.records import decode_jpeg
+from vasa_jax.data.records import decode_jpeg, encode_jpeg
 from vasa_jax.data.shards import ShardReader, read_manifest
 from vasa_jax.data.video_clips import clips_of_video
 from vasa_jax.errors import InputError
@@ -263,15 +263,16 @@ def test_distance_is_over_the_mean_of_the_set(tmp_path):
 
 def test_persons_and_splits(tmp_path):
     assert prepare.person_of(Path("dev/mp4/id00012/abc/00001.mp4"), "auto") == "id00012"
-    assert prepare.person_of(Path("anna/monday.mp4"), "auto") == "anna"
+    assert prepare.person_of(Path("hdtf/WDA_X_000.mp4"), "auto") == "WDA_X"
+    assert prepare.person_of(Path("RD_Radio10_0_clip_0.mp4"), "auto") == "RD_Radio10"
     assert prepare.person_of(Path("anna/monday.mp4"), "file") == "monday"
     assert prepare.person_of(Path("set/anna/monday.mp4"), "folder") == "anna"
-    assert prepare.person_of(Path("WDA_X_000.mp4"), "auto") == "WDA_X_000"
+    assert prepare.person_of(Path("0001.mp4"), "auto") == "0001"
     for i in range(40):
         (tmp_path / f"p{i}").mkdir()
         for name in ("a.mp4", "b.mkv"):
             (tmp_path / f"p{i}" / name).touch()
-    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3))
+    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3, person="folder"))
     splits = {item.person: {other.split for other in jobs if other.person == item.person} for item in jobs}
     assert all(len(split) == 1 for split in splits.values())
     assert 4 <= sum(split == {"heldout"} for split in splits.values()) <= 20
@@ -309,4 +310,63 @@ def test_an_emotion_file_that_is_none(tmp_path):
     path = tmp_path / "x.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(InputError, match="no ONNX model"):
+        load_emotion_model(path)
+
+
+def message(*fields: tuple[int, object]) -> bytes:
+    """Protocol-buffer bytes of (number, int | bytes | str) fields."""
+
+    def varint(value: int) -> bytes:
+        out = bytearray()
+        while value > 127:
+            out.append(value & 127 | 128)
+            value >>= 7
+        return bytes([*out, value])
+
+    parts = []
+    for number, value in fields:
+        if isinstance(value, int):
+            parts.append(varint(number << 3) + varint(value))
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            parts.append(varint(number << 3 | 2) + varint(len(data)) + data)
+    return b"".join(parts)
+
+
+def onnx_model(weight: np.ndarray, side: int) -> bytes:
+    """ONNX: mean over the picture, then `weight` (classes, 3)."""
+
+    def value(name, *dims):
+        shape = message(*((1, message((1, n))) for n in dims))
+        return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
+
+    data = np.ascontiguousarray(weight, np.float32)
+    tensor = message((1, data.shape[0]), (1, data.shape[1]), (2, 1), (8, "w"), (9, data.tobytes()))
+    transpose = message((1, "transB"), (3, 1), (20, 2))
+    graph = message(
+        (1, message((1, "x"), (2, "m"), (4, "GlobalAveragePool"))),
+        (1, message((1, "m"), (2, "f"), (4, "Flatten"))),
+        (1, message((1, "f"), (1, "w"), (2, "y"), (4, "Gemm"), (5, transpose))),
+        (2, "g"), (5, tensor), (11, value("x", 1, 3, side, side)), (12, value("y", 1, len(data))),
+    )  # fmt: skip
+    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
+
+
+def test_emotion_coefficients_of_a_users_model(tmp_path):
+    weight = np.zeros((10, 3), np.float32)
+    weight[4, 0], weight[6, 2], weight[8:] = 2.0, 2.0, 50.0  # valence and arousal do not count
+    path = tmp_path / "mtl.onnx"
+    path.write_bytes(onnx_model(weight, 224))
+    coefficients = load_emotion_model(path)
+    red, blue = np.zeros((2, 64, 64, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    happy, sad = coefficients([encode_jpeg(red)] * 3), coefficients([encode_jpeg(blue)] * 3)
+    assert happy.shape == (8,) and happy.dtype == np.float32
+    assert happy.argmax() == 4 and sad.argmax() == 6
+    assert happy.sum() == pytest.approx(1.0, abs=1e-5)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    logits = weight[:8] @ ((np.array([254, 0, 0]) / 255 - mean) / deviation)
+    np.testing.assert_allclose(happy, np.exp(logits) / np.exp(logits).sum(), atol=0.02)
+    path.write_bytes(onnx_model(weight[:5], 224))
+    with pytest.raises(InputError, match="gives 5 values"):
         load_emotion_model(path)

@@ -35,7 +35,7 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
     size = FACE_VARIANTS[variant]["encoder"]["image_size"]
     render = functools.partial(render_groups, groups=1, identities=2, motions=2, size=size, supersample=1)
     bank = jax.eval_shape(render, jax.random.key(0))
-    pairs = functools.partial(draw_pairs, batch=batch_size, recipe="counterfactual")
+    pairs = functools.partial(draw_pairs, batch=batch_size, drivers=1, recipe="counterfactual")
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh)),
         jax.eval_shape(pairs, bank, jax.random.key(0)),

@@ -1,8 +1,9 @@
-"""The loop: bitwise resume, preemption, accumulation, averaging, non-finite losses."""
+"""The loop: bitwise resume, preemption, checkpoints, accumulation, averaging, logs, non-finite losses."""
 
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -12,6 +13,8 @@ import pytest
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError, NonFiniteError
+from vasa_jax.training import performance
+from vasa_jax.training.checkpoint import CheckpointManager
 from vasa_jax.training.trainer import Preempted, VASATrainer
 from vasa_jax.weights.safetensors_io import load_params
 
@@ -144,14 +147,16 @@ def test_average_follows_its_closed_form(tmp_path):
 
 
 def test_non_finite_loss_stops_the_run(tmp_path):
-    with pytest.raises(NonFiniteError, match="regression: the loss is nan"):
-        VASATrainer(Regression(bad_at=3), SETTINGS, tmp_path).fit()
+    # The batch is named that made the loss so, not the one of the line that tells.
+    with pytest.raises(NonFiniteError, match=r"the loss is nan at step 3 \(batch at data position step 2\)"):
+        VASATrainer(Regression(bad_at=3), dataclasses.replace(SETTINGS, log_every=4), tmp_path).fit()
     assert not (tmp_path / "export").exists()
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path):
     VASATrainer(Regression(), SETTINGS, tmp_path).fit()
-    with pytest.raises(InputError, match="does not fit this run"):
+    fault = r"checkpoints/12: the checkpoint does not fit this run \(state/ema/b has shape \(1,\) there, \(2,\) here\)"
+    with pytest.raises(InputError, match=fault):
         VASATrainer(Regression(width=2), SETTINGS, tmp_path).fit()
 
 
@@ -162,3 +167,131 @@ def test_training_starts_from_an_export(tmp_path):
     for a, b in zip(jax.tree.leaves(first.ema), jax.tree.leaves(start.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2)
     assert int(start.step) == 0
+
+
+class Judged(Regression):
+    """Evaluations whose figures are given in advance."""
+
+    def __init__(self, scores, stop=False):
+        super().__init__()
+        self.scores, self.stop = list(scores), stop
+
+    def evaluate(self, params):
+        if self.stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the evaluation went on")
+        return {"score": self.scores.pop(0)}
+
+
+BEST = dataclasses.replace(SETTINGS, steps=10, evaluate_every=2, save_every=2, best_metric="score")
+
+
+def test_best_checkpoint_is_kept_and_restored(tmp_path):
+    trainer = VASATrainer(Judged([0.1, 0.9, 0.3, 0.2, 0.4]), BEST, tmp_path)
+    state = trainer.fit()
+    folder = tmp_path / "checkpoints"
+    assert sorted(int(path.name) for path in folder.iterdir() if path.is_dir()) == [4, 8, 10]
+    manager = CheckpointManager(folder, 2, "score")
+    assert (manager.latest_step(), manager.best_step()) == (10, 4)
+    for which, step in (("latest", 10), ("best", 4)):
+        restored, data, timer = manager.restore(state, {"step": 0}, {"seconds": 0.0}, which)
+        assert (int(restored.step), data) == (step, {"step": step})
+        assert timer["seconds"] > 0
+        assert equal(restored.ema, manager.restore_average(which))
+    manager.close()
+    lowest = CheckpointManager(folder, 2, "score", best_is_lowest=True)
+    assert lowest.best_step() == 8
+    lowest.close()
+    with pytest.raises(InputError, match="no best checkpoint; name the figure"):
+        CheckpointManager(folder, 2, "other").restore(state, {"step": 0}, {"seconds": 0.0}, "best")
+
+
+def test_sigterm_stops_an_evaluation(tmp_path):
+    with pytest.raises(Preempted) as stop:
+        VASATrainer(Judged([], stop=True), BEST, tmp_path / "run").fit()
+    assert stop.value.code == 75
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.is_dir()] == ["2"]
+    resumed = VASATrainer(Judged([0.0] * 9), BEST, tmp_path / "run").fit()
+    whole = VASATrainer(Judged([0.0] * 9), BEST, tmp_path / "whole").fit()
+    assert equal(whole, resumed)
+
+
+@pytest.mark.parametrize("how", ["shorten", "overwrite", "remove"])
+def test_damaged_checkpoint_is_refused(tmp_path, how):
+    VASATrainer(Regression(), SETTINGS, tmp_path).fit()
+    damage(tmp_path / "checkpoints" / "12" / "train", how)
+    with pytest.raises(InputError, match=r"checkpoints/12: the checkpoint cannot be read .*; delete this") as told:
+        VASATrainer(Regression(), SETTINGS, tmp_path).fit()
+    assert "\n" not in str(told.value)
+    # What the message advises works.
+    shutil.rmtree(tmp_path / "checkpoints" / "12")
+    assert int(VASATrainer(Regression(), SETTINGS, tmp_path).fit().step) == 12
+
+
+def damage(folder, how):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name == "d"]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        if how == "remove":
+            path.unlink()
+        elif how == "shorten":
+            path.write_bytes(content[: len(content) // 2])
+        else:
+            path.write_bytes(bytes(255 - byte for byte in content))
+
+
+def test_fine_tuning_takes_what_fits(tmp_path, capsys):
+    class Wider(Regression):
+        def init(self, key):
+            return {**super().init(key), "extra": jnp.ones((3,))}
+
+    VASATrainer(Regression(), SETTINGS, tmp_path / "first").fit()
+    initial = str(tmp_path / "first" / "checkpoints")
+    settings = dataclasses.replace(SETTINGS, initial=initial)
+    with pytest.raises(InputError, match=r"the parameters do not fit this model \(extra is missing from it\)"):
+        VASATrainer(Wider(), settings, tmp_path / "second").initial_state()
+    settings = dataclasses.replace(settings, initial_partial=True)
+    start = VASATrainer(Wider(), settings, tmp_path / "second").initial_state()
+    manager = CheckpointManager(initial)
+    average = manager.restore_average()
+    manager.close()
+    assert equal(average, {name: start.params[name] for name in average})
+    assert equal(start.params["extra"], jnp.ones((3,)))
+    assert "1 arrays start afresh: extra" in capsys.readouterr().out
+    with pytest.raises(InputError, match="holds neither regression"):
+        VASATrainer(Wider(), dataclasses.replace(settings, initial=str(tmp_path)), tmp_path).initial_state()
+
+
+def test_log_has_norms_rates_and_the_use_of_the_hardware(tmp_path, monkeypatch):
+    monkeypatch.setitem(performance.PEAK_TFLOPS, "cpu", 1e-3)
+    VASATrainer(Regression(), SETTINGS, tmp_path).fit()
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    names = {
+        "gradient_norm", "update_norm", "parameter_norm", "learning_rate", "step_seconds", "data_wait",
+        "examples_per_second_per_chip", "model_flop_utilisation",
+    }  # fmt: skip
+    assert names <= line.keys()
+    assert line["model_flop_utilisation"] > 0
+    assert line["examples_per_second_per_chip"] == pytest.approx(8 / line["step_seconds"])
+
+
+def test_flop_of_an_update_are_those_of_its_products():
+    def double_product(a, b):
+        return a @ b @ b
+
+    a, b = jnp.ones((32, 64)), jnp.ones((64, 64))
+    lowered = jax.jit(double_product).lower(a, b)
+    cost = performance.update_cost(lowered, lowered.compile(), 2)
+    assert cost.flop == 2 * 2 * 32 * 64 * 64
+    assert cost.utilisation(1e-6, "NVIDIA H200") == pytest.approx(cost.flop / (1e-6 * 2 * 989e12))
+    assert cost.utilisation(1.0, "abacus") is None
+    assert performance.peak_flops("TPU v5 lite") == 197e12
+    assert performance.peak_flops("TPU v5p") == 459e12
+
+
+def test_offline_log_of_weights_and_biases(tmp_path):
+    pytest.importorskip("wandb")
+    VASATrainer(Regression(), dataclasses.replace(SETTINGS, wandb="offline"), tmp_path).fit()
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))

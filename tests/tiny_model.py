@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-
 from random_params import random_params
+
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.models.face import init_face
 from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer

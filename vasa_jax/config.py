@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "synthesize", "prepare",
+    "benchmark_renderer", "synthesize", "prepare",
 )  # fmt: skip
 
 
@@ -61,7 +61,8 @@ class CorpusConfig:
 
     groups: int = 2048  # identity x motion groups held on the device
     identities: int = 4  # identities per group
-    motions: int = 4  # motions per group, rendered for each of its identities
+    motions: int = 6  # motions per group, rendered for each of its identities
+    drivers: int = 4  # drivers that share one source in a batch; the source is encoded once for all of them
     chunk: int = 2  # groups rendered at once
     refresh: bool = True  # render one chunk anew at each update
     supersample: int = 2  # rays per pixel side
@@ -157,7 +158,7 @@ class PrepareConfig:
     max_seconds: float = 20.0  # longer tracks are divided
     min_speech: float = 0.2  # share of a clip that is as loud as speech
     heldout: float = 0.05  # share of the persons
-    person: str = "auto"  # auto: an idNNNNN folder, else the first folder, else the file; folder; file
+    person: str = "auto"  # auto: the idNNNNN folder, else the file's name without part numbers; folder; file
     clips_per_shard: int = 128
     workers: int = 0  # processes; 0 = one per core
 
@@ -181,6 +182,16 @@ class SynthesisConfig:
     tfds: bool = False  # also build the TensorFlow Datasets form, under <workdir>/tfds
     render_batch: int = 8  # frames rendered at once
     workers: int = 0  # processes; 0 = one per core, on an accelerator 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RendererBenchmarkConfig:
+    """How the speed of the corpus's renderer is measured."""
+
+    sizes: tuple[int, ...] = (64, 128, 256, 512)  # pixels per side
+    batch_sizes: tuple[int, ...] = ()  # frames at once, one per size; empty = what suits the device
+    supersample: int = 2  # rays per pixel side
+    repeats: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +224,7 @@ class VASAConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+    renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
     prepare: PrepareConfig = PrepareConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
@@ -259,6 +271,12 @@ class VASAConfig:
         _choice("config.face.recipe", self.face.recipe, ("counterfactual", "self"))
         _range("config.corpus.identities", self.corpus.identities, 1, 64)
         _range("config.corpus.motions", self.corpus.motions, 2, 64)
+        _range("config.corpus.drivers", self.corpus.drivers, 1, self.corpus.motions - 1)
+        if self.job == "train_face" and train.batch_size % self.corpus.drivers:
+            raise InputError(
+                f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
+                f"{self.corpus.drivers}; choose one"
+            )
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
         prepare = self.prepare
@@ -273,6 +291,7 @@ class VASAConfig:
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
         _check_synthesis(self.synthesis)
+        _check_renderer_benchmark(self.renderer_benchmark)
 
 
 def nearest_name(name: str, names: typing.Iterable[str]) -> str:
@@ -308,6 +327,21 @@ def _check_synthesis(synthesis: SynthesisConfig) -> None:
     _range(f"{path}.render_batch", synthesis.render_batch, 1, 4096)
     for name in synthesis.formats:
         _choice(f"{path}.formats", name, ("array_record", "tfrecord"))
+
+
+def _check_renderer_benchmark(settings: RendererBenchmarkConfig) -> None:
+    path = "config.renderer_benchmark"
+    _range(f"{path}.repeats", settings.repeats, 1, 1000)
+    _range(f"{path}.supersample", settings.supersample, 1, 4)
+    for size in settings.sizes:
+        _range(f"{path}.sizes", size, 16, 1024)
+        if size * settings.supersample % 16:
+            raise InputError(f"{path}.sizes: {size} cannot be rendered; choose 64, 128, 256 or 512")
+    if settings.batch_sizes and len(settings.batch_sizes) != len(settings.sizes):
+        given = f"{len(settings.batch_sizes)} for {len(settings.sizes)} sizes"
+        raise InputError(f"{path}.batch_sizes: {given}; give one each, or none")
+    for batch in settings.batch_sizes:
+        _range(f"{path}.batch_sizes", batch, 1, 65536)
 
 
 def _to_config_dict(settings: Any) -> ml_collections.ConfigDict:

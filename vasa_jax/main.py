@@ -28,6 +28,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.evaluator import evaluate
 
         return evaluate(config, workdir)
+    if config.job == "benchmark_renderer":
+        from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
+
+        return benchmark_renderer(config.renderer_benchmark, workdir)
     if config.job == "synthesize":
         from vasa_jax.data.synthetic.corpus import synthesize
 
@@ -54,6 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         config, workdir = parse(arguments)
+        if config.train.distributed:
+            from vasa_jax.training.processes import start_processes
+
+            start_processes()
         _use_compilation_cache()
         run(config, workdir)
     except InputError as error:

@@ -32,6 +32,7 @@ RECIPE = "see the top of vasa_jax/data/face_litert.py for the two commands that 
 
 SCORE = 0.5  # of a detection and of a mesh, after the sigmoid
 OVERLAP = 0.3  # intersection over union above which two detections are one face
+INSIDE = 0.6  # share of the smaller box, likewise
 MESH_MARGIN, MESH_SIDE = 1.5, 192  # region over the box; pixels of the graph's input
 IRIS_MARGIN, IRIS_SIDE = 2.3, 64
 # FaceMesh indices. The first eye is the one on the image's left.
@@ -194,7 +195,7 @@ def _merged(faces: list[DetectedFace]) -> list[DetectedFace]:
     rest = sorted(faces, key=lambda face: -face.score)
     kept = []
     while rest:
-        group = [face for face in rest if _overlap(rest[0], face) > OVERLAP]
+        group = [face for face in rest if _same_face(rest[0], face)]
         rest = [face for face in rest if face not in group]
         weights = np.array([face.score for face in group])
         weights /= weights.sum()
@@ -204,11 +205,12 @@ def _merged(faces: list[DetectedFace]) -> list[DetectedFace]:
     return sorted(kept, key=lambda face: -face.size)
 
 
-def _overlap(a: DetectedFace, b: DetectedFace) -> float:
+def _same_face(a: DetectedFace, b: DetectedFace) -> bool:
     width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
     height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
     shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (a.width * a.height + b.width * b.height - shared)
+    areas = a.width * a.height, b.width * b.height
+    return shared > OVERLAP * (sum(areas) - shared) or shared > INSIDE * min(areas)
 
 
 def _region(image: np.ndarray, centre, size: float, angle: float, side: int):

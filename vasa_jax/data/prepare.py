@@ -31,6 +31,7 @@ from vasa_jax.errors import InputError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".ts", ".wmv", ".3gp", ".ogv")
 VOXCELEB_PERSON = re.compile(r"id\d{5}")
+PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000, NAME_0_clip_0
 FAILED = "failed"
 _LENGTH = struct.Struct("<Q")
 
@@ -96,13 +97,14 @@ def _files(root: Path) -> Iterator[Path]:
 def person_of(name: Path, rule: str) -> str:
     """The person in a video of this relative path (see PrepareConfig.person)."""
     folders = name.parts[:-1]
+    if rule == "folder" and folders:
+        return folders[-1]
     if rule == "auto":
         for part in folders:
             if VOXCELEB_PERSON.fullmatch(part):
                 return part
-    if rule == "file" or not folders:
-        return name.stem
-    return folders[0] if rule == "auto" else folders[-1]
+        return PART_NUMBER.sub("", name.stem) or name.stem
+    return name.stem
 
 
 def run_jobs(jobs: list[VideoJob], work: Path, settings: PrepareConfig) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ RIVAL_SIZE = 0.4  # a second face of this size, over the first, makes it unclear
 JUMP = 0.6  # of the face's size between two looks: another face
 BLIP = 2  # looks: shorter losses and rivals are taken for mistakes of the detector
 ROOM = 1.25  # sides of the face that the crop must hold around every position of it
-EDGE = 0.12  # of the crop: how far it is moved or shrunk to stay inside the picture
-OUTSIDE = 0.3  # share of the crop that may lie beyond the picture
+EDGE = 0.15  # of the crop: how far it is moved to stay inside the picture
+OUTSIDE = 0.3  # share of the crop that may lie beyond the picture, its edge is repeated there
+FACE_OUTSIDE = 0.2  # of the face's side
 NO_FACE, SEVERAL, SMALL, SIDE_VIEW, CUT_OFF = (
     "no face", "several faces", "face too small", "profile beyond the limit", "face cut off by the picture's edge",
 )  # fmt: skip
@@ -138,22 +139,22 @@ def fixed_crop(track: Track, height: int, width: int, framing: tuple[float, floa
     """One square for all frames of a track, so that the head's motion stays in the picture (architecture D.5).
 
     framing: the face box's side over the square's, and the height of its centre below the square's upper edge (see
-    FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. It is moved or
-    shrunk a little to stay inside the picture. None where too much of it would lie outside.
+    FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. Where the
+    picture is smaller than that (clips that were cropped before), the square shrinks with it as far as the motion
+    allows. None where the face itself, or too much of the square, would lie outside.
     """
     x, y, face = np.median(track.boxes, axis=0)
     fraction, centre_height = framing
     low, high = np.percentile(track.boxes[:, :2], (2, 98), axis=0)
-    size = max(face / fraction / zoom, float((high - low).max()) + ROOM * face)
-    centre_x, centre_y = (low + high) / 2 if size > face / fraction / zoom else (x, y)
-    shorter = min(height, width)
-    if shorter < size <= shorter * (1 + EDGE):
-        size = shorter
+    framed, needed = face / fraction / zoom, float((high - low).max()) + ROOM * face
+    size = max(min(framed, height, width), needed)
+    centre_x, centre_y = (low + high) / 2 if needed > framed else (x, y)
     left, top = centre_x - size / 2, centre_y - centre_height * size
     left += np.clip(_inward(left, size, width), -EDGE * size, EDGE * size)
     top += np.clip(_inward(top, size, height), -EDGE * size, EDGE * size)
     inside = max(0.0, min(left + size, width) - max(left, 0)) * max(0.0, min(top + size, height) - max(top, 0))
-    if inside < (1 - OUTSIDE) * size * size:
+    beyond = max(-(x - face / 2), -(y - face / 2), x + face / 2 - width, y + face / 2 - height)
+    if inside < (1 - OUTSIDE) * size * size or beyond > FACE_OUTSIDE * face:
         return None
     return Crop(round(left), round(top), max(2, round(size)))
 

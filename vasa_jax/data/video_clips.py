@@ -28,7 +28,7 @@ ANALYSIS_SIDE = 512  # pixels: landmarks of larger faces are not better
 SHARPNESS_SIDE = 128
 MAX_GAP = 5  # frames without landmarks, or beyond the yaw limit, that do not end a clip
 CORRECTED_FROM = 0.06  # seconds: the measure itself is 0.03 off
-MUTE_FROM, MUTE_HEIGHT = 12.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more
+MUTE_FROM, MUTE_HEIGHT = 15.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more
 UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
     "not readable", "too short", "too blurred", "no sound", "no speech", "sound out of step with the mouth",
 )  # fmt: skip
@@ -149,15 +149,15 @@ def _sound(path: Path, frames: int, result: VideoResult) -> np.ndarray | None:
     try:
         audio = read_audio(path)
     except InputError as error:
-        result.discard(NO_SOUND, 0, frames, str(error))
+        result.discard(NO_SOUND, 0, frames, str(error).removeprefix(f"{path}: "))
         return None
-    result.notes += audio.notes
     needed = frames * FRAME_SAMPLES
     late = round(audio.start * sync.RATE)
     samples = np.concatenate([np.zeros(max(late, 0), np.float32), audio.samples[max(-late, 0) :]])[:needed]
     if sync.speech_share(samples) == 0.0:
         result.discard(NO_SPEECH, 0, frames, "the sound track is silent")
         return None
+    result.notes += [note.removeprefix(f"{path}: ") for note in audio.notes]
     return np.pad(samples, (0, needed - len(samples)))
 
 

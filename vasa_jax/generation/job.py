@@ -48,7 +48,7 @@ def generate(config: VASAConfig) -> Path:
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
     parse_emotion(config.emotion)
     # Bad files are found before the networks are loaded.
-    audio_path, image_path = (DEMO[n] if getattr(config, n) == "demo" else getattr(config, n) for n in ("audio", "image"))
+    audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
     stages = Stages()
     audio = stages.timed("read", lambda: read_audio(audio_path))
     from vasa_jax.generation.generator import VideoGenerator
@@ -81,6 +81,12 @@ def generate(config: VASAConfig) -> Path:
     return path
 
 
+def _file(config: VASAConfig, name: str) -> str | Path:
+    """The file that a setting names; `demo` is the one that ships with the package."""
+    value = getattr(config, name)
+    return DEMO[name] if value == "demo" else value
+
+
 _EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
 
 
@@ -109,5 +115,6 @@ def _summary(path: Path, frames: int, size: int, stages: Stages) -> str:
     for name, seconds in stages.seconds.items():
         rate = f"{frames / seconds:9.1f} frames/s" if seconds > 0 and name in ("motion", "decode", "write") else ""
         lines.append(f"  {name:<9}{seconds:8.2f} s {rate}".rstrip())
-    lines.append(f"  {'all':<9}{sum(stages.seconds.values()):8.2f} s {frames / sum(stages.seconds.values()):9.1f} frames/s")
+    total = sum(stages.seconds.values())
+    lines.append(f"  {'all':<9}{total:8.2f} s {frames / total:9.1f} frames/s")
     return "\n".join(lines)

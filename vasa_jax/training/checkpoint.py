@@ -121,6 +121,8 @@ class CheckpointManager:
             saved = self._checkpointer.checkpointables_metadata(step).metadata[_ITEM]
         except Exception as error:  # Orbax lets the errors of its storage layers through
             raise self._damaged(step, error) from error
+        if saved is None:
+            raise self._damaged(step, OSError("its index of arrays is incomplete"))
         return _shapes_of(saved)
 
     def _load(self, step: int, template: Any, partial: bool = False) -> Any:

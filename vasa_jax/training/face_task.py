@@ -53,18 +53,20 @@ class FaceTask:
     def loss(self, params, batch, key):
         params = fold_standardisation(params)
         keys = jax.random.split(key, 3)
-        count = batch["source"].shape[0]
-        common = sample_colour_transform(keys[0], count, self._face.jitter)
+        count, sources = batch["driver"].shape[0], batch["source"].shape[0]
+        shared = sample_colour_transform(keys[0], sources, self._face.jitter)
+        source, background = (apply_colour_transform(to_float(batch[n]), shared) for n in ("source", "background"))
+
+        def per_driver(x):
+            return jnp.repeat(x, count // sources, 0)
+
+        target = apply_colour_transform(to_float(batch["target"]), jax.tree.map(per_driver, shared))
         # The driver's colours change on their own, so that the dynamics cannot carry the target's.
-        own = sample_colour_transform(keys[1], count, 1.0)
-        source, target, background = (
-            apply_colour_transform(to_float(batch[name]), common) for name in ("source", "target", "background")
-        )
-        driver = apply_colour_transform(to_float(batch["driver"]), own)
+        driver = apply_colour_transform(to_float(batch["driver"]), sample_colour_transform(keys[1], count, 1.0))
         encoder = {"params": params["encoder"]}
         poses, codes = self._encoder.apply(encoder, jnp.concatenate([source, driver, target]), method="encode_motion")
-        source_pose, pose, _ = jnp.split(poses, 3)
-        source_dynamics, dynamics, target_dynamics = jnp.split(codes, 3)
+        source_pose, pose, _ = jnp.split(poses, (sources, sources + count))
+        source_dynamics, dynamics, target_dynamics = jnp.split(codes, (sources, sources + count))
         # Poses learn from their labels alone: no gradient of the picture moves them out of the labels' frame.
         appearance, identity = self._encoder.apply(
             encoder, source, jax.lax.stop_gradient(source_pose), source_dynamics, method="encode_appearance"
@@ -72,10 +74,9 @@ class FaceTask:
         # Noise makes the decoder smooth in its code: stage 2 predicts codes with an error of this order.
         spread = jax.lax.stop_gradient(dynamics.std(0, keepdims=True))
         noisy = dynamics + self._face.dynamics_noise * spread * jax.random.normal(keys[2], dynamics.shape)
-        decoded = self._decoder.apply(
-            {"params": params["decoder"]}, appearance, identity, jax.lax.stop_gradient(pose), noisy
-        )
-        picture = composite(decoded.rgb, decoded.matte, background)
+        still = (per_driver(appearance), per_driver(identity), jax.lax.stop_gradient(pose))
+        decoded = self._decoder.apply({"params": params["decoder"]}, *still, noisy)
+        picture = composite(decoded.rgb, decoded.matte, per_driver(background))
         total, terms = self._loss(
             picture,
             target,
@@ -109,7 +110,7 @@ class FaceTask:
     def _held_out(self) -> list[dict[str, jax.Array]]:
         """The same pairs in every run of every seed: heads that no training stream renders."""
         if self._held_out_batches is None:
-            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, refresh=False)
+            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, drivers=1, refresh=False)
             bank = FrameBank(corpus, self._size, 32, "counterfactual", 0, "face held out")
             self._held_out_batches = [next(bank) for _ in range(4)]
         return self._held_out_batches

@@ -1,6 +1,7 @@
 """Where figures, pictures and videos of a run go: console, JSON lines, TensorBoard events, Weights & Biases."""
 
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -106,7 +107,7 @@ def _start_wandb(workdir: Path, mode: str, settings: dict[str, Any]) -> Any:
         ) from error
     identity = workdir / "wandb_id"
     if not identity.exists():
-        identity.write_text(wandb.util.generate_id())
+        identity.write_text(secrets.token_hex(4))
     run = wandb.init(
         project="vasa_jax",
         name=workdir.absolute().name,

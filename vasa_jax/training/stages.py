@@ -7,6 +7,7 @@ import jax
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.training.precision import compute_dtype
+from vasa_jax.training.processes import is_primary
 from vasa_jax.training.task import Task
 from vasa_jax.training.trainer import TrainState, VASATrainer
 
@@ -35,7 +36,8 @@ def make_task(config: VASAConfig) -> Task:
 
 def train(config: VASAConfig, workdir: Path) -> TrainState:
     """Trains until the last step, resuming from what the workdir holds."""
-    print(f"{config.job}: {jax.device_count()} x {jax.devices()[0].device_kind}, workdir {workdir}", flush=True)
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(config.to_config_dict().to_json(indent=2) + "\n")
+    if is_primary():
+        print(f"{config.job}: {jax.device_count()} x {jax.devices()[0].device_kind}, workdir {workdir}", flush=True)
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "config.json").write_text(config.to_config_dict().to_json(indent=2) + "\n")
     return VASATrainer(make_task(config), config.train, workdir, config.seed).fit()

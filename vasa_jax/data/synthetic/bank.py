@@ -132,7 +132,8 @@ class FrameBank:
         return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
 
     def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
-        return _draw(bank, self._key, np.uint32(step), self._batch, self._recipe, self._sharding)
+        shape = (self._batch, self._corpus.drivers)
+        return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding)
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: bool) -> Callable:
@@ -170,30 +171,38 @@ def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Gr
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _draw(bank: Group, key, step, batch: int, recipe: str, sharding: NamedSharding | None) -> dict[str, jax.Array]:
+def _draw(bank: Group, key, step, shape: tuple[int, int], recipe: str, sharding: NamedSharding | None) -> Group:
     def local(bank, key, step):
         key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
-        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), recipe)
+        batch, drivers = shape
+        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), drivers, recipe)
 
     return on_each_device(local, sharding, False, True, True)(bank, key, step)
 
 
-def draw_pairs(bank: Group, key: jax.Array, batch: int, recipe: str) -> dict[str, jax.Array]:
-    """`batch` random pairs of a bank: of any two identities (`counterfactual`) or of one (other recipes)."""
+def draw_pairs(bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str) -> Group:
+    """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different motions.
+
+    A driver is of any identity (`counterfactual`) or of the source's own (other recipes). Sources, backgrounds and
+    source poses have `batch / drivers` rows, the rest `batch`, the drivers of one source side by side.
+    """
     groups, identities, motions = bank["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
-    group = jax.random.randint(keys[0], (batch,), 0, groups)
-    source = jax.random.randint(keys[1], (batch,), 0, identities)
-    driver = jax.random.randint(keys[2], (batch,), 0, identities) if recipe == "counterfactual" else source
-    first = jax.random.randint(keys[3], (batch,), 0, motions)
-    second = (first + jax.random.randint(keys[4], (batch,), 1, motions)) % motions
+    sources = batch // drivers
+    group = jax.random.randint(keys[0], (sources,), 0, groups)
+    source = jax.random.randint(keys[1], (sources,), 0, identities)
+    first = jax.random.randint(keys[2], (sources,), 0, motions)
+    others = jax.vmap(lambda k: jax.random.permutation(k, motions - 1))(jax.random.split(keys[3], sources))
+    second = ((first[:, None] + 1 + others[:, :drivers]) % motions).reshape(-1)
+    groups_of_pairs, owner = jnp.repeat(group, drivers), jnp.repeat(source, drivers)
+    driver = jax.random.randint(keys[4], (batch,), 0, identities) if recipe == "counterfactual" else owner
     return {
         "source": bank["rgb"][group, source, first],
-        "driver": bank["rgb"][group, driver, second],
-        "target": bank["rgb"][group, source, second],
-        "segmentation": bank["segmentation"][group, source, second],
         "background": bank["background"][group, source],
         "source_pose": bank["pose"][group, source, first],
-        "driver_pose": bank["pose"][group, driver, second],
-        "same_identity": source == driver,
+        "driver": bank["rgb"][groups_of_pairs, driver, second],
+        "driver_pose": bank["pose"][groups_of_pairs, driver, second],
+        "target": bank["rgb"][groups_of_pairs, owner, second],
+        "segmentation": bank["segmentation"][groups_of_pairs, owner, second],
+        "same_identity": owner == driver,
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 
+from vasa_jax.config import RendererBenchmarkConfig
 from vasa_jax.data.synthetic.bank import to_uint8
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.motion import sample_motion
@@ -52,10 +55,21 @@ def render_benchmark(
     """
     device = jax.devices()[0]
     usual = BATCHES["cpu" if device.platform == "cpu" else "accelerator"]
-    rows = []
-    for size in sizes:
-        batch = (batches or {}).get(size) or usual[min(usual, key=lambda known: abs(known - size))]
-        rows.append(_measure(size, batch, repeats, supersample, device.device_kind))
+    at_once = {size: (batches or {}).get(size) or usual[min(usual, key=lambda s: abs(s - size))] for size in sizes}
+    who, how = (jax.random.split(key, max(at_once.values())) for key in jax.random.split(jax.random.key(0)))
+    heads = jax.jit(jax.vmap(sample_identity))(who), jax.jit(jax.vmap(sample_motion))(how)
+    return [_measure(size, batch, heads, repeats, supersample, device.device_kind) for size, batch in at_once.items()]
+
+
+def benchmark_renderer(settings: RendererBenchmarkConfig, workdir: str | Path) -> list[RenderSpeed]:
+    """Prints the table and writes renderer.md and renderer.json."""
+    batches = dict(zip(settings.sizes, settings.batch_sizes))
+    rows = render_benchmark(settings.sizes, batches, settings.repeats, settings.supersample)
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "renderer.md").write_text(markdown(rows) + "\n")
+    (workdir / "renderer.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+    print(markdown(rows))
     return rows
 
 
@@ -73,10 +87,8 @@ def markdown(rows: Sequence[RenderSpeed]) -> str:
     return "\n".join(lines)
 
 
-def _measure(size: int, batch: int, repeats: int, supersample: int, device: str) -> RenderSpeed:
-    who, how = jax.random.split(jax.random.key(0))
-    identity = jax.jit(jax.vmap(sample_identity))(jax.random.split(who, batch))
-    motion = jax.jit(jax.vmap(sample_motion))(jax.random.split(how, batch))
+def _measure(size: int, batch: int, heads: tuple, repeats: int, supersample: int, device: str) -> RenderSpeed:
+    identity, motion = jax.tree.map(lambda values: values[:batch], heads)
     picture = functools.partial(_picture, size=size, supersample=supersample)
     start = time.perf_counter()
     program = jax.jit(picture).lower(identity, motion).compile()

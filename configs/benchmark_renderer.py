@@ -1,0 +1,11 @@
+"""Speed of the corpus's renderer: `python -m vasa_jax.main --config configs/benchmark_renderer.py`.
+
+Frames/s, operations per frame and compile time at 64, 128, 256 and 512 pixels.
+Also writes runs/benchmark_renderer/renderer.md and renderer.json.
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="benchmark_renderer").to_config_dict()
