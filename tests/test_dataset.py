@@ -100,7 +100,8 @@ def test_every_epoch_shows_every_record_once_in_another_order(directory):
 
 
 @pytest.mark.parametrize("view", ["clips", "pairs"])
-def test_worker_processes_change_nothing_and_a_position_is_restored(directory, view):
+def test_worker_processes_change_nothing_and_a_position_is_restored(directory, tfds_directory, view):
+    directory = {"clips": directory, "pairs": tfds_directory}[view]
     alone = take(dataset(directory, view=view), 7)
     iterator = iter(dataset(directory, view=view, workers=2))
     assert_equal(take(iterator, 5), alone[:5])

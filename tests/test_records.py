@@ -164,6 +164,15 @@ def test_finished_shards_are_kept_and_unfinished_ones_written_anew(tmp_path):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+@pytest.mark.parametrize("name", shards.FORMATS)
+def test_a_full_disk_is_one_line(name):
+    writer = shards._WRITERS[name]("/dev/full")
+    with pytest.raises(InputError, match="/dev/full: cannot be written"):
+        for _ in range(5):
+            shards._append(writer, bytes(2_000_000), "/dev/full")
+
+
 def test_a_manifest_names_the_shard_that_is_missing(tmp_path):
     with pytest.raises(InputError, match="no finished shard"):
         write_manifest(tmp_path)

@@ -1,7 +1,8 @@
 """Records in files: shards in ArrayRecord and TFRecord, written so that an interrupted run can go on, and read safely.
 
 A directory holds, for every shard, one file per format, a small `.json` that is written when the files are complete,
-and in the end `manifest.json` with all shards, their records and checksums. A file ending in `.part` is unfinished.
+and in the end `manifest.json` with all shards, their records and checksums. A file ending in `.part` is unfinished, and
+deleted when its shard is written again.
 """
 
 import dataclasses
@@ -103,14 +104,17 @@ def write_shard(
     side = directory / f"{shard.name}.json"
     side.unlink(missing_ok=True)
     paths = {name: directory / f"{shard.name}.{name}" for name in formats}
-    parts = {name: path.with_name(path.name + ".part") for name, path in paths.items()}
+    for stale in directory.glob(f"{shard.name}.*.part"):
+        stale.unlink(missing_ok=True)
+    # Named by the process: a writer that outlived a killed run cannot mix its bytes into ours.
+    parts = {name: path.with_name(f"{path.name}.{os.getpid()}.part") for name, path in paths.items()}
     writers = {name: _WRITERS[name](part) for name, part in parts.items()}
     clips = []
     try:
         for record in records:
             data = record.to_bytes()
-            for writer in writers.values():
-                writer.write(data)
+            for name, writer in writers.items():
+                _append(writer, data, parts[name])
             clips.append({"clip_id": record.clip_id, "person_id": record.person_id, "frames": len(record.frames)})
     finally:
         for writer in writers.values():
@@ -289,6 +293,14 @@ _SHARD_FIELDS = tuple(field.name for field in dataclasses.fields(Shard))
 _REMEDY = "delete it and run the command that writes the data again"
 
 
+def _append(writer: Any, data: bytes, path: Path) -> None:
+    try:
+        writer.write(data)
+    except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError when the disk is full
+        fault = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be written ({fault}); make room and run the same command again") from error
+
+
 def _read_length(file: BinaryIO) -> int:
     length, crc = file.read(8), file.read(4)
     if len(length) < 8 or _masked_crc(length) != crc:
@@ -333,6 +345,6 @@ def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_name(path.name + ".part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(beside, path)

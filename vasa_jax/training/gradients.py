@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from vasa_jax.errors import InputError
+
 Loss = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 _PRODUCTS = ("conv_general_dilated", "dot_general")
@@ -35,6 +37,11 @@ def value_and_gradients(
     def split(x):
         """(parts, B / parts, ...): every device cuts its own examples, so that none moves; neighbours stay so."""
         devices = sharding.num_devices
+        if x.shape[0] % (devices * parts):
+            raise InputError(
+                f"config.train.accumulate: an array of {x.shape[0]} rows in a batch does not split into {parts} "
+                f"micro-batches on {devices} devices; lower it or raise config.train.batch_size"
+            )
         x = x.reshape(devices, parts, x.shape[0] // (devices * parts), *x.shape[1:]).swapaxes(0, 1)
         x = x.reshape(parts, devices * x.shape[2], *x.shape[3:])
         return jax.lax.with_sharding_constraint(x, NamedSharding(sharding.mesh, P(None, *sharding.spec)))

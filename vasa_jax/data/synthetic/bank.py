@@ -21,6 +21,7 @@ from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import render
+from vasa_jax.errors import InputError
 
 Group = dict[str, jax.Array]
 
@@ -77,6 +78,12 @@ class FrameBank:
         name: str,
         sharding: NamedSharding | None = None,
     ):
+        devices = sharding.num_devices if sharding else 1
+        if batch_size % (devices * corpus.drivers):
+            raise InputError(
+                f"config.train.batch_size: {batch_size} pairs of {corpus.drivers} drivers a source do not spread over "
+                f"{devices} devices; choose a multiple of {devices * corpus.drivers}"
+            )
         self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
         self._sharding = sharding
         # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
