@@ -184,6 +184,8 @@ def test_bad_requests_are_refused(directory, tmp_path):
         ({"path": tmp_path}, "manifest"),
         ({"split": "heldout"}, "no split 'heldout'"),
         ({"view": "frames"}, "view 'frames'"),
+        ({"format": "csv"}, "not written as csv"),
+        ({"format": "tfds"}, "not a TFDS build"),
         ({"host": 2, "hosts": 2}, "host 2 of 2"),
         ({"format": "tfrecord", "hosts": 5, "batch_size": 1}, "4 TFRecord shards for 5 hosts"),
         ({"batch_size": CLIPS + 1}, "less than a batch"),

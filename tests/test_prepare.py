@@ -219,6 +219,23 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_doubled(folder, prepared, t
     assert not list(output.rglob("*.part"))
 
 
+def die_on_some(job, work, settings):
+    """In the place of `prepare_video`: one video kills its process."""
+    if job.name.endswith("00002.mp4"):
+        os._exit(1)
+    time.sleep(0.2)
+    prepare._write_outcome(work, job, video_clips.VideoResult(seconds=1.0))
+
+
+def test_a_video_that_kills_its_process_stops_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "prepare_video", die_on_some)
+    jobs = prepare.find_videos(str(folder), SETTINGS)
+    outcomes = prepare.run_jobs(jobs, tmp_path, SETTINGS)
+    died = [outcome for outcome in outcomes if outcome["video"].endswith("00002.mp4")]
+    assert [[d["reason"] for d in outcome["discards"]] for outcome in died] == [["failed"]]
+    assert [outcome["seconds"] for outcome in outcomes if outcome not in died] == [1.0] * 3
+
+
 def test_other_settings_do_not_mix(folder, prepared):
     with pytest.raises(InputError, match="size 64, now 96"):
         prepare.prepare(job(folder, prepared, size=96))
@@ -277,6 +294,9 @@ def test_persons_and_splits(tmp_path):
     assert all(len(split) == 1 for split in splits.values())
     assert 4 <= sum(split == {"heldout"} for split in splits.values()) <= 20
     assert len({item.key for item in jobs}) == 80
+    for count, heldout in ((1, 0), (2, 1)):  # of a small set at least one person, but never all
+        small = prepare._heldout({f"p{i}" for i in range(count)}, 0.001)
+        assert len(small) == heldout
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,8 @@ def test_a_full_disk_is_one_line(name):
     writer = shards._WRITERS[name]("/dev/full")
     with pytest.raises(InputError, match="/dev/full: cannot be written"):
         for _ in range(5):
-            shards._append(writer, bytes(2_000_000), "/dev/full")
+            shards._attempt("/dev/full", writer.write, bytes(2_000_000))
+        shards._attempt("/dev/full", writer.close)
 
 
 def test_a_manifest_names_the_shard_that_is_missing(tmp_path):

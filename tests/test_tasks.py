@@ -125,6 +125,29 @@ def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch)
     assert metadata["trained_controls"] == ["gaze", "distance", "emotion"]
 
 
+def test_kept_latents_belong_to_their_codec_and_seed(tmp_path, clips, monkeypatch):
+    calls = []
+
+    def motion(self, params, key, curves):
+        calls.append(jax.random.key_data(key))
+        return jnp.full((FRAMES, 137), float(len(calls)))
+
+    monkeypatch.setattr(MotionExtractor, "_motion", motion)
+    monkeypatch.setattr(MotionExtractor, "_audio", lambda self, params, samples: jnp.zeros((2, FRAMES, 32)))
+    fields = AUDIO_VARIANTS["audio_tiny"]
+
+    def extract(weight, seed=0):
+        face = ({"w": np.full(3, weight, np.float32)}, {"fields": FACE_VARIANTS["face_tiny"]})
+        extractor = MotionExtractor(face, ({}, {"fields": fields}), CorpusConfig(), jnp.float32, str(tmp_path))
+        return np.asarray(extractor(clips, seed, "heads").motion)[:, 0, 0]
+
+    np.testing.assert_array_equal(extract(1.0), [1, 2, 3])
+    np.testing.assert_array_equal(extract(1.0), [1, 2, 3])
+    assert len(calls) == 3
+    np.testing.assert_array_equal(extract(2.0), [4, 5, 6])
+    np.testing.assert_array_equal(extract(1.0, seed=1), [7, 8, 9])
+
+
 def test_statistics_match_numpy():
     motion = np.random.default_rng(0).normal(2.0, 3.0, (4, 50, 7)).astype(np.float32)
     found = statistics(motion)

@@ -114,7 +114,7 @@ class VASADataset:
         if self.shuffle:
             records = records.shuffle(seed=self.seed % 2**32)
         records = records.repeat(self.epochs or None)
-        elements = records.seed(self.seed).random_map(element)
+        elements = records.seed(self.seed % 2**32).random_map(element)
         return elements.batch(self.batch_size, drop_remainder=True, batch_fn=_collate)
 
     def _settings(self) -> dict[str, Any]:
@@ -226,6 +226,8 @@ class _TFDS:
 
     def __init__(self, directory: Path, split: str):
         self._directory, self._split = directory, split
+        if not (directory / "dataset_info.json").is_file():
+            raise InputError(f"{directory}: not a TFDS build; give the directory that holds dataset_info.json")
         splits = self._builder.info.splits
         if split not in splits:
             raise InputError(f"{directory}: no split '{split}'; it has {', '.join(splits)}")

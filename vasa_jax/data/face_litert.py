@@ -30,7 +30,8 @@ CHECKSUMS = {
 }  # SHA-256
 RECIPE = "see the top of vasa_jax/data/face_litert.py for the two commands that fetch the files"
 
-SCORE = 0.5  # of a detection and of a mesh, after the sigmoid
+MESH_SCORE = 0.5  # after the sigmoid, as the next two
+SHORT_SCORE, FULL_SCORE = 0.5, 0.6  # of detections; the full-range graph takes folded hands for a face at 0.55
 OVERLAP = 0.3  # intersection over union above which two detections are one face
 INSIDE = 0.6  # share of the smaller box, likewise
 MESH_MARGIN, MESH_SIDE = 1.5, 192  # region over the box; pixels of the graph's input
@@ -60,15 +61,15 @@ class LitertAnalyzer:
             raise InputError(f"config.prepare.models: the litert analyzer needs a folder of graph files; {RECIPE}")
         graphs = {Path(name).stem: _Graph(Path(folder), name) for name in CHECKSUMS}
         self._detectors = (
-            (graphs["face_detection_short_range"], _anchors(((16, 2), (8, 6)))),
-            (graphs["face_detection_full_range_sparse"], _anchors(((48, 1),))),
+            (graphs["face_detection_short_range"], _anchors(((16, 2), (8, 6))), SHORT_SCORE),
+            (graphs["face_detection_full_range_sparse"], _anchors(((48, 1),)), FULL_SCORE),
         )
         self._mesh, self._iris = graphs["face_landmark"], graphs["iris_landmark"]
         self._segmentation = graphs["selfie_segmentation"]
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
         """Faces from 5 % of the picture's longer side up (the full-range graph), the largest first."""
-        found = [face for graph, anchors in self._detectors for face in _detect(image, graph, anchors)]
+        found = [face for detector in self._detectors for face in _detect(image, *detector)]
         return _merged(found)
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
@@ -97,7 +98,7 @@ class LitertAnalyzer:
         patch, back = _region(image, centre, MESH_MARGIN * size, np.arctan2(across[1], across[0]), MESH_SIDE)
         raw, presence = self._mesh(patch / 255.0)
         score = float(_sigmoid(presence.reshape(())))
-        if score < SCORE:
+        if score < MESH_SCORE:
             return None
         points = np.empty((MESH_POINTS + 2 * IRIS_POINTS, 3), np.float32)
         points[:MESH_POINTS] = back(raw.reshape(-1, 3))
@@ -165,7 +166,7 @@ def _anchors(layers: tuple[tuple[int, int], ...]) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray) -> list[DetectedFace]:
+def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray, least_score: float) -> list[DetectedFace]:
     import cv2
 
     height, width = image.shape[:2]
@@ -176,7 +177,7 @@ def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray) -> list[Detec
     box[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     outputs = sorted(graph(box / 127.5 - 1.0), key=lambda part: part.shape[-1])
     scores = _sigmoid(outputs[0][:, 0])
-    chosen = scores >= SCORE
+    chosen = scores >= least_score
     scale = longer / graph.side
     values = outputs[1][chosen].reshape(-1, 8, 2)
     anchor = anchors[chosen][:, None] * graph.side

@@ -82,10 +82,18 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
     for path in paths:
         name = path.relative_to(base).as_posix()
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(name).with_suffix(""))).strip("_")[-60:]
-        person = person_of(Path(name), settings.person)
-        split = "heldout" if _draw(person) < settings.heldout else "train"
-        jobs.append(VideoJob(path, name, f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}", person, split))
-    return jobs
+        key = f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        jobs.append(VideoJob(path, name, key, person_of(Path(name), settings.person), "train"))
+    heldout = _heldout({job.person for job in jobs}, settings.heldout)
+    return [dataclasses.replace(job, split="heldout") if job.person in heldout else job for job in jobs]
+
+
+def _heldout(persons: set[str], share: float) -> set[str]:
+    """Each person by a draw that only the name decides; of a small set at least one, of two or more."""
+    chosen = {person for person in persons if _draw(person) < share}
+    if not chosen and share and len(persons) > 1:
+        chosen = {min(persons, key=_draw)}
+    return chosen
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -188,7 +196,6 @@ def _write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
         "video": job.name,
         "key": job.key,
         "person": job.person,
-        "split": job.split,
         "seconds": result.seconds,
         "bytes": clips.stat().st_size,
         "clips": [{"clip_id": c.record.clip_id, "start": c.start, "stop": c.stop, **c.figures} for c in result.clips],
@@ -249,7 +256,8 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
         for job, outcome in zip(jobs, outcomes)
         for index, clip in enumerate(outcome["clips"])
     ]
-    digest = hashlib.sha256(json.dumps([clip_id for _, clip_id, _ in clips]).encode()).hexdigest()[:16]
+    names = [(clip_id, job.split) for job, clip_id, _ in clips]
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
     made_with = {**dataclasses.asdict(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
     if _other_settings(output, made_with):
         _remove_shards(output)
@@ -283,9 +291,10 @@ def _normalised(work: Path, members: list[tuple[VideoJob, str, int]], distance_m
     """The records of a shard in its order; distance over the set's mean."""
     for job, _, index in members:
         record = read_clip(work, job.key, index)
+        changes: dict[str, Any] = {"split": job.split}  # a set that grew may be split otherwise
         if record.distance is not None:
-            record = dataclasses.replace(record, distance=np.float32(record.distance / distance_mean).reshape(()))
-        yield record
+            changes["distance"] = np.float32(record.distance / distance_mean).reshape(())
+        yield dataclasses.replace(record, **changes)
 
 
 def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:

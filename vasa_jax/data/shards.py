@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -114,11 +114,11 @@ def write_shard(
         for record in records:
             data = record.to_bytes()
             for name, writer in writers.items():
-                _append(writer, data, parts[name])
+                _attempt(parts[name], writer.write, data)
             clips.append({"clip_id": record.clip_id, "person_id": record.person_id, "frames": len(record.frames)})
     finally:
-        for writer in writers.values():
-            writer.close()
+        for name, writer in writers.items():
+            _attempt(parts[name], writer.close)
     files = {}
     for name, path in paths.items():
         os.replace(parts[name], path)
@@ -293,9 +293,9 @@ _SHARD_FIELDS = tuple(field.name for field in dataclasses.fields(Shard))
 _REMEDY = "delete it and run the command that writes the data again"
 
 
-def _append(writer: Any, data: bytes, path: Path) -> None:
+def _attempt(path: Path, write: Callable, *arguments: bytes) -> None:
     try:
-        writer.write(data)
+        write(*arguments)
     except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError when the disk is full
         fault = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be written ({fault}); make room and run the same command again") from error

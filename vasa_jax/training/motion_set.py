@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,19 @@ class MotionExtractor:
         self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
         self._supersample = corpus.supersample
         self._directory = Path(directory) if directory else None
+        # Latents belong to one codec: another one's must not be taken for them.
+        self._codec = functools.reduce(
+            lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf), crc), jax.tree.leaves(self._face_params), 0
+        )
 
     def __call__(self, clips: ClipSet, seed: int, name: str) -> MotionSet:
         """One head per clip, drawn from the stream `name`."""
         key = named_key(seed, name)
         motion, audio = [], []
         for first in range(0, len(clips.motion), CLIPS_PER_FILE):
-            path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}.npy" if self._directory else None
+            path = None
+            if self._directory:
+                path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}-{self._codec:08x}.npy"
             motion.append(self._some_motion(clips.motion[first : first + CLIPS_PER_FILE], key, first, path))
         audio = [self._audio(self._audio_params, samples) for samples in clips.samples]
         labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
