@@ -11,7 +11,14 @@ from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
 def get_config():
     return VASAConfig(
         job="train_face",
-        train=TrainConfig(steps=24_000, batch_size=64, learning_rate=1e-3, evaluate_every=4_000, save_every=4_000),
+        train=TrainConfig(
+            steps=24_000,
+            batch_size=64,
+            learning_rate=1e-3,
+            evaluate_every=4_000,
+            save_every=4_000,
+            best_metric="psnr_cross",
+        ),
         corpus=CorpusConfig(groups=2048, chunk=1),
         face=FaceConfig(variant="face_demo", recipe="counterfactual"),
     ).to_config_dict()

@@ -28,10 +28,9 @@ CHECKSUMS = {
     "iris_landmark.tflite": "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
     "selfie_segmentation.tflite": "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 }  # SHA-256
-RECIPE = "see the top of vasa_jax/data/face_litert.py for the two commands that fetch the files"
+RECIPE = "the top of vasa_jax/data/face_litert.py has the commands that fetch them; analyzer=haar crops without labels"
 
-MESH_SCORE = 0.5  # after the sigmoid, as the next two
-SHORT_SCORE, FULL_SCORE = 0.5, 0.6  # of detections; the full-range graph takes folded hands for a face at 0.55
+DETECTION_SCORE, MESH_SCORE = 0.6, 0.5  # after the sigmoid; folded hands make a detection of 0.54
 OVERLAP = 0.3  # intersection over union above which two detections are one face
 INSIDE = 0.6  # share of the smaller box, likewise
 MESH_MARGIN, MESH_SIDE = 1.5, 192  # region over the box; pixels of the graph's input
@@ -61,8 +60,8 @@ class LitertAnalyzer:
             raise InputError(f"config.prepare.models: the litert analyzer needs a folder of graph files; {RECIPE}")
         graphs = {Path(name).stem: _Graph(Path(folder), name) for name in CHECKSUMS}
         self._detectors = (
-            (graphs["face_detection_short_range"], _anchors(((16, 2), (8, 6))), SHORT_SCORE),
-            (graphs["face_detection_full_range_sparse"], _anchors(((48, 1),)), FULL_SCORE),
+            (graphs["face_detection_short_range"], _anchors(((16, 2), (8, 6)))),
+            (graphs["face_detection_full_range_sparse"], _anchors(((48, 1),))),
         )
         self._mesh, self._iris = graphs["face_landmark"], graphs["iris_landmark"]
         self._segmentation = graphs["selfie_segmentation"]
@@ -166,7 +165,7 @@ def _anchors(layers: tuple[tuple[int, int], ...]) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray, least_score: float) -> list[DetectedFace]:
+def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray) -> list[DetectedFace]:
     import cv2
 
     height, width = image.shape[:2]
@@ -177,7 +176,7 @@ def _detect(image: np.ndarray, graph: _Graph, anchors: np.ndarray, least_score: 
     box[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     outputs = sorted(graph(box / 127.5 - 1.0), key=lambda part: part.shape[-1])
     scores = _sigmoid(outputs[0][:, 0])
-    chosen = scores >= least_score
+    chosen = scores >= DETECTION_SCORE
     scale = longer / graph.side
     values = outputs[1][chosen].reshape(-1, 8, 2)
     anchor = anchors[chosen][:, None] * graph.side

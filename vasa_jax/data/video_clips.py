@@ -98,7 +98,7 @@ def clips_of_video(
 ) -> VideoResult:
     """Runs the whole chain on one file. Never raises for bad media: that is a discard with its reason.
 
-    clip_prefix: clips are named PREFIX-000, ...; emotion: function of a uint8 picture to float32 (8,), or None.
+    clip_prefix: clips are named PREFIX-000, ...; emotion: see `emotion.load_emotion_model`, or None.
     """
     result = VideoResult()
     try:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vasa_jax.config import TrainConfig
+from vasa_jax.config import TrainConfig, nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, matching
 from vasa_jax.training.gradients import rematerialised, value_and_gradients
 from vasa_jax.training.initial import load_initial
@@ -222,6 +222,9 @@ class VASATrainer:
         if figures:
             logger.scalars(step, {f"eval/{name}": value for name, value in figures.items()})
         logger.pictures(step, pictures)
+        best = self._settings.best_metric
+        if best and best not in figures:
+            logger.note(f"config.train.best_metric: no figure '{best}' to choose by;{nearest_name(best, figures)}")
         return figures
 
     def _log(self, logger: TrainingLogger, pending: LogWindow | None) -> None:
