@@ -1,4 +1,4 @@
-"""A folder of raw videos becomes labelled records that train_face and train_motion read:
+"""A folder of raw videos becomes labelled records for `vasa_jax.data.dataset.VASADataset`:
 
 python -m vasa_jax.main --config configs/prepare.py --config.videos=DIR --config.output=DIR
 
