@@ -261,7 +261,10 @@ def open_container(path: Path):
     try:
         # "file:" keeps names such as "a:b.mp4" or "x%03d.png" from being read as a protocol or a pattern.
         # Not `options`: PyAV 14 and 16 crash the process with it after some dozens of files.
-        return av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        settings = {"container_options": {"protocol_whitelist": "file"}}
+        if int(av.__version__.split(".")[0]) < 19:  # later versions never fail on tags that are not UTF-8
+            settings["metadata_errors"] = "replace"
+        return av.open(f"file:{path}", **settings)
     except av.FFmpegError as error:
         fault = (error.strerror or "unknown fault").lower()
         raise InputError(f"{path}: is not readable as sound or video ({fault}); give an intact file") from None
