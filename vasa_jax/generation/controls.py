@@ -3,10 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.data.synthetic.visemes import EMOTIONS  # in the order of the HSEmotion classes
 from vasa_jax.errors import InputError
 
-# Order of the HSEmotion classes, which the emotion coefficients follow.
-EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one
 DISTANCE_UNIT = 0.15
 

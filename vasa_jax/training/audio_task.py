@@ -14,6 +14,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import AudioConfig, CorpusConfig
+from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.bank import named_key
 from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.data.synthetic.phonemes import PHONEME_CLASSES
@@ -36,7 +37,7 @@ class PhonemeHead(nn.Module):
         return out[..., :-2], out[..., -2], out[..., -1]
 
 
-class ClipCrops:
+class ClipCrops(StepIterator):
     """Iterator of random crops of a clip set that lives in device memory.
 
     Of P processes each draws batch_size / P examples from clips that no other process draws from.
@@ -46,21 +47,10 @@ class ClipCrops:
         self._arrays = {name: jnp.asarray(getattr(clips, name)) for name in ("samples", "phonemes", "stress", "energy")}
         self._frames = min(round(seconds * 25), FRAMES)
         self._part = ProcessPart(batch_size, len(clips.samples))
-        self._batch, self._key, self._step = self._part.batch, self._part.key(named_key(seed, "audio")), 0
+        self._batch, self._key = self._part.batch, self._part.key(named_key(seed, "audio"))
 
-    def state(self) -> dict[str, int]:
-        return {"step": self._step}
-
-    def restore(self, state: dict[str, int]) -> None:
-        self._step = int(state["step"])
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> dict[str, jax.Array]:
-        batch = self._draw(self._arrays, self._step)
-        self._step += 1
-        return batch
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        return self._draw(self._arrays, step)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _draw(self, arrays, step):

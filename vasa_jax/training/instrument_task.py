@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
 from vasa_jax.data.synthetic.identity import SCENE, sample_identity
 from vasa_jax.data.synthetic.labels import labels
@@ -99,30 +100,20 @@ def _render_spread_batch(key, step, identities: int, motions: int, supersample: 
     return on_each_device(local, sharding, True, True)(key, step)
 
 
-class InstrumentData:
+class InstrumentData(StepIterator):
     """Batches as a pure function of (seed, step); with `sharding` every device renders its own people."""
 
     def __init__(self, settings: InstrumentSettings, seed: int, sharding: NamedSharding | None = None):
         self._key = named_key(seed, "instrument/train")
-        self._step = 0
         self._settings, self._sharding = settings, sharding
 
-    def __next__(self) -> dict[str, jax.Array]:
+    def batch(self, step: int) -> dict[str, jax.Array]:
         s = self._settings
         sizes = (s.identities, s.motions, s.supersample)
         if self._sharding is None:
-            batch = compiled_render_batch(jax.random.fold_in(self._key, self._step), *sizes)
-        else:
-            key = np.asarray(jax.random.key_data(self._key))
-            batch = _render_spread_batch(key, np.uint32(self._step), *sizes, self._sharding)
-        self._step += 1
-        return batch
-
-    def state(self) -> dict[str, int]:
-        return {"step": self._step}
-
-    def restore(self, state: dict[str, int]) -> None:
-        self._step = state["step"]
+            return compiled_render_batch(jax.random.fold_in(self._key, step), *sizes)
+        key = np.asarray(jax.random.key_data(self._key))
+        return _render_spread_batch(key, np.uint32(step), *sizes, self._sharding)
 
 
 class InstrumentTask:

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, MotionConfig
+from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.bank import named_key
 from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
@@ -22,7 +23,7 @@ from vasa_jax.training.process_part import ProcessPart
 HELD_OUT_CLIPS = 32
 
 
-class MotionWindows:
+class MotionWindows(StepIterator):
     """Iterator of random windows (X_pre, A_pre, X, A and labels) of a motion set.
 
     As part of P processes it draws batch_size / P examples from clips that no other process draws from.
@@ -46,21 +47,10 @@ class MotionWindows:
         }
         self._part = part or ProcessPart(batch_size, len(motion_set.motion), 0, 1)
         self._window, self._previous, self._batch = window, previous, self._part.batch
-        self._key, self._step = self._part.key(named_key(seed, "motion windows")), 0
+        self._key = self._part.key(named_key(seed, "motion windows"))
 
-    def state(self) -> dict[str, int]:
-        return {"step": self._step}
-
-    def restore(self, state: dict[str, int]) -> None:
-        self._step = int(state["step"])
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> dict[str, jax.Array]:
-        batch = self._draw(self._set, self._step)
-        self._step += 1
-        return batch
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        return self._draw(self._set, step)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _draw(self, arrays, step):

@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import sample_motion
@@ -62,7 +63,7 @@ def to_uint8(image: jax.Array) -> jax.Array:
     return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
-class FrameBank:
+class FrameBank(StepIterator):
     """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels.
 
     With `sharding` the batch is spread over its devices (of all processes), and each holds `corpus.groups` groups.
@@ -88,27 +89,19 @@ class FrameBank:
         self._sharding = sharding
         # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
         self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
-        self._step = 0
         self._bank: Group | None = None
 
-    def state(self) -> dict[str, int]:
-        return {"step": self._step}
-
     def restore(self, state: dict[str, int]) -> None:
-        self._step = int(state["step"])
+        super().restore(state)
         self._bank = None
 
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> dict[str, jax.Array]:
+    def batch(self, step: int) -> dict[str, jax.Array]:
         if self._bank is None:
             self._fill()
-        batch = self._draw(self._bank, self._step)
+        batch = self._draw(self._bank, step)
         if self._corpus.refresh:
-            slot, chunk = self._slot_and_chunk(self._step)
+            slot, chunk = self._slot_and_chunk(step)
             self._bank = self._replace(self._bank, slot, chunk)
-        self._step += 1
         return batch
 
     def _slot_and_chunk(self, step: int) -> tuple[int, int]:

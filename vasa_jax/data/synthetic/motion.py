@@ -14,58 +14,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_NEUTRAL = {
-    "yaw": 0.0, "pitch": 0.0, "roll": 0.0, "tx": 0.0, "ty": 0.0, "dist": 1.0,
-    "gaze_yaw": 0.0, "gaze_pitch": 0.0, "blink_l": 0.0, "blink_r": 0.0,
-    "brow_in": 0.0, "brow_out": 0.0, "furrow": 0.0, "wide": 0.0, "squint": 0.0, "sneer": 0.0, "cheek": 0.0,
-    "jaw": 0.0, "width": 0.0, "round": 0.0, "up": 0.0, "lo": 0.0, "press": 0.0, "tuck": 0.0,
-    "smile": 0.0, "smirk": 0.0, "tongue": 0.0,
-}  # fmt: skip
-MOTION_NAMES: tuple[str, ...] = tuple(_NEUTRAL)
-
-EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
-_EMOTION_WEIGHTS = {
-    "anger": {"furrow": 1.0, "brow_in": -0.7, "brow_out": 0.1, "wide": 0.15, "squint": 0.35, "press": 0.5,
-              "smile": -0.3, "sneer": 0.3},
-    "contempt": {"smirk": 1.3, "squint": 0.3, "brow_out": 0.25, "blink_l": 0.18, "blink_r": 0.18, "press": 0.4,
-                 "sneer": 0.15},
-    "disgust": {"sneer": 1.0, "up": 0.7, "furrow": 0.5, "brow_in": -0.4, "squint": 0.6, "smile": -0.5, "cheek": 0.3},
-    "fear": {"brow_in": 1.0, "brow_out": 0.25, "furrow": 0.5, "wide": 0.8, "width": 0.35, "jaw": 0.18, "lo": 0.4,
-             "smile": -0.35},
-    "happiness": {"smile": 1.0, "cheek": 0.8, "squint": 0.35, "width": 0.30, "up": 0.55, "jaw": 0.10, "lo": 0.25,
-                  "brow_out": 0.15},
-    "neutral": {},
-    "sadness": {"smile": -0.8, "brow_in": 0.9, "brow_out": -0.35, "blink_l": 0.22, "blink_r": 0.22, "lo": -0.15},
-    "surprise": {"brow_in": 1.0, "brow_out": 1.0, "wide": 1.0, "jaw": 0.75, "width": -0.35, "round": 0.25},
-}  # fmt: skip
-# [8, len(MOTION_NAMES)]: what an emotion at full strength adds to a motion.
-EMOTION_OFFSETS = np.array(
-    [[_EMOTION_WEIGHTS[emotion].get(name, 0.0) for name in MOTION_NAMES] for emotion in EMOTIONS], np.float32
+from vasa_jax.data.synthetic.visemes import (
+    EMOTION_OFFSETS,
+    EMOTIONS,
+    MOTION_NAMES,
+    MOTION_NEUTRAL,
+    VISEME_FIELDS,
+    VISEMES,
 )
 
-VISEME_FIELDS = ("jaw", "width", "round", "up", "lo", "press", "tuck", "tongue")
-VISEMES: dict[str, tuple[float, ...]] = {
-    "sil": (0.00, 0.00, 0.00, 0.00, 0.00, 0.0, 0.0, 0.00),
-    "PP": (0.00, -0.05, 0.05, 0.00, 0.00, 1.0, 0.0, 0.00),
-    "FF": (0.12, 0.05, 0.00, 0.60, 0.00, 0.0, 1.0, 0.00),
-    "TH": (0.22, 0.05, 0.00, 0.15, 0.20, 0.0, 0.0, 1.00),
-    "DD": (0.22, 0.15, 0.00, 0.15, 0.25, 0.0, 0.0, 0.55),
-    "kk": (0.28, 0.10, 0.00, 0.10, 0.20, 0.0, 0.0, 0.00),
-    "CH": (0.16, -0.35, 0.60, 0.35, 0.45, 0.0, 0.0, 0.20),
-    "SS": (0.10, 0.35, 0.00, 0.30, 0.45, 0.0, 0.0, 0.20),
-    "nn": (0.20, 0.10, 0.00, 0.10, 0.20, 0.0, 0.0, 0.50),
-    "RR": (0.20, -0.30, 0.40, 0.10, 0.20, 0.0, 0.0, 0.20),
-    "aa": (0.90, 0.10, 0.00, 0.20, 0.30, 0.0, 0.0, 0.00),
-    "E": (0.45, 0.45, 0.00, 0.20, 0.35, 0.0, 0.0, 0.10),
-    "I": (0.22, 0.75, 0.00, 0.20, 0.35, 0.0, 0.0, 0.20),
-    "O": (0.55, -0.55, 0.75, 0.10, 0.10, 0.0, 0.0, 0.00),
-    "U": (0.22, -0.85, 1.00, 0.12, 0.22, 0.0, 0.0, 0.00),
-}
+__all__ = [
+    "EMOTIONS",
+    "EMOTION_OFFSETS",
+    "MOTION_NAMES",
+    "VISEMES",
+    "VISEME_FIELDS",
+    "neutral_motion",
+    "sample_motion",
+]
 
 
 def neutral_motion() -> dict[str, jax.Array]:
     """The face at rest, looking into the camera: a float32 scalar per name."""
-    return {name: jnp.float32(value) for name, value in _NEUTRAL.items()}
+    return {name: jnp.float32(value) for name, value in MOTION_NEUTRAL.items()}
 
 
 def sample_motion(key: jax.Array) -> dict[str, jax.Array]:
