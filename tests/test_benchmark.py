@@ -1,0 +1,25 @@
+"""The benchmark's rows: exact operation counts and rates that follow from the time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax import benchmark
+
+
+def test_a_row_counts_what_the_call_does():
+    def five_products(x):
+        return jax.lax.scan(lambda carry, _: (carry @ x, None), x, None, length=5)[0]
+
+    row = benchmark.measure("five products", five_products, (jnp.eye(16),), frames=10, repeats=2)
+    assert row.gflop == 5 * 2 * 16**3 / 1e9
+    np.testing.assert_allclose(row.frames_per_second, 10 / (row.milliseconds / 1e3))
+    assert row.peak_megabytes >= 2 * 16 * 16 * 4 / 1e6
+    assert "| five products |" in benchmark.table([row])
+
+
+def test_random_parameters_have_the_shapes_asked_for():
+    shapes = {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": {"c": jax.ShapeDtypeStruct((4,), jnp.float32)}}
+    made = benchmark.random_like(shapes)
+    assert jax.tree.map(jnp.shape, made) == {"a": (2, 3), "b": {"c": (4,)}}
+    assert jnp.abs(made["a"]).min() > 0
