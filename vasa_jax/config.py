@@ -52,6 +52,7 @@ class TrainConfig:
     initial: str = ""  # parameters to start from: export directory, .safetensors file or checkpoints directory
     initial_step: str = "latest"  # of a checkpoints directory: latest, best
     initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
+    frozen: tuple[str, ...] = ()  # regexes of parameters that keep the values they start with
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 
