@@ -115,7 +115,8 @@ def agree(directory: Path) -> None:
         for _ in range(3):
             if expected:
                 assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
-                assert state.optimizer[1][0].mu["wide"]["kernel"].addressable_shards[0].data.shape == expected
+                moment = state.optimizer[1][0].mu["decays"]["wide/kernel"]
+                assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
             state, _ = trainer.update(state, batch)
         save_params(directory / f"{name}.safetensors", on_host(state.params), {}, jnp.float32)

@@ -21,7 +21,7 @@ from vasa_jax.training.checkpoint import CheckpointManager, matching
 from vasa_jax.training.gradients import rematerialised, value_and_gradients
 from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optim import hold_frozen, learning_rate_schedule, make_optimizer
+from vasa_jax.training.optim import hold_frozen, learning_rate_schedule, make_optimizer, tree_norm
 from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
@@ -179,9 +179,9 @@ class VASATrainer:
         ema = optax.incremental_update(params, state.ema, 1.0 - decay)
         metrics = {
             **metrics,
-            "gradient_norm": optax.tree.norm(grads),
-            "update_norm": optax.tree.norm(updates),
-            "parameter_norm": optax.tree.norm(params),
+            "gradient_norm": tree_norm(grads),
+            "update_norm": tree_norm(updates),
+            "parameter_norm": tree_norm(params),
             "learning_rate": self._schedule(state.step),
         }
         state = TrainState(state.step + 1, params, ema, optimizer)
