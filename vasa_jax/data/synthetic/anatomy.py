@@ -268,5 +268,4 @@ def _build_brows_and_glasses(a) -> None:
     a.brow_outer_lift = 0.075 * m["brow_out"] - 0.01 * m["furrow"]
     a.no_glasses = jnp.where(g["glasses"] > 0.45, 0.0, 1.0)
     a.lens_centre = (x * 1.04, y - 0.02, 0.70)
-    a.temple_end = (a.ear[0][0] + 0.045, a.ear[0][1] + 0.075, a.ear[0][2] + 0.05)
     a.lens_radii = (mix(0.20, 0.18, g["glasses_round"]), mix(0.135, 0.18, g["glasses_round"]))

@@ -43,7 +43,8 @@ def eye_opening(a, x, ax, y):
 
 
 def lip_arcs(a, x):
-    """At head-space x: s in [-1, 1] along the mouth, its arc (1 in the middle, 0 at the corners), and the heights of the two lips' centre lines."""
+    """At head-space x: s in [-1, 1] along the mouth, its arc (1 in the middle, 0 at the corners), and the heights of
+    the two lips' centre lines."""
     s = jnp.clip(x * (1.0 / a.mouth_half_width), -1.0, 1.0)
     arc = (1.0 - s * s) * (1.0 + a.mouth_fullness * s * s)
     corner = mix(a.corner_right, a.corner_left, 0.5 + 0.5 * s)
@@ -188,7 +189,7 @@ def _glasses(a, mirrored):
         mirrored, (0.0, centre[1] + 0.045, centre[2] + 0.03), (centre[0] - radii[0], hinge_y, centre[2]), 0.014, 0.014
     )
     temple = capsule(
-        mirrored, (centre[0] + radii[0], hinge_y, centre[2] - 0.06), a.temple_end, 0.014, 0.014
+        mirrored, (centre[0] + radii[0], hinge_y, centre[2] - 0.06), (0.70, centre[1] + 0.06, -0.05), 0.014, 0.014
     )
     return jnp.minimum(jnp.minimum(rim, bridge), temple) * 0.85 + a.no_glasses * 3.0
 
