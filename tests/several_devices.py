@@ -127,7 +127,7 @@ def save_heads(directory: Path) -> None:
     """Which heads and clips this process's devices drew in two steps."""
     bank.render_groups = numbered_groups
     settings = TrainConfig(batch_size=BATCH)
-    corpus = CorpusConfig(groups=3, identities=2, motions=2, drivers=1, chunk=1)
+    corpus = CorpusConfig(groups=3, identities=2, motions=2, drivers=1, chunk=1, style=0.0)
     frames = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
     batches = [next(frames) for _ in range(2)]
     again = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))

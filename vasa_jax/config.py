@@ -66,6 +66,7 @@ class CorpusConfig:
     drivers: int = 4  # drivers that share one source in a batch; the source is encoded once for all of them
     chunk: int = 2  # groups rendered at once
     refresh: bool = True  # render one chunk anew at each update
+    style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
@@ -176,6 +177,7 @@ class SynthesisConfig:
     supersample: int = 2  # rays per pixel side
     quality: int = 95  # of the JPEG frames
     matte: bool = True  # store it with every frame
+    style: float = 0.5  # share of the training split's persons whose look is changed; the held-out split is plain
     altered_voices: float = 0.5  # share of clips whose sound is moved away from the synthesiser's
     shards: int = 20  # files of the training split, per format
     held_out_shards: int = 2
@@ -278,6 +280,7 @@ class VASAConfig:
                 f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
                 f"{self.corpus.drivers}; choose one"
             )
+        _range("config.corpus.style", self.corpus.style, 0, 1)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
         prepare = self.prepare
@@ -322,6 +325,7 @@ def _check_synthesis(synthesis: SynthesisConfig) -> None:
     if synthesis.size * synthesis.supersample % 16:
         raise InputError(f"{path}.size: {synthesis.size} cannot be rendered; choose 64, 128, 256 or 512")
     _range(f"{path}.quality", synthesis.quality, 1, 100)
+    _range(f"{path}.style", synthesis.style, 0, 1)
     _range(f"{path}.altered_voices", synthesis.altered_voices, 0, 1)
     _range(f"{path}.shards", synthesis.shards, 1, synthesis.clips)
     _range(f"{path}.held_out_shards", synthesis.held_out_shards, 1, synthesis.held_out_clips)

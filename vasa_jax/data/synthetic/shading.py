@@ -113,7 +113,7 @@ def _albedo(c, s, channel: int):
     o = mix(o, c.eye_shadow[channel], s["eye_shadow"]) * (1.0 - rgb(0.40, 0.52, 0.50) * s["crease"])
     o = mix(o, rgb(0.012, 0.009, 0.008), s["lash"])
     o = mix(o, c.brow[channel], s["brow_cover"]) * (1.0 - rgb(0.25, 0.38, 0.38) * s["wrinkle"])
-    o = mix(o, c.natural_hair[channel] * 0.9, s["beard"])
+    o = mix(o, c.beard[channel], s["beard"])
     o = mix(o, c.lip[channel] * (1.0 - s["seam"]), s["lip"]) * (1.0 - s["corner"])
     o = mix(o, rgb(0.10, 0.016, 0.014), s["inside"]) * s["nostril"]
     skin = mix(o, c.hair[channel] * 0.8, s["roots"])

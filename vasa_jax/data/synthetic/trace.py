@@ -147,7 +147,7 @@ def ambient_and_shadow(probes, site_travel, travel, size: int, stride: int):
     clearance = probes[len(OCCLUSION_REACH)] * (4.5 / SHADOW_REACH[0])
     for i, reach in enumerate(SHADOW_REACH[1:], len(OCCLUSION_REACH) + 1):
         clearance = jnp.minimum(clearance, probes[i] * (4.5 / reach))
-    lit = mix(0.12, 1.0, smoothstep(-0.25, 1.0, jnp.clip(clearance, -0.25, 1.0)))
+    lit = mix(0.30, 1.0, smoothstep(-0.25, 1.0, jnp.clip(clearance, -0.25, 1.0)))
     return _spread(ambient, lit, site_travel, travel, size, stride)
 
 
