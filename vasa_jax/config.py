@@ -21,6 +21,9 @@ JOBS = (
 )  # fmt: skip
 
 
+SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The training loop, the same for every stage."""
@@ -67,6 +70,7 @@ class CorpusConfig:
     refresh: bool = True  # render one chunk anew at each update
     style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
+    speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package, for small runs
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
     workers: int = 0  # processes that synthesise speech; 0 = one per core
@@ -177,6 +181,7 @@ class SynthesisConfig:
     quality: int = 95  # of the JPEG frames
     matte: bool = True  # store it with every frame
     style: float = 0.5  # share of the training split's persons whose look is changed; the held-out split is plain
+    speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package
     altered_voices: float = 0.5  # share of clips whose sound is moved away from the synthesiser's
     shards: int = 20  # files of the training split, per format
     held_out_shards: int = 2
@@ -279,6 +284,7 @@ class VASAConfig:
                 f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
                 f"{self.corpus.drivers}; choose one"
             )
+        _choice("config.corpus.speech", self.corpus.speech, SPEECH_SOURCES)
         _range("config.corpus.style", self.corpus.style, 0, 1)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
@@ -324,6 +330,7 @@ def _check_synthesis(synthesis: SynthesisConfig) -> None:
     if synthesis.size * synthesis.supersample % 16:
         raise InputError(f"{path}.size: {synthesis.size} cannot be rendered; choose 64, 128, 256 or 512")
     _range(f"{path}.quality", synthesis.quality, 1, 100)
+    _choice(f"{path}.speech", synthesis.speech, SPEECH_SOURCES)
     _range(f"{path}.style", synthesis.style, 0, 1)
     _range(f"{path}.altered_voices", synthesis.altered_voices, 0, 1)
     _range(f"{path}.shards", synthesis.shards, 1, synthesis.clips)
