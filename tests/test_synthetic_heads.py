@@ -232,7 +232,7 @@ def test_mouth_label_follows_the_visemes():
 def test_random_identities_and_motions_cover_their_ranges():
     people, motion = jax.tree.map(np.asarray, (identities(7, 512), stills(8, 512)))
     assert set(people) == {*RANGES, "style", "seed"} and people["style"].dtype == np.int32
-    assert len(RANGES) >= 40 and all(low < high for low, high in RANGES.values()) and not {*RANGES} & {*MOTION_NAMES} - {"cheek"}
+    assert len(RANGES) >= 40 and {*RANGES} & {*MOTION_NAMES} <= {"cheek"}  # a bone's width, a muscle's pull
     assert set(people["style"]) == set(range(len(STYLE_NAMES)))
     for name, (low, high) in RANGES.items():
         margin = 0.2 * (high - low)

@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "synthesize", "prepare",
+    "benchmark_renderer", "corpus_sheets", "synthesize", "prepare",
 )  # fmt: skip
 
 
@@ -202,6 +202,17 @@ class RendererBenchmarkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CorpusSheetsConfig:
+    """Contact sheets of the built-in corpus."""
+
+    people: int = 64  # on the sheets of people and looks
+    rows: int = 8  # of them with all poses, visemes, emotions and gazes
+    size: int = 128  # pixels per side of a rendered picture
+    supersample: int = 2  # rays per pixel side
+    batch: int = 16  # pictures rendered at once
+
+
+@dataclasses.dataclass(frozen=True)
 class VASAConfig:
     """One run of `vasa_jax.main`: a job and everything it may need."""
 
@@ -232,6 +243,7 @@ class VASAConfig:
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
+    corpus_sheets: CorpusSheetsConfig = CorpusSheetsConfig()
     prepare: PrepareConfig = PrepareConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
@@ -299,6 +311,10 @@ class VASAConfig:
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
+        _range("config.corpus_sheets.people", self.corpus_sheets.people, 1, 4096)
+        _range("config.corpus_sheets.rows", self.corpus_sheets.rows, 1, self.corpus_sheets.people)
+        _range("config.corpus_sheets.batch", self.corpus_sheets.batch, 1, 4096)
+        _check_picture("config.corpus_sheets", self.corpus_sheets)
         _check_synthesis(self.synthesis)
         _check_renderer_benchmark(self.renderer_benchmark)
 
@@ -319,16 +335,20 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
     return names
 
 
+def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) -> None:
+    _range(f"{path}.size", settings.size, 16, 1024)
+    _range(f"{path}.supersample", settings.supersample, 1, 4)
+    if settings.size * settings.supersample % 16:
+        raise InputError(f"{path}.size: {settings.size} cannot be rendered; choose 64, 128, 256 or 512")
+
+
 def _check_synthesis(synthesis: SynthesisConfig) -> None:
     path = "config.synthesis"
     _range(f"{path}.clips", synthesis.clips, 1, 10**7)
     _range(f"{path}.held_out_clips", synthesis.held_out_clips, 1, 10**6)
     _range(f"{path}.clips_per_person", synthesis.clips_per_person, 1, 10**6)
     _range(f"{path}.seconds", synthesis.seconds, 0.04, 8)
-    _range(f"{path}.size", synthesis.size, 16, 1024)
-    _range(f"{path}.supersample", synthesis.supersample, 1, 4)
-    if synthesis.size * synthesis.supersample % 16:
-        raise InputError(f"{path}.size: {synthesis.size} cannot be rendered; choose 64, 128, 256 or 512")
+    _check_picture(path, synthesis)
     _range(f"{path}.quality", synthesis.quality, 1, 100)
     _choice(f"{path}.speech", synthesis.speech, SPEECH_SOURCES)
     _range(f"{path}.style", synthesis.style, 0, 1)
