@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL, HEIGHT
+from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world
+from vasa_jax.data.synthetic.camera import CAMERA
 from vasa_jax.data.synthetic.identity import STYLE_NAMES, sample_identity
 from vasa_jax.data.synthetic.labels import labels, to_canonical
 from vasa_jax.data.synthetic.motion import MOTION_NAMES, VISEME_FIELDS, VISEMES, neutral_motion, sample_motion
@@ -123,7 +125,7 @@ def test_the_pose_label_carries_landmarks_of_the_resting_head_to_those_of_the_tu
     still = motions(dist=1.0)
     x, y, depth = np.moveaxis(seen(people, still)["landmarks"], -1, 0)
     # From the picture and its depth back to space: at rest, that is the head's own space.
-    head = (x * depth / FOCAL, HEIGHT - y * depth / FOCAL, DISTANCE - depth)
+    head = (x * depth / CAMERA.focal, CAMERA.height - y * depth / CAMERA.focal, CAMERA.distance - depth)
     canonical = np.stack(to_canonical(head), -1)
     out = seen(people, moved)
     pose = out["pose"]
@@ -160,3 +162,39 @@ print({name: zlib.crc32(np.ascontiguousarray(value)) for name, value in out.item
 def test_another_process_renders_the_same_bits():
     runs = [subprocess.run([sys.executable, "-c", _PRINT_CHECKSUM], capture_output=True, check=True) for _ in range(2)]
     assert runs[0].stdout == runs[1].stdout and runs[0].stdout.startswith(b"{'background'")
+
+
+@pytest.mark.slow
+def test_a_longer_lens_keeps_the_size_of_the_picture(seen, people):
+    few = {name: value[:4] for name, value in people.items()}
+    motion = motions(yaw=0.4, pitch=0.1, dist=1.0)
+    lens = CAMERA.longer(4.0)
+    far = jax.jit(lambda i, m: render(i, m, 32, 1, lens))(few, {name: value[:4] for name, value in motion.items()})
+    head = np.asarray(far["segmentation"]) != CLASS["background"]
+    usual = seen(people, motion)["segmentation"] != CLASS["background"]
+    np.testing.assert_allclose(head.mean((1, 2)), usual[:4].mean((1, 2)), rtol=0.15)
+    assert far["depth"][head].min() > 4 * CAMERA.distance - 2
+
+
+def test_a_longer_lens_flattens_the_picture(people):
+    motion = motions(yaw=0.4, pitch=0.1, dist=1.0)
+
+    def mean_distance(camera):
+        """Between where a camera sees the nose and an ear, and where the pose label puts them; the distance label."""
+
+        def both(identity, motion):
+            a = build_anatomy(identity, motion, camera)
+            p = (jnp.stack([0.0, a.ear[0][0]]), jnp.stack([a.nose_tip[0][1], 0.0]), jnp.stack([a.nose_tip[0][2], -0.1]))
+            seen_at = jnp.stack(camera.project(motion, head_to_world(a, p))[:2], -1)
+            return seen_at, jnp.stack(to_canonical(p, camera), -1)
+
+        program = jax.jit(lambda i, m: (*jax.vmap(both)(i, m), labels(i, m, camera)))
+        seen_at, canonical, label = jax.tree.map(np.asarray, program(people, motion))
+        pose = label["pose"]
+        rotation = np.stack([pose[:, :3], pose[:, 3:6], np.cross(pose[:, :3], pose[:, 3:6])], -1)
+        placed = np.exp(pose[:, 6])[:, None, None] * np.einsum("bij,bnj->bni", rotation, canonical)
+        return np.linalg.norm(placed[..., :2] + pose[:, None, 7:] - seen_at, axis=-1).mean(), label["distance"]
+
+    (usual, near), (flat, far) = mean_distance(CAMERA), mean_distance(CAMERA.longer(4.0))
+    assert flat < 0.35 * usual  # weak perspective leaves less out
+    np.testing.assert_allclose(far, near, rtol=0.05)
