@@ -104,7 +104,8 @@ def _espeak():
     except ImportError:
         raise InputError(
             "espeakng_loader: not installed; run `pip install espeakng-loader` (eSpeak NG, GPL-3.0), "
-            "or take the shipped sentences: --config.corpus.speech=shipped (synthesize: --config.synthesis.speech=shipped)"
+            "or take the shipped sentences: --config.corpus.speech=shipped (synthesize: --config.synthesis.speech="
+            "shipped)"
         ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
