@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vasa_jax.data.synthetic import truth
 from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world
 from vasa_jax.data.synthetic.camera import CAMERA
 from vasa_jax.data.synthetic.identity import STYLE_NAMES, sample_identity
@@ -23,9 +24,8 @@ EYES, INSIDE = ("sclera", "iris"), ("mouth", "teeth", "tongue")
 
 @pytest.fixture(scope="module")
 def seen():
-    """identity, motion, both (16,) by name -> the rendered picture and its labels."""
-    program = jax.jit(lambda identity, motion: render(identity, motion, SIZE, 1) | labels(identity, motion))
-    return lambda identity, motion: jax.tree.map(np.asarray, program(identity, motion))
+    """identity, motion, both (16,) by name -> the true picture and its labels."""
+    return lambda identity, motion: truth.true_image(truth.Scene(identity, motion), SIZE, 1)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,30 @@ def test_the_pose_label_carries_landmarks_of_the_resting_head_to_those_of_the_tu
     assert error.max() < 0.06 and error.mean() < 0.015  # what a camera without perspective leaves out
     unmoved = np.linalg.norm(x[:, rigid] - out["landmarks"][:, rigid, 0], axis=-1)
     assert unmoved.mean() > 10 * error.mean()
+
+
+def test_true_images_show_the_source_in_the_drivers_motion(seen):
+    source, driver = (truth.sample_scene(jax.random.key(4), number) for number in range(2))
+    scenes = [
+        source, driver, truth.transferred(source, driver), truth.exchanged(source, driver, "pose"),
+        truth.exchanged(source, driver, "background"), truth.exchanged(driver, source, *truth.IDENTITY_FACTORS),
+    ]  # fmt: skip
+    found = seen(*jax.tree.map(lambda *values: np.stack(values), *scenes, *[source] * (BATCH - len(scenes))))
+    own, other, moved, posed, elsewhere, again = ({name: value[k] for name, value in found.items()} for k in range(6))
+    assert found["rgb"].shape == (BATCH, SIZE, SIZE, 3) and found["rgb"].dtype == np.uint8
+    assert all(np.array_equal(moved[name], again[name]) for name in found)  # the same scene, told in two ways
+    assert np.array_equal(moved["pose"], other["pose"]) and np.array_equal(moved["gaze"], other["gaze"])
+    assert np.array_equal(posed["pose"], other["pose"]) and not np.array_equal(posed["gaze"], other["gaze"])
+    for scene in (moved, posed):
+        assert np.array_equal(scene["background"], own["background"])
+        assert not np.array_equal(scene["rgb"], own["rgb"]) and not np.array_equal(scene["rgb"], other["rgb"])
+    for name in ("landmarks", "matte", "segmentation", "depth"):
+        assert np.array_equal(elsewhere[name], own[name]), name
+    # The new wall, but for spots that go with the person, and the old head in its reflected light.
+    away = [np.abs(elsewhere["background"].astype(int) - scene["background"]).mean() for scene in (other, own)]
+    head = own["matte"] == 1.0
+    assert away[0] < 0.2 * away[1]
+    assert np.abs(elsewhere["rgb"][head].astype(int) - own["rgb"][head]).mean() < 12
 
 
 def test_rendering_again_gives_the_same_bits(seen, people):
