@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 
+from vasa_jax.data.synthetic.camera import CAMERA, Camera
 from vasa_jax.data.synthetic.identity import STYLE_FIELDS, STYLE_NAMES, STYLE_TABLE
 from vasa_jax.data.synthetic.sdf import mix, rotate, rotate_back, rotation
 
@@ -24,11 +25,11 @@ _YOUTH = {
 }  # fmt: skip
 
 
-def build_anatomy(identity: dict, motion: dict) -> SimpleNamespace:
-    """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts."""
+def build_anatomy(identity: dict, motion: dict, camera: Camera = CAMERA) -> SimpleNamespace:
+    """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts, and its camera."""
     youth = jnp.clip(identity["youth"], 0.0, 1.0)
     shape = {k: v * (1.0 + _YOUTH[k] * youth) if k in _YOUTH else v for k, v in identity.items()}
-    a = SimpleNamespace(identity=identity, motion=motion, shape=shape, seed=identity["seed"])
+    a = SimpleNamespace(identity=identity, motion=motion, camera=camera, shape=shape, seed=identity["seed"])
     _place_head(a)
     _build_skull(a)
     _build_jaw(a)

@@ -36,7 +36,7 @@ from vasa_jax.errors import InputError
 
 LANDMARK_SET = f"vasa_jax.synthetic.{len(LANDMARKS)}"  # names: render.LANDMARKS
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
-_SOURCE = "vasa_jax.data.synthetic seed={} split={} person={} clip={} altered={:d} styled={:d}"
+_SOURCE = "vasa_jax.data.synthetic seed={} split={} person={} clip={} altered={:d} styled={:d} speech={}"
 
 
 def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
@@ -47,7 +47,7 @@ def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
 def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -> Record:
     """Synthesises, performs and renders one clip; a pure function of its arguments on one kind of machine."""
     altered = np.random.default_rng([seed, number, 7]).random() < settings.altered_voices
-    clip = _clip(seed, split, number, altered)
+    clip = _clip(seed, split, number, altered, settings.speech)
     who = number // settings.clips_per_person
     styled = split == "train" and np.random.default_rng([seed, who, 11]).random() < settings.style
     frames = min(round(settings.seconds * FPS), clip.frames)
@@ -58,7 +58,7 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
         clip_id=f"{split}-{seed}-{number:07d}",
         person_id=f"{split}-{seed}-{who:06d}",
         split=split,
-        source=_SOURCE.format(seed, split, who, number, altered, styled),
+        source=_SOURCE.format(seed, split, who, number, altered, styled, settings.speech),
         fps=float(FPS),
         frames=tuple(encode_jpeg(image, settings.quality) for image in pictures["rgb"]),
         audio=np.round(samples * 32767).astype(np.int16),
@@ -85,6 +85,7 @@ class Origin(NamedTuple):
     clip: int
     altered: bool  # the sound is moved away from the synthesiser's
     styled: bool  # the look is changed
+    speech: str  # of config.SPEECH_SOURCES
 
 
 def origin_of(record: Record) -> Origin:
@@ -93,19 +94,19 @@ def origin_of(record: Record) -> Origin:
     match = re.fullmatch(pattern, record.source)
     if match is None:
         raise InputError(f"clip '{record.clip_id}': from '{record.source}'; only the built-in corpus has exact truth")
-    seed, split, who, number, altered, styled = match.groups()
-    return Origin(int(seed), split, int(who), int(number), altered == "1", styled == "1")
+    seed, split, who, number, altered, styled, speech = match.groups()
+    return Origin(int(seed), split, int(who), int(number), altered == "1", styled == "1", speech)
 
 
 def clip_of(origin: Origin) -> Clip:
     """Speech and motion of a record, synthesised anew (0.3 s)."""
-    return _clip(origin.seed, origin.split, origin.clip, origin.altered)
+    return _clip(origin.seed, origin.split, origin.clip, origin.altered, origin.speech)
 
 
 def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> Manifest:
     """Writes all shards that are missing, over processes, then the manifest and, if asked for, the TFDS build.
 
-    Raises InputError without espeakng_loader, and for a directory that holds data of other settings.
+    Raises InputError for speech 'espeak' without espeakng_loader, and for a directory with data of other settings.
     """
     from tqdm import tqdm
 
@@ -167,8 +168,8 @@ def _start_worker(compilation_cache: str | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _clip(seed: int, split: str, number: int, altered: bool) -> Clip:
-    return sample_clip(_FIRST_CLIP[split] + seed * 1_000_003 + number, split, augment=altered)
+def _clip(seed: int, split: str, number: int, altered: bool, speech: str) -> Clip:
+    return sample_clip(_FIRST_CLIP[split] + seed * 1_000_003 + number, split, augment=altered, speech=speech)
 
 
 _sample_identity = jax.jit(sample_identity)
