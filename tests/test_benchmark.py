@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax import benchmark
+from vasa_jax.config import BenchmarkConfig, VASAConfig
 
 
 def test_a_row_counts_what_the_call_does():
@@ -23,3 +24,15 @@ def test_random_parameters_have_the_shapes_asked_for():
     made = benchmark.random_like(shapes)
     assert jax.tree.map(jnp.shape, made) == {"a": (2, 3), "b": {"c": (4,)}}
     assert jnp.abs(made["a"]).min() > 0
+
+
+def test_sampler_rows_cover_batches_and_steps():
+    settings = BenchmarkConfig(window_batches=(1, 2), window_steps=(2, 3), repeats=1)
+    rows = benchmark.motion_rows("motion_tiny", VASAConfig(solver="dpmpp", benchmark=settings), jnp.float32)
+    assert [row.stage.split(": ")[1] for row in rows] == [
+        f"12 frames, {steps} dpmpp steps, 3 branches, batch {batch}" for batch in (1, 2) for steps in (2, 3)
+    ]
+    # twice the windows and one step more cost what they should
+    np.testing.assert_allclose(rows[2].gflop / rows[0].gflop, 2.0, rtol=1e-3)
+    np.testing.assert_allclose(rows[1].gflop / rows[0].gflop, 1.5, rtol=1e-2)
+    np.testing.assert_allclose(rows[3].frames_per_second, 24 / (rows[3].milliseconds / 1e3))

@@ -9,7 +9,14 @@ import pytest
 from random_params import random_params
 
 from vasa_jax.diffusion import VASADiffusion
-from vasa_jax.generation.windows import Window, last_frames, plan, sample_sequence, window_conditions
+from vasa_jax.generation.windows import (
+    Window,
+    last_frames,
+    plan,
+    sample_sequence,
+    sample_window,
+    window_conditions,
+)
 from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer
 
 W, K, A, D = 12, 4, 32, 137
@@ -104,59 +111,53 @@ def sampler():
         Window(0, 1, 1), make_audio(1, 1), W, K, np.zeros((1, 0, D), np.float32), make_controls(1)
     )
     params = random_params(model.init, jnp.zeros((1, W, D)), jnp.zeros((1,), int), conditions)["params"]
-    traces = []
 
-    def apply(params, *inputs):
-        traces.append(1)
-        return model.apply({"params": params}, *inputs)
+    def sample(key, conditions):
+        return sample_window(model, VASADiffusion(), 3, "dpmpp", params, key, conditions, {"audio": 0.5})
 
-    jitted = VASADiffusion().window_sampler(apply, 3)
-    return (lambda key, conditions: jitted(params, key, conditions, {"audio": 0.5})), traces
+    return sample
 
 
 def test_one_compilation_for_all_windows_and_lengths(sampler, caplog):
-    sample, traces = sampler
-    sample_sequence(sample, jax.random.key(0), make_audio(1, 5), make_controls(1), **DIMS)
-    count = len(traces)
-    assert count
+    sample_sequence(sampler, jax.random.key(0), make_audio(1, 5), make_controls(1), **DIMS)
+    count = sample_window._cache_size()
     key, controls = jax.random.key(0), make_controls(1)
     with jax.log_compiles():
         for frames in (12, 13, 40):
-            sample_sequence(sample, key, make_audio(1, frames), controls, **DIMS)
-            sample_sequence(sample, key, make_audio(1, frames), controls, **DIMS, hop=5, look_ahead=2)
-        assert len(traces) == count
+            sample_sequence(sampler, key, make_audio(1, frames), controls, **DIMS)
+            sample_sequence(sampler, key, make_audio(1, frames), controls, **DIMS, hop=5, look_ahead=2)
+        assert sample_window._cache_size() == count
         assert not [record for record in caplog.records if "Compiling" in record.message]
         jax.jit(lambda x: x + 1)(1.0)
         assert [record for record in caplog.records if "Compiling" in record.message], "compilations are seen"
+    sample_sequence(sampler, key, make_audio(2, 5), make_controls(2), **DIMS)
+    assert sample_window._cache_size() == count + 1, "another batch size is another compilation"
 
 
 def test_later_sound_never_changes_earlier_frames(sampler):
-    sample, _ = sampler
     audio = make_audio(1, 20)
     other = audio.copy()
     other[:, 9:] = make_audio(1, 11, seed=1)
     one, two = (
-        sample_sequence(sample, jax.random.key(0), a, make_controls(1), **DIMS, hop=3, look_ahead=2)
+        sample_sequence(sampler, jax.random.key(0), a, make_controls(1), **DIMS, hop=3, look_ahead=2)
         for a in (audio, other)
     )
     np.testing.assert_array_equal(one[:, :6], two[:, :6])  # the window of [6, 9) hears up to 11
     assert np.abs(one[:, 6:9] - two[:, 6:9]).max() > 1e-4
-    prefix = sample_sequence(sample, jax.random.key(0), audio[:, :11], make_controls(1), **DIMS, hop=3, look_ahead=2)
+    prefix = sample_sequence(sampler, jax.random.key(0), audio[:, :11], make_controls(1), **DIMS, hop=3, look_ahead=2)
     np.testing.assert_array_equal(prefix[:, :9], one[:, :9])
 
 
 def test_windows_do_not_share_their_noise(sampler):
-    sample, _ = sampler
     audio = np.zeros((1, 36, A), np.float32)
-    motion = sample_sequence(sample, jax.random.key(0), audio, make_controls(1), **DIMS)
-    again = sample_sequence(sample, jax.random.key(0), audio, make_controls(1), **DIMS)
+    motion = sample_sequence(sampler, jax.random.key(0), audio, make_controls(1), **DIMS)
+    again = sample_sequence(sampler, jax.random.key(0), audio, make_controls(1), **DIMS)
     np.testing.assert_array_equal(motion, again)
     assert np.abs(motion[:, 12:24] - motion[:, 24:36]).max() > 0.05
 
 
 def test_batched_equals_single(sampler):
-    sample, _ = sampler
     audio = make_audio(2, 30)
-    batched = sample_sequence(sample, jax.random.key(0), audio, make_controls(2), **DIMS)
-    single = sample_sequence(sample, jax.random.key(0), audio[:1], make_controls(1), **DIMS)
+    batched = sample_sequence(sampler, jax.random.key(0), audio, make_controls(2), **DIMS)
+    single = sample_sequence(sampler, jax.random.key(0), audio[:1], make_controls(1), **DIMS)
     np.testing.assert_allclose(batched[:1], single, atol=1e-3)

@@ -18,6 +18,7 @@ from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.flop_count import flop_count
 from vasa_jax.generation.speech_features import MARGIN, PIECE
+from vasa_jax.generation.windows import sample_window
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -95,36 +96,48 @@ def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
     return measure(f"{variant}: {PIECE / 25:g} s of sound", features, (params, samples), PIECE, settings.repeats)
 
 
-def motion_row(variant: str, steps: int, guidance: dict[str, float], settings: BenchmarkConfig, dtype) -> Row:
-    """One window of the sampler, all steps and guidance branches."""
-    fields = MOTION_VARIANTS[variant]
+def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
+    """One window of the sampler, all steps and guidance branches, at every number of steps and of windows at once."""
+    settings, fields = config.benchmark, MOTION_VARIANTS[variant]
     model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
-    window, previous, width = fields["window"], fields["previous"], fields["audio_dim"]
-    known = jnp.ones((1,), bool)
-    conditions = MotionConditions(
-        audio=jnp.zeros((1, window, width)),
-        prev_motion=jnp.zeros((1, previous, MOTION_DIM)),
-        prev_audio=jnp.zeros((1, previous, width)),
-        gaze=jnp.zeros((1, 2)),
-        distance=jnp.zeros((1, 1)),
-        emotion=jnp.zeros((1, 8)),
-        audio_mask=jnp.ones((1, window), bool),
+    guidance = active_guidance(audio=config.audio_guidance, gaze=config.gaze_guidance)
+    noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, _conditions(model, 1))
+    params = random_like(shapes)["params"]
+    on_cpu = jax.default_backend() == "cpu"
+    rows = []
+    for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):
+        conditions = _conditions(model, batch)
+        for steps in settings.window_steps:
+
+            def sample(params, key, conditions, guidance, steps=steps):
+                return sample_window(model, diffusion, steps, config.solver, params, key, conditions, guidance)
+
+            name = (
+                f"{variant}: {model.window} frames, {steps} {config.solver} steps, {1 + len(guidance)} branches, "
+                f"batch {batch}"
+            )
+            arguments = (params, jax.random.key(0), conditions, guidance)
+            rows.append(measure(name, sample, arguments, batch * model.window, settings.repeats))
+    return rows
+
+
+def _conditions(model: VASADiffusionTransformer, batch: int) -> MotionConditions:
+    """Everything known, all zero."""
+    known = jnp.ones((batch,), bool)
+    return MotionConditions(
+        audio=jnp.zeros((batch, model.window, model.audio_dim)),
+        prev_motion=jnp.zeros((batch, model.previous, model.motion_dim)),
+        prev_audio=jnp.zeros((batch, model.previous, model.audio_dim)),
+        gaze=jnp.zeros((batch, 2)),
+        distance=jnp.zeros((batch, 1)),
+        emotion=jnp.zeros((batch, 8)),
+        audio_mask=jnp.ones((batch, model.window), bool),
         prev_mask=known,
         gaze_mask=known,
         distance_mask=known,
         emotion_mask=known,
     )
-    noisy, t = jnp.zeros((1, window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0), noisy, t, conditions))["params"]
-
-    def sample(params, key, conditions):
-        def apply(params, noisy, t, conditions):
-            return model.apply({"params": params}, noisy, t, conditions)
-
-        return diffusion.sample_window(apply, params, key, conditions, steps, guidance)
-
-    name = f"{variant}: {window} frames, {steps} steps, {1 + len(guidance)} branches"
-    return measure(name, sample, (params, jax.random.key(0), conditions), window, settings.repeats)
 
 
 def table(rows: list[Row]) -> str:
@@ -146,9 +159,9 @@ def table(rows: list[Row]) -> str:
 def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
     """Prints the table and writes benchmark.md and benchmark.json."""
     settings, dtype = config.benchmark, compute_dtype(config.train.precision)
-    guidance = active_guidance(audio=config.audio_guidance)
     rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
-    rows += [motion_row(name, config.steps, guidance, settings, dtype) for name in settings.motion_variants]
+    for name in settings.motion_variants:
+        rows += motion_rows(name, config, dtype)
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
     workdir = Path(workdir)

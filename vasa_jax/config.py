@@ -136,6 +136,8 @@ class BenchmarkConfig:
     audio_variants: tuple[str, ...] = ("audio_demo",)
     motion_variants: tuple[str, ...] = ("motion_demo",)
     batch_sizes: tuple[int, ...] = (1, 8)
+    window_batches: tuple[int, ...] = ()  # windows sampled at once; empty = 1, 16, 64, on a CPU 1
+    window_steps: tuple[int, ...] = (10, 25, 50)  # of config.solver
     repeats: int = 5
 
 
@@ -205,7 +207,8 @@ class VASAConfig:
     image: str = ""  # portrait
     audio: str = ""  # speech: a sound file, or a video with sound
     output: str = ""  # .mp4
-    steps: int = 25  # DDIM steps
+    steps: int = 25  # of the solver
+    solver: str = "ddim"  # a name of diffusion.SOLVERS; dpmpp needs fewer steps
     audio_guidance: float = 0.5  # lambda_A of the paper
     gaze_guidance: float = 1.0  # lambda_g of the paper
     gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
@@ -242,6 +245,7 @@ class VASAConfig:
         """InputError for the first value out of range."""
         _choice("config.job", self.job, JOBS)
         _range("config.steps", self.steps, 1, 1000)
+        _choice("config.solver", self.solver, ("ddim", "dpmpp"))
         _range("config.audio_guidance", self.audio_guidance, 0, 20)
         _range("config.gaze_guidance", self.gaze_guidance, 0, 20)
         _range("config.decode_batch", self.decode_batch, 1, 1024)

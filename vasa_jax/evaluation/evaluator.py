@@ -41,7 +41,8 @@ class EvaluationSettings:
     shuffled_stride: int = 3  # every n-th frame of the video from another clip's sound is decoded
     supersample: int = 2  # rays per pixel side of true pictures
     seed: int = 0
-    steps: int = 25  # DDIM steps
+    steps: int = 25  # of the solver
+    solver: str = "ddim"
     audio_guidance: float = 0.5
     gaze_guidance: float = 1.0
     give_controls: bool = True  # the clip's own main gaze and distance are given, as far as the weights know them
@@ -84,6 +85,7 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         supersample=config.corpus.supersample,
         seed=config.seed,
         steps=config.steps,
+        solver=config.solver,
         audio_guidance=config.audio_guidance,
         gaze_guidance=config.gaze_guidance,
     )
@@ -160,8 +162,8 @@ class Evaluator:
         controls = {name: getattr(head, name) for name in self._controls}
         seed += 1_000 * s.seed
         return self._generator.motion(
-            samples, avatar, seed=seed, steps=s.steps, audio_guidance=s.audio_guidance, gaze_guidance=s.gaze_guidance,
-            **controls,
+            samples, avatar, seed=seed, steps=s.steps, solver=s.solver, audio_guidance=s.audio_guidance,
+            gaze_guidance=s.gaze_guidance, **controls,
         )  # fmt: skip
 
     def _video(self, avatar: Any, motion: np.ndarray) -> np.ndarray:

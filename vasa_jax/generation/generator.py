@@ -22,7 +22,7 @@ from vasa_jax.generation.avatar import Avatar, fill_behind_head
 from vasa_jax.generation.controls import control_arguments, parse_emotion
 from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
-from vasa_jax.generation.windows import sample_sequence
+from vasa_jax.generation.windows import sample_sequence, sample_window
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.motion import POSE_DIM, VASADiffusionTransformer
@@ -81,6 +81,7 @@ class VideoGenerator:
         *,
         seed: int = 0,
         steps: int = 25,
+        solver: str = "ddim",
         audio_guidance: float = 0.5,
         gaze_guidance: float = 1.0,
         gaze: tuple[float, float] | None = None,
@@ -94,8 +95,8 @@ class VideoGenerator:
         portrait, notes = self.read_portrait(image, crop)
         avatar = self.prepare(portrait)
         motion = self.motion(
-            sound.samples, avatar, seed=seed, steps=steps, audio_guidance=audio_guidance, gaze_guidance=gaze_guidance,
-            gaze=gaze, distance=distance, emotion=emotion, pose_anchor=pose_anchor,
+            sound.samples, avatar, seed=seed, steps=steps, solver=solver, audio_guidance=audio_guidance,
+            gaze_guidance=gaze_guidance, gaze=gaze, distance=distance, emotion=emotion, pose_anchor=pose_anchor,
         )  # fmt: skip
         return TalkingHead(avatar, motion, sound, (*notes, *sound.notes), self)
 
@@ -123,6 +124,7 @@ class VideoGenerator:
         *,
         seed: int = 0,
         steps: int = 25,
+        solver: str = "ddim",
         audio_guidance: float = 0.5,
         gaze_guidance: float = 1.0,
         gaze: tuple[float, float] | None = None,
@@ -140,7 +142,9 @@ class VideoGenerator:
         guidance = active_guidance(audio=audio_guidance, gaze=gaze_guidance if gaze is not None else 0.0)
         model, params = self._transformer, self._transformer_params
         motion = sample_sequence(
-            lambda key, conditions: _sample_window(model, self._diffusion, steps, params, key, conditions, guidance),
+            lambda key, conditions: sample_window(
+                model, self._diffusion, steps, solver, params, key, conditions, guidance
+            ),
             jax.random.key(seed),
             self._speech(samples)[None],
             control_arguments(gaze, distance, emotion_vector),
@@ -196,11 +200,3 @@ def _decode(decoder, face, latents, canvas, motion):
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
     picture = matte * rgb + (1.0 - matte) * canvas
     return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample_window(model, diffusion, steps, params, key, conditions, guidance):
-    def apply(params, noisy, t, conditions):
-        return model.apply({"params": params}, noisy, t, conditions)
-
-    return diffusion.sample_window(apply, params, key, conditions, steps, guidance)

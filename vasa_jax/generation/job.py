@@ -65,6 +65,7 @@ def generate(config: VASAConfig) -> Path:
             avatar,
             seed=config.seed,
             steps=config.steps,
+            solver=config.solver,
             audio_guidance=config.audio_guidance,
             gaze_guidance=config.gaze_guidance,
             gaze=config.gaze,

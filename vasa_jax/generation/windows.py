@@ -1,13 +1,15 @@
 """Speech of any length to motion, window after window (VASA-1, section 3.3)."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from vasa_jax.models.motion import MotionConditions
+from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +87,28 @@ def window_conditions(
     )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def sample_window(
+    model: VASADiffusionTransformer,
+    diffusion: VASADiffusion,
+    steps: int,
+    solver: str,
+    params: dict,
+    key: jax.Array,
+    conditions: MotionConditions,
+    guidance: Mapping[str, float | Array],
+) -> Float[Array, "batch window motion_dim"]:
+    """`VASADiffusion.sample_window` of a network, compiled once per network, steps, solver, batch size and set of
+    guided conditions: code is shared by all generators of a process; scales and everything else are traced."""
+
+    def apply(params, noisy, t, conditions):
+        return model.apply({"params": params}, noisy, t, conditions)
+
+    return diffusion.sample_window(apply, params, key, conditions, steps, guidance, solver)
+
+
 def sample_sequence(
-    sample_window: Callable[[jax.Array, MotionConditions], Array],
+    sampler: Callable[[jax.Array, MotionConditions], Array],
     key: jax.Array,
     audio: Float[np.ndarray, "batch frames audio_dim"],
     controls: dict[str, Array],
@@ -97,9 +119,9 @@ def sample_sequence(
     hop: int | None = None,
     look_ahead: int = 0,
 ) -> Float[np.ndarray, "batch frames motion_dim"]:
-    """Motion of a whole sequence, z-scored float32; every window goes through the one `sample_window(key, conditions)`.
+    """Motion of a whole sequence, z-scored float32; every window goes through the one `sampler(key, conditions)`.
 
-    All shapes that reach `sample_window` are fixed by W, K and the batch size, so a jitted one compiles once for any
+    All shapes that reach `sampler` are fixed by W, K and the batch size, so a jitted one compiles once for any
     number of frames. Window i gets the key folded with i; the first has null X_pre and A_pre.
     """
     audio = np.asarray(audio, np.float32)
@@ -107,6 +129,6 @@ def sample_sequence(
     motion = np.zeros((batch, frames, motion_dim), np.float32)
     for index, part in enumerate(plan(frames, window, hop, look_ahead)):
         conditions = window_conditions(part, audio, window, previous, motion[:, : part.start], controls)
-        sample = np.asarray(sample_window(jax.random.fold_in(key, index), conditions))
+        sample = np.asarray(sampler(jax.random.fold_in(key, index), conditions))
         motion[:, part.start : part.start + part.keep] = sample[:, : part.keep]
     return motion
