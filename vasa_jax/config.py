@@ -209,11 +209,19 @@ class VASAConfig:
     output: str = ""  # .mp4
     steps: int = 25  # of the solver
     solver: str = "ddim"  # a name of diffusion.SOLVERS; dpmpp needs fewer steps
+    hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
+    look_ahead: int = 0  # frames of sound heard beyond the hop
     audio_guidance: float = 0.5  # lambda_A of the paper
     gaze_guidance: float = 1.0  # lambda_g of the paper
+    distance_guidance: float = 0.0
+    emotion_guidance: float = 0.0
     gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
     distance: float | None = None  # 1.0 = the training set's mean, larger = further
     emotion: str = ""  # name or name:strength
+    head_pose: tuple[float, float, float] | None = None  # yaw, pitch, roll in degrees in the place of generated ones
+    pose_amplitude: float = 1.0  # of the generated head motion
+    animate: str = "all"  # pose: dynamics stay the portrait's; dynamics: pose stays the portrait's
+    controls: str = ""  # control track (.json) with any of the above per frame, see generation/control_track.py
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
@@ -248,6 +256,12 @@ class VASAConfig:
         _choice("config.solver", self.solver, ("ddim", "dpmpp"))
         _range("config.audio_guidance", self.audio_guidance, 0, 20)
         _range("config.gaze_guidance", self.gaze_guidance, 0, 20)
+        _range("config.distance_guidance", self.distance_guidance, 0, 20)
+        _range("config.emotion_guidance", self.emotion_guidance, 0, 20)
+        _range("config.hop", self.hop, 0, 1000)
+        _range("config.look_ahead", self.look_ahead, 0, 1000)
+        _range("config.pose_amplitude", self.pose_amplitude, 0, 5)
+        _choice("config.animate", self.animate, ("all", "pose", "dynamics"))
         _range("config.decode_batch", self.decode_batch, 1, 1024)
         _choice("config.pose_anchor", self.pose_anchor, ("portrait", "absolute"))
         if self.gaze is not None:
