@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.benchmark_live import live_points, live_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.flop_count import flop_count
@@ -22,7 +22,8 @@ from vasa_jax.generation.windows import sample_window
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, VASADiffusionTransformer
+from vasa_jax.random_model import model_conditions, random_like
 from vasa_jax.training.precision import compute_dtype
 
 
@@ -54,12 +55,6 @@ def measure(stage: str, function: Callable, arguments: tuple, frames: float, rep
     peak = sum(getattr(memory, f"{part}_size_in_bytes", 0) for part in ("argument", "output", "temp"))
     gflop = flop_count(function, *arguments) / 1e9
     return Row(stage, 1e3 * seconds, frames / seconds, gflop, peak / 1e6, compile_seconds)
-
-
-def random_like(shapes: Any) -> Any:
-    """Small random float32 values in the place of a tree of shapes."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda s: jnp.asarray(0.02 * rng.standard_normal(s.shape), jnp.float32), shapes)
 
 
 def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
@@ -102,12 +97,12 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
     model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
     guidance = active_guidance(audio=config.audio_guidance, gaze=config.gaze_guidance)
     noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, _conditions(model, 1))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, model_conditions(model, 1))
     params = random_like(shapes)["params"]
     on_cpu = jax.default_backend() == "cpu"
     rows = []
     for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):
-        conditions = _conditions(model, batch)
+        conditions = model_conditions(model, batch)
         for steps in settings.window_steps:
 
             def sample(params, key, conditions, guidance, steps=steps):
@@ -120,24 +115,6 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
             arguments = (params, jax.random.key(0), conditions, guidance)
             rows.append(measure(name, sample, arguments, batch * model.window, settings.repeats))
     return rows
-
-
-def _conditions(model: VASADiffusionTransformer, batch: int) -> MotionConditions:
-    """Everything known, all zero."""
-    known = jnp.ones((batch,), bool)
-    return MotionConditions(
-        audio=jnp.zeros((batch, model.window, model.audio_dim)),
-        prev_motion=jnp.zeros((batch, model.previous, model.motion_dim)),
-        prev_audio=jnp.zeros((batch, model.previous, model.audio_dim)),
-        gaze=jnp.zeros((batch, 2)),
-        distance=jnp.zeros((batch, 1)),
-        emotion=jnp.zeros((batch, 8)),
-        audio_mask=jnp.ones((batch, model.window), bool),
-        prev_mask=known,
-        gaze_mask=known,
-        distance_mask=known,
-        emotion_mask=known,
-    )
 
 
 def table(rows: list[Row]) -> str:
@@ -157,16 +134,19 @@ def table(rows: list[Row]) -> str:
 
 
 def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
-    """Prints the table and writes benchmark.md and benchmark.json."""
+    """Prints the tables and writes benchmark.md and benchmark.json; the rows of the stages."""
     settings, dtype = config.benchmark, compute_dtype(config.train.precision)
     rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
     for name in settings.motion_variants:
         rows += motion_rows(name, config, dtype)
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
+    points = live_points(config, dtype)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "benchmark.md").write_text(table(rows) + "\n")
-    (workdir / "benchmark.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
-    print(table(rows))
+    tables = table(rows) + "\n\n" + live_table(points)
+    (workdir / "benchmark.md").write_text(tables + "\n")
+    measured = {name: [dataclasses.asdict(row) for row in part] for name, part in (("stages", rows), ("live", points))}
+    (workdir / "benchmark.json").write_text(json.dumps(measured, indent=2) + "\n")
+    print(tables)
     return rows

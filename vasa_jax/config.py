@@ -138,6 +138,11 @@ class BenchmarkConfig:
     batch_sizes: tuple[int, ...] = (1, 8)
     window_batches: tuple[int, ...] = ()  # windows sampled at once; empty = 1, 16, 64, on a CPU 1
     window_steps: tuple[int, ...] = (10, 25, 50)  # of config.solver
+    # live operating points of the first variants, with config.look_ahead and config.solver
+    live_hops: tuple[int, ...] = ()  # frames; empty = what suits the device
+    live_steps: tuple[int, ...] = (10,)
+    live_sessions: tuple[int, ...] = ()  # at once, rising; empty = what suits the device
+    live_calls: int = 40  # windows timed per point
     repeats: int = 5
 
 

@@ -203,7 +203,7 @@ def _emotion_track(value: str | Sequence[str], where: str = "config.emotion") ->
     if isinstance(value, str):
         vector = parse_emotion(value, where)
         return None if vector is None else vector[None]
-    texts = list(value)
+    texts = list(value) if isinstance(value, Sequence) else []
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise InputError(f"{where}: not a name or a list of names; write e.g. happiness:0.5, one per frame")
     known = {text: parse_emotion(text, where) for text in set(texts)}

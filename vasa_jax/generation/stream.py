@@ -127,7 +127,7 @@ class StreamBatch:
                 f"{window} frames: choose a hop of 1 to {window - controls.look_ahead}"
             )
         self._generator, self._capacity, self._controls = generator, capacity, controls
-        self._guided = Steering(controls, generator.trained_controls).guided if guided is None else guided
+        self.guided = Steering(controls, generator.trained_controls).guided if guided is None else guided
         self._sessions: deque[Session] = deque()  # the one that has waited longest first
 
     @property
@@ -150,7 +150,7 @@ class StreamBatch:
                     f"controls.{name}: {getattr(own, name)}, the batch has {getattr(shared, name)}; use that"
                 )
         for name in steering.guided:
-            if name not in self._guided:
+            if name not in self.guided:
                 raise InputError(f"controls.{name}_guidance: the batch does not guide it; open it with guided={name}")
         session = Session(avatar, steering, shared.hop, shared.look_ahead, self._generator.transformer.motion_dim)
         self._sessions.append(session)
@@ -182,9 +182,9 @@ class StreamBatch:
             for (session, window), heard in zip(due, features)
         ]
         conditions = jax.tree.map(lambda *leaves: self._padded([leaf[0] for leaf in leaves]), *rows)
-        scales = [session.steering.guidance(window.centre, self._guided) for session, window in due]
+        scales = [session.steering.guidance(window.centre, self.guided) for session, window in due]
         guidance = {
-            name: self._padded([np.float32(scale[name]) for scale in scales])[:, None, None] for name in self._guided
+            name: self._padded([np.float32(scale[name]) for scale in scales])[:, None, None] for name in self.guided
         }
         seeds = self._padded([np.uint32(session.steering.controls.seed % 2**32) for session, _ in due])
         keys = _window_keys(seeds, self._padded([np.uint32(session.index) for session, _ in due]))
