@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "synthesize", "prepare",
+    "benchmark_renderer", "synthesize", "prepare", "extract_motion",
 )  # fmt: skip
 
 
@@ -107,6 +107,8 @@ class MotionConfig:
     face: str = ""  # export directory of the codec; empty = the shipped one
     audio: str = ""  # export directory of the audio encoder; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
+    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    clips_per_shard: int = 100  # of job extract_motion
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
@@ -116,6 +118,7 @@ class MotionConfig:
     previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units
     pose_weight: float = 3.0  # loss weight of the 9 pose dimensions
     velocity: float = 0.5  # weight of the velocity term
+    unrolled: bool = False  # also train the window after, with the model's own prediction as X_pre: twice the cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,6 +305,7 @@ class VASAConfig:
             )
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
+        _range("config.motion.clips_per_shard", self.motion.clips_per_shard, 1, 10**6)
         prepare = self.prepare
         _range("config.prepare.size", prepare.size, 32, 2048)
         _range("config.prepare.jpeg_quality", prepare.jpeg_quality, 1, 100)

@@ -142,11 +142,13 @@ class VASADiffusion:
         valid: Bool[Array, "batch window"],
         previous: Float[Array, "batch dim"] | None = None,
         previous_valid: Bool[Array, "batch"] | None = None,
+        previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """x0 loss: mean squared error of the valid frames, pose and dynamics averaged and weighted apart.
 
         With a velocity weight, also of the differences between valid neighbours; `previous` (the last frame of X_pre,
-        true where `previous_valid`) adds the difference across the seam. Returns the loss and its unweighted terms.
+        true where `previous_valid`) adds the difference across the seam; `previous_error` is how far it is from the
+        true frame (default: it is true). Returns the loss and its unweighted terms.
         """
         prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
 
@@ -162,9 +164,10 @@ class VASADiffusion:
         terms = {"pose": pose, "dynamics": dynamics}
         if self.velocity_weight:
             error, mask = prediction - target, valid
-            if previous is not None:  # the previous frame is given, so its error is zero
+            if previous is not None:
                 known = jnp.ones_like(valid[:, :1]) if previous_valid is None else previous_valid[:, None]
-                error = jnp.concatenate([jnp.zeros_like(error[:, :1]), error], axis=1)
+                before = jnp.zeros_like(error[:, :1]) if previous_error is None else previous_error[:, None]
+                error = jnp.concatenate([before, error], axis=1)
                 mask = jnp.concatenate([known, valid], axis=1)
             pose, dynamics = groups(error[:, 1:] - error[:, :-1], mask[:, 1:] & mask[:, :-1])
             loss += self.velocity_weight * (self.pose_weight * pose + self.dynamics_weight * dynamics)
@@ -179,14 +182,18 @@ class VASADiffusion:
         x0: Float[Array, "batch window dim"],
         conditions: MotionConditions,
         valid: Bool[Array, "batch window"],
+        previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], Float[Array, "batch window dim"]]:
-        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0."""
+        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0.
+
+        `previous_error`: of the last frame of X_pre, see `loss`.
+        """
         t_key, noise_key = jax.random.split(key)
         t_B = jax.random.randint(t_key, x0.shape[:1], 0, self.timesteps)
         x_t = self.q_sample(x0, t_B, jax.random.normal(noise_key, x0.shape))
         prediction = apply(params, x_t, t_B, conditions)
         loss, terms = self.loss(
-            prediction, x0, valid, previous=conditions.prev_motion[:, -1], previous_valid=conditions.prev_mask
+            prediction, x0, valid, conditions.prev_motion[:, -1], conditions.prev_mask, previous_error
         )
         return loss, terms, prediction
 
