@@ -105,7 +105,7 @@ class MotionConfig:
 
     variant: str = "motion_demo"  # a name of models.motion.MOTION_VARIANTS
     face: str = ""  # export directory of the codec; empty = the shipped one
-    audio: str = ""  # export directory of the audio encoder; empty = the shipped one
+    audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
     set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
     clips_per_shard: int = 100  # of job extract_motion
