@@ -7,57 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_params import random_params
+from tiny_extraction import PREVIOUS, WINDOW, extraction_config, fake_make, fake_motion
 
-from vasa_jax.config import CorpusConfig, MotionConfig, VASAConfig
-from vasa_jax.data.synthetic.clip_set import FRAMES, SAMPLES, ClipSet
+from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.errors import InputError
 from vasa_jax.main import run
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
-from vasa_jax.models.face import init_face
-from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training import motion_set, stored_motion
 from vasa_jax.training.motion_set import MotionExtractor, MotionSet, RenderedMotion
 from vasa_jax.training.motion_task import MotionTask
 from vasa_jax.training.motion_windows import MotionWindows
 from vasa_jax.training.stored_motion import MotionRecord, StoredMotion
-from vasa_jax.weights.safetensors_io import save_params
-
-W, K = 12, 4
-
-
-def fake_clips(count):
-    rng = np.random.default_rng(0)
-    return ClipSet(
-        samples=rng.integers(-3000, 3000, (count, 2, SAMPLES)).astype(np.int16),
-        phonemes=np.zeros((count, 2 * FRAMES), np.int16),
-        stress=np.zeros((count, 2 * FRAMES), np.float16),
-        energy=np.zeros((count, 2 * FRAMES), np.float16),
-        motion=rng.normal(size=(count, FRAMES, 27)).astype(np.float32),
-        gaze=rng.normal(size=(count, 2)).astype(np.float32),
-        distance=rng.normal(1.0, 0.1, count).astype(np.float32),
-        emotion=rng.dirichlet(np.ones(8), count).astype(np.float32),
-    )
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """An extraction of 5 + 2 tiny clips; rendering is tested elsewhere, here motion is a function of head and clip."""
-    monkeypatch.setattr(ClipSet, "make", classmethod(lambda cls, corpus, count, split, seed: fake_clips(count)))
+    monkeypatch.setattr(ClipSet, "make", fake_make)
+    monkeypatch.setattr(MotionExtractor, "_motion", fake_motion)
     monkeypatch.setattr(motion_set, "HELD_OUT_CLIPS", 2)
-    monkeypatch.setattr(
-        MotionExtractor, "_motion",
-        lambda self, params, key, curves: jax.random.normal(key, (FRAMES, 137)) + jnp.asarray(curves[:, :1]),
-    )  # fmt: skip
-    parts = tmp_path / "parts"
-    face = random_params(lambda key: init_face(key, "face_tiny"))
-    save_params(parts / "face.safetensors", face, {"fields": FACE_VARIANTS["face_tiny"]})
-    fields = AUDIO_VARIANTS["audio_tiny"]
-    audio = random_params(AudioEncoder(**fields).init, jnp.zeros((1, 16_000)))["params"]
-    save_params(parts / "audio.safetensors", audio, {"fields": fields})
-    motion = MotionConfig(
-        variant="motion_tiny", face=str(parts), audio=str(parts), window=W, previous=K, clips_per_shard=2
-    )  # fmt: skip
-    return VASAConfig(job="extract_motion", motion=motion, corpus=CorpusConfig(clips=5, voices_per_clip=2))
+    return extraction_config(tmp_path / "parts")
 
 
 def assert_equal(a: MotionSet, b: MotionSet):
@@ -180,18 +147,18 @@ def test_the_second_window_continues_the_models_own_first(unrolled_task, monkeyp
 
     def apply(params, noisy, t, conditions):
         calls.append(jax.tree.map(np.asarray, conditions))
-        return params * jnp.ones_like(noisy) * jnp.arange(W)[:, None]  # frame i is i
+        return params * jnp.ones_like(noisy) * jnp.arange(WINDOW)[:, None]  # frame i is i
 
     monkeypatch.setattr(task, "_apply", apply)
     loss, terms = task.loss(jnp.float32(1.0), batch, jax.random.key(0))
     first, second = calls
     hop = np.asarray(batch["hop"])
-    np.testing.assert_array_equal(second.prev_motion[..., 0], hop[:, None] + np.arange(-K, 0))
+    np.testing.assert_array_equal(second.prev_motion[..., 0], hop[:, None] + np.arange(-PREVIOUS, 0))
     np.testing.assert_array_equal(second.prev_audio, batch["next_prev_audio"])
     np.testing.assert_array_equal(second.audio, batch["next_audio"])
     assert second.prev_mask.all()
     heard = first.audio_mask.sum(1)
-    assert (heard >= hop).all() and (heard < W).any()
+    assert (heard >= hop).all() and (heard < WINDOW).any()
     np.testing.assert_allclose(
         loss,
         0.5 * sum(
@@ -203,7 +170,7 @@ def test_the_second_window_continues_the_models_own_first(unrolled_task, monkeyp
     )  # fmt: skip
     # the seam is judged against the error that X_pre has already
     truth, before = np.asarray(batch["next_motion"]), np.asarray(batch["motion"])[np.arange(8), hop - 1]
-    error = np.concatenate([(hop[:, None] - 1.0 - before)[:, None], np.arange(W)[:, None] - truth], 1)
+    error = np.concatenate([(hop[:, None] - 1.0 - before)[:, None], np.arange(WINDOW)[:, None] - truth], 1)
     square = np.square(np.diff(error, axis=1))
     np.testing.assert_allclose(terms["next_pose_velocity"], square[..., :9].mean(), rtol=1e-4)
     # the prediction is given to the second window, not trained through it

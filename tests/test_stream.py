@@ -121,10 +121,25 @@ def test_nothing_compiles_after_the_first_window(generator, avatar, offline, cap
     with jax.log_compiles():
         for samples in (1, 9000, 30_000):
             stream_frames(generator.stream(avatar, LIVE, seed=8, audio_guidance=2.0), [speech(samples)])
-        compiled = [record.message for record in caplog.records if "Compiling" in record.message]
-        assert not compiled
+        assert not [record.message for record in caplog.records if "Compiling" in record.message]
+        stream = generator.stream(avatar, LIVE, hop=4)
+        assert [record for record in caplog.records if "_decode" in record.message], "opening a stream compiles"
+        caplog.clear()
+        stream_frames(stream, [speech(9000)])
+        assert not [record.message for record in caplog.records if "Compiling" in record.message]
         jax.jit(lambda x: x + 1)(1.0)
         assert [record for record in caplog.records if "Compiling" in record.message], "compilations are seen"
+
+
+def test_a_long_stream_keeps_only_what_it_needs(generator, avatar):
+    batch = generator.stream_batch(1, LIVE)
+    session, held = batch.open(avatar), []
+    for _ in range(40):
+        session.write(speech(LIVE.hop * 640))
+        batch.advance_motion()
+        held.append((sum(map(len, session._pieces)), session.past.shape[1]))
+    assert held[-1] == held[-10], "neither sound nor motion piles up"
+    assert held[-1][0] < (HISTORY + 3 * LIVE.hop + LIVE.look_ahead) * 640
 
 
 def test_windows_hear_their_history_and_no_more(generator, avatar):

@@ -105,8 +105,9 @@ class VideoGenerator:
         `Controls`, e.g. `hop=5, steps=10, solver="dpmpp"`. InputError for a bad file or setting.
         """
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        batch = StreamBatch(self, 1, controls)
-        return Stream(batch, batch.open(self._avatar(portrait), controls))
+        batch, avatar = StreamBatch(self, 1, controls), self._avatar(portrait)
+        batch.warm_up(avatar)
+        return Stream(batch, batch.open(avatar))
 
     def stream_batch(
         self,

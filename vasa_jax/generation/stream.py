@@ -15,7 +15,6 @@ on how the sound was cut, no later sound changes a frame, and the offline video 
 X_pre is the stream's own motion; A_pre and A are features of the sound heard so far (`SpeechFeatures.recent`).
 """
 
-import functools
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -156,6 +155,13 @@ class StreamBatch:
         self._sessions.append(session)
         return session
 
+    def warm_up(self, avatar: Avatar) -> None:
+        """Compiles everything by a window that nobody sees, so that no session's first frame waits for it."""
+        sessions, self._sessions = self._sessions, deque()
+        self.open(avatar).write(np.zeros(self.first_frame_samples, np.float32))
+        self.advance()
+        self._sessions = sessions
+
     def advance(self) -> list[tuple[Session, np.ndarray]]:
         """Makes the next window of up to `capacity` sessions whose sound is in, those that waited longest first.
 
@@ -219,6 +225,7 @@ class Stream:
     """One live stream: `feed` takes sound and `finish` ends it; both give the frames that are due, one by one.
 
     Sound is taken in at once; frames are computed as they are read, and what is not read comes with the next call.
+    Everything is compiled when the stream is opened.
     """
 
     def __init__(self, batch: StreamBatch, session: Session):
@@ -250,7 +257,7 @@ class Stream:
             self._ready.extend(moved[0][1])
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _window_keys(seeds: jax.Array, indices: jax.Array) -> jax.Array:
     """One key per row: the seed's, folded with the number of the window."""
     return jax.vmap(lambda seed, index: jax.random.fold_in(jax.random.key(seed), index))(
