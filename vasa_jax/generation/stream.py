@@ -81,7 +81,7 @@ class Session:
         before the first sample and after the last."""
         start = (window.start - HISTORY) * SAMPLES_PER_VIDEO_FRAME
         stop = (window.start + self._hop + self._look_ahead) * SAMPLES_PER_VIDEO_FRAME + TAIL
-        held = np.concatenate(self._pieces)
+        held = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
         drop = max(start - self._first, 0)
         self._pieces, self._first = [held[drop:]], self._first + drop
         inside = held[drop : stop - self._first + drop]
