@@ -118,6 +118,8 @@ class MotionConfig:
     previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units
     pose_weight: float = 3.0  # loss weight of the 9 pose dimensions
     velocity: float = 0.5  # weight of the velocity term
+    live: float = 0.0  # share of examples whose sound is heard as a stream hears it; the clips' sound is on the device
+    live_frames: tuple[int, ...] = (4, 10)  # frames of sound that such examples hear: a hop and its look-ahead
     unrolled: bool = False  # also train the window after, with the model's own prediction as X_pre: twice the cost
 
 
@@ -305,7 +307,7 @@ class VASAConfig:
             )
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
-        _range("config.motion.clips_per_shard", self.motion.clips_per_shard, 1, 10**6)
+        _check_motion(self.motion)
         prepare = self.prepare
         _range("config.prepare.size", prepare.size, 32, 2048)
         _range("config.prepare.jpeg_quality", prepare.jpeg_quality, 1, 100)
@@ -335,6 +337,23 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
             names += field_names(value, f"{prefix}{key}.")
         names.append(prefix + key)
     return names
+
+
+def _check_motion(motion: MotionConfig) -> None:
+    _range("config.motion.clips_per_shard", motion.clips_per_shard, 1, 10**6)
+    _range("config.motion.live", motion.live, 0, 1)
+    for frames in motion.live_frames:
+        _range("config.motion.live_frames", frames, 1, motion.window)
+    if not motion.live:
+        return
+    if not motion.live_frames:
+        raise InputError(
+            "config.motion.live_frames: empty; say how many frames of sound a live example hears, e.g. 4,10"
+        )
+    if motion.set:
+        raise InputError("config.motion.live: a stored set has no sound; leave config.motion.set empty")
+    if motion.unrolled:
+        raise InputError("config.motion.live: not together with config.motion.unrolled; turn one of them off")
 
 
 def _check_synthesis(synthesis: SynthesisConfig) -> None:

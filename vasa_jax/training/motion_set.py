@@ -5,7 +5,7 @@ import functools
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,16 @@ class MotionSet:
     gaze: jax.Array  # float32 (N, 2) degrees
     distance: jax.Array  # float32 (N,)
     emotion: jax.Array  # float32 (N, 8)
+    samples: jax.Array | None = None  # int16 (N, V, 640 T + 80): the sound, where examples are heard live
+
+
+class Ear(NamedTuple):
+    """The frozen audio encoder, and the share of examples that hear a stream's sound: `frames` and HISTORY before."""
+
+    encoder: AudioEncoder
+    params: dict[str, Any]
+    share: float
+    frames: tuple[int, ...]
 
 
 class MotionExtractor:
@@ -117,11 +127,23 @@ class RenderedMotion:
         self.audio_dim = audio[1]["fields"]["width"]
         self._extractor = MotionExtractor(face, audio, corpus, dtype, motion.latents)
         self._corpus, self._splits = corpus, clip_splits(corpus, seed)
+        self._live, self._live_frames, self._audio, self._dtype = motion.live, motion.live_frames, audio, dtype
 
     def __call__(self, split: str) -> MotionSet:
-        """`train` or `heldout`."""
+        """`train` or `heldout`; the first with its sound if examples are heard live."""
         count, seed, name = self._splits[split]
-        return self._extractor(ClipSet.make(self._corpus, count, split, seed), seed, name)
+        clips = ClipSet.make(self._corpus, count, split, seed)
+        found = self._extractor(clips, seed, name)
+        with_sound = self._live and split == "train"
+        return dataclasses.replace(found, samples=jnp.asarray(clips.samples)) if with_sound else found
+
+    @property
+    def ear(self) -> Ear | None:
+        """How live examples are heard, if there are any."""
+        params, metadata = self._audio
+        if not self._live:
+            return None
+        return Ear(AudioEncoder(**metadata["fields"], dtype=self._dtype), params, self._live, self._live_frames)
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
         return statistics(motion_set.motion)

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
-from vasa_jax.training.motion_set import HELD_OUT_CLIPS, MotionSet, RenderedMotion
+from vasa_jax.training.motion_set import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
 from vasa_jax.training.motion_windows import MotionWindows
 from vasa_jax.training.precision import compute_dtype
 from vasa_jax.training.process_part import ProcessPart
@@ -45,13 +45,16 @@ class MotionTask:
         motion_set = self._source("train")
         self._statistics = self._source.statistics(motion_set)
         part = ProcessPart(self._batch, len(motion_set.motion))
-        return self._windows(motion_set, self._batch, self._seed, part, self._motion.unrolled)
+        return self._windows(motion_set, self._batch, self._seed, part, self._motion.unrolled, self._source.ear)
 
     def loss(self, params, batch, key):
         keys = jax.random.split(key, 3)
         conditions = self._conditions(batch)
         noise = jax.random.normal(keys[0], conditions.prev_motion.shape)
         conditions = conditions._replace(prev_motion=conditions.prev_motion + self._motion.previous_noise * noise)
+        if self._motion.live:
+            heard = jnp.arange(self._motion.window) < batch["heard"][:, None]
+            conditions = conditions._replace(audio_mask=conditions.audio_mask & heard)
         conditions = self._drop(keys[1], conditions, self._motion.drop_previous)
         if self._motion.unrolled:
             # A stream has heard the frames that it keeps.
@@ -140,12 +143,13 @@ class MotionTask:
         seed: int,
         part: ProcessPart | None = None,
         unrolled: bool = False,
+        ear: Ear | None = None,
     ) -> MotionWindows:
         if self._statistics is None:
             self.data()
         mean, std = self._statistics["mean"], self._statistics["std"]
         sizes = (self._motion.window, self._motion.previous, batch_size)
-        return MotionWindows(motion_set, mean, std, *sizes, seed, part, unrolled)
+        return MotionWindows(motion_set, mean, std, *sizes, seed, part, unrolled, ear)
 
     def _apply(self, params, noisy, t, conditions):
         return self._model.apply({"params": params}, noisy, t, conditions)

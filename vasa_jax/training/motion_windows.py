@@ -10,7 +10,9 @@ from vasa_jax.data.synthetic.bank import named_key
 from vasa_jax.data.synthetic.clip_set import FRAMES
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import control_conditions
-from vasa_jax.training.motion_set import MotionSet
+from vasa_jax.generation.speech_features import HISTORY, TAIL
+from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, pair_mean
+from vasa_jax.training.motion_set import Ear, MotionSet
 from vasa_jax.training.process_part import ProcessPart
 
 
@@ -20,6 +22,9 @@ class MotionWindows(StepIterator):
     As part of P processes it draws batch_size / P examples from clips that no other process draws from. `unrolled` adds
     the window that follows each, as a stream with a random hop of K to W frames would come to it: `hop` (B,),
     `next_motion`, `next_audio` and `next_prev_audio`. InputError if a clip is too short for two windows.
+
+    An `ear` makes the first examples of each batch hear what a live stream hears: features of `heard` frames (B,) and
+    of the HISTORY before them alone, instead of those cut from the whole clip's, A_pre among them.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class MotionWindows(StepIterator):
         seed: int,
         part: ProcessPart | None = None,
         unrolled: bool = False,
+        ear: Ear | None = None,
     ):
         if unrolled and window + previous > FRAMES:
             raise InputError(
@@ -44,6 +50,10 @@ class MotionWindows(StepIterator):
             "audio": motion_set.audio,
             **control_conditions(motion_set.gaze, motion_set.distance, motion_set.emotion),
         }
+        self._ear = None
+        if ear is not None:
+            self._ear = ear._replace(params=None)  # the parameters are an argument of the compiled code
+            self._set |= {"samples": motion_set.samples, "ear": ear.params}
         self._part = part or ProcessPart(batch_size, len(motion_set.motion), 0, 1)
         self._window, self._previous, self._batch = window, previous, self._part.batch
         self._unrolled = unrolled
@@ -93,5 +103,27 @@ class MotionWindows(StepIterator):
             return windows
 
         windows = jax.vmap(cut)(which, voice, start, hop)
+        if self._ear:
+            windows |= self._live(arrays, which, voice, start, windows["audio"], windows["prev_audio"])
         labels = {name: arrays[name][which] for name in ("gaze", "distance", "emotion")}
         return {**windows, **labels, "prev_mask": ~opening}
+
+    def _live(self, arrays, which, voice, start, audio, prev_audio):
+        """The audio of a batch with that of the live examples in its place, and how many frames each hears."""
+        heard = jnp.full((self._batch,), self._window)
+        rows = int(self._batch * self._ear.share / len(self._ear.frames))
+        for number, frames in enumerate(self._ear.frames):
+            part = slice(number * rows, (number + 1) * rows)
+            length = (HISTORY + frames) * SAMPLES_PER_VIDEO_FRAME + TAIL
+
+            def cut(clip, voice, start, length=length):
+                silence = HISTORY * SAMPLES_PER_VIDEO_FRAME
+                sound = jnp.pad(arrays["samples"][clip, voice], (silence, 0))
+                return jax.lax.dynamic_slice_in_dim(sound, start * SAMPLES_PER_VIDEO_FRAME, length)
+
+            sound = jax.vmap(cut)(which[part], voice[part], start[part]).astype(jnp.float32) / 32767.0
+            features = pair_mean(self._ear.encoder.apply({"params": arrays["ear"]}, sound))
+            audio = audio.at[part, :frames].set(features[:, HISTORY:])
+            prev_audio = prev_audio.at[part].set(features[:, HISTORY - self._previous : HISTORY])
+            heard = heard.at[part].set(frames)
+        return {"audio": audio, "prev_audio": prev_audio, "heard": heard}

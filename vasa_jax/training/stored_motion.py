@@ -82,6 +82,8 @@ class MotionRecord:
 class StoredMotion:
     """The motion sets of a directory that `extract_motion` wrote. InputError if it holds none."""
 
+    ear = None  # the clips' sound is not stored
+
     def __init__(self, directory: str | Path):
         self._manifest = read_manifest(directory)
         if self._manifest.settings.get("kind") != KIND:
@@ -180,6 +182,7 @@ def _motion_set(records: Iterator[MotionRecord]) -> MotionSet:
                 f"clip '{record.clip_id}': motion of {record.motion.shape}; this program trains on ({FRAMES}, "
                 f"{MOTION_DIM}): extract the set again"
             )
-    stacked = {name: np.stack([getattr(r, name) for r in records]) for name in MotionSet.__dataclass_fields__}
+    names = ("motion", "audio", "gaze", "distance", "emotion")
+    stacked = {name: np.stack([getattr(record, name) for record in records]) for name in names}
     stacked["motion"] = stacked["motion"].astype(np.float32)
     return MotionSet(**{name: jnp.asarray(value) for name, value in stacked.items()})
