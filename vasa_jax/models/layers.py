@@ -76,10 +76,7 @@ class Conv(nn.Module):
         if self.standardise and (self.is_initializing() or self.has_variable("params", "gain")):
             kernel = standardised(kernel, self.param("gain", nn.initializers.ones, (self.features,), jnp.float32))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if axes == 3 and self.stride == 1:
-            x = jax.lax.platform_dependent(x, kernel, cpu=_convolve_slices, default=_convolve)
-        else:
-            x = _convolve(x, kernel, self.stride)
+        x = _convolve_volume(x, kernel) if axes == 3 and self.stride == 1 else _convolve(x, kernel, self.stride)
         if self.bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
         return x
@@ -180,15 +177,17 @@ def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-def _convolve_slices(x: Array, kernel: Array) -> Array:
-    """The 3D convolution as a sum of 2D ones over slices of depth: 5 to 7 times faster than XLA's own on a CPU."""
+def _convolve_volume(x: Array, kernel: Array) -> Array:
+    """A 3D convolution as one 2D convolution whose channels are those of neighbouring slices of depth.
+
+    XLA's own is 3 to 5 times slower on a CPU, and cuDNN's transposes every volume to channels-first and back.
+    """
     batch, depth, height, width, channels = x.shape
     size, features = kernel.shape[0], kernel.shape[-1]
     padded = jnp.pad(x, ((0, 0), ((size - 1) // 2, size // 2), (0, 0), (0, 0), (0, 0)))
-    result = jnp.zeros((batch * depth, height, width, features), x.dtype)
-    for i in range(size):
-        slices = padded[:, i : i + depth].reshape(batch * depth, height, width, channels)
-        result = result + _convolve(slices, kernel[i])
+    neighbours = jnp.concatenate([padded[:, i : i + depth] for i in range(size)], axis=-1)
+    kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], size * channels, features)
+    result = _convolve(neighbours.reshape(batch * depth, height, width, size * channels), kernel)
     return result.reshape(batch, depth, height, width, features)
 
 

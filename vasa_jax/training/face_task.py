@@ -110,7 +110,7 @@ class FaceTask:
     def _held_out(self) -> list[dict[str, jax.Array]]:
         """The same pairs in every run of every seed: heads that no training stream renders."""
         if self._held_out_batches is None:
-            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, drivers=1, refresh=False)
+            corpus = dataclasses.replace(self._corpus, groups=HELD_OUT_GROUPS, drivers=1, refresh=False, style=0.0)
             bank = FrameBank(corpus, self._size, 32, "counterfactual", 0, "face held out")
             self._held_out_batches = [next(bank) for _ in range(4)]
         return self._held_out_batches

@@ -115,6 +115,7 @@ def extract_motion(config: VASAConfig, directory: str | Path) -> Manifest:
         "seed": config.seed,
         "clips": {split: count for split, (count, _, _) in splits.items()},
         "voices_per_clip": corpus.voices_per_clip,
+        "speech": corpus.speech,
         "supersample": corpus.supersample,
     }
     shards = [

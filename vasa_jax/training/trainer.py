@@ -21,7 +21,7 @@ from vasa_jax.training.checkpoint import CheckpointManager, matching
 from vasa_jax.training.gradients import rematerialised, value_and_gradients
 from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optim import learning_rate_schedule, make_optimizer
+from vasa_jax.training.optim import hold_frozen, learning_rate_schedule, make_optimizer, tree_norm
 from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
@@ -69,7 +69,9 @@ class VASATrainer:
         self._settings = settings
         self._workdir = Path(workdir)
         self._key = jax.random.fold_in(jax.random.key(seed), sum(task.name.encode()))
-        self._loss = rematerialised(task.loss) if settings.remat else task.loss
+        self._loss = self._held_loss if settings.frozen else task.loss
+        if settings.remat:
+            self._loss = rematerialised(self._loss)
         self._optimizer = make_optimizer(settings)
         self._schedule = learning_rate_schedule(settings)
         self._mesh = mesh or make_mesh(settings)
@@ -177,9 +179,9 @@ class VASATrainer:
         ema = optax.incremental_update(params, state.ema, 1.0 - decay)
         metrics = {
             **metrics,
-            "gradient_norm": optax.tree.norm(grads),
-            "update_norm": optax.tree.norm(updates),
-            "parameter_norm": optax.tree.norm(params),
+            "gradient_norm": tree_norm(grads),
+            "update_norm": tree_norm(updates),
+            "parameter_norm": tree_norm(params),
             "learning_rate": self._schedule(state.step),
         }
         state = TrainState(state.step + 1, params, ema, optimizer)
@@ -200,6 +202,9 @@ class VASATrainer:
             params, metadata = self._task.export(average)
             save_params(path, params, {**metadata, "step": step})
         return path
+
+    def _held_loss(self, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return self._task.loss(hold_frozen(self._settings.frozen, params), batch, key)
 
     def _create(self) -> TrainState:
         params = self._task.init(self._key)

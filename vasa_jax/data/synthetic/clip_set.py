@@ -1,10 +1,13 @@
 """A set of spoken clips in memory: sound in several voices' colours, phonemes, motion and labels, all of one length."""
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic.augment import augment_voice
 from vasa_jax.data.synthetic.clips import sample_clip
 from vasa_jax.data.synthetic.visemes import MOTION_NAMES
+from vasa_jax.errors import InputError
 
 FRAMES = 200  # video frames per clip: 8 s
 SAMPLES = 640 * FRAMES + 80  # with the 5 ms that the last feature needs
@@ -35,19 +39,15 @@ class ClipSet:
         """Synthesises `count` clips over the machine's cores; read from `corpus.cache` when it is there already."""
         path = None
         if corpus.cache:
-            name = f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}.npz"
+            shipped = "-shipped" if corpus.speech == "shipped" else ""
+            name = f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
             path = Path(corpus.cache) / name
             if path.is_file():
                 with np.load(path) as file:
                     return cls(**file)
-        jobs = [(split, seed * 1_000_003 + index, corpus.voices_per_clip) for index in range(count)]
+        jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
         workers = min(corpus.workers or os.cpu_count() or 1, count)
-        if workers == 1:
-            clips = [_make_clip(job) for job in jobs]
-        else:
-            context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-                clips = list(pool.map(_make_clip, jobs, chunksize=4))
+        clips = [_make_clip(job) for job in jobs] if workers == 1 else _make_in_processes(_make_clip, jobs, workers)
         result = cls(**{name: np.stack([clip[name] for clip in clips]) for name in clips[0]})
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,30 @@ class ClipSet:
         return result
 
 
-def _make_clip(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
-    split, seed, voices = job
-    clip = sample_clip(seed, split)
+def _make_in_processes(make: Callable, jobs: list, workers: int) -> list:
+    """`make` of every job, in order. A worker that dies (out of memory, say) takes its pool along: the clips that are
+    missing are made by a smaller one; InputError when a pool of a single worker dies too."""
+    clips: dict[int, Any] = {}
+    context = multiprocessing.get_context("spawn")
+    while missing := [index for index in range(len(jobs)) if index not in clips]:
+        try:
+            with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+                futures = {pool.submit(make, jobs[index]): index for index in missing}
+                for future in concurrent.futures.as_completed(futures):
+                    clips[futures[future]] = future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            if workers == 1:
+                raise InputError(
+                    "config.corpus.workers: processes that synthesise speech are killed; free some memory, or make "
+                    "fewer clips with config.corpus.clips"
+                ) from error
+            workers //= 2
+    return [clips[index] for index in range(len(jobs))]
+
+
+def _make_clip(job: tuple[str, int, int, str]) -> dict[str, np.ndarray]:
+    split, seed, voices, speech = job
+    clip = sample_clip(seed, split, speech=speech)
     rng = np.random.default_rng([seed, 1])
     versions = [clip.samples] + [augment_voice(clip.samples, rng) for _ in range(voices - 1)]
     sound = np.stack([_fit(version, SAMPLES) for version in versions])

@@ -87,7 +87,9 @@ class _Event(ctypes.Structure):
 
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_AUDIO_OUTPUT_RETRIEVAL, _PHONEME_EVENTS, _DONT_EXIT, _UTF8 = 1, 1, 0x8000, 1  # constants of speak_lib.h
+# Constants of speak_lib.h. Synchronous output synthesises in the calling thread: the library then has no thread of its
+# own that could outlive it when it is unloaded.
+_AUDIO_OUTPUT_SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT, _UTF8 = 2, 1, 0x8000, 1
 _END_OF_LIST, _PHONEME = 0, 7
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _LOCK = threading.Lock()  # the library is one global machine
@@ -102,11 +104,14 @@ def _espeak():
     try:
         import espeakng_loader
     except ImportError:
-        message = "espeakng_loader: not installed; run `pip install espeakng-loader` to make training speech"
-        raise InputError(message) from None
+        raise InputError(
+            "espeakng_loader: not installed; run `pip install espeakng-loader` (eSpeak NG, GPL-3.0), "
+            "or take the shipped sentences: --config.corpus.speech=shipped (synthesize: --config.synthesis.speech="
+            "shipped)"
+        ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
-    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_RETRIEVAL, 0, data.encode(), _PHONEME_EVENTS | _DONT_EXIT)
+    sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), _PHONEME_EVENTS | _DONT_EXIT)
     if sample_rate <= 0:
         raise InputError(f"{data}: eSpeak NG cannot read it; run `pip install --force-reinstall espeakng-loader`")
     try:
@@ -145,7 +150,6 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
         encoded = text.encode("utf-8")
         size, zero = ctypes.c_size_t(len(encoded) + 1), ctypes.c_uint(0)
         library.espeak_Synth(encoded, size, zero, 1, zero, ctypes.c_uint(_UTF8), None, None)
-        library.espeak_Synchronize()
     if not chunks or all(name.startswith("_") for _, name in marks):
         raise InputError(f"text {text!r}: holds nothing to say; give words of the voice's language")
     samples = resample_poly(np.concatenate(chunks).astype(np.float32) / 32768.0, SAMPLE_RATE // 50, sample_rate // 50)
@@ -208,6 +212,22 @@ def _quiet_since(loud, time, limit, threshold=0.12):
     while index > 0 and index * _STEP > limit and loud[index] < threshold:
         index -= 1
     return min(time, (index + 1) * _STEP)
+
+
+def trim(speech: Speech) -> Speech:
+    """Cuts the silence at both ends, and what was said before and after."""
+    spoken = [phoneme for phoneme in speech.phonemes if phoneme.symbol != "sil"]
+    if not spoken:
+        return speech
+    first, last = spoken[0].start, spoken[-1].end
+    inside = [shifted(phoneme, -first) for phoneme in speech.phonemes if phoneme.start >= first and phoneme.end <= last]
+    return Speech(speech.samples[int(first * SAMPLE_RATE) : int(np.ceil(last * SAMPLE_RATE))], tuple(inside))
+
+
+def shifted(phoneme: Phoneme, seconds: float) -> Phoneme:
+    """The phoneme later by `seconds`."""
+    start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
+    return phoneme._replace(start=start, end=end, release=release)
 
 
 def demo_speech() -> Speech:
