@@ -1,6 +1,7 @@
 """What test_several_devices.py runs in processes of its own: `python several_devices.py JOB DIRECTORY`.
 
-JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes.
+JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes; `extract` writes
+a motion set as one of several processes, over all of its devices.
 """
 
 import os
@@ -13,13 +14,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tiny_extraction import extraction_config, fake_make, fake_motion
 
 from vasa_jax.config import CorpusConfig, TrainConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank
+from vasa_jax.data.synthetic.clip_set import ClipSet
+from vasa_jax.training import motion_set
+from vasa_jax.training.motion_set import MotionExtractor
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.processes import on_host, start_processes
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.stored_motion import extract_motion
 from vasa_jax.training.trainer import VASATrainer
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -157,10 +163,18 @@ def fit(directory: Path, stop_at: int = -1) -> None:
         save_params(directory / "state.safetensors", whole, {"step": int(state.step)}, jnp.float32)
 
 
+def extract(directory: Path) -> None:
+    start_processes()
+    ClipSet.make, MotionExtractor._motion, motion_set.HELD_OUT_CLIPS = fake_make, fake_motion, 2
+    extract_motion(extraction_config(directory / f"parts-{jax.process_index()}"), directory / "set")
+
+
 if __name__ == "__main__":
     job, where = sys.argv[1], Path(sys.argv[2])
     where.mkdir(parents=True, exist_ok=True)
     if job == "agree":
         agree(where)
+    elif job == "extract":
+        extract(where)
     else:
         fit(where, int(sys.argv[3]) if len(sys.argv) > 3 else -1)

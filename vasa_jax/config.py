@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "corpus_sheets", "synthesize", "prepare",
+    "benchmark_renderer", "corpus_sheets", "synthesize", "prepare", "extract_motion",
 )  # fmt: skip
 
 
@@ -111,8 +111,10 @@ class MotionConfig:
 
     variant: str = "motion_demo"  # a name of models.motion.MOTION_VARIANTS
     face: str = ""  # export directory of the codec; empty = the shipped one
-    audio: str = ""  # export directory of the audio encoder; empty = the shipped one
+    audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
+    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    clips_per_shard: int = 100  # of job extract_motion
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
@@ -122,6 +124,9 @@ class MotionConfig:
     previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units
     pose_weight: float = 3.0  # loss weight of the 9 pose dimensions
     velocity: float = 0.5  # weight of the velocity term
+    live: float = 0.0  # share of examples whose sound is heard as a stream hears it; the clips' sound is on the device
+    live_frames: tuple[int, ...] = (4, 10)  # frames of sound that such examples hear: a hop and its look-ahead
+    unrolled: bool = False  # also train the window after, with the model's own prediction as X_pre: twice the cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +147,13 @@ class BenchmarkConfig:
     audio_variants: tuple[str, ...] = ("audio_demo",)
     motion_variants: tuple[str, ...] = ("motion_demo",)
     batch_sizes: tuple[int, ...] = (1, 8)
+    window_batches: tuple[int, ...] = ()  # windows sampled at once; empty = 1, 16, 64, on a CPU 1
+    window_steps: tuple[int, ...] = (10, 25, 50)  # of config.solver
+    # live operating points of the first variants, with config.look_ahead and config.solver
+    live_hops: tuple[int, ...] = ()  # frames; empty = what suits the device
+    live_steps: tuple[int, ...] = (10,)
+    live_sessions: tuple[int, ...] = ()  # at once, rising; empty = what suits the device
+    live_calls: int = 40  # windows timed per point
     repeats: int = 5
 
 
@@ -224,12 +236,21 @@ class VASAConfig:
     image: str = ""  # portrait
     audio: str = ""  # speech: a sound file, or a video with sound
     output: str = ""  # .mp4
-    steps: int = 25  # DDIM steps
+    steps: int = 25  # of the solver
+    solver: str = "ddim"  # a name of diffusion.SOLVERS; dpmpp needs fewer steps
+    hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
+    look_ahead: int = 0  # frames of sound heard beyond the hop
     audio_guidance: float = 0.5  # lambda_A of the paper
     gaze_guidance: float = 1.0  # lambda_g of the paper
+    distance_guidance: float = 0.0
+    emotion_guidance: float = 0.0
     gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
     distance: float | None = None  # 1.0 = the training set's mean, larger = further
     emotion: str = ""  # name or name:strength
+    head_pose: tuple[float, float, float] | None = None  # yaw, pitch, roll in degrees in the place of generated ones
+    pose_amplitude: float = 1.0  # of the generated head motion
+    animate: str = "all"  # pose: dynamics stay the portrait's; dynamics: pose stays the portrait's
+    controls: str = ""  # control track (.json) with any of the above per frame, see generation/control_track.py
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
@@ -262,8 +283,15 @@ class VASAConfig:
         """InputError for the first value out of range."""
         _choice("config.job", self.job, JOBS)
         _range("config.steps", self.steps, 1, 1000)
+        _choice("config.solver", self.solver, ("ddim", "dpmpp"))
         _range("config.audio_guidance", self.audio_guidance, 0, 20)
         _range("config.gaze_guidance", self.gaze_guidance, 0, 20)
+        _range("config.distance_guidance", self.distance_guidance, 0, 20)
+        _range("config.emotion_guidance", self.emotion_guidance, 0, 20)
+        _range("config.hop", self.hop, 0, 1000)
+        _range("config.look_ahead", self.look_ahead, 0, 1000)
+        _range("config.pose_amplitude", self.pose_amplitude, 0, 5)
+        _choice("config.animate", self.animate, ("all", "pose", "dynamics"))
         _range("config.decode_batch", self.decode_batch, 1, 1024)
         _choice("config.pose_anchor", self.pose_anchor, ("portrait", "absolute"))
         if self.gaze is not None:
@@ -301,6 +329,7 @@ class VASAConfig:
         _range("config.corpus.style", self.corpus.style, 0, 1)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
+        _check_motion(self.motion)
         prepare = self.prepare
         _range("config.prepare.size", prepare.size, 32, 2048)
         _range("config.prepare.jpeg_quality", prepare.jpeg_quality, 1, 100)
@@ -334,6 +363,23 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
             names += field_names(value, f"{prefix}{key}.")
         names.append(prefix + key)
     return names
+
+
+def _check_motion(motion: MotionConfig) -> None:
+    _range("config.motion.clips_per_shard", motion.clips_per_shard, 1, 10**6)
+    _range("config.motion.live", motion.live, 0, 1)
+    for frames in motion.live_frames:
+        _range("config.motion.live_frames", frames, 1, motion.window)
+    if not motion.live:
+        return
+    if not motion.live_frames:
+        raise InputError(
+            "config.motion.live_frames: empty; say how many frames of sound a live example hears, e.g. 4,10"
+        )
+    if motion.set:
+        raise InputError("config.motion.live: a stored set has no sound; leave config.motion.set empty")
+    if motion.unrolled:
+        raise InputError("config.motion.live: not together with config.motion.unrolled; turn one of them off")
 
 
 def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) -> None:

@@ -48,6 +48,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.prepare import prepare
 
         return prepare(config)
+    if config.job == "extract_motion":
+        from vasa_jax.training.stored_motion import extract_motion
+
+        return extract_motion(config, workdir)
     from vasa_jax.training.stages import train
 
     return train(config, workdir)
