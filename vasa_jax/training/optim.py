@@ -1,5 +1,7 @@
 """The optimiser of every stage: AdamW, warm-up and cosine, clipping, accumulation."""
 
+import dataclasses
+
 import jax
 import optax
 
@@ -33,3 +35,17 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
         )
     )
     return optax.chain(*transforms)
+
+
+def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
+    """The second player's: the same with a learning rate and first moment of its own, without decay."""
+    rate = settings.opponent_learning_rate
+    return make_optimizer(
+        dataclasses.replace(
+            settings,
+            learning_rate=rate,
+            final_learning_rate=min(settings.final_learning_rate, rate),
+            beta1=settings.opponent_beta1,
+            weight_decay=0.0,
+        )
+    )
