@@ -4,63 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_face import add_variant
+from stub_face import JUDGES, PARAMS, Decoder, Encoder, N, use_stub
 
 from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
 from vasa_jax.data.augmentation import random_warp
-from vasa_jax.losses.judged import FeatureJudge, Judges
-from vasa_jax.models.face import Decoded
 from vasa_jax.training import face_task
 from vasa_jax.training.face_pairs import mirrored, prepared, to_float
 from vasa_jax.training.face_task import FaceTask
 
-N, BATCH = 32, 4
-
-
-def colour(image):
-    return image.mean((1, 2))
-
-
-class Encoder:
-    """Latents are multiples of a picture's mean colour."""
-
-    image_size = N
-
-    def apply(self, variables, image, *rest, method):
-        p, mean = variables["params"], colour(image)
-        if method == "encode_appearance":
-            pose, dynamics = rest
-            canonical = mean - 0.1 * pose[:, :3] - 0.2 * dynamics
-            return canonical[:, None, None, None], mean[:, None, None]
-        return p["pose"] * jnp.tile(mean, (1, 3)), p["dynamics"] * mean
-
-
-class Decoder:
-    """One colour over the whole picture, another share of each latent."""
-
-    def apply(self, variables, appearance, identity, pose, dynamics):
-        p = variables["params"]
-        shade = appearance[:, 0, 0, 0] + 0.3 * identity[:, 0, 0] + 0.5 * pose[:, :3] + 0.7 * dynamics
-        rgb = jnp.broadcast_to(0.2 * shade[:, None, None], (len(shade), N, N, 3))
-        return Decoded(rgb, jnp.full((*rgb.shape[:3], 1), p["matte"]))
-
-
-PARAMS = {"encoder": {"pose": jnp.float32(0.4), "dynamics": jnp.float32(0.8)}, "decoder": {"matte": jnp.float32(0.6)}}
-JUDGES = Judges(
-    {"features": {}, "identity": {}},
-    {"features": FeatureJudge(lambda p, x: [x], (1.0,), scales=1)},
-    lambda p, x: colour(x) - 0.3,
-)
+BATCH = 4
 
 
 @pytest.fixture
 def make(monkeypatch):
     """A task with the codec above, without random colours."""
-    add_variant(monkeypatch)
+    use_stub(monkeypatch)
     none = face_task.sample_colour_transform
     monkeypatch.setattr(face_task, "sample_colour_transform", lambda key, count, share: none(key, count, 0.0))
-    monkeypatch.setattr(face_task, "face_codec", lambda variant, dtype: (Encoder(), Decoder()))
     monkeypatch.setattr(face_task, "load_judges", lambda directory, dtype: JUDGES)
 
     def make(**settings):
