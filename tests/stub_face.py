@@ -20,6 +20,8 @@ class Encoder:
     image_size = N
 
     def apply(self, variables, image, *rest, method):
+        if method == "crop":
+            return image
         p, mean = variables["params"], colour(image)
         if method == "encode":
             pose, dynamics = self.apply(variables, image, method="encode_motion")
@@ -28,7 +30,8 @@ class Encoder:
             pose, dynamics = rest
             canonical = mean - 0.1 * pose[:, :3] - 0.2 * dynamics
             return canonical[:, None, None, None], mean[:, None, None]
-        return p["pose"] * jnp.tile(mean, (1, 3)), p["dynamics"] * mean
+        pose, dynamics = p["pose"] * jnp.tile(mean, (1, 3)), p["dynamics"] * mean
+        return {"encode_pose": pose, "encode_crop": dynamics, "encode_motion": (pose, dynamics)}[method]
 
 
 class Decoder:

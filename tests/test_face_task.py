@@ -74,20 +74,21 @@ def decode(appearance_of, identity_of, pose_of, dynamics_of, background):
 
 def test_pairwise_transfer_gives_i_the_pose_of_j_and_j_the_dynamics_of_i(make):
     task, batch = make(consist=1.0, judge="somewhere"), pairs(drivers=2)
-    total, terms = task.loss(PARAMS, batch, jax.random.key(0))
+    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, target, background = clean(batch["source"]), clean(batch["target"])[::2], clean(batch["background"])
     a = decode(source, source, target, source, background)
     b = decode(target, target, target, source, background)
-    expected = jnp.abs(a - b).mean() + losses.structure_loss(a, b) + JUDGES.perceptual_loss(JUDGES.params, a, b)
+    structure = jax.jit(losses.structure_loss)(a, b)
+    expected = jnp.abs(a - b).mean() + structure + JUDGES.perceptual_loss(JUDGES.params, a, b)
     np.testing.assert_allclose(terms["consist"], expected, rtol=1e-3)
     assert expected > 0.05
-    without, _ = make(judge="somewhere").loss(PARAMS, batch, jax.random.key(0))
+    without, _ = jax.jit(make(judge="somewhere").loss)(PARAMS, batch, jax.random.key(0))
     np.testing.assert_allclose(total - without, terms["consist"], rtol=1e-3)
 
 
 def test_identity_is_asked_for_under_the_next_persons_motion(make):
     task, batch = make(cross_id=2.0, judge="somewhere"), pairs(person=jnp.array([5, 7, 7, 8]))
-    _, terms = task.loss(PARAMS, batch, jax.random.key(0))
+    _, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, driver, background = (clean(batch[name]) for name in ("source", "driver", "background"))
     stranger = jnp.roll(driver, -1, 0)
     crossed = decode(source, source, stranger, stranger, background)
@@ -97,7 +98,7 @@ def test_identity_is_asked_for_under_the_next_persons_motion(make):
         terms["cross_id"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
     )
     pooled = make(cross_id=2.0, judge="somewhere", pose_pool=1.0)
-    _, terms = pooled.loss(PARAMS, batch, jax.random.key(0))
+    _, terms = jax.jit(pooled.loss)(PARAMS, batch, jax.random.key(0))
     crossed = decode(source, source, jnp.roll(driver, -2, 0), stranger, background)
     np.testing.assert_allclose(
         terms["cross_id"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
@@ -107,7 +108,7 @@ def test_identity_is_asked_for_under_the_next_persons_motion(make):
 def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
     task = make(cross_id=2.0, judge="somewhere", recipe="counterfactual")
     batch = pairs(target=pairs()["driver"][::-1], same_identity=jnp.array([False, True, False, False]))
-    _, terms = task.loss(PARAMS, batch, jax.random.key(0))
+    _, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, driver, background = (clean(batch[name]) for name in ("source", "driver", "background"))
     picture = decode(source, source, driver, driver, background)
     valid = jnp.array([1.0, 0.0, 1.0, 1.0])
@@ -119,7 +120,7 @@ def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
 def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     task = make(judge="somewhere", consist=0.0, perceptual=3.0, adversarial=1.0, feature_matching=40.0, gan_from=5,
                 transfer_from=2)  # fmt: skip
-    critic = task.init_opponent(jax.random.key(0))
+    critic = jax.jit(task.init_opponent)(jax.random.key(0))
     batch = pairs()
     weights = task.weights(5)
     assert weights.keys() == {
@@ -130,7 +131,7 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     early = task.weights(1)
     assert early.keys() == weights.keys()
     assert early["perceptual"] == early["adversarial"] == early["feature_matching"] == 0 and early["l1"] == 1
-    total, terms = task.loss(PARAMS, batch, jax.random.key(0), weights=weights, opponent=critic)
+    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, opponent=critic)
     expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["critic"]
     np.testing.assert_allclose(total, expected, rtol=1e-5)
     assert all(terms[f"weight/{name}"] == value for name, value in weights.items())
@@ -144,7 +145,7 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
 def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
     task = make(adversarial=1.0, feature_matching=40.0, gan_from=5)
     batch = pairs()
-    critic = task.init_opponent(jax.random.key(1))
+    critic = jax.jit(task.init_opponent)(jax.random.key(1))
 
     def loss(players, weights):
         return task.loss(players[0], batch, jax.random.key(0), weights=weights, opponent=players[1])[0]
@@ -154,7 +155,7 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
     off, critic_off = gradients((PARAMS, critic), task.weights(4))
     assert all((x == 0).all() for x in jax.tree.leaves(critic_off))
     assert all((x != 0).any() for x in jax.tree.leaves(critic_on))
-    alone = jax.grad(lambda p: make().loss(p, batch, jax.random.key(0))[0])(PARAMS)
+    alone = jax.jit(jax.grad(lambda p: make().loss(p, batch, jax.random.key(0))[0]))(PARAMS)
     for a, b in zip(jax.tree.leaves(off), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
@@ -226,7 +227,7 @@ def test_pose_learns_from_the_picture_only_without_a_label(make):
 
     def gradient(valid):
         batch = shards_batch(valid_pose=jnp.full(BATCH, valid))
-        return jax.grad(lambda p: task.loss(p, batch, jax.random.key(0))[0])(PARAMS)["encoder"]["pose"]
+        return jax.jit(jax.grad(lambda p: task.loss(p, batch, jax.random.key(0))[0]))(PARAMS)["encoder"]["pose"]
 
     assert gradient(True) == 0
     assert gradient(False) != 0

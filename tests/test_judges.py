@@ -1,24 +1,29 @@
 """Judges: what they are trained on, what they export, and the networks of known files against plain numpy."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_people import drawn_people
 
 from vasa_jax import losses
-from vasa_jax.config import JudgeConfig, TrainConfig
-from vasa_jax.data.synthetic.render import LANDMARKS, SEGMENTS
+from vasa_jax.config import JudgeConfig
 from vasa_jax.errors import InputError
 from vasa_jax.losses.judged import FeatureJudge, Judges, feature_distance
+from vasa_jax.main import parse
 from vasa_jax.models.iresnet import IResNet
 from vasa_jax.models.judges import FaceReading
 from vasa_jax.models.vgg import VGG, VGG19, VGGFACE
 from vasa_jax.training import judge_task
 from vasa_jax.training.judge_task import JudgeTask, numbered_people, reading_losses
-from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.stages import train
 from vasa_jax.weights import judge_files
 from vasa_jax.weights.judge_files import arcface_params, iresnet_depths, load_judges, vgg19_params, vggface_params
 from vasa_jax.weights.safetensors_io import load_params, save_params
+
+CONFIG = Path(__file__).parent.parent / "configs" / "train_judge.py"
 
 
 def test_margin_softmax_is_cross_entropy_with_a_smaller_true_cosine():
@@ -42,27 +47,20 @@ def test_reading_losses_ask_for_the_right_part_and_cell():
     np.testing.assert_allclose(flat, np.log([3.0, 4.0]), rtol=1e-6)
 
 
-def drawn_people(who, key, size, supersample):
-    """In place of the renderer: a person is two colours, one of the upper and one of the lower half."""
-    colours = jax.vmap(lambda k: jax.random.uniform(k, (2, 3)))(who)
-    image = jnp.repeat(colours[:, :, None], size, 2).repeat(size // 2, 1)
-    noise = 0.02 * jax.random.normal(key, image.shape)
-    upper = (jnp.arange(size) < size // 2)[:, None]
-    segmentation = jnp.broadcast_to(upper, (len(who), size, size)).astype(jnp.uint8)
-    return {"image": image + noise, "segmentation": segmentation, "landmarks": jnp.zeros((len(who), len(LANDMARKS), 2))}
-
-
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    """(trained figures, export directory) of a short run on drawn people."""
+    """(figures, export directory) of the shipped configuration, shortened and on drawn people."""
+    options = {
+        "judge.people": 16, "judge.size": 32, "judge.degrade": 0, "train.steps": 24, "train.batch_size": 16,
+        "train.learning_rate": 3e-3, "train.warmup_steps": 2, "train.ema_decay": 0.5,
+    }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge_task, "render_people", drawn_people)
         patch.setattr(judge_task, "HELD_OUT_PEOPLE", 8)
-        settings = JudgeConfig(people=16, size=32, degrade=0.0)
-        task = JudgeTask(settings, 16)
-        train = TrainConfig(steps=20, batch_size=16, learning_rate=3e-3, warmup_steps=2, ema_decay=0.5)
+        arguments = [f"--config.{name}={value}" for name, value in options.items()]
+        config, _ = parse(["main", f"--config={CONFIG}", *arguments])
         workdir = tmp_path_factory.mktemp("judge")
-        VASATrainer(task, train, workdir).fit()
+        train(config, workdir)
         return load_params(workdir / "export" / "judge.safetensors")[1]["errors"], workdir / "export"
 
 
@@ -265,4 +263,3 @@ def test_files_choose_the_judges_and_wrong_ones_are_named(tmp_path, monkeypatch)
     random_file(tmp_path / "judge.safetensors", {"features.0.weight": (4, 3, 3, 3)})
     with pytest.raises(InputError, match=r"judge.safetensors: not a judge"):
         load_judges(tmp_path)
-    assert len(SEGMENTS) == 12
