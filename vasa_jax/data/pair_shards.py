@@ -74,3 +74,7 @@ class PairShards:
 
     def restore(self, state: dict[str, int]) -> None:
         self._batches.restore(state)
+
+    def close(self) -> None:
+        """Ends the processes that decode."""
+        self._batches.close()

@@ -12,7 +12,10 @@ Batch = dict[str, Any]
 
 
 class DataIterator(Protocol):
-    """Batches as a pure function of (seed, step), so that its state is a few integers."""
+    """Batches as a pure function of (seed, step), so that its state is a few integers.
+
+    One that holds processes or files has a method `close` too.
+    """
 
     def __next__(self) -> Batch: ...
 

@@ -151,6 +151,8 @@ class VASATrainer:
                 signal.signal(signal.SIGTERM, previous_handler)
             checkpoints.close()
             logger.close()
+            if hasattr(data, "close"):
+                data.close()
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
