@@ -171,6 +171,14 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
         scores, features = task._critic.apply({"params": critic}, matte * rgb + (1 - matte) * background)
         return game[0](scores) + 40.0 * game[1](task._critic.apply({"params": critic}, target)[1], features)
 
+    def critics_part(c):
+        source, background = clean(batch["source"]), clean(batch["background"])
+        driver, target = clean(batch["driver"]), clean(batch["target"])
+        picture = decode(source, source, driver, driver, background)
+        return losses.critic_hinge(*(task._critic.apply({"params": c}, x)[0] for x in (target, picture)))
+
+    for a, b in zip(jax.tree.leaves(critic_on), jax.tree.leaves(jax.jit(jax.grad(critics_part))(critic)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)
     expected = jax.jit(jax.grad(players_part))(PARAMS)
     for a, b, c in zip(*map(jax.tree.leaves, (on, off, expected)), strict=True):
         np.testing.assert_allclose(a - b, c, rtol=1e-2, atol=1e-4)
