@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from vasa_jax.config import TrainConfig
+from vasa_jax.errors import InputError
 from vasa_jax.training.optim import make_opponent_optimizer, make_optimizer
 from vasa_jax.training.trainer import VASATrainer
 
@@ -120,3 +121,20 @@ def test_runs_of_other_weights_share_one_program(tmp_path, accumulate):
         results.append(np.asarray(state.params["w"]))
     assert VASATrainer.update._cache_size() == programs + 1
     assert (results[0] == 0).all() and (results[1] != 0).all()
+
+
+def test_a_game_begins_with_a_checkpoint_of_its_own_kind(tmp_path):
+    class Alone(Chase):
+        def init_opponent(self, key):
+            return None
+
+        def loss(self, params, batch, key, *, weights, frozen):
+            return weights["near"] * jnp.square(params["w"] - batch["x"].mean()).mean(), {}
+
+    state = VASATrainer(Alone(), SETTINGS, tmp_path).fit()
+    paths, _ = jax.tree_util.tree_flatten_with_path(state)
+    # What checkpoints of other tasks hold must not depend on games.
+    assert {path[0].name for path, _ in paths} == {"step", "params", "ema", "optimizer"}
+    assert [field.name for field in dataclasses.fields(state)] == ["step", "params", "ema", "optimizer"]
+    with pytest.raises(InputError, match=r"state/opponent/optimizer/.* is missing from it"):
+        VASATrainer(Chase(), SETTINGS, tmp_path).fit()

@@ -47,7 +47,15 @@ class TrainState:
     params: Any
     ema: Any
     optimizer: Any
-    opponent: Opponent | None = None
+
+    opponent = None  # not a field: checkpoints of a task that plays alone know of none
+
+
+@flax.struct.dataclass
+class GameState(TrainState):
+    """The same for a task with a second player."""
+
+    opponent: Opponent
 
 
 class Preempted(SystemExit):
@@ -202,11 +210,11 @@ class VASATrainer:
             "parameter_norm": optax.tree.norm(params),
             "learning_rate": self._schedule(state.step),
         }
-        opponent = None
+        state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
         if state.opponent:
             opponent, norm = self._update_opponent(state.opponent, opponent_grads)
             metrics["opponent_gradient_norm"] = norm
-        state = TrainState(state.step + 1, params, ema, optimizer, opponent)
+            state = state.replace(opponent=opponent)
         # Left alone, the compiler might place the new state otherwise than the old one.
         return jax.lax.with_sharding_constraint(state, self._shardings(state)), metrics
 
@@ -230,10 +238,11 @@ class VASATrainer:
 
     def _create(self) -> TrainState:
         params = self._task.init(self._key)
+        arguments = (jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
         opponent = initial_opponent(self._task, jax.random.fold_in(self._key, 2))
-        if opponent is not None:
-            opponent = Opponent(opponent, self._opponent_optimizer.init(opponent))
-        return TrainState(jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params), opponent)
+        if opponent is None:
+            return TrainState(*arguments)
+        return GameState(*arguments, Opponent(opponent, self._opponent_optimizer.init(opponent)))
 
     def _loss(self, guidance: dict[str, Any]) -> Loss:
         """The task's loss as a function of (both players' parameters, batch, key)."""
