@@ -66,6 +66,8 @@ class Stream:
 
 
 class Convolution:
+    """With weights and frozen parameters as arguments of its loss, and an opponent that guesses the mean error."""
+
     name = "convolution"
 
     def __init__(self, stop_at: int = -1):
@@ -74,13 +76,25 @@ class Convolution:
     def init(self, key):
         return Network().init(key, jnp.zeros((1, 4, 4, 3)))["params"]
 
+    def init_opponent(self, key):
+        return {"guess": jax.random.normal(key, (4,))}
+
     def data(self, sharding=None):
         return Stream(self._stop_at)
 
-    def loss(self, params, batch, key):
-        error = Network().apply({"params": params}, batch["image"]) - batch["label"]
+    def weights(self, step):
+        return {"error": np.float32(1.0 + step % 2)}
+
+    def frozen(self):
+        return {"offset": np.arange(4, dtype=np.float32)}
+
+    def loss(self, params, batch, key, *, opponent, weights=None, frozen=None):
+        weights, frozen = weights or self.weights(0), frozen or self.frozen()
+        error = Network().apply({"params": params}, batch["image"]) - batch["label"] - frozen["offset"]
         noise = jax.random.normal(key, ())
-        return jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum(), {}
+        guess = jnp.square(opponent["guess"] - jax.lax.stop_gradient(error)).mean()
+        own = weights["error"] * jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum()
+        return own + guess, {"guess": guess}
 
     def evaluate(self, params):
         return {"bias": float(params["out"]["bias"].sum())}
@@ -125,7 +139,8 @@ def agree(directory: Path) -> None:
                 assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
             state, _ = trainer.update(state, batch)
-        save_params(directory / f"{name}.safetensors", on_host(state.params), {}, jnp.float32)
+        both = on_host({"player": state.params, "opponent": state.opponent.params})
+        save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)
 
 
@@ -158,7 +173,9 @@ def fit(directory: Path, stop_at: int = -1) -> None:
     if stop_at < 0:
         save_heads(directory)
     state = VASATrainer(Convolution(stop_at), settings, directory / "run").fit()
-    whole = on_host({"params": state.params, "moments": state.optimizer[1][0].mu})
+    whole = on_host(
+        {"params": state.params, "moments": state.optimizer[1][0].mu, "opponent": state.opponent.params}
+    )
     if jax.process_index() == 0:
         save_params(directory / "state.safetensors", whole, {"step": int(state.step)}, jnp.float32)
 

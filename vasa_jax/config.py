@@ -16,8 +16,8 @@ from ml_collections import config_dict
 from vasa_jax.errors import InputError
 
 JOBS = (
-    "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "corpus_sheets", "synthesize", "prepare", "extract_motion",
+    "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
+    "benchmark", "benchmark_renderer", "corpus_sheets", "synthesize", "prepare", "extract_motion",
 )  # fmt: skip
 
 
@@ -56,6 +56,8 @@ class TrainConfig:
     initial_step: str = "latest"  # of a checkpoints directory: latest, best
     initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
     frozen: tuple[str, ...] = ()  # regexes of parameters that keep the values they start with
+    opponent_learning_rate: float = 2e-4  # of a task's second player (the critic of a GAN); same schedule
+    opponent_beta1: float = 0.5
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 
@@ -72,6 +74,9 @@ class CorpusConfig:
     style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
     speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package, for small runs
+    shards: str = ""  # train_face: directory of shards or of a TFDS build to read instead of rendering
+    shard_format: str = ""  # array_record, tfrecord, tfds; empty = the first that is there
+    decoders: int = 0  # processes that decode shards; 0 = threads of this one
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
     workers: int = 0  # processes that synthesise speech; 0 = one per core
@@ -90,11 +95,41 @@ class FaceConfig:
     matte: float = 0.3
     pose: float = 1.0
     contrast: float = 0.02  # CosFace-form motion contrast
+    code: float = 1e-3  # mean square of the dynamics code
+    # Terms that cost a decode or a network; None leaves them out of the program, any number (also 0) is a traced weight
+    consist: float | None = None  # VASA-1's l_consist: pairwise transfer of pose and dynamics within a clip
+    cross_id: float | None = None  # VASA-1's l_cross_id: identity under another person's motion (needs a judge)
+    perceptual: float | None = None  # features of a judge
+    transfer_from: int = 0  # updates before consist, cross_id and perceptual come in
+    judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/judge_files.py)
+    adversarial: float | None = None  # hinge against a patch critic on two scales; MegaPortraits' 1
+    feature_matching: float | None = None  # L1 between the critic's features; MegaPortraits' 40
+    gan_from: int = 0  # updates before the critic and its two terms come in
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    # What keeps pose and identity out of the dynamics (leakage guards)
+    crop_warp: float = 0.0  # smooth random warp of the crop that dynamics are read from, in cells of its 9 x 9 grid
+    pose_pool: float = 0.0  # share of l_cross_id's examples whose pose is of a third person
+    flip: float = 0.0  # share of examples mirrored, source and driver together
     dynamics_noise: float = 0.1  # added to the code before decoding, in standard deviations of the batch
     mouth_weight: float = 8.0  # of a mouth pixel against a skin pixel
     eye_weight: float = 6.0
     background_weight: float = 0.3
     jitter: float = 0.5  # share of examples with a colour transform common to source and target
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeConfig:
+    """The judges of the codec's losses: identity, and perceptual features."""
+
+    people: int = 4096  # rendered identities to be told apart
+    size: int = 128  # pixels per side of the renders
+    supersample: int = 2  # rays per pixel side
+    degrade: float = 0.6  # share of frames that the identity judge sees blurred, blocky, noisy or recoloured
+    scale: float = 24.0  # of CosFace
+    margin: float = 0.25
+    identity_weight: float = 1.0
+    segmentation_weight: float = 1.0
+    landmark_weight: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +294,7 @@ class VASAConfig:
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
     face: FaceConfig = FaceConfig()
+    judge: JudgeConfig = JudgeConfig()
     speech: AudioConfig = AudioConfig()
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -316,11 +352,20 @@ class VASAConfig:
         _choice("config.train.initial_step", train.initial_step, ("latest", "best"))
         _choice("config.train.wandb", train.wandb, ("", "offline", "online"))
         _choice("config.train.precision", train.precision, ("auto", "float32", "bfloat16"))
-        _choice("config.face.recipe", self.face.recipe, ("counterfactual", "self"))
+        _check_face(self.face)
+        _range("config.judge.people", self.judge.people, 2, 10**6)
+        _range("config.judge.size", self.judge.size, 32, 1024)
+        if self.judge.size * self.judge.supersample % 16 or self.judge.size % 8:
+            raise InputError(f"config.judge.size: {self.judge.size} cannot be rendered; choose 64, 128 or 256")
         _range("config.corpus.identities", self.corpus.identities, 1, 64)
         _range("config.corpus.motions", self.corpus.motions, 2, 64)
         _range("config.corpus.drivers", self.corpus.drivers, 1, self.corpus.motions - 1)
-        if self.job == "train_face" and train.batch_size % self.corpus.drivers:
+        _choice("config.corpus.shard_format", self.corpus.shard_format, ("", "array_record", "tfrecord", "tfds"))
+        if self.job == "train_face" and self.corpus.shards and self.face.recipe != "self":
+            raise InputError(
+                "config.face.recipe: shards have no rendered truth of one person in another's motion; set it to self"
+            )
+        if self.job == "train_face" and not self.corpus.shards and train.batch_size % self.corpus.drivers:
             raise InputError(
                 f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
                 f"{self.corpus.drivers}; choose one"
@@ -387,6 +432,19 @@ def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) ->
     _range(f"{path}.supersample", settings.supersample, 1, 4)
     if settings.size * settings.supersample % 16:
         raise InputError(f"{path}.size: {settings.size} cannot be rendered; choose 64, 128, 256 or 512")
+
+
+def _check_face(face: FaceConfig) -> None:
+    path = "config.face"
+    _choice(f"{path}.recipe", face.recipe, ("counterfactual", "self"))
+    if (face.adversarial is None) != (face.feature_matching is None):
+        raise InputError(f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none")
+    if not face.critic_widths or min(face.critic_widths) < 1:
+        raise InputError(f"{path}.critic_widths: {face.critic_widths} are no widths; give e.g. (64, 128, 256, 512)")
+    for name in ("pose_pool", "flip", "jitter"):
+        _range(f"{path}.{name}", getattr(face, name), 0, 1)
+    for name in ("transfer_from", "gan_from"):
+        _range(f"{path}.{name}", getattr(face, name), 0, 10**9)
 
 
 def _check_synthesis(synthesis: SynthesisConfig) -> None:

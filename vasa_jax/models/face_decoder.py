@@ -21,8 +21,8 @@ class Decoded(NamedTuple):
 class ImageNet2D(nn.Module):
     """G2D: residual blocks at the side of the volume, then one block per doubling, then colour and matte.
 
-    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. With `places`, the flattened motion
-    embedding, the norms of the residual blocks are adaptive.
+    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. With `places`, the flattened
+    motion embedding, the norms of the residual blocks are adaptive.
     """
 
     width: int
@@ -53,9 +53,9 @@ class FaceDecoder(nn.Module):
     The rigid and the learned half of the warp are composed first (a 3-channel lookup) and the volume is gathered once.
     To drive one portrait with T frames, pass its appearance and identity with batch size 1: neither is copied.
 
-    MegaPortraits' G2D sees the motion only through the warped volume. With `adaptive` the motion embedding also sets the
-    norms of its residual blocks: a coarse volume cannot hold closed lids and parted lips side by side for a warp to
-    choose from.
+    MegaPortraits' G2D sees the motion only through the warped volume. With `adaptive` the motion embedding also sets
+    the norms of its residual blocks: a coarse volume cannot hold closed lids and parted lips side by side for a warp
+    to choose from.
     """
 
     image_size: int = 512
