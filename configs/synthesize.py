@@ -1,4 +1,5 @@
-"""The built-in corpus as files (needs espeakng-loader): heads that speak, with exact labels.
+"""The built-in corpus as files (needs espeakng-loader, or --config.synthesis.speech=shipped): heads that speak, with
+exact labels.
 
 python -m vasa_jax.main --config configs/synthesize.py --workdir data/corpus
 

@@ -2,7 +2,8 @@
 
 python -m vasa_jax.main --config configs/train_audio.py --workdir runs/audio
 
-Writes export/audio.safetensors. These are the settings of the shipped model.
+Writes export/audio.safetensors. These are the settings of the shipped model. A small run without espeakng-loader:
+--config.corpus.speech=shipped.
 """
 
 from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig

@@ -129,7 +129,8 @@ def agree(directory: Path) -> None:
         for _ in range(3):
             if expected:
                 assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
-                assert state.optimizer[1][0].mu["wide"]["kernel"].addressable_shards[0].data.shape == expected
+                moment = state.optimizer[1][0].mu["decays"]["wide/kernel"]
+                assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
             state, _ = trainer.update(state, batch)
         both = on_host({"player": state.params, "opponent": state.opponent.params})
@@ -141,7 +142,7 @@ def save_heads(directory: Path) -> None:
     """Which heads and clips this process's devices drew in two steps."""
     bank.render_groups = numbered_groups
     settings = TrainConfig(batch_size=BATCH)
-    corpus = CorpusConfig(groups=3, identities=2, motions=2, drivers=1, chunk=1)
+    corpus = CorpusConfig(groups=3, identities=2, motions=2, drivers=1, chunk=1, style=0.0)
     frames = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
     batches = [next(frames) for _ in range(2)]
     again = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import held_out, measures, sheets
+from vasa_jax.evaluation import evaluator, held_out, measures, sheets
 from vasa_jax.evaluation.evaluator import EvaluationSettings, Evaluator, evaluate
 from vasa_jax.evaluation.instrument import (
     SIZE,
@@ -82,6 +82,14 @@ def test_head_motion_is_the_mean_over_the_three_angles():
     turning = np.stack([pose(yaw=2.0 * i, roll=1.0 * i) for i in range(10)])
     assert measures.head_motion(turning) == pytest.approx((2.0 + 0.0 + 1.0) / 3.0)
     assert measures.head_motion(turning[:1]) == 0.0
+
+
+def test_head_correlation_is_the_mean_over_the_three_angles():
+    turning = np.stack([pose(yaw=0.1 * k) for k in range(5)])
+    nodding = np.stack([pose(pitch=0.1 * k) for k in range(5)])
+    assert measures.head_correlation(turning, turning) == pytest.approx(1 / 3)
+    assert measures.head_correlation(turning[::-1], turning) == pytest.approx(-1 / 3)
+    assert measures.head_correlation(turning, nodding) == 0.0
 
 
 def test_rotation_error():
@@ -293,7 +301,7 @@ FRAMES = 50
 N = 32
 
 
-def fake_clip(seed, split, take=0):
+def fake_clip(seed, split, take=0, speech="espeak"):
     """Jaw tracks that the sound carries openly: every sample of a frame is the jaw's value."""
     rng = np.random.default_rng(seed)
     jaw = np.clip(0.5 + 0.5 * np.sin(np.arange(FRAMES) * rng.uniform(0.3, 0.9) + rng.uniform(0, 6)), 0, 1)
@@ -396,7 +404,9 @@ def test_report_of_a_perfect_generator(fake_corpus, tmp_path, capsys):
     assert table["identity"]["generated"]["mean"] == pytest.approx(1.0)
     # Yaw turns by 1/49 rad per frame in the labels; the instrument sees a still head.
     assert table["head_motion"]["labels"]["mean"] == pytest.approx(math.degrees(1 / 49) / 3, rel=0.05)
-    assert table["head_motion_ratio"]["generated"]["mean"] == 0.0
+    assert table["head_motion_ratio"]["generated"]["mean"] == table["head_r"]["generated"]["mean"] == 0.0
+    assert table["head_r"]["second"]["mean"] == pytest.approx(1 / 3, abs=1e-6)  # yaw alone moves, and in both takes
+    assert report["set"] == "vasa_jax.heldout.1"
     assert report["codec"]["same"]["psnr"]["mean"] > 45
     assert report["codec"]["same"]["mouth_r_pooled"]["mean"] == pytest.approx(1.0, abs=1e-4)
     assert report["codec"]["portrait"]["psnr"]["mean"] < 15
@@ -427,6 +437,15 @@ def test_evaluate_without_a_model_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="no such directory"):
         evaluate(VASAConfig(job="evaluate", checkpoint=str(tmp_path / "nowhere")), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_second_take_is_a_ceiling_for_lips_and_leaves_heads_open(monkeypatch):
+    monkeypatch.setattr(held_out, "render", fake_render)
+    heads = held_out.HeldOutSet(3, 5.0, 0.1, N, supersample=1, speech="shipped")
+    figures = [evaluator._label_figures(head.second, head) for head in (heads[0], heads[1], heads[2])]
+    assert min(row["mouth_r"] for row in figures) >= 0.95
+    assert abs(np.mean([row["head_r"] for row in figures])) <= 0.5
+    assert all(row["mouth_offset"] == 0 for row in figures)
 
 
 def test_held_out_set_is_a_function_of_its_seed(fake_corpus):

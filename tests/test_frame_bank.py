@@ -11,7 +11,7 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank, named_key
 
-CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1)
+CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1, style=0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -164,3 +164,13 @@ def test_aligned_crop_does_not_depend_on_the_pose():
 def test_sampling_refuses_what_does_not_fit(shapes, padding):
     with pytest.raises(ValueError, match=r"coordinates|batch|padding"):
         geometry.trilinear_sample(jnp.zeros(shapes[0]), jnp.zeros(shapes[1]), padding)
+
+
+def test_gradient_of_a_bfloat16_volume_is_summed_in_float32():
+    """1000 points at the centre of one voxel: summed in bfloat16, their gradient would stop growing at 256."""
+    volume = jnp.ones((1, 2, 2, 2, 1), jnp.bfloat16)
+    centre = jnp.full((1, 1000, 3), -0.5)
+    gradient = jax.grad(lambda v: geometry.trilinear_sample(v, centre).astype(jnp.float32).sum())(volume)
+    assert gradient.dtype == jnp.bfloat16
+    assert float(gradient[0, 0, 0, 0, 0]) == 1000.0
+    assert float(jnp.abs(gradient.astype(jnp.float32)).sum()) == 1000.0

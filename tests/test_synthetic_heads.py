@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world, world_to_head
-from vasa_jax.data.synthetic.camera import project
+from vasa_jax.data.synthetic.camera import CAMERA
 from vasa_jax.data.synthetic.field import head_skin
 from vasa_jax.data.synthetic.identity import RANGES, STYLE_NAMES, sample_identity
 from vasa_jax.data.synthetic.labels import labels, to_canonical
@@ -179,7 +179,7 @@ def test_pose_projects_the_head_to_where_the_camera_sees_it():
         y = jnp.array([a.nose_root[1], a.nose_tip[0][1], -0.04, -0.04, a.eye[1], a.eye[1], 0.6])
         z = jnp.array([a.nose_root[2], a.nose_tip[0][2], -0.10, -0.10, a.eye[2], a.eye[2], 0.3])
         points = (x, y, z)
-        seen = jnp.stack(project(motion, head_to_world(a, points))[:2], -1)
+        seen = jnp.stack(CAMERA.project(motion, head_to_world(a, points))[:2], -1)
         there_and_back = world_to_head(a, head_to_world(a, points))
         return jnp.stack(to_canonical(points), -1), seen, jnp.stack(there_and_back, -1) - jnp.stack(points, -1)
 
@@ -232,6 +232,7 @@ def test_mouth_label_follows_the_visemes():
 def test_random_identities_and_motions_cover_their_ranges():
     people, motion = jax.tree.map(np.asarray, (identities(7, 512), stills(8, 512)))
     assert set(people) == {*RANGES, "style", "seed"} and people["style"].dtype == np.int32
+    assert len(RANGES) >= 40 and {*RANGES} & {*MOTION_NAMES} <= {"cheek"}  # a bone's width, a muscle's pull
     assert set(people["style"]) == set(range(len(STYLE_NAMES)))
     for name, (low, high) in RANGES.items():
         margin = 0.2 * (high - low)

@@ -2,13 +2,24 @@
 
 import builtins
 import importlib.util
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from vasa_jax.data.synthetic import augment, clips, gaze, performance, phonemes, sentences, speech, visemes
+from vasa_jax.data.synthetic import (
+    augment,
+    clips,
+    gaze,
+    performance,
+    phonemes,
+    sentences,
+    shipped_speech,
+    speech,
+    visemes,
+)
 from vasa_jax.data.synthetic.acoustics import log_energy, pitch_contour
 from vasa_jax.errors import InputError
 
@@ -191,13 +202,70 @@ def test_missing_package_is_named(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(InputError, match="pip install espeakng-loader"):
+    with pytest.raises(InputError, match=r"pip install espeakng-loader.*GPL-3\.0.*corpus\.speech=shipped") as caught:
         speech.speak("hello")
+    assert "\n" not in str(caught.value)
 
 
 def test_workers_do_not_import_jax():
     code = "import sys, vasa_jax.data.synthetic.clips; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shipped_sentences_cover_the_phonemes_and_keep_the_splits_apart():
+    utterances = shipped_speech.shipped_utterances()
+    assert len(utterances) == shipped_speech.SENTENCES * len(shipped_speech.SHIPPED_VOICES)
+    assert shipped_speech.PATH.stat().st_size < 3e6
+    parts = {split: [u for u in utterances if speech.VOICES[u.voice].split == split] for split in ("train", "heldout")}
+    assert {p.symbol for u in parts["train"] for p in u.speech.phonemes} == set(phonemes.PHONEME_CLASSES)
+    assert not {u.text for u in parts["train"]} & {u.text for u in parts["heldout"]}
+    for split, some in parts.items():
+        assert len({u.voice for u in some}) >= 3
+        assert all(sentences.is_heldout(u.text) == (split == "heldout") for u in some)
+    for voice, text, spoken in utterances:
+        assert 1.0 < len(spoken.samples) / 16000 < 5.0 and 0.05 < np.abs(spoken.samples).max() <= 1.0, (voice, text)
+        assert spoken.phonemes[0].symbol != "sil" and spoken.phonemes[0].start == 0.0
+        assert all(a.end == pytest.approx(b.start) for a, b in itertools.pairwise(spoken.phonemes))
+
+
+def test_sentences_are_stored_without_loss(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = [np.float32(rng.integers(-32767, 32768, size) / 32767.0) for size in (1, 2, 501)]
+    marks = (speech.Phoneme(0.0, 0.1, "oy", True, 0.05), speech.Phoneme(0.1, 0.3, "sil", False, 0.3))
+    stored = tuple(
+        shipped_speech.Utterance(f"voice{n}", "äö ü", speech.Speech(sound, marks[: 1 + n % 2]))
+        for n, sound in enumerate(samples)
+    )
+    shipped_speech.write_utterances(tmp_path / "some.npz", stored)
+    again = shipped_speech.read_utterances(tmp_path / "some.npz")
+    for one, two in zip(stored, again, strict=True):
+        assert one[:2] == two[:2] and one.speech.phonemes == two.speech.phonemes
+        np.testing.assert_array_equal(one.speech.samples, two.speech.samples)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_clips_of_shipped_sentences_need_no_synthesiser(split, monkeypatch):
+    monkeypatch.setattr(clips, "speak", None)
+    made = [clips.sample_clip(seed, split, speech="shipped") for seed in range(6)]
+    texts = {u.text: u.voice for u in shipped_speech.shipped_utterances()}
+    for clip in made:
+        assert 8.0 <= len(clip.samples) / 16000 <= 10.0 and len(clip.samples) == 640 * clip.frames
+        assert speech.VOICES[clip.voice].split == split
+        said = [text for text, voice in texts.items() if text in clip.text and voice == clip.voice]
+        assert len(said) >= 2 and len(" ".join(said)) == len(clip.text)
+        assert clip.energy[clip.phoneme_ids != 0].mean() > clip.energy[clip.phoneme_ids == 0].mean() + 1
+    assert len({clip.text for clip in made}) >= 4
+    again = clips.sample_clip(3, split, speech="shipped", take=1)
+    assert again.text == made[3].text and np.array_equal(again.samples, made[3].samples)
+    with pytest.raises(InputError, match="choose 'espeak' or 'shipped'"):
+        clips.sample_clip(0, split, speech="human")
+
+
+@needs_espeak
+def test_shipped_sentences_are_those_that_the_command_makes():
+    for stored, made in zip(shipped_speech.shipped_utterances(), shipped_speech.make_utterances(), strict=True):
+        assert stored[:2] == made[:2] and stored.speech.phonemes == made.speech.phonemes
+        np.testing.assert_allclose(stored.speech.samples, np.clip(made.speech.samples, -1, 1), atol=1e-4)
 
 
 @needs_espeak

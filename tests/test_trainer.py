@@ -295,3 +295,17 @@ def test_offline_log_of_weights_and_biases(tmp_path):
     VASATrainer(Regression(), dataclasses.replace(SETTINGS, wandb="offline"), tmp_path).fit()
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(run.glob("*.wandb"))
+
+
+def test_frozen_parameters_keep_their_values_to_the_bit(tmp_path):
+    settings = dataclasses.replace(SETTINGS, frozen=("^w$",), weight_decay=0.5)
+    start = VASATrainer(Regression(), settings, tmp_path / "start").initial_state()
+    end = VASATrainer(Regression(), settings, tmp_path / "run").fit()
+    assert bool(jnp.array_equal(start.params["w"], end.params["w"]))
+    assert not bool(jnp.array_equal(start.params["b"], end.params["b"]))
+
+
+@pytest.mark.parametrize(("pattern", "fault"), [("nothing", "names no parameter"), ("(", "is no regex")])
+def test_frozen_rejects_what_means_nothing(tmp_path, pattern, fault):
+    with pytest.raises(InputError, match=fault):
+        VASATrainer(Regression(), dataclasses.replace(SETTINGS, frozen=(pattern,)), tmp_path).fit()

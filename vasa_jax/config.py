@@ -17,8 +17,11 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
-    "benchmark", "benchmark_renderer", "synthesize", "prepare",
+    "benchmark", "benchmark_renderer", "corpus_sheets", "synthesize", "prepare",
 )  # fmt: skip
+
+
+SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,7 @@ class TrainConfig:
     initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
     opponent_learning_rate: float = 2e-4  # of a task's second player (the critic of a GAN); same schedule
     opponent_beta1: float = 0.5
+    frozen: tuple[str, ...] = ()  # regexes of parameters that keep the values they start with
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 
@@ -67,10 +71,12 @@ class CorpusConfig:
     drivers: int = 4  # drivers that share one source in a batch; the source is encoded once for all of them
     chunk: int = 2  # groups rendered at once
     refresh: bool = True  # render one chunk anew at each update
+    style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
     shards: str = ""  # train_face: directory of shards or of a TFDS build to read instead of rendering
     shard_format: str = ""  # array_record, tfrecord, tfds; empty = the first that is there
     decoders: int = 0  # processes that decode shards; 0 = threads of this one
+    speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package, for small runs
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
     workers: int = 0  # processes that synthesise speech; 0 = one per core
@@ -118,6 +124,7 @@ class JudgeConfig:
     people: int = 4096  # rendered identities to be told apart
     size: int = 128  # pixels per side of the renders
     supersample: int = 2  # rays per pixel side
+    style: float = 0.5  # share of frames whose look is changed (paintings, drawings, other cameras)
     degrade: float = 0.6  # share of frames that the identity judge sees blurred, blocky, noisy or recoloured
     scale: float = 24.0  # of CosFace
     margin: float = 0.25
@@ -210,6 +217,8 @@ class SynthesisConfig:
     supersample: int = 2  # rays per pixel side
     quality: int = 95  # of the JPEG frames
     matte: bool = True  # store it with every frame
+    style: float = 0.5  # share of the training split's persons whose look is changed; the held-out split is plain
+    speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package
     altered_voices: float = 0.5  # share of clips whose sound is moved away from the synthesiser's
     shards: int = 20  # files of the training split, per format
     held_out_shards: int = 2
@@ -227,6 +236,17 @@ class RendererBenchmarkConfig:
     batch_sizes: tuple[int, ...] = ()  # frames at once, one per size; empty = what suits the device
     supersample: int = 2  # rays per pixel side
     repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSheetsConfig:
+    """Contact sheets of the built-in corpus."""
+
+    people: int = 64  # on the sheets of people and looks
+    rows: int = 8  # of them with all poses, visemes, emotions and gazes
+    size: int = 128  # pixels per side of a rendered picture
+    supersample: int = 2  # rays per pixel side
+    batch: int = 16  # pictures rendered at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +281,7 @@ class VASAConfig:
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
+    corpus_sheets: CorpusSheetsConfig = CorpusSheetsConfig()
     prepare: PrepareConfig = PrepareConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
@@ -322,6 +343,8 @@ class VASAConfig:
                 f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
                 f"{self.corpus.drivers}; choose one"
             )
+        _choice("config.corpus.speech", self.corpus.speech, SPEECH_SOURCES)
+        _range("config.corpus.style", self.corpus.style, 0, 1)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
         prepare = self.prepare
@@ -335,6 +358,10 @@ class VASAConfig:
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
+        _range("config.corpus_sheets.people", self.corpus_sheets.people, 1, 4096)
+        _range("config.corpus_sheets.rows", self.corpus_sheets.rows, 1, self.corpus_sheets.people)
+        _range("config.corpus_sheets.batch", self.corpus_sheets.batch, 1, 4096)
+        _check_picture("config.corpus_sheets", self.corpus_sheets)
         _check_synthesis(self.synthesis)
         _check_renderer_benchmark(self.renderer_benchmark)
 
@@ -368,17 +395,23 @@ def _check_face(face: FaceConfig) -> None:
         _range(f"{path}.{name}", getattr(face, name), 0, 10**9)
 
 
+def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) -> None:
+    _range(f"{path}.size", settings.size, 16, 1024)
+    _range(f"{path}.supersample", settings.supersample, 1, 4)
+    if settings.size * settings.supersample % 16:
+        raise InputError(f"{path}.size: {settings.size} cannot be rendered; choose 64, 128, 256 or 512")
+
+
 def _check_synthesis(synthesis: SynthesisConfig) -> None:
     path = "config.synthesis"
     _range(f"{path}.clips", synthesis.clips, 1, 10**7)
     _range(f"{path}.held_out_clips", synthesis.held_out_clips, 1, 10**6)
     _range(f"{path}.clips_per_person", synthesis.clips_per_person, 1, 10**6)
     _range(f"{path}.seconds", synthesis.seconds, 0.04, 8)
-    _range(f"{path}.size", synthesis.size, 16, 1024)
-    _range(f"{path}.supersample", synthesis.supersample, 1, 4)
-    if synthesis.size * synthesis.supersample % 16:
-        raise InputError(f"{path}.size: {synthesis.size} cannot be rendered; choose 64, 128, 256 or 512")
+    _check_picture(path, synthesis)
     _range(f"{path}.quality", synthesis.quality, 1, 100)
+    _choice(f"{path}.speech", synthesis.speech, SPEECH_SOURCES)
+    _range(f"{path}.style", synthesis.style, 0, 1)
     _range(f"{path}.altered_voices", synthesis.altered_voices, 0, 1)
     _range(f"{path}.shards", synthesis.shards, 1, synthesis.clips)
     _range(f"{path}.held_out_shards", synthesis.held_out_shards, 1, synthesis.held_out_clips)

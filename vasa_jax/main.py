@@ -32,6 +32,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 
         return benchmark_renderer(config.renderer_benchmark, workdir)
+    if config.job == "corpus_sheets":
+        from vasa_jax.evaluation.corpus_sheets import corpus_sheets
+
+        return corpus_sheets(config.corpus_sheets, config.seed, workdir)
     if config.job == "synthesize":
         from vasa_jax.data.synthetic.corpus import synthesize
 

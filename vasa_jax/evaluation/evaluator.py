@@ -20,7 +20,7 @@ from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
-from vasa_jax.evaluation.held_out import HeldOutHead, HeldOutSet, landmark_indices
+from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet, landmark_indices
 from vasa_jax.evaluation.instrument import Instrument, Measurements, instrument_errors
 from vasa_jax.evaluation.report import write_report
 
@@ -41,6 +41,7 @@ class EvaluationSettings:
     shuffled_stride: int = 3  # every n-th frame of the video from another clip's sound is decoded
     supersample: int = 2  # rays per pixel side of true pictures
     seed: int = 0
+    speech: str = "espeak"  # of config.SPEECH_SOURCES; shipped: the package's few held-out sentences
     steps: int = 25  # DDIM steps
     audio_guidance: float = 0.5
     gaze_guidance: float = 1.0
@@ -83,6 +84,7 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         codec_frames=config.evaluation.codec_frames,
         supersample=config.corpus.supersample,
         seed=config.seed,
+        speech=config.corpus.speech,
         steps=config.steps,
         audio_guidance=config.audio_guidance,
         gaze_guidance=config.gaze_guidance,
@@ -105,7 +107,8 @@ class Evaluator:
     def run(self, workdir: str | Path) -> dict[str, Any]:
         """Writes report.md, report.json and sheets/ to the workdir, prints the table and returns the report."""
         s, workdir = self._settings, Path(workdir)
-        held_out = HeldOutSet(s.heads, s.seconds, s.rendered_seconds, self._generator.image_size, s.seed, s.supersample)
+        size = self._generator.image_size
+        held_out = HeldOutSet(s.heads, s.seconds, s.rendered_seconds, size, s.seed, s.supersample, speech=s.speech)
         figures, codec, truths, faces = [], [], [], []
         following = first = held_out[0]
         for index in range(len(held_out)):
@@ -182,6 +185,7 @@ class Evaluator:
             figures |= {
                 "head_motion": motion,
                 "head_motion_ratio": motion / max(true, 1e-6),
+                "head_r": measures.head_correlation(reading.pose, head.truth["pose"][frames]),
                 "blinks": measures.blinks_per_minute(reading.lids),
             }
         return figures
@@ -243,6 +247,7 @@ class Evaluator:
                 pairs = [(head[row]["mouth"], head["true_mouth"]) for head in codec]
                 codec_table[row]["mouth_r_pooled"] = {"mean": measures.pooled_pearson(pairs)}
         return {
+            "set": HELD_OUT_SET,
             "settings": dataclasses.asdict(s),
             "controls": list(self._controls),
             "instrument": {
@@ -307,6 +312,7 @@ def _label_figures(track: dict[str, np.ndarray], head: HeldOutHead) -> dict[str,
     return _mouth_figures(track["mouth"], head.truth["mouth"]) | {
         "head_motion": motion,
         "head_motion_ratio": motion / max(true, 1e-6),
+        "head_r": measures.head_correlation(track["pose"], head.truth["pose"]),
         "blinks": measures.blinks_per_minute(track["lids"]),
     }
 

@@ -1,7 +1,7 @@
 """The fixed set that a model is judged on: held-out heads that say held-out sentences with held-out voices.
 
 Labels are exact and need no picture, so they cover every frame; pictures of the truth are rendered for a part of each
-clip.
+clip. The ceiling is part of the set: `second`, another true take of the same sound, is what a perfect model may give.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from vasa_jax.data.synthetic.motion import neutral_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, render
 from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
 
+HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number
 SAMPLES_PER_FRAME = 640
 LABELS = ("mouth", "lids", "gaze", "pose", "distance")
 
@@ -63,6 +64,7 @@ class HeldOutSet:
         seed: int = 0,
         supersample: int = 2,
         render_batch: int = 4,
+        speech: str = "espeak",
     ):
         self._frames = round(seconds * FRAMES_PER_SECOND)
         self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
@@ -71,7 +73,8 @@ class HeldOutSet:
         self._labels = jax.jit(labels)
         self._identity_key = named_key(seed, "heldout")
         self._sample_identity = jax.jit(sample_identity)
-        self._clips = _speaking_clips(count, self._frames, seed)
+        self._speech = speech
+        self._clips = _speaking_clips(count, self._frames, seed, speech)
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -85,7 +88,7 @@ class HeldOutSet:
         seed, clip = self._clips[index]
         identity, frames = self.identity(index), self._frames
         motion = {name: track[:frames] for name, track in clip.motion.items()}
-        again = sample_clip(seed, "heldout", take=1).motion
+        again = sample_clip(seed, "heldout", take=1, speech=self._speech).motion
         start = (frames - self._rendered) // 2
         window = slice(start, start + self._rendered)
         rest = neutral_motion()
@@ -138,11 +141,11 @@ def _repeat(identity: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray
     return {name: np.repeat(np.asarray(value)[None], count) for name, value in identity.items()}
 
 
-def _speaking_clips(count: int, frames: int, seed: int) -> list[tuple[int, Clip]]:
+def _speaking_clips(count: int, frames: int, seed: int, speech: str) -> list[tuple[int, Clip]]:
     """(seed, clip) of the first `count` clips that are long enough and say something."""
     found, number = [], 10_000 * seed
     while len(found) < count:
-        clip = sample_clip(number, "heldout")
+        clip = sample_clip(number, "heldout", speech=speech)
         if clip.text and clip.frames >= frames:
             found.append((number, clip))
         number += 1

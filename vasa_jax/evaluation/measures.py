@@ -96,6 +96,12 @@ def head_motion(pose_T9: np.ndarray) -> float:
     return float(np.abs(difference).mean())
 
 
+def head_correlation(pose_T9: np.ndarray, truth_T9: np.ndarray) -> float:
+    """Mean over yaw, pitch and roll of Pearson's r with the true ones: how much of the head's motion is foreseen."""
+    angles, true = euler_degrees(pose_T9), euler_degrees(truth_T9)
+    return float(np.mean([pearson(angles[:, axis], true[:, axis]) for axis in range(3)]))
+
+
 def smooth(track_T: np.ndarray, frames: int = 5) -> np.ndarray:
     """A centred triangular mean over `frames` (odd) frames along the first axis, with the ends held; keeps the
     length.

@@ -27,6 +27,7 @@ ROWS = {
     "mouth_open": ("opening while it is open", 4),
     "head_motion": ("head motion, degrees per frame", 3),
     "head_motion_ratio": ("head motion over the clip's true one", 2),
+    "head_r": ("head rotation, r per clip", 3),
     "blinks": ("blinks per minute", 1),
     "identity": ("identity, cosine to the portrait", 3),
     "gaze_error": ("main gaze, error in degrees", 1),
@@ -82,7 +83,8 @@ def report_markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Evaluation on held-out heads, voices and sentences",
         "",
-        f"{settings['heads']} heads, {settings['seconds']:g} s each, {settings['samples']} generated per clip, "
+        f"{report['set']}: {settings['heads']} heads, {settings['seconds']:g} s each, "
+        f"{settings['samples']} generated per clip, "
         f"{settings['steps']} steps, audio guidance {settings['audio_guidance']:g}, seed {settings['seed']}, "
         f"controls given: {', '.join(report['controls']) or 'none'}.",
         "",

@@ -10,8 +10,12 @@ with t_z = 0, which an orthographic camera cannot see. Coordinates are float32 t
 of a voxel at 64 voxels, and the steps of a warp add up.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 POSE_DIM = 9
@@ -70,8 +74,8 @@ def trilinear_sample(
 
     `padding`: "zeros" (neighbours outside of the volume count as 0) or "border" (points are moved to the nearest voxel
     centre). One of the two batch sizes may be 1: a single volume is then read at all points without being copied.
-    Weights are float32, the result has the volume's dtype. Differentiable in both arguments. The corners are gathered
-    again in the backward pass: kept, they would take 8 times the memory of the result.
+    Weights are float32, the result has the volume's dtype. Differentiable in both arguments, in reverse mode. The
+    corners are gathered again in the backward pass: kept, they would take 8 times the memory of the result.
     """
     return _sample(volume, grid, padding)
 
@@ -136,17 +140,45 @@ def _sample(values: Array, grid: Array, padding: str) -> Array:
     if values.shape[0] not in (1, batch) or grid.shape[0] not in (1, batch):
         raise ValueError(f"batch sizes {values.shape[0]} (values) and {grid.shape[0]} (grid) do not broadcast")
     grid = jnp.broadcast_to(grid, (batch, *grid.shape[1:]))
-    return jax.checkpoint(_interpolate, static_argnums=2)(values, grid.astype(jnp.float32), padding)
+    return _interpolate(values, grid.astype(jnp.float32), padding)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _interpolate(values: Array, grid: Array, padding: str) -> Array:
     """Sum over the 2^n corners of weight times one row of the flattened array."""
-    count, *sizes, channels = values.shape
-    voxels = 1
-    for size in sizes:
-        voxels *= size
-    table = values.reshape(count * voxels, channels)
-    start = jnp.zeros((1,), jnp.int32) if count == 1 else jnp.arange(count, dtype=jnp.int32) * voxels
+    table = values.reshape(-1, values.shape[-1])
+    result = jnp.zeros((*grid.shape[:-1], values.shape[-1]), jnp.float32)
+    for row, weight in _corners(values.shape, grid, padding):
+        result = result + weight[..., None] * table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+    return result.astype(values.dtype)
+
+
+def _interpolate_forward(values: Array, grid: Array, padding: str) -> tuple[Array, tuple[Array, Array]]:
+    return _interpolate(values, grid, padding), (values, grid)
+
+
+def _interpolate_backward(padding: str, kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """All corners add to one float32 array: thousands of points may share a voxel, too many for a bfloat16 sum, which
+    accelerators also have no fast atomic addition for."""
+    values, grid = kept
+    cotangent = cotangent.astype(jnp.float32)
+    table = values.reshape(-1, values.shape[-1])
+    corners, pull = jax.vjp(lambda grid: _corners(values.shape, grid, padding), grid)
+    result, weights = jnp.zeros(table.shape, jnp.float32), []
+    for row, weight in corners:
+        result = result.at[row].add(weight[..., None] * cotangent, mode="promise_in_bounds")
+        rows = table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+        weights.append((np.zeros(row.shape, jax.dtypes.float0), (rows * cotangent).sum(-1)))
+    return result.reshape(values.shape).astype(values.dtype), pull(weights)[0]
+
+
+_interpolate.defvjp(_interpolate_forward, _interpolate_backward)
+
+
+def _corners(shape: tuple[int, ...], grid: Array, padding: str) -> list[tuple[Array, Array]]:
+    """(row of the flattened array, weight) of each of the 2^n neighbours of every point; rows are always valid."""
+    count, *sizes, _ = shape
+    start = jnp.zeros((1,), jnp.int32) if count == 1 else jnp.arange(count, dtype=jnp.int32) * math.prod(sizes)
     start = start.reshape((-1,) + (1,) * (grid.ndim - 2))
 
     # Per axis (x first): lower and upper neighbour as (offset into the table, weight).
@@ -173,7 +205,4 @@ def _interpolate(values: Array, grid: Array, padding: str) -> Array:
             for base, product in corners
             for offset, weight in pair
         ]
-    result = jnp.zeros((*grid.shape[:-1], channels), jnp.float32)
-    for row, weight in corners:
-        result = result + weight[..., None] * table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
-    return result.astype(values.dtype)
+    return corners

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from vasa_jax.errors import InputError
+from vasa_jax.training.joined import name_of
 
 _ITEM = "train"
 
@@ -165,8 +166,8 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
     that only `imported` has do not matter to a partial import.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(fresh)
-    given = {_name(path): value for path, value in jax.tree_util.tree_flatten_with_path(imported)[0]}
-    here = {_name(path): (leaf.shape, None) for path, leaf in paths}
+    given = {name_of(path): value for path, value in jax.tree_util.tree_flatten_with_path(imported)[0]}
+    here = {name_of(path): (leaf.shape, None) for path, leaf in paths}
     if not partial:
         difference = first_difference({name: (np.shape(value), None) for name, value in given.items()}, here)
         if difference:
@@ -176,9 +177,9 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
             )
     leaves, left = [], []
     for path, leaf in paths:
-        value = given.get(_name(path))
+        value = given.get(name_of(path))
         if value is None or np.shape(value) != leaf.shape:
-            left.append(_name(path))
+            left.append(name_of(path))
             value = leaf
         leaves.append(value)
     if len(left) == len(leaves):
@@ -190,13 +191,10 @@ def _arrays(values: dict[str, float]) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in values.items()}
 
 
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
 
 def _shapes_of(tree: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     flat = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))[0]
-    return {_name(path): (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in flat}
+    return {name_of(path): (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in flat}
 
 
 def _abstract(tree: Any) -> Any:

@@ -1,11 +1,16 @@
-"""The optimiser of every stage: AdamW, warm-up and cosine, clipping, accumulation."""
+"""The optimiser of every stage: AdamW, warm-up and cosine, clipping, and which parameters it leaves alone."""
 
 import dataclasses
+import re
+from typing import Any
 
 import jax
 import optax
 
 from vasa_jax.config import TrainConfig
+from vasa_jax.errors import InputError
+from vasa_jax.training.joined import join, name_of, on_joined
+from vasa_jax.training.sharding import FSDP_MINIMUM_SIZE
 
 
 def learning_rate_schedule(settings: TrainConfig) -> optax.Schedule:
@@ -21,7 +26,10 @@ def learning_rate_schedule(settings: TrainConfig) -> optax.Schedule:
 
 
 def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free."""
+    """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free.
+
+    Frozen parameters do not decay either; without a gradient (`hold_frozen`) AdamW then leaves them as they are.
+    """
     transforms = []
     if settings.clip_norm:
         transforms.append(optax.clip_by_global_norm(settings.clip_norm))
@@ -31,10 +39,17 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
             settings.beta1,
             settings.beta2,
             weight_decay=settings.weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+            mask=lambda parts: {label: dict.fromkeys(part, label == "decays") for label, part in parts.items()},
         )
     )
-    return optax.chain(*transforms)
+    # A rule places single arrays, so with rules none is joined.
+    below = 0 if settings.sharding_rules else FSDP_MINIMUM_SIZE
+    frozen = _patterns(settings.frozen)
+
+    def label(name: str, leaf: jax.Array) -> str:
+        return "decays" if leaf.ndim > 1 and not _finds(frozen, name) else "free"
+
+    return on_joined(optax.chain(*transforms), label, below)
 
 
 def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
@@ -47,5 +62,43 @@ def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformati
             final_learning_rate=min(settings.final_learning_rate, rate),
             beta1=settings.opponent_beta1,
             weight_decay=0.0,
+            frozen=(),
         )
     )
+
+
+def tree_norm(tree: Any) -> jax.Array:
+    """The L2 norm of all numbers in a tree."""
+    return optax.tree.norm(join(tree, lambda name, leaf: "all", FSDP_MINIMUM_SIZE))
+
+
+def hold_frozen(patterns: tuple[str, ...], params: Any) -> Any:
+    """`params`, of which those whose name, e.g. "encoder/pose_net/head/kernel", one of the regexes finds itself in pass
+    no gradient; their backward pass is then never computed.
+
+    InputError for a regex that cannot be read or that finds nothing.
+    """
+    compiled = _patterns(patterns)
+    paths, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [name_of(path) for path, _ in paths]
+    for pattern in compiled:
+        if not any(map(pattern.search, names)):
+            raise InputError(f"config.train.frozen: '{pattern.pattern}' names no parameter; correct it")
+    leaves = [
+        jax.lax.stop_gradient(leaf) if _finds(compiled, name) else leaf for name, (_, leaf) in zip(names, paths)
+    ]
+    return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def _patterns(patterns: tuple[str, ...]) -> list[re.Pattern]:
+    compiled = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern))
+        except re.error as error:
+            raise InputError(f"config.train.frozen: '{pattern}' is no regex ({error}); correct it") from error
+    return compiled
+
+
+def _finds(patterns: list[re.Pattern], name: str) -> bool:
+    return any(pattern.search(name) for pattern in patterns)

@@ -22,7 +22,13 @@ from vasa_jax.training.checkpoint import CheckpointManager, matching
 from vasa_jax.training.gradients import Loss, rematerialised, value_and_gradients
 from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optim import learning_rate_schedule, make_opponent_optimizer, make_optimizer
+from vasa_jax.training.optim import (
+    hold_frozen,
+    learning_rate_schedule,
+    make_opponent_optimizer,
+    make_optimizer,
+    tree_norm,
+)
 from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
@@ -205,9 +211,9 @@ class VASATrainer:
         ema = optax.incremental_update(params, state.ema, 1.0 - decay)
         metrics = {
             **metrics,
-            "gradient_norm": optax.tree.norm(grads),
-            "update_norm": optax.tree.norm(updates),
-            "parameter_norm": optax.tree.norm(params),
+            "gradient_norm": tree_norm(grads),
+            "update_norm": tree_norm(updates),
+            "parameter_norm": tree_norm(params),
             "learning_rate": self._schedule(state.step),
         }
         state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
@@ -249,6 +255,8 @@ class VASATrainer:
 
         def loss(players, batch, key):
             params, opponent = players
+            if self._settings.frozen:
+                params = hold_frozen(self._settings.frozen, params)
             rest = guidance if opponent is None else {**guidance, "opponent": opponent}
             return self._task.loss(params, batch, key, **rest)
 
@@ -256,7 +264,7 @@ class VASATrainer:
 
     def _update_opponent(self, opponent: Opponent, grads: Params) -> tuple[Opponent, jax.Array]:
         """(the opponent after its step, the norm of its gradient); without any gradient it rests, counts and all."""
-        norm = optax.tree.norm(grads)
+        norm = tree_norm(grads)
         updates, optimizer = self._opponent_optimizer.update(grads, opponent.optimizer, opponent.params)
         moved = Opponent(optax.apply_updates(opponent.params, updates), optimizer)
         return jax.tree.map(lambda new, old: jnp.where(norm > 0, new, old), moved, opponent), norm

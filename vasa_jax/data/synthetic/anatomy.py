@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 
+from vasa_jax.data.synthetic.camera import CAMERA, Camera
 from vasa_jax.data.synthetic.identity import STYLE_FIELDS, STYLE_NAMES, STYLE_TABLE
 from vasa_jax.data.synthetic.sdf import mix, rotate, rotate_back, rotation
 
@@ -24,11 +25,11 @@ _YOUTH = {
 }  # fmt: skip
 
 
-def build_anatomy(identity: dict, motion: dict) -> SimpleNamespace:
-    """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts."""
+def build_anatomy(identity: dict, motion: dict, camera: Camera = CAMERA) -> SimpleNamespace:
+    """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts, and its camera."""
     youth = jnp.clip(identity["youth"], 0.0, 1.0)
     shape = {k: v * (1.0 + _YOUTH[k] * youth) if k in _YOUTH else v for k, v in identity.items()}
-    a = SimpleNamespace(identity=identity, motion=motion, shape=shape, seed=identity["seed"])
+    a = SimpleNamespace(identity=identity, motion=motion, camera=camera, shape=shape, seed=identity["seed"])
     _place_head(a)
     _build_skull(a)
     _build_jaw(a)
@@ -174,6 +175,7 @@ def _build_mouth(a) -> None:
     a.mouth_half_width = (
         0.225 * g["mouth_w"] * (1.0 + 0.17 * width - 0.26 * rounding + 0.17 * jnp.clip(m["smile"], -0.3, 1.0))
     )
+    a.mouth_fullness = 0.4 * rounding  # round lips leave their corners steeply, as a circle does
     protrusion = 0.085 * rounding - 0.012 * jnp.maximum(width, 0.0)
     low_y, low_z = a.jaw_opened(rest_y - 0.035, rest_z)  # the lower lip rides on the jaw
     drop = rest_y - 0.035 - low_y
@@ -206,18 +208,18 @@ def _build_mouth(a) -> None:
 def _build_body(a) -> None:
     g = a.shape
     top = head_to_world(a, (0.0, -0.52, -0.16))
-    base = (a.body_translation[0], -1.55 + a.body_translation[1], -0.34)
+    base = (a.body_translation[0], -1.46 + a.body_translation[1], -0.34)
     a.neck_top, a.neck_base = top, base
-    a.neck_radii = (0.345 * g["neck_w"], 0.375 * g["neck_w"])
+    a.neck_radii = (0.350 * g["neck_w"], 0.385 * g["neck_w"])
     a.throat = (
         (0.5 * (top[0] + base[0]), 0.5 * (top[1] + base[1]) - 0.05, 0.5 * (top[2] + base[2]) + 0.40),
         (0.38, 0.80, 0.50),
     )
-    a.shoulder_start = (0.0, -1.55, -0.36)
-    a.shoulder_end = (0.92 * g["shoulder"], -1.80, -0.36)
+    a.shoulder_start = (0.0, -1.46, -0.36)
+    a.shoulder_end = (0.92 * g["shoulder"], -1.71, -0.36)
     a.shoulder_radii = (0.25, 0.30)
-    a.chest = ((0.0, -2.25, -0.22), (0.98 * g["shoulder"], 0.78, 0.52))
-    a.neckline_y = mix(-1.22, -1.45, g["neckline"])
+    a.chest = ((0.0, -2.16, -0.22), (0.98 * g["shoulder"], 0.78, 0.52))
+    a.neckline_y = mix(-1.13, -1.36, g["neckline"])
     a.neckline_v = jnp.clip(g["neckline"] * 3.0 - 2.0, 0.0, 1.0)
 
 

@@ -1,7 +1,8 @@
 """Frame pairs of the built-in corpus, rendered by the accelerator that trains on them.
 
 A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
-rendered, so that any pair (source, driver) has its exact cross-identity truth. Each step renders a few groups anew in
+rendered, so that any pair (source, driver) has its exact cross-identity truth; a share of identities has its look
+changed, the same in all of its pictures. Each step renders a few groups anew in
 place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
 each has a bank of its own, renders heads that no other device renders and draws its part of every batch.
 """
@@ -22,6 +23,7 @@ from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import render
+from vasa_jax.data.synthetic.style import stylise
 from vasa_jax.errors import InputError
 
 Group = dict[str, jax.Array]
@@ -56,6 +58,22 @@ def render_groups(key: jax.Array, groups: int, identities: int, motions: int, si
         "background": to_uint8(background),
         "pose": truth["pose"].reshape(*shape, 9),
     }
+
+
+def restyle(key: jax.Array, pictures: jax.Array, share: float | jax.Array = 1.0) -> jax.Array:
+    """The uint8 pictures (F, n, n, 3) of one person in one random style (`style.stylise`), as uint8."""
+    return to_uint8(stylise(key, pictures.astype(jnp.float32) / 255.0, share))
+
+
+def restyle_groups(key: jax.Array, group: Group, share: float | jax.Array) -> Group:
+    """A share of the identities of `render_groups` in another look, the same for all frames and the background."""
+    groups, identities, motions, *picture = group["rgb"].shape
+    pictures = jnp.concatenate([group["rgb"], group["background"][:, :, None]], 2)
+    keys = jax.random.split(key, groups * identities)
+    pictures = pictures.reshape(groups * identities, motions + 1, *picture)
+    styled = jax.vmap(restyle, (0, 0, None))(keys, pictures, share)
+    styled = styled.reshape(groups, identities, motions + 1, *picture)
+    return {**group, "rgb": styled[:, :, :motions], "background": styled[:, :, motions]}
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
@@ -126,7 +144,10 @@ class FrameBank(StepIterator):
     def _render(self, chunk: int) -> Group:
         c = self._corpus
         sizes = (c.chunk, c.identities, c.motions, self._size, c.supersample)
-        return _render_groups(self._key, np.uint32(chunk), sizes, self._sharding)
+        group = _render_groups(self._key, np.uint32(chunk), sizes, self._sharding)
+        if not c.style:
+            return group
+        return _restyle_groups(self._key, np.uint32(chunk), group, np.float32(c.style), self._sharding)
 
     def _replace(self, bank: Group, slot: int, chunk: int) -> Group:
         return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
@@ -160,6 +181,15 @@ def _render_groups(key, chunk, sizes: tuple[int, ...], sharding: NamedSharding |
         return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes)
 
     return on_each_device(local, sharding, True, True)(key, chunk)
+
+
+# Apart from the renderer, which is so compiled once for styled and plain banks.
+@functools.partial(jax.jit, static_argnums=4)
+def _restyle_groups(key, chunk, group: Group, share, sharding: NamedSharding | None) -> Group:
+    def local(key, chunk, group, share):
+        return restyle_groups(jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), chunk), 2), group, share)
+
+    return on_each_device(local, sharding, True, True, False, True)(key, chunk, group, share)
 
 
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)

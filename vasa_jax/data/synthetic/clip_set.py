@@ -35,12 +35,13 @@ class ClipSet:
         """Synthesises `count` clips over the machine's cores; read from `corpus.cache` when it is there already."""
         path = None
         if corpus.cache:
-            name = f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}.npz"
+            shipped = "-shipped" if corpus.speech == "shipped" else ""
+            name = f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
             path = Path(corpus.cache) / name
             if path.is_file():
                 with np.load(path) as file:
                     return cls(**file)
-        jobs = [(split, seed * 1_000_003 + index, corpus.voices_per_clip) for index in range(count)]
+        jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
         workers = min(corpus.workers or os.cpu_count() or 1, count)
         if workers == 1:
             clips = [_make_clip(job) for job in jobs]
@@ -57,9 +58,9 @@ class ClipSet:
         return result
 
 
-def _make_clip(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
-    split, seed, voices = job
-    clip = sample_clip(seed, split)
+def _make_clip(job: tuple[str, int, int, str]) -> dict[str, np.ndarray]:
+    split, seed, voices, speech = job
+    clip = sample_clip(seed, split, speech=speech)
     rng = np.random.default_rng([seed, 1])
     versions = [clip.samples] + [augment_voice(clip.samples, rng) for _ in range(voices - 1)]
     sound = np.stack([_fit(version, SAMPLES) for version in versions])

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vasa_jax.config import SPEECH_SOURCES
 from vasa_jax.data.synthetic.acoustics import frame_centres, log_energy, pitch_contour
 from vasa_jax.data.synthetic.augment import augment_voice
 from vasa_jax.data.synthetic.performance import FPS, FRAME_SAMPLES, perform, sample_emotion
 from vasa_jax.data.synthetic.phonemes import PHONEME_IDS, SILENCE
 from vasa_jax.data.synthetic.sentences import sample_sentence
-from vasa_jax.data.synthetic.speech import SAMPLE_RATE, VOICES, Phoneme, Speech, speak
+from vasa_jax.data.synthetic.shipped_speech import SHIPPED_VOICES, shipped_utterances
+from vasa_jax.data.synthetic.speech import SAMPLE_RATE, VOICES, Phoneme, Speech, shifted, speak, trim
 from vasa_jax.data.synthetic.visemes import EMOTIONS
 from vasa_jax.errors import InputError
 
@@ -40,27 +42,34 @@ class Clip(NamedTuple):
     voice: str
 
 
-def sample_clip(seed: int, split: str = "train", augment: bool = False, take: int = 0) -> Clip:
+def sample_clip(
+    seed: int, split: str = "train", augment: bool = False, take: int = 0, speech: str = "espeak"
+) -> Clip:
     """The clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
 
     Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay
-    those of the clean voice). `take` numbers the performances of the same speech with the same emotion. The same
-    arguments give the same clip. Raises InputError for an unknown split or without espeakng_loader.
+    those of the clean voice). `take` numbers the performances of the same speech with the same emotion. `speech` is one
+    of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package. The
+    same arguments give the same clip. Raises InputError for an unknown split or source, and for espeak without
+    espeakng_loader.
     """
     if split not in ("train", "heldout"):
         raise InputError(f"split {split!r}: unknown; choose 'train' or 'heldout'")
+    if speech not in SPEECH_SOURCES:
+        raise InputError(f"speech {speech!r}: unknown; choose 'espeak' or 'shipped'")
     which = 0 if split == "train" else 1
     rng = np.random.default_rng([seed, which])
-    names = [name for name, voice in VOICES.items() if voice.split == split]
+    known = VOICES if speech == "espeak" else SHIPPED_VOICES
+    names = [name for name in known if VOICES[name].split == split]
     voice = names[rng.integers(len(names))]
     emotion = sample_emotion(rng)
-    speech, text = _compose(rng, voice, split, emotion)
+    spoken, text = _compose(rng, voice, split, emotion, speech)
     performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
-    performance = perform(speech, performing, emotion)
-    frames = len(speech.samples) // FRAME_SAMPLES
-    ids, stress = frame_labels(speech.phonemes, 2 * frames)
-    energy, pitch = log_energy(speech.samples, 2 * frames), pitch_contour(speech.samples, 2 * frames)
-    samples = augment_voice(speech.samples, performing) if augment else speech.samples
+    performance = perform(spoken, performing, emotion)
+    frames = len(spoken.samples) // FRAME_SAMPLES
+    ids, stress = frame_labels(spoken.phonemes, 2 * frames)
+    energy, pitch = log_energy(spoken.samples, 2 * frames), pitch_contour(spoken.samples, 2 * frames)
+    samples = augment_voice(spoken.samples, performing) if augment else spoken.samples
     return Clip(
         samples=samples,
         frames=frames,
@@ -102,28 +111,23 @@ def _manner(rng, emotion):
     return np.clip(drawn, (105, 12, 12), (220, 90, 98)).astype(int).tolist()
 
 
-def _compose(rng, voice, split, emotion):
+def _compose(rng, voice, split, emotion, source):
     """Sentences of one voice with pauses -> Speech of a whole number of video frames, and the text."""
     limit = round(rng.uniform(MIN_SECONDS, MAX_SECONDS) * FPS) * FRAME_SAMPLES
     if split == "train" and rng.random() < SILENT_SHARE:
         seconds = limit / SAMPLE_RATE
         return Speech(np.zeros(limit, np.float32), (Phoneme(0.0, seconds, "sil", False, seconds),)), ""
-    rate, pitch, pitch_range = _manner(rng, emotion)
+    next_sentence = (_synthesised if source == "espeak" else _shipped)(rng, voice, split, emotion)
     start, trail = (rng.uniform((0.2, 0.2), (0.8, 0.7)) * SAMPLE_RATE).astype(int)
     samples = np.zeros(limit, np.float32)
     phonemes, texts, end = [], [], 0
-    share = 0.9  # of the room that a sentence should fill, by an estimate from its letters
-    while share > 0.3 and (limit - trail - start) > 0.7 * SAMPLE_RATE:
-        room = limit - trail - start
-        letters = max(int(share * room / SAMPLE_RATE * rate / 9.5), 7)
-        text = sample_sentence(rng, VOICES[voice].language, split, letters)
-        spoken = _trim(speak(text, voice, rate, pitch, pitch_range)) if len(text) <= letters + 4 else None
-        if spoken is None or len(spoken.samples) > room:
-            share -= 0.3
-            continue
+    while (limit - trail - start) > 0.7 * SAMPLE_RATE:
+        text, spoken = next_sentence(limit - trail - start)
+        if spoken is None:
+            break
         end = start + len(spoken.samples)
         samples[start:end] = spoken.samples
-        phonemes += [_shifted(phoneme, start / SAMPLE_RATE) for phoneme in spoken.phonemes]
+        phonemes += [shifted(phoneme, start / SAMPLE_RATE) for phoneme in spoken.phonemes]
         texts.append(text)
         start = end + int(min(0.12 + rng.gamma(2.0, 0.17), 1.4) * SAMPLE_RATE)
     frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
@@ -131,28 +135,45 @@ def _compose(rng, voice, split, emotion):
     return Speech(samples, _fill_pauses(phonemes, frames / FPS)), " ".join(texts)
 
 
+def _synthesised(rng, voice, split, emotion):
+    """Sentence after sentence from eSpeak NG: a function of the room in samples, to (text, Speech or None)."""
+    rate, pitch, pitch_range = _manner(rng, emotion)
+    share = 0.9  # of the room that a sentence should fill, by an estimate from its letters
+
+    def next_sentence(room):
+        nonlocal share
+        while share > 0.3:
+            letters = max(int(share * room / SAMPLE_RATE * rate / 9.5), 7)
+            text = sample_sentence(rng, VOICES[voice].language, split, letters)
+            spoken = trim(speak(text, voice, rate, pitch, pitch_range)) if len(text) <= letters + 4 else None
+            if spoken is not None and len(spoken.samples) <= room:
+                return text, spoken
+            share -= 0.3
+        return "", None
+
+    return next_sentence
+
+
+def _shipped(rng, voice, split, emotion):
+    """The same from the sentences that ship with the package: this voice's, in random order, each once."""
+    del split, emotion  # each voice is of one split; its manner is recorded
+    left = [utterance for utterance in shipped_utterances() if utterance.voice == voice]
+    left = [left[index] for index in rng.permutation(len(left))]
+
+    def next_sentence(room):
+        for index, utterance in enumerate(left):
+            if len(utterance.speech.samples) <= room:
+                return left.pop(index)[1:]
+        return "", None
+
+    return next_sentence
+
+
 def _set_level(samples, decibels):
     """Scales speech to a level relative to full scale, without clipping."""
     spoken = samples[np.abs(samples) > 1e-4]
     gain = 10.0 ** (decibels / 20.0) / (np.sqrt((spoken**2).mean()) + 1e-6) if len(spoken) else 1.0
     return samples * np.float32(min(gain, 0.98 / (np.abs(samples).max() + 1e-6)))
-
-
-def _shifted(phoneme, seconds):
-    start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
-    return phoneme._replace(start=start, end=end, release=release)
-
-
-def _trim(speech):
-    """Cuts the silence at both ends, and what was said before and after."""
-    spoken = [phoneme for phoneme in speech.phonemes if phoneme.symbol != "sil"]
-    if not spoken:
-        return speech
-    first, last = spoken[0].start, spoken[-1].end
-    inside = [
-        _shifted(phoneme, -first) for phoneme in speech.phonemes if phoneme.start >= first and phoneme.end <= last
-    ]
-    return Speech(speech.samples[int(first * SAMPLE_RATE) : int(np.ceil(last * SAMPLE_RATE))], tuple(inside))
 
 
 def _fill_pauses(phonemes, total):

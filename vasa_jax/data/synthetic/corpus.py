@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from vasa_jax.config import SynthesisConfig
 from vasa_jax.data.records import SPLITS, Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
-from vasa_jax.data.synthetic.bank import named_key, to_uint8
+from vasa_jax.data.synthetic.bank import named_key, restyle, to_uint8
 from vasa_jax.data.synthetic.clips import Clip, sample_clip
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
@@ -35,7 +36,7 @@ from vasa_jax.errors import InputError
 
 LANDMARK_SET = f"vasa_jax.synthetic.{len(LANDMARKS)}"  # names: render.LANDMARKS
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
-_SOURCE = "vasa_jax.data.synthetic seed={} split={} person={} clip={} altered={:d}"
+_SOURCE = "vasa_jax.data.synthetic seed={} split={} person={} clip={} altered={:d} styled={:d} speech={}"
 
 
 def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
@@ -46,17 +47,18 @@ def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
 def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -> Record:
     """Synthesises, performs and renders one clip; a pure function of its arguments on one kind of machine."""
     altered = np.random.default_rng([seed, number, 7]).random() < settings.altered_voices
-    clip = _clip(seed, split, number, altered)
+    clip = _clip(seed, split, number, altered, settings.speech)
     who = number // settings.clips_per_person
+    styled = split == "train" and np.random.default_rng([seed, who, 11]).random() < settings.style
     frames = min(round(settings.seconds * FPS), clip.frames)
     motion = {name: np.asarray(clip.motion[name][:frames], np.float32) for name in MOTION_NAMES}
-    pictures = _render(settings, person(seed, split, who), motion)
+    pictures = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
     samples = np.clip(clip.samples[: frames * FRAME_SAMPLES], -1, 1)
     return Record(
         clip_id=f"{split}-{seed}-{number:07d}",
         person_id=f"{split}-{seed}-{who:06d}",
         split=split,
-        source=_SOURCE.format(seed, split, who, number, altered),
+        source=_SOURCE.format(seed, split, who, number, altered, styled, settings.speech),
         fps=float(FPS),
         frames=tuple(encode_jpeg(image, settings.quality) for image in pictures["rgb"]),
         audio=np.round(samples * 32767).astype(np.int16),
@@ -69,20 +71,42 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
     )
 
 
-def clip_of_record(record: Record) -> tuple[int, str, int, Clip]:
-    """Seed, split, person and clip that a record was made from; InputError for a record from elsewhere."""
+def style_key(seed: int, split: str, number: int) -> jax.Array:
+    """Key of the look of a person's pictures, where that person is styled: `bank.restyle(key, pictures)`."""
+    return jax.random.fold_in(named_key(seed, f"corpus style {split}"), number)
+
+
+class Origin(NamedTuple):
+    """What a record of the corpus was made from."""
+
+    seed: int
+    split: str
+    person: int
+    clip: int
+    altered: bool  # the sound is moved away from the synthesiser's
+    styled: bool  # the look is changed
+    speech: str  # of config.SPEECH_SOURCES
+
+
+def origin_of(record: Record) -> Origin:
+    """What a record was made from; InputError for a record from elsewhere."""
     pattern = re.sub(r"\\\{.*?\\\}", r"(\\w+)", re.escape(_SOURCE))
     match = re.fullmatch(pattern, record.source)
     if match is None:
         raise InputError(f"clip '{record.clip_id}': from '{record.source}'; only the built-in corpus has exact truth")
-    seed, split, who, number, altered = match.groups()
-    return int(seed), split, int(who), _clip(int(seed), split, int(number), altered == "1")
+    seed, split, who, number, altered, styled, speech = match.groups()
+    return Origin(int(seed), split, int(who), int(number), altered == "1", styled == "1", speech)
+
+
+def clip_of(origin: Origin) -> Clip:
+    """Speech and motion of a record, synthesised anew (0.3 s)."""
+    return _clip(origin.seed, origin.split, origin.clip, origin.altered, origin.speech)
 
 
 def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> Manifest:
     """Writes all shards that are missing, over processes, then the manifest and, if asked for, the TFDS build.
 
-    Raises InputError without espeakng_loader, and for a directory that holds data of other settings.
+    Raises InputError for speech 'espeak' without espeakng_loader, and for a directory with data of other settings.
     """
     from tqdm import tqdm
 
@@ -144,11 +168,12 @@ def _start_worker(compilation_cache: str | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _clip(seed: int, split: str, number: int, altered: bool) -> Clip:
-    return sample_clip(_FIRST_CLIP[split] + seed * 1_000_003 + number, split, augment=altered)
+def _clip(seed: int, split: str, number: int, altered: bool, speech: str) -> Clip:
+    return sample_clip(_FIRST_CLIP[split] + seed * 1_000_003 + number, split, augment=altered, speech=speech)
 
 
 _sample_identity = jax.jit(sample_identity)
+_restyle = jax.jit(restyle)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -157,13 +182,16 @@ def _pictures(identity, motion, size: int, supersample: int):
     return {"rgb": to_uint8(out["rgb"]), "matte": out["matte"], "landmarks": out["landmarks"], **truth}
 
 
-def _render(settings: SynthesisConfig, identity: dict, motion: dict) -> dict[str, np.ndarray]:
+def _render(settings: SynthesisConfig, identity: dict, motion: dict, style: jax.Array | None) -> dict[str, np.ndarray]:
     """Pictures and labels of one person over (T,) motion tracks, in batches of one compiled shape."""
     total, batch, parts = len(motion["yaw"]), settings.render_batch, []
     repeated = {name: np.repeat(np.asarray(value)[None], batch) for name, value in identity.items()}
     for start in range(0, total, batch):
         rows = np.minimum(np.arange(start, start + batch), total - 1)
         some = {name: track[rows] for name, track in motion.items()}
-        out = jax.device_get(_pictures(repeated, some, settings.size, settings.supersample))
+        out = _pictures(repeated, some, settings.size, settings.supersample)
+        if style is not None:
+            out = {**out, "rgb": _restyle(style, out["rgb"])}
+        out = jax.device_get(out)
         parts.append({name: value[: total - start] for name, value in out.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -43,9 +43,10 @@ def eye_opening(a, x, ax, y):
 
 
 def lip_arcs(a, x):
-    """At head-space x: s in [-1, 1] along the mouth, 1 - s^2, and the heights of the two lips' centre lines."""
+    """At head-space x: s in [-1, 1] along the mouth, its arc (1 in the middle, 0 at the corners), and the heights of
+    the two lips' centre lines."""
     s = jnp.clip(x * (1.0 / a.mouth_half_width), -1.0, 1.0)
-    arc = 1.0 - s * s
+    arc = (1.0 - s * s) * (1.0 + a.mouth_fullness * s * s)
     corner = mix(a.corner_right, a.corner_left, 0.5 + 0.5 * s)
     return s, arc, mix(corner, a.upper_lip_y, arc), mix(corner, a.lower_lip_y, arc * (1.0 + a.lower_arc * s * s))
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world
-from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL, project
+from vasa_jax.data.synthetic.camera import CAMERA, Camera
 from vasa_jax.data.synthetic.landmarks import lid_gaps, mouth_gap, rest_lid_gap
 from vasa_jax.data.synthetic.sdf import rotate
 
 HEAD_CENTRE = (0.0, 0.05, 0.30)  # head space; where the canonical frame has its origin
-CANONICAL_SCALE = FOCAL / (DISTANCE - HEAD_CENTRE[2])  # image units per head unit there, at dist = 1
 
 
-def to_canonical(p: tuple) -> tuple:
+def canonical_scale(camera: Camera = CAMERA) -> float:
+    """Image units per head unit at the head's centre, at dist = 1."""
+    return camera.focal / (camera.distance - HEAD_CENTRE[2])
+
+
+def to_canonical(p: tuple, camera: Camera = CAMERA) -> tuple:
     """Head-space points to the canonical frame: x right, y down, z into the scene, image units."""
     x, y, z = (v - c for v, c in zip(p, HEAD_CENTRE))
-    return CANONICAL_SCALE * x, -CANONICAL_SCALE * y, -CANONICAL_SCALE * z
+    scale = canonical_scale(camera)
+    return scale * x, -scale * y, -scale * z
 
 
-def labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
-    """Labels of a batch of frames; every argument and result has one leading batch axis B.
+def labels(identity: dict, motion: dict, camera: Camera = CAMERA) -> dict[str, jax.Array]:
+    """Labels of a batch of frames; identity, motion and results have one leading batch axis B.
 
     Returns:
       pose (B, 9) float32: first two columns of R, log s, tx, ty, such that s R p + t projects head points p (canonical,
@@ -32,11 +39,11 @@ def labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
       mouth (B,): distance between the inner lips over the distance between the eyes' centres.
       distance (B,): 1 / s.
     """
-    return jax.vmap(_labels)(identity, motion)
+    return jax.vmap(partial(_labels, camera))(identity, motion)
 
 
-def _labels(identity, motion):
-    a = build_anatomy(identity, motion)
+def _labels(camera, identity, motion):
+    a = build_anatomy(identity, motion, camera)
     rotation, log_scale, x, y = _weak_perspective(a)
     columns = [rotation[row][column] for column in range(2) for row in range(3)]
     gaze = rotate(a.rotation, a.gaze)
@@ -57,12 +64,13 @@ def _weak_perspective(a):
     line of sight; so R is the head's rotation seen along that line.
     """
     centre = head_to_world(a, HEAD_CENTRE)
-    x, y, depth = project(a.motion, centre)
+    x, y, depth = a.camera.project(a.motion, centre)
+    focal = a.camera.focal
     # Image axes: y and z flip sign, on both sides of the rotation.
     flip = (1.0, -1.0, -1.0)
     turned = tuple(tuple(flip[i] * flip[j] * a.rotation[i][j] for j in range(3)) for i in range(3))
     # Line of sight to the centre in image axes, and the shortest rotation that brings it onto z.
-    u, v, w = (c / jnp.sqrt(x * x + y * y + FOCAL * FOCAL) for c in (x, y, FOCAL + 0.0 * x))
+    u, v, w = (c / jnp.sqrt(x * x + y * y + focal * focal) for c in (x, y, focal + 0.0 * x))
     k = 1.0 / (1.0 + w)
     to_axis = (
         (1.0 - u * u * k, -u * v * k, -u),
@@ -71,4 +79,4 @@ def _weak_perspective(a):
     )
     columns = [rotate(to_axis, tuple(row[j] for row in turned)) for j in range(3)]
     rows = tuple(tuple(columns[j][i] for j in range(3)) for i in range(3))
-    return rows, jnp.log(FOCAL / depth / CANONICAL_SCALE), x, y
+    return rows, jnp.log(focal / depth / canonical_scale(a.camera)), x, y

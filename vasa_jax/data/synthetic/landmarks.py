@@ -12,7 +12,6 @@ import numpy as np
 from jax import lax
 
 from vasa_jax.data.synthetic.anatomy import SOCKET_CLEARANCE, head_to_world
-from vasa_jax.data.synthetic.camera import project
 from vasa_jax.data.synthetic.field import LIP_BLEND, LIP_SQUASH, head_skin, lid_edges, lip_arcs, lip_radii
 from vasa_jax.data.synthetic.markings import brow_line, lip_borders
 
@@ -176,4 +175,4 @@ def head_landmarks(a) -> tuple:
 
 def landmarks(a) -> jnp.ndarray:
     """(N, 3): x, y in [-1, 1] image coordinates (y down) and depth of each of LANDMARKS, for one frame."""
-    return jnp.stack(project(a.motion, head_to_world(a, head_landmarks(a))), -1)
+    return jnp.stack(a.camera.project(a.motion, head_to_world(a, head_landmarks(a))), -1)

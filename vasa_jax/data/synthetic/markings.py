@@ -53,7 +53,7 @@ def eye_surround(a, q, ax, pixel) -> dict:
         "eye_shadow": 0.5 * paint * shadow * gauss(s, 0.95) * near,
         "crease": (1.0 - smoothstep(0.003, 0.014 + pixel, crease))
         * smoothstep(1.15, 0.7, jnp.abs(s)) * near * (0.3 + 0.5 * i["lid_fold"]),
-        "bag": gauss(0.055 - under, 0.018) * gauss(s, 0.8) * near * (0.25 + 0.6 * i["age"]),
+        "bag": gauss(0.055 - under, 0.018) * gauss(s, 0.8) * near * (0.2 + 0.8 * jnp.square(i["age"])),
         "lash": jnp.maximum(lash, low_lash) * 0.92,
     }  # fmt: skip
 
@@ -86,13 +86,13 @@ def wrinkles(a, q, ax) -> dict:
     nose_y = a.nose_tip[0][1]
     raised = jnp.clip(0.5 * (m["brow_in"] + m["brow_out"]), 0.0, 1.0)
     lines = gauss(y - 0.50 - 0.03 * wave(x * 0.8), 0.018) + gauss(y - 0.60, 0.018)
-    lines = lines * smoothstep(0.42, 0.1, ax) * (raised * (0.25 + 0.4 * i["age"]) + 0.12 * i["age"])
+    lines = lines * smoothstep(0.42, 0.1, ax) * (raised * (0.25 + 0.4 * i["age"]) + 0.25 * jnp.square(i["age"]))
     lines = lines * smoothstep(0.15, 0.3, z)
     lines = lines + gauss(ax - 0.055, 0.014) * gauss(y - 0.24, 0.09) * jnp.clip(m["furrow"], 0.0, 1.0) * 0.8
     fold_x = 0.150 * i["nose_w"] + 0.30 * jnp.clip(nose_y - y, 0.0, 1.0)
     fold = gauss(ax - fold_x, 0.024) * smoothstep(a.mouth_y - 0.06, a.mouth_y + 0.10, y)
     fold = fold * smoothstep(nose_y + 0.03, nose_y - 0.05, y)
-    depth = 0.22 * i["age"] + 0.45 * jnp.clip(m["smile"], 0.0, 1.0) + 0.5 * m["sneer"] + 0.04
+    depth = 0.40 * i["age"] * i["age"] + 0.45 * jnp.clip(m["smile"], 0.0, 1.0) + 0.5 * m["sneer"] + 0.04
     return {"wrinkle": jnp.clip(lines + fold * depth, 0.0, 1.0) * smoothstep(0.3, 0.45, z)}
 
 
@@ -130,7 +130,7 @@ def mouth(a, q, ax, pixel) -> dict:
         "inside": inside,
         "seam": (1.0 - smoothstep(0.004, 0.012 + pixel, jnp.abs(y - middle))) * shut * 0.6,
         "corner": 0.3 * gauss(ax - a.mouth_half_width, 0.020) * gauss(y - corner_y, 0.020) * smoothstep(0.15, 0.3, z),
-        "nostril": mix(1.0, 0.22, nostril),
+        "nostril": mix(1.0, 0.38, nostril),
         "teeth": teeth * (0.35 + 0.65 * depth),
         "tongue": 0.4 + 0.6 * depth,
     }

@@ -41,7 +41,7 @@ def makeup(identity):
 
 
 # fmt: off
-_SKIN = [(.93, .77, .69), (.88, .69, .58), (.78, .57, .45), (.62, .42, .31), (.43, .28, .20), (.29, .19, .15)]
+_SKIN = [(.90, .73, .64), (.87, .68, .57), (.78, .57, .45), (.62, .42, .31), (.43, .28, .20), (.29, .19, .15)]
 _HAIR = [(.80, .64, .42), (.58, .41, .24), (.37, .24, .14), (.19, .12, .09), (.085, .07, .065)]
 _LIP = [(.83, .52, .50), (.78, .46, .43), (.66, .38, .34), (.48, .29, .26), (.33, .21, .20)]
 _IRIS = [(.30, .17, .08), (.22, .11, .05), (.45, .32, .14), (.36, .44, .24), (.30, .46, .62), (.45, .56, .66)]
@@ -64,6 +64,8 @@ def build_palette(a) -> SimpleNamespace:
     hair = mix3(hair, (0.085, 0.07, 0.065), jnp.clip((melanin - 0.45) * 2.5, 0.0, 0.93))
     hair = mix3(hair, (0.72, 0.71, 0.70), grayness(i))
     c.natural_hair = to_linear(hair)
+    # Beards are darker and less yellow than the hair of the head.
+    c.beard = tuple(v * w for v, w in zip(c.natural_hair, (0.60, 0.48, 0.42)))
     hair = mix3(hair, hsv(i["rim_h"], 0.55, 0.62), jnp.where(i["strand"] > 0.94, 0.8, 0.0))  # dyed
     c.hair = to_linear(mix3(hair, hsv(i["shirt_h"] + 0.4, i["shirt_s"] * 0.8, 0.55), a.scarf))
     c.lip = mix3(

@@ -109,9 +109,10 @@ def _move_head(motion, rng, activity, accent, wanted, distance):
             centre + rng.normal(0, mean) + wander(rng, frames, *slow) + speaking * wander(rng, frames, *quick)
         )
     for time, weight in accent:
-        if rng.random() < 0.5:  # a beat: mostly a nod down, at times up, near the stressed vowel
-            size = weight * liveliness * rng.gamma(3.0, 0.024) * (1.0 if rng.random() < 0.75 else -0.7)
-            moment = time + rng.normal(0.02, 0.06)
+        # A beat: mostly a nod down, at times up, near the stressed vowel; strong accents rarely go without.
+        if rng.random() < np.clip(0.15 + 0.45 * weight, 0.0, 0.9):
+            size = weight * liveliness * rng.gamma(4.0, 0.018) * (1.0 if rng.random() < 0.8 else -0.7)
+            moment = time + rng.normal(0.02, 0.04)
             motion["pitch"] += size * _pulse(frames, moment, rng.uniform(0.12, 0.25), rng.uniform(0.2, 0.45))
         if rng.random() < 0.15:
             size = liveliness * rng.normal(0.0, 0.06)

@@ -10,7 +10,7 @@ from jax import lax
 
 from vasa_jax.data.synthetic import shading
 from vasa_jax.data.synthetic.anatomy import build_anatomy
-from vasa_jax.data.synthetic.camera import camera_rays
+from vasa_jax.data.synthetic.camera import CAMERA, Camera
 from vasa_jax.data.synthetic.field import NOTHING
 from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
 from vasa_jax.data.synthetic.shading import SEGMENTS
@@ -27,7 +27,9 @@ from vasa_jax.data.synthetic.trace import (
 __all__ = ["LANDMARKS", "SEGMENTS", "render"]
 
 
-def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dict[str, jax.Array]:
+def render(
+    identity: dict, motion: dict, size: int, supersample: int = 2, camera: Camera = CAMERA
+) -> dict[str, jax.Array]:
     """Renders a batch of heads.
 
     Args:
@@ -35,6 +37,7 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
       motion: arrays (B,) by name, as in motion.MOTION_NAMES.
       size: side n of the square pictures in pixels; size * supersample must be a multiple of 16.
       supersample: samples per pixel and axis.
+      camera: lens and place, the same for the batch; the head's distance is motion["dist"] times the camera's.
 
     Returns:
       rgb (B, n, n, 3) float32 in [0, 1]; background, the same picture without head and body; matte (B, n, n) float32,
@@ -46,13 +49,13 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
     Raises:
       ValueError: size * supersample is not a multiple of 16.
 
-    A pure function of its arrays; call it inside a jit with `size` and `supersample` static. Every element of the batch
+    A pure function of its arrays; call it inside a jit with everything else static. Every element of the batch
     is computed alone.
     """
     fine = size * supersample
     if size < 8 or supersample < 1 or fine % 16:
         raise ValueError(f"size={size}: size * supersample must be a multiple of 16; take 32, 64, 128, 256 or 512")
-    staged = partial(_stage, identity["seed"].reshape(-1)[0] < 1e9, identity, motion)
+    staged = partial(_stage, identity["seed"].reshape(-1)[0] < 1e9, camera, identity, motion)
     travel = staged(_trace, fine)
     material = staged(_material, fine, travel)
     probes = staged(_normal_probes, fine, travel)
@@ -69,24 +72,29 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
         return values.reshape(batch, size, supersample, size, supersample)[:, :, 0, :, 0]
 
     covered = material != NOTHING
-    depth = jnp.where(covered, travel * -camera_rays(fine)[2], 0.0)
+    depth = jnp.where(covered, travel * -camera.rays(fine)[2], 0.0)
     return {
         "rgb": jnp.stack([shrink(c) for c in colours], -1),
         "background": jnp.stack([shrink(c) for c in wall], -1),
         "matte": shrink(covered.astype(jnp.float32)),
         "segmentation": first_sample(samples["segment"]).astype(jnp.uint8),
         "depth": first_sample(depth),
-        "landmarks": jax.vmap(lambda i, m: landmarks(build_anatomy(i, m)))(identity, motion),
+        "landmarks": jax.vmap(lambda i, m: landmarks(build_anatomy(i, m, camera)))(identity, motion),
     }
 
 
-def _stage(always, identity, motion, compute, static, *arrays):
+def _stage(always, camera, identity, motion, compute, static, *arrays):
     """One step of the chain, compiled apart from the others.
 
     XLA on CPU ignores optimization barriers when it fuses and would recompute whole steps inside each consumer; it
     does not fuse across a conditional whose predicate it cannot know. `always` is such a predicate, always true.
     """
-    step = jax.jit(jax.vmap(partial(compute, static)))
+
+    @jax.jit
+    @jax.vmap
+    def step(identity, motion, *arrays):
+        return compute(static, build_anatomy(identity, motion, camera), *arrays)
+
     operands = (identity, motion, *arrays)
     shapes = jax.eval_shape(step, *operands)
 
@@ -107,38 +115,37 @@ def _mean_of_samples(values, size: int, supersample: int):
     return total * (1.0 / (supersample * supersample))
 
 
-def _trace(fine, identity, motion):
-    return trace(build_anatomy(identity, motion), fine)
+def _trace(fine, a):
+    return trace(a, fine)
 
 
-def _material(fine, identity, motion, travel):
-    return hit_material(build_anatomy(identity, motion), travel, fine)
+def _material(fine, a, travel):
+    return hit_material(a, travel, fine)
 
 
-def _normal_probes(fine, identity, motion, travel):
-    return normal_probes(build_anatomy(identity, motion), travel, fine)
+def _normal_probes(fine, a, travel):
+    return normal_probes(a, travel, fine)
 
 
-def _light_sites(grid, identity, motion, travel, probes):
-    return light_sites(build_anatomy(identity, motion), travel, probes, *grid)
+def _light_sites(grid, a, travel, probes):
+    return light_sites(a, travel, probes, *grid)
 
 
-def _light_probes(_, identity, motion, points, normals):
-    return light_probes(build_anatomy(identity, motion), points, normals)
+def _light_probes(_, a, points, normals):
+    return light_probes(a, points, normals)
 
 
-def _ambient_and_shadow(grid, identity, motion, probes, site_travel, travel):
-    del identity, motion
+def _ambient_and_shadow(grid, _, probes, site_travel, travel):
     return ambient_and_shadow(probes, site_travel, travel, *grid)
 
 
-def _surface(fine, identity, motion, travel, probes, material, light):
-    return shading.surface(build_anatomy(identity, motion), travel, probes, material, *light, fine)
+def _surface(fine, a, travel, probes, material, light):
+    return shading.surface(a, travel, probes, material, *light, fine)
 
 
-def _backdrop(fine, identity, motion):
-    return shading.backdrop(build_anatomy(identity, motion), fine)
+def _backdrop(fine, a):
+    return shading.backdrop(a, fine)
 
 
-def _colour(fine, identity, motion, samples, wall):
-    return shading.colour(build_anatomy(identity, motion), samples, wall, fine)
+def _colour(fine, a, samples, wall):
+    return shading.colour(a, samples, wall, fine)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from vasa_jax.data.synthetic import markings
 from vasa_jax.data.synthetic.anatomy import world_to_head
-from vasa_jax.data.synthetic.camera import FOCAL, camera_rays
 from vasa_jax.data.synthetic.field import CLOTH, EYE, GLASSES, HAIR, NOTHING, SKIN, TEETH, TONGUE
 from vasa_jax.data.synthetic.palette import build_palette
 from vasa_jax.data.synthetic.sdf import dot, gauss, mix, normalize, rotate, smoothstep
@@ -24,11 +23,11 @@ _SEGMENT = {name: index for index, name in enumerate(SEGMENTS)}
 
 def surface(a, travel, probes, material, ambient, lit, size: int) -> dict:
     """Single-channel quantities of every sample, (size^2,) each, and `segment` (int32 into SEGMENTS)."""
-    rays = camera_rays(size)
+    rays = a.camera.rays(size)
     p = hit_points(a, travel, size)
     q = world_to_head(a, p)
     ax = jnp.abs(q[0])
-    pixel = travel * (2.0 / (size * FOCAL))
+    pixel = travel * (2.0 / (size * a.camera.focal))
     s = {"material": material, "ambient": ambient, "lit": lit}
     s |= markings.skin_tones(a, q, ax) | markings.eye_surround(a, q, ax, pixel) | markings.brows(a, q, ax, pixel)
     s |= markings.wrinkles(a, q, ax) | markings.mouth(a, q, ax, pixel)
@@ -113,7 +112,7 @@ def _albedo(c, s, channel: int):
     o = mix(o, c.eye_shadow[channel], s["eye_shadow"]) * (1.0 - rgb(0.40, 0.52, 0.50) * s["crease"])
     o = mix(o, rgb(0.012, 0.009, 0.008), s["lash"])
     o = mix(o, c.brow[channel], s["brow_cover"]) * (1.0 - rgb(0.25, 0.38, 0.38) * s["wrinkle"])
-    o = mix(o, c.natural_hair[channel] * 0.9, s["beard"])
+    o = mix(o, c.beard[channel], s["beard"])
     o = mix(o, c.lip[channel] * (1.0 - s["seam"]), s["lip"]) * (1.0 - s["corner"])
     o = mix(o, rgb(0.10, 0.016, 0.014), s["inside"]) * s["nostril"]
     skin = mix(o, c.hair[channel] * 0.8, s["roots"])
@@ -132,7 +131,7 @@ def colour(a, s: dict, wall: tuple, size: int) -> tuple:
     """Red, green, blue in [0, 1] per sample from `surface` and `backdrop`, displayed on the backdrop where empty."""
     i, c = a.identity, build_palette(a)
     is_skin = s["material"] == SKIN
-    vignette = _vignette(size)
+    vignette = _vignette(a, size)
     channels = []
     for channel in range(3):
 
@@ -154,13 +153,13 @@ def colour(a, s: dict, wall: tuple, size: int) -> tuple:
     return tuple(channels)
 
 
-def _screen(size: int) -> tuple:
-    x, y, z = camera_rays(size)
-    return x / -z * FOCAL, y / -z * FOCAL
+def _screen(a, size: int) -> tuple:
+    x, y, z = a.camera.rays(size)
+    return x / -z * a.camera.focal, y / -z * a.camera.focal
 
 
-def _vignette(size: int):
-    u, v = _screen(size)
+def _vignette(a, size: int):
+    u, v = _screen(a, size)
     return (1.0 - 0.16 * (u * u + v * v)) * 0.92
 
 
@@ -173,7 +172,7 @@ def _display(linear):
 def backdrop(a, size: int) -> tuple:
     """The wall behind the head: a gradient, a glow and soft discs; red, green, blue in [0, 1], (size^2,) each."""
     i, c = a.identity, build_palette(a)
-    u, v = _screen(size)
+    u, v = _screen(a, size)
     glow = jnp.exp(-(jnp.square(u - i["bg_x"]) + jnp.square(v - i["bg_y"])) / jnp.square(i["bg_r"]))
     discs = 1.2
     for k in range(4):
@@ -182,7 +181,7 @@ def backdrop(a, size: int) -> tuple:
         radius = 0.16 + 0.10 * jnp.sin(a.seed * 5.0 + k * 1.7)
         away = jnp.sqrt(jnp.square(u - centre_x) + jnp.square(v - centre_y))
         discs = discs + smoothstep(radius * 1.15, radius * 0.8, away) * 0.14
-    vignette = _vignette(size)
+    vignette = _vignette(a, size)
 
     def channel(k):
         gradient = mix(c.wall[k] * 0.55, c.glow[k], 0.25 + 0.25 * v)

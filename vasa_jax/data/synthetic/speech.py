@@ -102,8 +102,11 @@ def _espeak():
     try:
         import espeakng_loader
     except ImportError:
-        message = "espeakng_loader: not installed; run `pip install espeakng-loader` to make training speech"
-        raise InputError(message) from None
+        raise InputError(
+            "espeakng_loader: not installed; run `pip install espeakng-loader` (eSpeak NG, GPL-3.0), "
+            "or take the shipped sentences: --config.corpus.speech=shipped (synthesize: --config.synthesis.speech="
+            "shipped)"
+        ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
     sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_RETRIEVAL, 0, data.encode(), _PHONEME_EVENTS | _DONT_EXIT)
@@ -208,6 +211,22 @@ def _quiet_since(loud, time, limit, threshold=0.12):
     while index > 0 and index * _STEP > limit and loud[index] < threshold:
         index -= 1
     return min(time, (index + 1) * _STEP)
+
+
+def trim(speech: Speech) -> Speech:
+    """Cuts the silence at both ends, and what was said before and after."""
+    spoken = [phoneme for phoneme in speech.phonemes if phoneme.symbol != "sil"]
+    if not spoken:
+        return speech
+    first, last = spoken[0].start, spoken[-1].end
+    inside = [shifted(phoneme, -first) for phoneme in speech.phonemes if phoneme.start >= first and phoneme.end <= last]
+    return Speech(speech.samples[int(first * SAMPLE_RATE) : int(np.ceil(last * SAMPLE_RATE))], tuple(inside))
+
+
+def shifted(phoneme: Phoneme, seconds: float) -> Phoneme:
+    """The phoneme later by `seconds`."""
+    start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
+    return phoneme._replace(start=start, end=end, release=release)
 
 
 def demo_speech() -> Speech:

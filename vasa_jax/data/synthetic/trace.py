@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL, along_rays, camera_origin, camera_rays
+from vasa_jax.data.synthetic.camera import along_rays
 from vasa_jax.data.synthetic.field import NOTHING, distance, material_distances
 from vasa_jax.data.synthetic.sdf import mix, smoothstep
 
@@ -45,13 +45,13 @@ def trace(a, size: int):
 
     `size` must be a multiple of 16.
     """
-    origin = camera_origin(a.motion)
+    origin = a.camera.origin(a.motion)
     limit = origin[2] + FAR
     travel, coarse = None, 0
     for block, steps in CONE_LEVELS:
         level = size // block
-        rays = camera_rays(level)
-        spread = 1.45 / (level * FOCAL)  # a cone's half width per unit of travel, its corners included
+        rays = a.camera.rays(level)
+        spread = 1.45 / (level * a.camera.focal)  # a cone's half width per unit of travel, its corners included
         if travel is None:
             travel = jnp.broadcast_to(origin[2] - NEAR, (level * level,))
         else:
@@ -63,11 +63,11 @@ def trace(a, size: int):
 
         travel = lax.fori_loop(0, steps, cone_step, travel)
         coarse = level
-    rays = camera_rays(size)
+    rays = a.camera.rays(size)
     travel = _refine(travel, coarse, size)
     travel, gap = _tail_march(a, origin, rays, travel, jnp.zeros_like(travel), COMMON_STEPS, limit)
     count = max(64, int(size * size * STRAGGLER_SHARE))
-    converged = 0.4 * 2.0 / (size * FOCAL)  # of a pixel's width
+    converged = 0.4 * 2.0 / (size * a.camera.focal)  # of a pixel's width
 
     def straggler_round(_, state):
         travel, gap = state
@@ -82,7 +82,7 @@ def trace(a, size: int):
 
 def hit_points(a, travel, size: int):
     """World points at the rays' ends."""
-    return along_rays(camera_origin(a.motion), camera_rays(size), travel)
+    return along_rays(a.camera.origin(a.motion), a.camera.rays(size), travel)
 
 
 def hit_material(a, travel, size: int):
@@ -92,13 +92,13 @@ def hit_material(a, travel, size: int):
     for k, d in enumerate(distances[1:], 1):
         material = jnp.where(d < nearest, k, material)
         nearest = jnp.minimum(nearest, d)
-    hit = (nearest < 0.02) & (travel < camera_origin(a.motion)[2] + FAR)
+    hit = (nearest < 0.02) & (travel < a.camera.origin(a.motion)[2] + FAR)
     return jnp.where(hit, material, NOTHING)
 
 
 def normal_probes(a, travel, size: int):
     """The field at four tetrahedron corners about each hit, (4, size^2); `unit_normal` turns them into a normal."""
-    reach = _TETRAHEDRON[:, :, None] * np.float32(1.2 * DISTANCE / (size * FOCAL) + 0.002)
+    reach = _TETRAHEDRON[:, :, None] * np.float32(1.2 * a.camera.distance / (size * a.camera.focal) + 0.002)
     p = hit_points(a, travel, size)
     return distance(a, tuple(p[i][None] + reach[:, i] for i in range(3)))
 
@@ -147,7 +147,7 @@ def ambient_and_shadow(probes, site_travel, travel, size: int, stride: int):
     clearance = probes[len(OCCLUSION_REACH)] * (4.5 / SHADOW_REACH[0])
     for i, reach in enumerate(SHADOW_REACH[1:], len(OCCLUSION_REACH) + 1):
         clearance = jnp.minimum(clearance, probes[i] * (4.5 / reach))
-    lit = mix(0.12, 1.0, smoothstep(-0.25, 1.0, jnp.clip(clearance, -0.25, 1.0)))
+    lit = mix(0.30, 1.0, smoothstep(-0.25, 1.0, jnp.clip(clearance, -0.25, 1.0)))
     return _spread(ambient, lit, site_travel, travel, size, stride)
 
 

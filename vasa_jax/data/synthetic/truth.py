@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.data.records import Record
-from vasa_jax.data.synthetic.bank import to_uint8
-from vasa_jax.data.synthetic.corpus import clip_of_record, person
+from vasa_jax.data.synthetic.bank import restyle, to_uint8
+from vasa_jax.data.synthetic.corpus import clip_of, origin_of, person, style_key
 from vasa_jax.data.synthetic.identity import HAIR, PAINT, SCENE, SHAPE, sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import MOTION_NAMES, VISEME_FIELDS, sample_motion
@@ -83,8 +83,10 @@ def one_factor_changed(scene: Scene, other: Scene) -> dict[str, Scene]:
     return {factor: exchanged(scene, other, factor) for factor in FACTORS}
 
 
-def true_image(scene: Scene, size: int, supersample: int = 2) -> dict[str, np.ndarray]:
-    """The true picture of a scene and its exact labels.
+def true_image(
+    scene: Scene, size: int, supersample: int = 2, look: jax.Array | None = None
+) -> dict[str, np.ndarray]:
+    """The true picture of a scene, in a look (`look_of`) or plain, and its exact labels.
 
     rgb and background uint8 (n, n, 3), matte float32 (n, n), segmentation uint8 (n, n), depth (n, n), landmarks (L, 3),
     pose (9,), gaze (2,) degrees, lids (2,), mouth and distance (); each with a leading axis if the scene has one.
@@ -92,7 +94,10 @@ def true_image(scene: Scene, size: int, supersample: int = 2) -> dict[str, np.nd
     single = jnp.ndim(scene.motion["yaw"]) == 0
     if single:
         scene = jax.tree.map(lambda value: jnp.asarray(value)[None], scene)
-    result = jax.device_get(_picture(size, supersample)(*scene))
+    result = _picture(size, supersample)(*scene)
+    if look is not None:
+        result = {**result, **{name: _restyle(look, result[name]) for name in ("rgb", "background")}}
+    result = jax.device_get(result)
     return {name: value[0] for name, value in result.items()} if single else result
 
 
@@ -103,12 +108,19 @@ def scene_of(record: Record, frame: int) -> Scene:
     """
     if not 0 <= frame < len(record.frames):
         raise InputError(f"clip '{record.clip_id}': no frame {frame}; it has {len(record.frames)}")
-    seed, split, number, clip = clip_of_record(record)
-    motion = {name: np.float32(clip.motion[name][frame]) for name in MOTION_NAMES}
-    return Scene(person(seed, split, number), motion)
+    origin = origin_of(record)
+    track = clip_of(origin).motion
+    motion = {name: np.float32(track[name][frame]) for name in MOTION_NAMES}
+    return Scene(person(origin.seed, origin.split, origin.person), motion)
 
 
-_sample_identity, _sample_motion = jax.jit(sample_identity), jax.jit(sample_motion)
+def look_of(record: Record) -> jax.Array | None:
+    """The look of a record's pictures, for `true_image`; None for a plain one. InputError for one from elsewhere."""
+    origin = origin_of(record)
+    return style_key(origin.seed, origin.split, origin.person) if origin.styled else None
+
+
+_sample_identity, _sample_motion, _restyle = jax.jit(sample_identity), jax.jit(sample_motion), jax.jit(restyle)
 
 
 @functools.cache
