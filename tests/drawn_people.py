@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from vasa_jax.data.synthetic.render import LANDMARKS
 
 
-def drawn_people(who, key, size, supersample):
+def drawn_people(who, key, size, supersample, style):
     """In place of the renderer: a person is two colours, one of the upper and one of the lower half."""
     colours = jax.vmap(lambda k: jax.random.uniform(k, (2, 3)))(who)
     image = jnp.repeat(colours[:, :, None], size, 2).repeat(size // 2, 1)

@@ -30,7 +30,7 @@ class Encoder:
             pose, dynamics = rest
             canonical = mean - 0.1 * pose[:, :3] - 0.2 * dynamics
             return canonical[:, None, None, None], mean[:, None, None]
-        pose, dynamics = p["pose"] * jnp.tile(mean, (1, 3)), p["dynamics"] * mean
+        pose, dynamics = p["pose_net"]["factor"] * jnp.tile(mean, (1, 3)), p["dynamics_net"]["factor"] * mean
         return {"encode_pose": pose, "encode_crop": dynamics, "encode_motion": (pose, dynamics)}[method]
 
 
@@ -44,7 +44,10 @@ class Decoder:
         return Decoded(rgb, jnp.full((*rgb.shape[:3], 1), p["matte"]))
 
 
-PARAMS = {"encoder": {"pose": jnp.float32(0.4), "dynamics": jnp.float32(0.8)}, "decoder": {"matte": jnp.float32(0.6)}}
+PARAMS = {
+    "encoder": {"pose_net": {"factor": jnp.full(1, 0.4)}, "dynamics_net": {"factor": jnp.full(1, 0.8)}},
+    "decoder": {"matte": jnp.full(1, 0.6)},
+}
 JUDGES = Judges(
     {"features": {}, "identity": {}},
     {"features": FeatureJudge(lambda p, x: [x], (1.0,), scales=1)},

@@ -72,7 +72,7 @@ def test_judges_learn_people_and_parts(judge):
 
 def test_classes_are_people_and_training_never_shows_the_held_out_ones(monkeypatch):
     seen = []
-    monkeypatch.setattr(judge_task, "render_people", lambda who, key, size, s: {"who": jax.random.key_data(who)})
+    monkeypatch.setattr(judge_task, "render_people", lambda who, key, *look: {"who": jax.random.key_data(who)})
     task = JudgeTask(JudgeConfig(people=5, size=32), 16, seed=3)
     batches = [next(iter(task.data())) for _ in range(1)] + [task.data().batch(7)]
     people = {}

@@ -8,21 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stub_face import JUDGES, use_stub
+from stub_face import JUDGES, PARAMS, use_stub
 from tiny_face import draw_heads
 
 from vasa_jax.evaluation import instrument
 from vasa_jax.main import parse
 from vasa_jax.training import face_figures, face_task, instrument_task
 from vasa_jax.training.stages import train
-from vasa_jax.weights.safetensors_io import load_params
+from vasa_jax.weights.safetensors_io import load_params, save_params
 
 ROOT = Path(__file__).parent.parent
 TWO_STEPS = ("--config.train.steps=2", "--config.train.batch_size=8", "--config.train.log_every=1")
-FACE = ("--config.face.variant=face_least", "--config.corpus.groups=4")
+FACE = ("--config.face.variant=face_least", "--config.corpus.groups=4", "--config.corpus.style=0")
 SHRUNK = {
     "train_face": FACE,
     "train_face_vasa": (*FACE, "--config.face.judge=here", "--config.face.transfer_from=1"),
+    "train_face_decoder": (*FACE, "--config.train.initial=START"),
     "train_face_gan": (*FACE, "--config.face.critic_widths=(4, 4)"),
     "train_instrument": ("--config.corpus.supersample=1",),
 }
@@ -74,8 +75,9 @@ def _small(monkeypatch):
 
 @pytest.mark.parametrize("name", SHRUNK)
 def test_configuration_trains_two_steps(tmp_path, name):
-    arguments = [f"--config={ROOT / 'configs' / name}.py", *TWO_STEPS, *SHRUNK[name]]
-    config, _ = parse(["main", *arguments])
+    save_params(tmp_path / "start" / "face.safetensors", PARAMS, {}, jnp.float32)
+    options = [option.replace("START", str(tmp_path / "start")) for option in SHRUNK[name]]
+    config, _ = parse(["main", f"--config={ROOT / 'configs' / name}.py", *TWO_STEPS, *options])
     state = train(config, tmp_path)
     assert int(state.step) == 2
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -85,6 +87,9 @@ def test_configuration_trains_two_steps(tmp_path, name):
     params, metadata = load_params(tmp_path / "export" / f"{config.job.removeprefix('train_')}.safetensors")
     assert metadata["step"] == 2 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert (state.opponent is not None) == (name == "train_face_gan")
+    if name == "train_face_decoder":
+        assert all(params["encoder"][net] == PARAMS["encoder"][net] for net in ("pose_net", "dynamics_net"))
+        assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
     if name == "train_face_gan":
         assert {"critic", "opponent_gradient_norm", "feature_matching"} <= lines[0].keys()
     if name == "train_face_vasa":

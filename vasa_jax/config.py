@@ -124,6 +124,7 @@ class JudgeConfig:
     people: int = 4096  # rendered identities to be told apart
     size: int = 128  # pixels per side of the renders
     supersample: int = 2  # rays per pixel side
+    style: float = 0.5  # share of frames whose look is changed (paintings, drawings, other cameras)
     degrade: float = 0.6  # share of frames that the identity judge sees blurred, blocky, noisy or recoloured
     scale: float = 24.0  # of CosFace
     margin: float = 0.25

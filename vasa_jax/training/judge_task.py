@@ -1,8 +1,8 @@
 """Training the judges of the codec's losses on renders of the built-in corpus.
 
 Identity: classification of a fixed set of rendered people by a margin softmax (CosFace, Wang et al. 2018), every frame
-in another motion, light, background and clothes, so that the embedding learns the head. Perceptual: which part each
-pixel shows and where the landmarks are. Both see pictures rendered on the device for every update. The people come
+in another motion, light, background, clothes and look, so that the embedding learns the head. Perceptual: which part
+each pixel shows and where the landmarks are. Both see pictures rendered on the device for every update. The people come
 from random streams of this task's own name: neither the codec's, nor the instrument's, nor the held-out ones.
 """
 
@@ -20,6 +20,7 @@ from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
 from vasa_jax.data.synthetic.identity import SCENE, sample_identity
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, SEGMENTS, render
+from vasa_jax.data.synthetic.style import stylise
 from vasa_jax.data.synthetic.truth import CLOTHES
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures
@@ -35,18 +36,22 @@ HELD_OUT_PEOPLE, HELD_OUT_MOTIONS = 48, 4
 Batch = dict[str, jax.Array]
 
 
-def render_people(who: jax.Array, key: jax.Array, size: int, supersample: int) -> Batch:
-    """A frame of each person of `who` (B,) keys, in a motion and surroundings of its own: image (B, n, n, 3) in [0, 1],
-    segmentation (B, n, n) uint8, landmarks (B, L, 2)."""
+def render_people(who: jax.Array, key: jax.Array, size: int, supersample: int, style: float) -> Batch:
+    """A frame of each person of `who` (B,) keys, in a motion and surroundings of its own, a share `style` of them in
+    another look: image (B, n, n, 3) in [0, 1], segmentation (B, n, n) uint8, landmarks (B, L, 2)."""
     count = len(who)
-    how, where = jax.random.split(key)
+    how, where, look = jax.random.split(key, 3)
     people = jax.vmap(sample_identity)(who)
     surroundings = jax.vmap(sample_identity)(jax.random.split(where, count))
     people = {**people, **{name: surroundings[name] for name in SURROUNDINGS}}
     motion = jax.vmap(sample_motion)(jax.random.split(how, count))
     frames = render(people, motion, size, supersample)
+    image = frames["rgb"]
+    if style:
+        styled = jax.vmap(lambda k, x: stylise(k, x[None], style)[0])(jax.random.split(look, count), image)
+        image = jnp.clip(styled, 0.0, 1.0)
     return {
-        "image": frames["rgb"],
+        "image": image,
         "segmentation": frames["segmentation"],
         "landmarks": frames["landmarks"][..., :2],
     }
@@ -57,15 +62,15 @@ def numbered_people(key: jax.Array, person: jax.Array) -> jax.Array:
     return jax.vmap(functools.partial(jax.random.fold_in, key))(person)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
-def _training_batch(key_data, step, batch: int, people: int, size: int, supersample: int, sharding):
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _training_batch(key_data, step, batch: int, people: int, look: tuple[int, int, float], sharding):
     def local(key_data, step):
         shared = jax.random.wrap_key_data(key_data)
         key = jax.random.fold_in(jax.random.fold_in(own_key(key_data, sharding), 1), step)
-        draw, look = jax.random.split(key)
+        draw, rest = jax.random.split(key)
         person = jax.random.randint(draw, (batch,), 0, people)
         # All devices draw from the same people: a class is one person wherever it is seen.
-        frames = render_people(numbered_people(jax.random.fold_in(shared, 2), person), look, size, supersample)
+        frames = render_people(numbered_people(jax.random.fold_in(shared, 2), person), rest, *look)
         return {**frames, "person": person}
 
     return on_each_device(local, sharding, True, True)(key_data, step)
@@ -82,7 +87,8 @@ class JudgeData(StepIterator):
                 f"choose a multiple of {devices}"
             )
         self._key = np.asarray(jax.random.key_data(named_key(seed, "judge/train")))
-        self._shape = (batch_size // devices, settings.people, settings.size, settings.supersample)
+        look = (settings.size, settings.supersample, settings.style)
+        self._shape = (batch_size // devices, settings.people, look)
         self._sharding = sharding
 
     def batch(self, step: int) -> Batch:
@@ -159,10 +165,10 @@ class JudgeTask:
             s, parts = self._settings, []
             key = named_key(0, "judge/held out")
             person = np.arange(HELD_OUT_PEOPLE, dtype=np.int32)
-            draw = jax.jit(render_people, static_argnums=(2, 3))
+            draw = jax.jit(render_people, static_argnums=(2, 3, 4))
             who = numbered_people(key, person)
             for i in range(HELD_OUT_MOTIONS):
-                frames = draw(who, jax.random.fold_in(key, 2**31 - 1 - i), s.size, s.supersample)
+                frames = draw(who, jax.random.fold_in(key, 2**31 - 1 - i), s.size, s.supersample, s.style)
                 parts.append({**jax.device_get(frames), "person": person})
             self._held_out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self._held_out

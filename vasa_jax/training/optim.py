@@ -62,6 +62,7 @@ def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformati
             final_learning_rate=min(settings.final_learning_rate, rate),
             beta1=settings.opponent_beta1,
             weight_decay=0.0,
+            frozen=(),
         )
     )
 
