@@ -8,15 +8,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 from PIL import Image
-from random_params import random_params
 from tiny_face import SIZE
 from tiny_records import write_tiny
 
 from vasa_jax.data.media_video import read_video
-from vasa_jax.models.judges import IdentityJudge, PerceptualJudge
-from vasa_jax.weights.safetensors_io import load_params, save_params
+from vasa_jax.weights.safetensors_io import load_params
 
 TESTS = Path(__file__).parent
 # Half the compilation time; what runs is too small to be slow.
@@ -39,43 +36,30 @@ def run(arguments, cache, devices):
     return result.stdout
 
 
-@pytest.fixture
-def judge(tmp_path_factory):
-    """Judges that know nothing, as a file."""
-    fields = {"segments": 3, "points": 2}
-    image = np.zeros((1, 32, 32, 3), np.float32)
-    params = {
-        "identity": random_params(IdentityJudge().init, image)["params"],
-        "perceptual": random_params(PerceptualJudge(**fields).init, image)["params"],
-    }
-    directory = tmp_path_factory.mktemp("judge")
-    save_params(directory / "judge.safetensors", params, {"fields": fields})
-    return directory
-
-
-def test_vasas_recipe_trains_from_tfrecord_shards_on_eight_devices(tmp_path, judge):
+def test_vasas_recipe_trains_from_tfrecord_shards_on_eight_devices(tmp_path):
     write_tiny(tmp_path / "data", clips=24, shards=2, formats=("tfrecord",), unlabelled=("pose", "matte"))
     write_tiny(tmp_path / "data", clips=4, shards=1, split="heldout", formats=("tfrecord",))
     workdir = tmp_path / "run"
     output = run(
         [
             "--config=configs/train_face_vasa.py", f"--workdir={workdir}", "--config.face.variant=face_least",
-            f"--config.corpus.shards={tmp_path / 'data'}", f"--config.face.judge={judge}",
-            "--config.face.transfer_from=2", "--config.train.batch_size=8", "--config.train.warmup_steps=0",
+            f"--config.corpus.shards={tmp_path / 'data'}", "--config.face.transfer_from=2",
+            "--config.train.batch_size=8", "--config.train.warmup_steps=0",
             "--config.train.log_every=1", "--config.train.steps=3",
         ],
         tmp_path, devices=8,
     )  # fmt: skip
     assert "train_face: 8 x cpu" in output
+    for name in ("perceptual", "cross_id"):
+        assert f"config.face.{name}: off, no judge for it in config.face.judge ('')" in output
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     trained = [line for line in lines if "loss" in line]
     assert [line["step"] for line in trained] == [1, 2, 3]
     assert all(np.isfinite(list(line.values())).all() for line in trained)
-    for name in ("consist", "cross_id", "perceptual"):
-        weights = [line[f"weight/{name}"] for line in trained]
-        assert weights[:2] == [0, 0] and weights[2] > 0 and trained[2][name] > 0
+    assert [line["weight/consist"] for line in trained] == [0, 0, 1] and trained[2]["consist"] > 0
+    assert not any("cross_id" in line or "perceptual" in line for line in trained)
     figures = next(line for line in lines if "eval/psnr_self" in line)
-    assert "eval/psnr_cross" not in figures and -1 <= figures["eval/identity"] <= 1
+    assert "eval/psnr_cross" not in figures
     (grid,) = (workdir / "pictures").glob("source_driver_reconstruction_cross_truth_error-0000003.png")
     assert Image.open(grid).size == (4 * SIZE, 6 * SIZE)
     (video,) = (workdir / "videos").glob("motions_in_turn-0000003.mp4")

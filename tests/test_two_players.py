@@ -110,9 +110,9 @@ def test_a_game_resumes_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_runs_of_other_weights_share_one_program(tmp_path, accumulate):
-    trainer = VASATrainer(Chase(), dataclasses.replace(SETTINGS, accumulate=accumulate), tmp_path)
+@pytest.mark.parametrize(("accumulate", "remat"), [(1, False), (2, False), (1, True)])
+def test_runs_of_other_weights_share_one_program(tmp_path, accumulate, remat):
+    trainer = VASATrainer(Chase(), dataclasses.replace(SETTINGS, accumulate=accumulate, remat=remat), tmp_path)
     programs = VASATrainer.update._cache_size()
     results = []
     for near in (0.0, 0.5, 2.0):
