@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "corpus_sheets", "synthesize", "prepare",
+    "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare",
 )  # fmt: skip
 
 
@@ -203,6 +203,22 @@ class RendererBenchmarkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadingBenchmarkConfig:
+    """How the speed of reading records is measured."""
+
+    data: str = ""  # directory of shards; empty = clips made from the package's portrait
+    sizes: tuple[int, ...] = (256, 512)  # pixels per side
+    workers: tuple[int, ...] = (0, 1, 2)  # processes that decode; 0 = threads of the training process
+    clips: int = 16  # made, where data is empty
+    frames: int = 100  # of a window
+    batch_size: int = 8
+    seconds: float = 3.0  # of each measurement
+    repeats: int = 3
+    variants: tuple[str, ...] = ("face_256", "face_512")  # codecs whose need is computed
+    device_tflops: float = 400.0  # what the training device sustains; 400 = 40 % of a H100's bfloat16 peak
+
+
+@dataclasses.dataclass(frozen=True)
 class CorpusSheetsConfig:
     """Contact sheets of the built-in corpus."""
 
@@ -244,6 +260,7 @@ class VASAConfig:
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
+    reading_benchmark: ReadingBenchmarkConfig = ReadingBenchmarkConfig()
     corpus_sheets: CorpusSheetsConfig = CorpusSheetsConfig()
     prepare: PrepareConfig = PrepareConfig()
 
@@ -318,6 +335,7 @@ class VASAConfig:
         _check_picture("config.corpus_sheets", self.corpus_sheets)
         _check_synthesis(self.synthesis)
         _check_renderer_benchmark(self.renderer_benchmark)
+        _check_reading_benchmark(self.reading_benchmark)
 
 
 def nearest_name(name: str, names: typing.Iterable[str]) -> str:
@@ -374,6 +392,19 @@ def _check_renderer_benchmark(settings: RendererBenchmarkConfig) -> None:
         raise InputError(f"{path}.batch_sizes: {given}; give one each, or none")
     for batch in settings.batch_sizes:
         _range(f"{path}.batch_sizes", batch, 1, 65536)
+
+
+def _check_reading_benchmark(settings: ReadingBenchmarkConfig) -> None:
+    path = "config.reading_benchmark"
+    for name, values, limits in (("sizes", settings.sizes, (16, 2048)), ("workers", settings.workers, (0, 256))):
+        for value in values:
+            _range(f"{path}.{name}", value, *limits)
+    _range(f"{path}.frames", settings.frames, 2, 10**4)
+    _range(f"{path}.batch_size", settings.batch_size, 1, 4096)
+    _range(f"{path}.clips", settings.clips, settings.batch_size, 10**4)
+    _range(f"{path}.seconds", settings.seconds, 0, 600)
+    _range(f"{path}.repeats", settings.repeats, 1, 1000)
+    _range(f"{path}.device_tflops", settings.device_tflops, 1e-3, 1e6)
 
 
 def _to_config_dict(settings: Any) -> ml_collections.ConfigDict:

@@ -32,6 +32,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 
         return benchmark_renderer(config.renderer_benchmark, workdir)
+    if config.job == "benchmark_reading":
+        from vasa_jax.data.reading_benchmark import benchmark_reading
+
+        return benchmark_reading(config.reading_benchmark, workdir)
     if config.job == "corpus_sheets":
         from vasa_jax.evaluation.corpus_sheets import corpus_sheets
 
