@@ -17,7 +17,7 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare",
+    "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
 )  # fmt: skip
 
 
@@ -170,6 +170,16 @@ class PrepareConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LabelAccuracyConfig:
+    """Labels of prepare.analyzer against the built-in corpus (job label_accuracy)."""
+
+    heads: int = 64  # random persons, one still of each
+    size: int = 256  # pixels per side
+    supersample: int = 2  # rays per pixel side
+    batch: int = 8  # heads rendered at once
+
+
+@dataclasses.dataclass(frozen=True)
 class SynthesisConfig:
     """The built-in corpus written to files."""
 
@@ -263,6 +273,7 @@ class VASAConfig:
     reading_benchmark: ReadingBenchmarkConfig = ReadingBenchmarkConfig()
     corpus_sheets: CorpusSheetsConfig = CorpusSheetsConfig()
     prepare: PrepareConfig = PrepareConfig()
+    label_accuracy: LabelAccuracyConfig = LabelAccuracyConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
         """The same settings as a `ConfigDict`, whose fields the command line can set."""
@@ -327,6 +338,9 @@ class VASAConfig:
         _range("config.prepare.heldout", prepare.heldout, 0, 1)
         _range("config.prepare.clips_per_shard", prepare.clips_per_shard, 1, 10**6)
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
+        _range("config.label_accuracy.heads", self.label_accuracy.heads, 2, 10**5)
+        _range("config.label_accuracy.batch", self.label_accuracy.batch, 1, 4096)
+        _check_picture("config.label_accuracy", self.label_accuracy)
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
         _range("config.corpus_sheets.people", self.corpus_sheets.people, 1, 4096)
@@ -354,7 +368,7 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
     return names
 
 
-def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) -> None:
+def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig | LabelAccuracyConfig) -> None:
     _range(f"{path}.size", settings.size, 16, 1024)
     _range(f"{path}.supersample", settings.supersample, 1, 4)
     if settings.size * settings.supersample % 16:

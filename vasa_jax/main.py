@@ -52,6 +52,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.prepare import prepare
 
         return prepare(config)
+    if config.job == "label_accuracy":
+        from vasa_jax.data.label_accuracy import label_accuracy
+
+        return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
     from vasa_jax.training.stages import train
 
     return train(config, workdir)
