@@ -306,7 +306,9 @@ def test_persons_and_splits(tmp_path):
         ({"videos": "/nowhere"}, "does not exist"),
         ({"output": ""}, "config.output"),
         ({"prepare": dataclasses.replace(SETTINGS, analyzer="litert", models="")}, "folder of graph files"),
-        ({"prepare": dataclasses.replace(SETTINGS, analyzer="eyes")}, "choose one of haar, litert"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="mediapipe", models="")}, "face landmarker .task"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="mediapipe", models="/x.task")}, "/x.task: is not there"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="eyes")}, "choose one of haar, litert, mediapipe"),
         ({"prepare": dataclasses.replace(SETTINGS, emotion_model="/nowhere.onnx")}, "HSEmotion"),
     ],
 )

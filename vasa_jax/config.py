@@ -150,7 +150,7 @@ class PrepareConfig:
     """From a folder of videos to labelled records (job prepare; config.videos, config.output)."""
 
     analyzer: str = "litert"  # a name of data.face_analysis.BACK_ENDS; haar crops without labels
-    models: str = "face_models"  # folder of the analyzer's graph files (see data/face_litert.py)
+    models: str = "face_models"  # folder of litert's graph files (data/face_litert.py), or mediapipe's .task file
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
     size: int = 256  # side of the square pictures, pixels
     jpeg_quality: int = 95

@@ -19,6 +19,7 @@ _MESH_MIDDLE = (
     0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 94, 151, 152, 164, 168, 175, 195, 197, 199, 200,
 )  # fmt: skip
 _MESH_HALF, _MESH, _IRIS = 248, 468, 5
+_IRIS_ORDER = [0, 3, 2, 1, 4]  # centre, then the border: image right, up, left, down
 # Columns 0 and 1 of M R M with M = diag(-1, 1, 1), then log s, tx, ty.
 _POSE_SIGNS = np.array([1, -1, -1, -1, 1, 1, 1, -1, 1], np.float32)
 
@@ -71,7 +72,7 @@ def _mesh_partners() -> np.ndarray:
     other = np.arange(_MESH_HALF, _MESH)
     result[side], result[other] = other, side
     left, right = np.arange(_MESH, _MESH + _IRIS), np.arange(_MESH + _IRIS, _MESH + 2 * _IRIS)
-    result[left], result[right] = right, left
+    result[left], result[right] = right[_IRIS_ORDER], left[_IRIS_ORDER]
     return result
 
 
