@@ -392,3 +392,10 @@ def test_emotion_coefficients_of_a_users_model(tmp_path):
     path.write_bytes(onnx_model(weight[:5], 224))
     with pytest.raises(InputError, match="gives 5 values"):
         load_emotion_model(path)
+
+
+def test_beam_that_is_not_there_is_one_line(folder, tmp_path, monkeypatch):
+    for name in ("apache_beam", "apache_beam.options", "apache_beam.options.pipeline_options"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"config.prepare.beam: apache_beam cannot be imported"):
+        prepare.prepare(job(folder, tmp_path, beam="--runner=DirectRunner"))

@@ -167,6 +167,7 @@ class PrepareConfig:
     person: str = "auto"  # auto: the idNNNNN folder, else the file's name without part numbers; folder; file
     clips_per_shard: int = 128
     workers: int = 0  # processes; 0 = one per core
+    beam: str = ""  # options of an Apache Beam pipeline, for many machines (data/vasa_videos); empty = processes here
 
 
 @dataclasses.dataclass(frozen=True)

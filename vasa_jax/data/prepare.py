@@ -33,6 +33,7 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".
 VOXCELEB_PERSON = re.compile(r"id\d{5}")
 PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000, NAME_0_clip_0
 FAILED = "failed"
+ANYWHERE = ("workers", "models", "beam")  # settings that decide where and how fast, not what the records are
 _LENGTH = struct.Struct("<Q")
 
 
@@ -48,7 +49,9 @@ class VideoJob:
 
 
 def prepare(config: VASAConfig) -> Path:
-    """Runs the job and returns the path of the report. Raises InputError for settings and folders that cannot work."""
+    """Runs the job and returns the path of the report (with Beam, of the TFDS build).
+
+    Raises InputError for settings and folders that cannot work."""
     from vasa_jax.data.prepare_report import write_report
 
     settings = config.prepare
@@ -57,6 +60,10 @@ def prepare(config: VASAConfig) -> Path:
     output = Path(config.output)
     _start_worker(settings)  # an unusable analyzer is found here, not once per video
     jobs = find_videos(config.videos, settings)
+    if settings.beam:
+        from vasa_jax.data.vasa_videos.vasa_videos_dataset_builder import build_with_beam
+
+        return Path(build_with_beam(jobs, config.output, settings).data_dir)
     work = output / "work"
     _same_settings(work, settings)
     outcomes = run_jobs(jobs, work, settings)
@@ -169,20 +176,21 @@ def _start_worker(settings: PrepareConfig) -> None:
 
 
 def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:
-    """One video to OUTPUT/work: the unit that any scheduler may run, in any order and more than once.
+    """One video to OUTPUT/work: may run in any order and more than once."""
+    _write_outcome(work, job, result_of_video(job, settings))
 
-    Whatever goes wrong with the video becomes its outcome.
-    """
+
+def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
+    """The unit of work that any scheduler may run. Whatever goes wrong with the video becomes its outcome."""
     if not _TOOLS:
         _start_worker(settings)
     try:
-        result = clips_of_video(
+        return clips_of_video(
             job.path, job.key, job.person, job.split, settings, _TOOLS["analyzer"], _TOOLS["emotion"]
         )
     except Exception as error:  # one video must not stop thousands
         fault = " ".join(f"{type(error).__name__}: {error}".split())
-        result = VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
-    _write_outcome(work, job, result)
+        return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
 
 
 def _write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
@@ -258,7 +266,7 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
     ]
     names = [(clip_id, job.split) for job, clip_id, _ in clips]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    made_with = {**dataclasses.asdict(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
+    made_with = {**_deciding(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
     if _other_settings(output, made_with):
         _remove_shards(output)
     for split in ("train", "heldout"):
@@ -334,10 +342,14 @@ def _draw(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
+def _deciding(settings: PrepareConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in ANYWHERE}
+
+
 def _same_settings(work: Path, settings: PrepareConfig) -> None:
     """InputError where OUTPUT/work was made with settings that give other clips."""
     path = work / "settings.json"
-    now = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("workers", "clips_per_shard", "models")}
+    now = {name: value for name, value in _deciding(settings).items() if name != "clips_per_shard"}
     if path.is_file():
         made = json.loads(path.read_text())
         if made != now:
