@@ -157,7 +157,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def job(folder: Path, output: Path, **changes) -> VASAConfig:
-    settings = dataclasses.replace(SETTINGS, **{"heldout": 0.5, "clips_per_shard": 2, **changes})
+    settings = dataclasses.replace(SETTINGS, **{"heldout": 0.5, "test": 0.0, "clips_per_shard": 2, **changes})
     return VASAConfig(job="prepare", videos=str(folder), output=str(output), prepare=settings)
 
 
@@ -244,7 +244,7 @@ def test_other_settings_do_not_mix(folder, prepared):
 def test_more_videos_make_the_shards_anew(folder, prepared, tmp_path):
     outcomes = [prepare.read_outcome(prepared / "work", item) for item in prepare.find_videos(str(folder), SETTINGS)]
     assert sum(len(outcome["clips"]) for outcome in outcomes) == 3
-    jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5))
+    jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5, test=0.0))
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "work").symlink_to(prepared / "work")
@@ -289,14 +289,17 @@ def test_persons_and_splits(tmp_path):
         (tmp_path / f"p{i}").mkdir()
         for name in ("a.mp4", "b.mkv"):
             (tmp_path / f"p{i}" / name).touch()
-    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3, person="folder"))
+    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3, test=0.2, person="folder"))
     splits = {item.person: {other.split for other in jobs if other.person == item.person} for item in jobs}
     assert all(len(split) == 1 for split in splits.values())
-    assert 4 <= sum(split == {"heldout"} for split in splits.values()) <= 20
+    counts = {name: sum(split == {name} for split in splits.values()) for name in ("train", "heldout", "test")}
+    assert sum(counts.values()) == 40 and 4 <= counts["heldout"] <= 20 and 2 <= counts["test"] <= 16
+    grown = prepare._splits({*splits, "another"}, {"heldout": 0.3, "test": 0.2})
+    assert all(grown[person] == next(iter(split)) for person, split in splits.items())  # more videos move nobody
     assert len({item.key for item in jobs}) == 80
-    for count, heldout in ((1, 0), (2, 1)):  # of a small set at least one person, but never all
-        small = prepare._heldout({f"p{i}" for i in range(count)}, 0.001)
-        assert len(small) == heldout
+    for count, expected in ((1, (0, 0)), (2, (1, 0)), (3, (1, 1))):  # of a small set one each, but never all
+        small = list(prepare._splits({f"p{i}" for i in range(count)}, {"heldout": 1e-3, "test": 1e-3}).values())
+        assert (small.count("heldout"), small.count("test")) == expected
 
 
 @pytest.mark.parametrize(

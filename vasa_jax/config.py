@@ -163,7 +163,8 @@ class PrepareConfig:
     min_seconds: float = 2.0
     max_seconds: float = 20.0  # longer tracks are divided
     min_speech: float = 0.2  # share of a clip that is as loud as speech
-    heldout: float = 0.05  # share of the persons
+    heldout: float = 0.05  # share of the persons, to watch training by
+    test: float = 0.05  # share of the persons, for final figures; person=file splits by video instead
     person: str = "auto"  # auto: the idNNNNN folder, else the file's name without part numbers; folder; file
     clips_per_shard: int = 128
     workers: int = 0  # processes; 0 = one per core
@@ -337,6 +338,7 @@ class VASAConfig:
         _range("config.prepare.detect_every", prepare.detect_every, 1, 100)
         _range("config.prepare.min_seconds", prepare.min_seconds, 0.2, prepare.max_seconds)
         _range("config.prepare.heldout", prepare.heldout, 0, 1)
+        _range("config.prepare.test", prepare.test, 0, 1 - prepare.heldout)
         _range("config.prepare.clips_per_shard", prepare.clips_per_shard, 1, 10**6)
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
         _range("config.label_accuracy.heads", self.label_accuracy.heads, 2, 10**5)

@@ -24,7 +24,7 @@ import numpy as np
 
 from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data.face_analysis import open_analyzer
-from vasa_jax.data.records import Record
+from vasa_jax.data.records import SPLITS, Record
 from vasa_jax.data.shards import FORMATS, MANIFEST, Shard, write_manifest, write_shard
 from vasa_jax.data.video_clips import Discard, VideoResult, clips_of_video
 from vasa_jax.errors import InputError
@@ -91,16 +91,24 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(name).with_suffix(""))).strip("_")[-60:]
         key = f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         jobs.append(VideoJob(path, name, key, person_of(Path(name), settings.person), "train"))
-    heldout = _heldout({job.person for job in jobs}, settings.heldout)
-    return [dataclasses.replace(job, split="heldout") if job.person in heldout else job for job in jobs]
+    splits = _splits({job.person for job in jobs}, {"heldout": settings.heldout, "test": settings.test})
+    return [dataclasses.replace(job, split=splits[job.person]) for job in jobs]
 
 
-def _heldout(persons: set[str], share: float) -> set[str]:
-    """Each person by a draw that only the name decides; of a small set at least one, of two or more."""
-    chosen = {person for person in persons if _draw(person) < share}
-    if not chosen and share and len(persons) > 1:
-        chosen = {min(persons, key=_draw)}
-    return chosen
+def _splits(persons: set[str], shares: dict[str, float]) -> dict[str, str]:
+    """The split of each person, by a draw that only the name decides.
+
+    In a small set every split with a share still gets one person, as long as one is left for training.
+    """
+    result, low = dict.fromkeys(persons, "train"), 0.0
+    for split, share in shares.items():
+        free = sorted((person for person in persons if result[person] == "train"), key=_draw)
+        chosen = [person for person in free if low <= _draw(person) < low + share]
+        if not chosen and share and len(free) > 1:
+            chosen = free[:1]
+        result |= dict.fromkeys(chosen, split)
+        low += share
+    return result
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -269,7 +277,7 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
     made_with = {**_deciding(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
     if _other_settings(output, made_with):
         _remove_shards(output)
-    for split in ("train", "heldout"):
+    for split in SPLITS:
         # Shuffled once by name, so that a shard is no single person.
         chosen = sorted((clip for clip in clips if clip[0].split == split), key=lambda clip: _draw(clip[1]))
         count = -(-len(chosen) // settings.clips_per_shard)
