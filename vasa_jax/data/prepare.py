@@ -170,17 +170,19 @@ def _in_processes(jobs, work: Path, settings: PrepareConfig, workers: int, bar) 
     return broken
 
 
-_TOOLS: dict[str, Any] = {}  # the analyzer and the emotion model of this process
+_TOOLS: dict[str, Any] = {}  # the analyzer and the user's models of this process
 
 
 def _start_worker(settings: PrepareConfig) -> None:
     import cv2
 
     from vasa_jax.data.emotion import load_emotion_model
+    from vasa_jax.data.gaze_l2cs import load_gaze_model
 
     cv2.setNumThreads(1)
     _TOOLS["analyzer"] = open_analyzer(settings.analyzer, settings.models)
     _TOOLS["emotion"] = load_emotion_model(settings.emotion_model) if settings.emotion_model else None
+    _TOOLS["gaze"] = load_gaze_model(settings.gaze_model) if settings.gaze_model else None
 
 
 def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:
@@ -193,9 +195,7 @@ def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
     if not _TOOLS:
         _start_worker(settings)
     try:
-        return clips_of_video(
-            job.path, job.key, job.person, job.split, settings, _TOOLS["analyzer"], _TOOLS["emotion"]
-        )
+        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS)
     except Exception as error:  # one video must not stop thousands
         fault = " ".join(f"{type(error).__name__}: {error}".split())
         return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])

@@ -94,11 +94,19 @@ class _Shot:
 
 
 def clips_of_video(
-    path: Path, clip_prefix: str, person: str, split: str, settings: PrepareConfig, analyzer: FaceAnalyzer, emotion=None
+    path: Path,
+    clip_prefix: str,
+    person: str,
+    split: str,
+    settings: PrepareConfig,
+    analyzer: FaceAnalyzer,
+    emotion=None,
+    gaze=None,
 ) -> VideoResult:
     """Runs the whole chain on one file. Never raises for bad media: that is a discard with its reason.
 
-    clip_prefix: clips are named PREFIX-000, ...; emotion: see `emotion.load_emotion_model`, or None.
+    clip_prefix: clips are named PREFIX-000, ...; emotion: see `emotion.load_emotion_model`, or None;
+    gaze: see `gaze_l2cs.load_gaze_model`, or None.
     """
     result = VideoResult()
     try:
@@ -127,7 +135,7 @@ def clips_of_video(
         if share < settings.min_speech:
             result.discard(NO_SPEECH, start, stop, f"{share:.0%} of it is as loud as speech")
             continue
-        result.clips.append(_clip(clip_id, identity, shot, start, stop, sound, share, analyzer, emotion))
+        result.clips.append(_clip(clip_id, identity, shot, start, stop, sound, share, analyzer, emotion, gaze))
     result.discards.sort(key=lambda discard: discard.start)
     return result
 
@@ -297,7 +305,9 @@ def _in_step(samples, kept, frames: int, analyzer: FaceAnalyzer, result: VideoRe
     return samples
 
 
-def _clip(clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, emotion) -> PreparedClip:
+def _clip(
+    clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, emotion, gaze
+) -> PreparedClip:
     at = slice(start - shot.track.start, stop - shot.track.start)
     pictures = shot.pictures[at]
     figures = {
@@ -311,6 +321,13 @@ def _clip(clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: F
     if analyzer.landmark_set:
         values = _labels(_without_gaps(shot.points[at]), figures)
         values["landmark_set"] = analyzer.landmark_set
+    if gaze is not None:
+        values["gaze"] = gaze(pictures, values.get("landmarks"))
+    if "gaze" in values:
+        main, figures["near main gaze"] = labels.main_gaze(values["gaze"], values.get("lids"))
+        if main is not None:
+            values["main_gaze"] = main
+            figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
     if shot.mattes:
         values["matte"] = tuple(shot.mattes[at])
     if emotion is not None:
@@ -324,17 +341,12 @@ def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarr
     pose = labels.fit_pose(points)
     gaze = labels.gaze_angles(points, pose)
     lids = labels.relative_lids(labels.lid_openings(points, pose))
-    main, near = labels.main_gaze(gaze, lids)
     mouth = labels.mouth_opening(points)
     yaw, pitch, roll = labels.head_angles(pose).mean(0).tolist()
     figures |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": labels.clip_distance(pose)}
     figures |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
-    figures |= {"near main gaze": near}
     values = {"landmarks": points, "pose": pose, "gaze": gaze, "lids": lids, "mouth": mouth}
     values["distance"] = np.float32(figures["distance"]).reshape(())
-    if main is not None:
-        values["main_gaze"] = main
-        figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
     return values
 
 
