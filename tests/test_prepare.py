@@ -188,11 +188,17 @@ def test_a_folder_becomes_shards_and_a_report(folder, prepared):
     statistics = json.loads((prepared / "statistics.json").read_text())
     assert (statistics["videos"], statistics["clips"], statistics["persons"]) == (4, 3, 2)
     assert statistics["discarded"]["not readable"]["videos"] == 1
+    shards = read_manifest(prepared).shards
+    for split, count in statistics["splits"].items():
+        kept = [clip for shard in shards if shard.split == split for clip in shard.clips]
+        assert (count["clips"], count["seconds"]) == (len(kept), pytest.approx(sum(c["frames"] for c in kept) / 25))
+        assert count["persons"] == len({clip["person_id"] for clip in kept})
+    assert sum(count["videos"] for count in statistics["splits"].values()) == 4
     report = (prepared / "report.md").read_text()
     assert "broken.mp4" in report and "notes.txt" not in report
     for name in ("contact_sheet.png", "histograms.png"):
         assert cv2.imread(str(prepared / name)) is not None
-    persons = {clip["person_id"] for shard in read_manifest(prepared).shards for clip in shard.clips}
+    persons = {clip["person_id"] for shard in shards for clip in shard.clips}
     assert persons == {"id00001", "id00002"}
 
 
@@ -452,3 +458,13 @@ def test_gaze_of_a_model_replaces_that_of_the_irises(tmp_path):
         np.testing.assert_allclose(clips[0].record.gaze, [[15, 3]] * 50)
         np.testing.assert_allclose(clips[0].record.main_gaze, [15, 3])
         assert clips[0].figures["gaze yaw"] == 15
+
+
+def test_the_report_shows_how_much_each_reason_took():
+    from vasa_jax.data.prepare_report import DISCARD_COLOUR, _histograms
+
+    seconds = {"no face": 10.0, "too short": 2.5, "not readable": 0.0}
+    picture = np.asarray(_histograms([], {reason: {"seconds": value} for reason, value in seconds.items()}))
+    bars = (picture == DISCARD_COLOUR).all(-1)
+    lengths = [int(bars[30 + 20 * row + 6].sum()) for row in range(3)]
+    assert lengths[0] == pytest.approx(4 * lengths[1], abs=4) and lengths[0] > 400 and lengths[2] <= 1

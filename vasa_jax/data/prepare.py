@@ -244,7 +244,7 @@ def read_outcome(work: Path, job: VideoJob) -> dict[str, Any] | None:
     try:
         outcome = json.loads((work / f"{job.key}.json").read_text())
         if (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
-            return outcome
+            return {**outcome, "split": job.split}
     except (OSError, ValueError, KeyError):
         pass
     return None
@@ -323,6 +323,7 @@ def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         "clips": len(clips),
         "seconds": float(sum(clip["seconds"] for clip in clips)),
         "persons": len({outcome["person"] for outcome in outcomes if outcome["clips"]}),
+        "splits": _split_counts(outcomes),
         "discarded": {
             reason: {
                 "ranges": sum(discard["reason"] == reason for _, discard in discards),
@@ -343,6 +344,22 @@ def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     if "distance" in statistics["figures"]:
         statistics["distance_mean"] = statistics["figures"]["distance"]["mean"]
     return statistics
+
+
+def _split_counts(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each split holds. The split is that of the present run: a set that grew may be split otherwise."""
+    result = {}
+    for split in SPLITS:
+        members = [outcome for outcome in outcomes if outcome["split"] == split]
+        clips = [clip for outcome in members for clip in outcome["clips"]]
+        if members:
+            result[split] = {
+                "videos": len(members),
+                "persons": len({outcome["person"] for outcome in members if outcome["clips"]}),
+                "clips": len(clips),
+                "seconds": float(sum(clip["seconds"] for clip in clips)),
+            }
+    return result
 
 
 def _draw(text: str) -> float:
