@@ -304,6 +304,8 @@ def test_persons_and_splits(tmp_path):
     grown = prepare._splits({*splits, "another"}, {"heldout": 0.3, "test": 0.2})
     assert all(grown[person] == next(iter(split)) for person, split in splits.items())  # more videos move nobody
     assert len({item.key for item in jobs}) == 80
+    left = prepare.split_jobs(jobs, {"p3", "p4"}, dataclasses.replace(SETTINGS, heldout=1e-3, test=0.0))
+    assert {item.person for item in left if item.split == "heldout"} < {"p3", "p4"}  # who has no clips gets no split
     for count, expected in ((1, (0, 0)), (2, (1, 0)), (3, (1, 1))):  # of a small set one each, but never all
         small = list(prepare._splits({f"p{i}" for i in range(count)}, {"heldout": 1e-3, "test": 1e-3}).values())
         assert (small.count("heldout"), small.count("test")) == expected

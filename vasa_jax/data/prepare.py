@@ -67,6 +67,9 @@ def prepare(config: VASAConfig) -> Path:
     work = output / "work"
     _same_settings(work, settings)
     outcomes = run_jobs(jobs, work, settings)
+    # Of a small set a split should not go to the one person of whom nothing is left.
+    jobs = split_jobs(jobs, {outcome["person"] for outcome in outcomes if outcome["clips"]}, settings)
+    outcomes = [{**outcome, "split": job.split} for outcome, job in zip(outcomes, jobs)]
     statistics = write_shards(jobs, outcomes, output, settings)
     report = write_report(output, outcomes, statistics)
     print(f"{report}: {statistics['clips']} clips, {statistics['seconds']:.0f} s, of {len(jobs)} videos")
@@ -91,8 +94,13 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(name).with_suffix(""))).strip("_")[-60:]
         key = f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         jobs.append(VideoJob(path, name, key, person_of(Path(name), settings.person), "train"))
-    splits = _splits({job.person for job in jobs}, {"heldout": settings.heldout, "test": settings.test})
-    return [dataclasses.replace(job, split=splits[job.person]) for job in jobs]
+    return split_jobs(jobs, {job.person for job in jobs}, settings)
+
+
+def split_jobs(jobs: list[VideoJob], persons: set[str], settings: PrepareConfig) -> list[VideoJob]:
+    """The jobs with their splits, where these persons have clips; the others count for training."""
+    splits = _splits(persons, {"heldout": settings.heldout, "test": settings.test})
+    return [dataclasses.replace(job, split=splits.get(job.person, "train")) for job in jobs]
 
 
 def _splits(persons: set[str], shares: dict[str, float]) -> dict[str, str]:
