@@ -152,6 +152,7 @@ class PrepareConfig:
     analyzer: str = "litert"  # a name of data.face_analysis.BACK_ENDS; haar crops without labels
     models: str = "face_models"  # folder of litert's graph files (data/face_litert.py), or mediapipe's .task file
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
+    distance_model: str = ""  # Deep3DFaceRecon .onnx file; empty = distance from the pose's scale
     gaze_model: str = ""  # L2CS-Net .onnx file; empty = gaze from the irises where the analyzer gives them
     size: int = 256  # side of the square pictures, pixels
     jpeg_quality: int = 95

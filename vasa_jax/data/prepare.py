@@ -26,7 +26,7 @@ from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data.face_analysis import open_analyzer
 from vasa_jax.data.records import SPLITS, Record
 from vasa_jax.data.shards import FORMATS, MANIFEST, Shard, write_manifest, write_shard
-from vasa_jax.data.video_clips import Discard, VideoResult, clips_of_video
+from vasa_jax.data.video_clips import Discard, UserModels, VideoResult, clips_of_video
 from vasa_jax.errors import InputError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".ts", ".wmv", ".3gp", ".ogv")
@@ -184,13 +184,22 @@ _TOOLS: dict[str, Any] = {}  # the analyzer and the user's models of this proces
 def _start_worker(settings: PrepareConfig) -> None:
     import cv2
 
+    from vasa_jax.data.distance_deep3d import load_distance_model
     from vasa_jax.data.emotion import load_emotion_model
     from vasa_jax.data.gaze_l2cs import load_gaze_model
 
     cv2.setNumThreads(1)
-    _TOOLS["analyzer"] = open_analyzer(settings.analyzer, settings.models)
-    _TOOLS["emotion"] = load_emotion_model(settings.emotion_model) if settings.emotion_model else None
-    _TOOLS["gaze"] = load_gaze_model(settings.gaze_model) if settings.gaze_model else None
+    analyzer = open_analyzer(settings.analyzer, settings.models)
+    if settings.distance_model and not analyzer.landmark_set:
+        raise InputError(
+            f"config.prepare.distance_model: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
+        )
+    _TOOLS["analyzer"] = analyzer
+    _TOOLS["models"] = UserModels(
+        load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
+        load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
+        load_distance_model(settings.distance_model) if settings.distance_model else None,
+    )
 
 
 def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:

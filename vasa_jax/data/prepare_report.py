@@ -15,7 +15,7 @@ TILE, CAPTION, COLUMNS = 160, 26, 8  # pixels
 BINS = 20
 HISTOGRAMS = {
     "seconds": "", "yaw": "degrees", "pitch": "degrees", "roll": "degrees", "gaze yaw": "degrees",
-    "gaze pitch": "degrees", "distance": "1 / pose scale", "face pixels": "", "sharpness": "", "loudness dB": "",
+    "gaze pitch": "degrees", "distance": "not yet over the mean", "face pixels": "", "sharpness": "", "loudness dB": "",
     "speech share": "", "mouth": "of the eye distance", "eyes closed": "share of frames",
 }  # fmt: skip
 BAR_COLOUR, DISCARD_COLOUR = (70, 110, 180), (190, 90, 70)
