@@ -224,6 +224,44 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_doubled(folder, prepared, t
     assert not list(output.rglob("*.part"))
 
 
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing in the program may catch it."""
+
+
+def test_a_run_that_dies_at_the_nth_rename_goes_on(folder, prepared, tmp_path, monkeypatch):
+    """Files appear by renaming only: attempt n dies instead of its n-th renaming, until one attempt gets through."""
+    rename, left = os.replace, 0
+
+    def dying(source, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        rename(source, target)
+
+    def in_this_process(jobs, work, settings, workers, bar):
+        for item in jobs:
+            prepare.prepare_video(item, work, settings)
+        return []
+
+    monkeypatch.setattr(os, "replace", dying)
+    monkeypatch.setattr(prepare, "_in_processes", in_this_process)
+    deaths = 0
+    while True:
+        left = deaths
+        try:
+            prepare.prepare(job(folder, tmp_path))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths >= 6
+    for name in ("array_record", "tfrecord"):
+        assert all_records(tmp_path, name) == all_records(prepared, name)
+    assert not list(tmp_path.rglob("*.part"))
+    for name in ("statistics.json", "report.md"):
+        assert (tmp_path / name).read_text() == (prepared / name).read_text()
+
+
 def die_on_some(job, work, settings):
     """In the place of `prepare_video`: one video kills its process."""
     if job.name.endswith("00002.mp4"):
