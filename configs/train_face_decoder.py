@@ -4,8 +4,7 @@ stage 2 can learn from the first half's latents at the same time:
 python -m vasa_jax.main --config configs/train_face_decoder.py --workdir runs/face_decoder \
     --config.train.initial=runs/face/export
 
-Writes export/face.safetensors, whose pose and dynamics networks are those it started from. These are the settings of
-the shipped model.
+Writes export/face.safetensors, whose pose and dynamics networks are those it started from.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

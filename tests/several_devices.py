@@ -1,6 +1,7 @@
 """What test_several_devices.py runs in processes of its own: `python several_devices.py JOB DIRECTORY`.
 
-JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes.
+JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes; `extract` writes
+a motion set as one of several processes, over all of its devices.
 """
 
 import os
@@ -13,13 +14,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tiny_extraction import extraction_config, fake_make, fake_motion
 
 from vasa_jax.config import CorpusConfig, TrainConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank
+from vasa_jax.data.synthetic.clip_set import ClipSet
+from vasa_jax.training import motion_set
+from vasa_jax.training.motion_set import MotionExtractor
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.processes import on_host, start_processes
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.stored_motion import extract_motion
 from vasa_jax.training.trainer import VASATrainer
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -60,6 +66,8 @@ class Stream:
 
 
 class Convolution:
+    """With weights and frozen parameters as arguments of its loss, and an opponent that guesses the mean error."""
+
     name = "convolution"
 
     def __init__(self, stop_at: int = -1):
@@ -68,13 +76,25 @@ class Convolution:
     def init(self, key):
         return Network().init(key, jnp.zeros((1, 4, 4, 3)))["params"]
 
+    def init_opponent(self, key):
+        return {"guess": jax.random.normal(key, (4,))}
+
     def data(self, sharding=None):
         return Stream(self._stop_at)
 
-    def loss(self, params, batch, key):
-        error = Network().apply({"params": params}, batch["image"]) - batch["label"]
+    def weights(self, step):
+        return {"error": np.float32(1.0 + step % 2)}
+
+    def frozen(self):
+        return {"offset": np.arange(4, dtype=np.float32)}
+
+    def loss(self, params, batch, key, *, opponent, weights=None, frozen=None):
+        weights, frozen = weights or self.weights(0), frozen or self.frozen()
+        error = Network().apply({"params": params}, batch["image"]) - batch["label"] - frozen["offset"]
         noise = jax.random.normal(key, ())
-        return jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum(), {}
+        guess = jnp.square(opponent["guess"] - jax.lax.stop_gradient(error)).mean()
+        own = weights["error"] * jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum()
+        return own + guess, {"guess": guess}
 
     def evaluate(self, params):
         return {"bias": float(params["out"]["bias"].sum())}
@@ -119,7 +139,8 @@ def agree(directory: Path) -> None:
                 assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
             state, _ = trainer.update(state, batch)
-        save_params(directory / f"{name}.safetensors", on_host(state.params), {}, jnp.float32)
+        both = on_host({"player": state.params, "opponent": state.opponent.params})
+        save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)
 
 
@@ -152,9 +173,17 @@ def fit(directory: Path, stop_at: int = -1) -> None:
     if stop_at < 0:
         save_heads(directory)
     state = VASATrainer(Convolution(stop_at), settings, directory / "run").fit()
-    whole = on_host({"params": state.params, "moments": state.optimizer[1][0].mu})
+    whole = on_host(
+        {"params": state.params, "moments": state.optimizer[1][0].mu, "opponent": state.opponent.params}
+    )
     if jax.process_index() == 0:
         save_params(directory / "state.safetensors", whole, {"step": int(state.step)}, jnp.float32)
+
+
+def extract(directory: Path) -> None:
+    start_processes()
+    ClipSet.make, MotionExtractor._motion, motion_set.HELD_OUT_CLIPS = fake_make, fake_motion, 2
+    extract_motion(extraction_config(directory / f"parts-{jax.process_index()}"), directory / "set")
 
 
 if __name__ == "__main__":
@@ -162,5 +191,7 @@ if __name__ == "__main__":
     where.mkdir(parents=True, exist_ok=True)
     if job == "agree":
         agree(where)
+    elif job == "extract":
+        extract(where)
     else:
         fit(where, int(sys.argv[3]) if len(sys.argv) > 3 else -1)

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import re
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from vasa_jax.models.audio import (
     pair_mean,
     video_frames,
 )
+from vasa_jax.weights.wav2vec2 import load_wav2vec2
 
 
 def abstract_params(name):
@@ -194,44 +194,30 @@ def test_unknown_field_values(field):
         jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 400)))
 
 
-def from_torch(state):
-    """A PyTorch state dict of Wav2Vec2Model as our parameter tree (the positional convolution must be folded)."""
-    params = {}
-    for name, value in state.items():
-        path = re.sub(r"(layers)\.(\d+)", r"\1_\2", name).split(".")
-        kind = {"weight": "scale" if "norm" in path[-2] else "kernel", "bias": "bias"}[path[-1]]
-        leaf = params
-        for part in path[:-1]:
-            leaf = leaf.setdefault(part, {})
-        leaf[kind] = (
-            value.T if kind == "kernel" else value
-        )  # (out, in, taps) -> (taps, in, out); (out, in) -> (in, out)
-    return {"params": params}
-
-
 @pytest.mark.parametrize("stable", [False, True], ids=["base", "large"])
-def test_parity_with_pytorch(stable):
+@pytest.mark.parametrize("hubert", [False, True], ids=["wav2vec2", "hubert"])
+def test_parity_with_pytorch(tmp_path, stable, hubert):
+    """Through a saved file: names, weight norm and every stage."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
+    kind = "Hubert" if hubert else "Wav2Vec2"
+    config = getattr(transformers, f"{kind}Config")(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, conv_dim=(32,) * 7,
         do_stable_layer_norm=stable, feat_extract_norm="layer" if stable else "group", conv_bias=stable,
     )  # fmt: skip
-    reference = transformers.Wav2Vec2Model(config).eval()
+    reference = getattr(transformers, f"{kind}Model")(config).eval()
     for parameter in reference.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)  # no bias stays zero, no scale one
-    torch.nn.utils.parametrize.remove_parametrizations(reference.encoder.pos_conv_embed.conv, "weight")
-    state = {name: value.numpy() for name, value in reference.state_dict().items() if name != "masked_spec_embed"}
-    encoder = AudioEncoder(
-        conv_width=32, width=64, layers=2, heads=4, ff_width=96,
-        conv_norm=config.feat_extract_norm, conv_bias=stable, pre_norm=stable,
-    )  # fmt: skip
+    reference.save_pretrained(tmp_path)
+    torch.save(reference.state_dict(), tmp_path / "model.pt")
+    params, metadata = load_wav2vec2(tmp_path / "model.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, params, load_wav2vec2(tmp_path / "model.pt")[0])
+    encoder, params = AudioEncoder(**metadata["fields"]), {"params": params}
     sound = np.array(noise(7, 2, 8000))
     standard = (sound - sound.mean(1, keepdims=True)) / np.sqrt(sound.var(1, keepdims=True) + 1e-7)
     with torch.no_grad():
         expected = reference(torch.from_numpy(standard))
-    params = from_torch(state)
     with torch.no_grad():
         convolved = reference.feature_extractor(torch.from_numpy(standard)).transpose(1, 2)
     np.testing.assert_allclose(encoder.apply(params, sound, method="extract"), convolved, atol=1e-4)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax import benchmark
+from vasa_jax import benchmark, benchmark_live
+from vasa_jax.config import BenchmarkConfig, VASAConfig
+from vasa_jax.random_model import random_like
 
 
 def test_a_row_counts_what_the_call_does():
@@ -20,6 +22,33 @@ def test_a_row_counts_what_the_call_does():
 
 def test_random_parameters_have_the_shapes_asked_for():
     shapes = {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": {"c": jax.ShapeDtypeStruct((4,), jnp.float32)}}
-    made = benchmark.random_like(shapes)
+    made = random_like(shapes)
     assert jax.tree.map(jnp.shape, made) == {"a": (2, 3), "b": {"c": (4,)}}
     assert jnp.abs(made["a"]).min() > 0
+
+
+def test_sampler_rows_cover_batches_and_steps():
+    settings = BenchmarkConfig(window_batches=(1, 2), window_steps=(2, 3), repeats=1)
+    rows = benchmark.motion_rows("motion_tiny", VASAConfig(solver="dpmpp", benchmark=settings), jnp.float32)
+    assert [row.stage.split(": ")[1] for row in rows] == [
+        f"12 frames, {steps} dpmpp steps, 3 branches, batch {batch}" for batch in (1, 2) for steps in (2, 3)
+    ]
+    # twice the windows and one step more cost what they should
+    np.testing.assert_allclose(rows[2].gflop / rows[0].gflop, 2.0, rtol=1e-3)
+    np.testing.assert_allclose(rows[1].gflop / rows[0].gflop, 1.5, rtol=1e-2)
+    np.testing.assert_allclose(rows[3].frames_per_second, 24 / (rows[3].milliseconds / 1e3))
+
+
+def test_live_points_are_consistent():
+    settings = BenchmarkConfig(
+        variants=("face_tiny",), audio_variants=("audio_tiny",), motion_variants=("motion_tiny",),
+        live_hops=(2,), live_steps=(2,), live_sessions=(3,), live_calls=4,
+    )  # fmt: skip
+    (point,) = benchmark_live.live_points(VASAConfig(look_ahead=1, benchmark=settings), jnp.float32)
+    assert (point.hop, point.look_ahead, point.steps, point.branches, point.sessions) == (2, 1, 2, 2, 3)
+    assert point.sound == 125.0  # three frames and 5 ms
+    assert 0 < point.median <= point.p95 <= point.p99
+    np.testing.assert_allclose(point.latency, point.sound + point.p95)
+    np.testing.assert_allclose(point.frames_per_second, 1e3 * 2 * 3 / point.median)
+    assert point.stalls == 0.0 or point.p99 > 80.0
+    assert "| 2 | 1 | 2 | 2 | 3 | 125 |" in benchmark_live.live_table([point])

@@ -1,4 +1,4 @@
-"""From files to a file, with a tiny model of random parameters: shapes, sound, controls, determinism, bad input."""
+"""From files to a file, with a tiny model of random parameters: shapes, sound, determinism, bad input."""
 
 import wave
 
@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 from tiny_model import WINDOW, save_tiny_model
 
-from vasa_jax.errors import InputError
 from vasa_jax.generation.avatar import fill_behind_head
-from vasa_jax.generation.controls import EMOTIONS, control_arguments, parse_emotion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.speech_features import MARGIN, PIECE, SpeechFeatures
@@ -81,11 +79,6 @@ def test_position_and_scale_move_around_the_portraits(generator, portrait):
     np.testing.assert_array_equal(np.delete(anchored, [6, 7, 8], 1), np.delete(absolute, [6, 7, 8], 1))
 
 
-@pytest.mark.parametrize("control", [{"gaze": (10.0, -5.0)}, {"distance": 1.2}, {"emotion": "happiness:0.8"}])
-def test_controls_change_the_motion(generator, control):
-    assert np.abs(generator.motion(speech(1), steps=2) - generator.motion(speech(1), steps=2, **control)).max() > 1e-4
-
-
 def test_untrained_controls_warn_and_change_nothing(tmp_path, capsys):
     checkpoint = save_tiny_model(tmp_path / "model", trained_controls=("gaze",))
     generator = VideoGenerator.from_pretrained(checkpoint)
@@ -123,7 +116,7 @@ def test_nothing_compiles_after_the_first_video(generator, portrait, checkpoint,
         video(VideoGenerator.from_pretrained(checkpoint, decode_batch=4), 0.7)
         compiled = [record.message for record in caplog.records if "Compiling" in record.message]
         assert not [message for message in compiled if "_decode" in message or "_encode" in message], compiled
-        assert not [message for message in compiled if "_sample_window" in message], compiled
+        assert not [message for message in compiled if "sample_window" in message], compiled
         caplog.clear()
         video(VideoGenerator.from_pretrained(checkpoint, decode_batch=3), 0.7)
         assert [record for record in caplog.records if "_decode" in record.message], "compilations are seen"
@@ -139,21 +132,6 @@ def test_background_is_kept_and_the_head_is_replaced():
     assert np.abs(canvas.astype(int) - (10, 200, 30)).max() < 12
     everything = fill_behind_head(picture, np.ones((64, 64), np.float32))
     assert (everything == everything[0, 0]).all()
-
-
-def test_emotions_are_coefficients_that_sum_to_one():
-    np.testing.assert_allclose(parse_emotion("happiness:0.25"), [0, 0, 0, 0, 0.25, 0.75, 0, 0])
-    np.testing.assert_allclose(parse_emotion("anger"), np.eye(8)[EMOTIONS.index("anger")])
-    assert parse_emotion("") is None
-    for text in ("joy", "anger:x", "anger:2", ":1"):
-        with pytest.raises(InputError, match=r"config\.emotion"):
-            parse_emotion(text)
-
-
-def test_unset_controls_are_null():
-    arguments = control_arguments(None, 1.0, None)
-    assert not arguments["gaze_mask"][0] and arguments["distance_mask"][0] and not arguments["emotion_mask"][0]
-    assert arguments["distance"][0, 0] == 0.0
 
 
 # the command line, in this process
@@ -185,6 +163,17 @@ def test_written_video_has_the_original_sound(tmp_path, checkpoint, capsys):
     assert f"{frames} frames" in summary and "frames/s" in summary and "out.mp4" in summary
 
 
+def test_a_track_file_steers_the_video(tmp_path, checkpoint):
+    track = tmp_path / "track.json"
+    track.write_text('{"head_pose": [[0, 0, 0], [30, 0, 0]], "hop": 4, "pose_anchor": "absolute"}')
+    settings = [f"--config.checkpoint={checkpoint}", f"--config.controls={track}", "--config.crop=center"]
+    assert run_generate(tmp_path, *settings) == 0
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(video=0)]
+    assert len(frames) == 13
+    assert np.abs(frames[1] - frames[0]).mean() > 2 * np.abs(frames[3] - frames[2]).mean()
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -195,9 +184,13 @@ def test_written_video_has_the_original_sound(tmp_path, checkpoint, capsys):
         ("--config.emotion=joy", "choose one of anger"),
         ("--config.output=", "config.output: not set"),
         ("--config.steps=0", "config.steps: 0 is out of range"),
+        ("--config.solver=euler", "choose one of ddim, dpmpp"),
         ("--config.gaze=10", "config.gaze"),
         ("--config.stepz=3", "did you mean 'steps'?"),
         ("--config.distance=far", "distance"),
+        ("--config.hop=13", "windows of 12 frames"),
+        ("--config.head_pose=1,2", "config.head_pose"),
+        ("--config.controls=missing.json", "missing.json: cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, checkpoint, capsys, argument, message):
@@ -215,5 +208,3 @@ def test_picture_without_a_face_names_the_remedy(tmp_path, checkpoint, capsys):
     error = capsys.readouterr().err
     assert "wall.png" in error and "--config.crop=" in error
     assert run_generate(tmp_path, f"--config.checkpoint={checkpoint}", wall, "--config.crop=center") == 0
-
-

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from tiny_extraction import extraction_config, fake_make, fake_motion
 
+from vasa_jax.data.synthetic.clip_set import ClipSet
+from vasa_jax.training import motion_set
+from vasa_jax.training.motion_set import MotionExtractor
+from vasa_jax.training.stored_motion import StoredMotion, extract_motion
 from vasa_jax.weights.safetensors_io import load_params
 
 WORKER = Path(__file__).with_name("several_devices.py")
@@ -27,17 +32,12 @@ def finish(processes, code=0):
     return outputs
 
 
-def two_processes(*arguments, code=0):
+def two_processes(*arguments, code=0, devices=1):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    return finish(
-        [
-            start(arguments, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i))
-            for i in range(2)
-        ],
-        code,
-    )
+    together = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    return finish([start(arguments, devices, **together, JAX_PROCESS_ID=str(i)) for i in range(2)], code)
 
 
 def flat(tree, prefix=""):
@@ -81,3 +81,22 @@ def test_two_processes_resume_bit_for_bit_on_their_own_data(tmp_path):
     for kind in ("heads", "clips"):
         first, second = (set(part[kind].ravel().tolist()) for part in drawn)
         assert first and second and not first & second
+
+
+def test_two_processes_of_two_devices_write_one_motion_set(tmp_path, monkeypatch):
+    """The shards of both, and the numbers of a single device."""
+    monkeypatch.setattr(ClipSet, "make", fake_make)
+    monkeypatch.setattr(MotionExtractor, "_motion", fake_motion)
+    monkeypatch.setattr(motion_set, "HELD_OUT_CLIPS", 2)
+    extract_motion(extraction_config(tmp_path / "parts"), tmp_path / "one" / "set")
+    outputs = two_processes("extract", tmp_path / "two", devices=2)
+    written = [line.split(": ")[0] for output in outputs for line in output.splitlines() if line.endswith(": written")]
+    assert len(written) == len(set(written)) == 4, "three shards of training clips, one held out"
+    assert all(": written" in output for output in outputs)
+    one, two = (StoredMotion(tmp_path / name / "set") for name in ("one", "two"))
+    for split in ("train", "heldout"):
+        a, b = one(split), two(split)
+        np.testing.assert_array_equal(a.motion, b.motion)
+        np.testing.assert_array_equal(a.audio, b.audio)
+    for name, value in one.statistics(None).items():
+        np.testing.assert_array_equal(value, two.statistics(None)[name])

@@ -1,25 +1,27 @@
 """The stages' tasks at tiny size: they train, their data are what they say, and exports load where generation looks."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vasa_jax.config import AudioConfig, CorpusConfig, MotionConfig, TrainConfig
+from vasa_jax.config import AudioConfig, CorpusConfig
 from vasa_jax.data.synthetic import clip_set
 from vasa_jax.data.synthetic.clip_set import FRAMES, SAMPLES, ClipSet
+from vasa_jax.main import parse
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.models.face import init_face
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.audio_task import AudioTask
 from vasa_jax.training.motion_set import MotionExtractor, MotionSet, statistics
-from vasa_jax.training.motion_task import MotionTask, MotionWindows
-from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.motion_task import MotionWindows
+from vasa_jax.training.stages import train
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
-SETTINGS = TrainConfig(steps=4, batch_size=4, warmup_steps=1, log_every=2, evaluate_every=0, save_every=0)
+CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def fake_clips(count=3, voices=2):
@@ -43,9 +45,15 @@ def clips(monkeypatch):
     return made
 
 
+def shrunk(name, *options):
+    """A shipped configuration, at a size that trains in seconds."""
+    given = {"steps": 4, "batch_size": 4, "warmup_steps": 1, "log_every": 2, "evaluate_every": 0, "save_every": 0}
+    common = [f"--config.train.{key}={value}" for key, value in given.items()]
+    return parse(["main", f"--config={CONFIGS / name}.py", *common, *options])[0]
+
+
 def test_audio_task_trains_and_exports_an_encoder(tmp_path, clips):
-    task = AudioTask(AudioConfig(variant="audio_tiny", seconds=1.0), CorpusConfig(), 4, "float32", 0)
-    VASATrainer(task, SETTINGS, tmp_path).fit()
+    train(shrunk("train_audio", "--config.speech.variant=audio_tiny", "--config.speech.seconds=1.0"), tmp_path)
     params, metadata = load_params(tmp_path / "export" / "audio.safetensors")
     features = AudioEncoder(**metadata["fields"]).apply({"params": params}, jnp.zeros((1, 16_080)))
     assert features.shape == (1, 50, AUDIO_VARIANTS["audio_tiny"]["width"])
@@ -113,10 +121,9 @@ def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch)
     # Rendering is tested elsewhere: here the encoder's output stands for any clip.
     monkeypatch.setattr(MotionExtractor, "_motion", lambda self, params, key, curves: motion[0])
 
-    parts = str(tmp_path / "parts")
-    settings = MotionConfig(variant="motion_tiny", face=parts, audio=parts, window=12, previous=4)
-    task = MotionTask(settings, CorpusConfig(), 4, "float32", 0)
-    VASATrainer(task, SETTINGS, tmp_path / "run").fit()
+    settings = {"variant": "motion_tiny", "face": tmp_path / "parts", "audio": tmp_path / "parts", "window": 12,
+                "previous": 4}  # fmt: skip
+    train(shrunk("train_motion", *(f"--config.motion.{k}={v}" for k, v in settings.items())), tmp_path / "run")
     params, metadata = load_params(tmp_path / "run" / "export" / "motion.safetensors")
     expected = statistics(np.asarray(motion[:1]))
     np.testing.assert_allclose(params["statistics"]["mean"], expected["mean"], rtol=1e-2, atol=1e-2)

@@ -1,5 +1,7 @@
 """Small records that need no renderer, and shards of them."""
 
+import dataclasses
+
 import numpy as np
 
 from vasa_jax.data.records import LABELS, Record, encode_jpeg, encode_matte
@@ -8,8 +10,11 @@ from vasa_jax.data.shards import FORMATS, Manifest, Shard, write_manifest, write
 SIZE, FRAMES, POINTS = 16, 5, 3
 
 
-def tiny_record(number: int, split: str = "train", frames: int = FRAMES) -> Record:
-    """Clip `number`, two to a person: noise for pictures, sound and labels, the number in the first sample."""
+def tiny_record(number: int, split: str = "train", frames: int = FRAMES, unlabelled: tuple[str, ...] = ()) -> Record:
+    """Clip `number`, two to a person: noise for pictures, sound and labels, the number in the first sample.
+
+    Odd clips lack the labels of `unlabelled`.
+    """
     rng = np.random.default_rng(number)
     sizes = {"T": frames, "N": POINTS}
     labels = {
@@ -18,7 +23,7 @@ def tiny_record(number: int, split: str = "train", frames: int = FRAMES) -> Reco
     }
     audio = rng.integers(-3000, 3000, 640 * frames).astype(np.int16)
     audio[0] = number
-    return Record(
+    record = Record(
         clip_id=f"clip-{number}",
         person_id=f"person-{number // 2}",
         split=split,
@@ -30,12 +35,13 @@ def tiny_record(number: int, split: str = "train", frames: int = FRAMES) -> Reco
         matte=tuple(encode_matte(rng.random((SIZE, SIZE))) for _ in range(frames)),
         **labels,
     )
+    return dataclasses.replace(record, **dict.fromkeys(unlabelled)) if number % 2 else record
 
 
-def write_tiny(directory, clips: int, shards: int, split: str = "train", formats=FORMATS) -> Manifest:
+def write_tiny(directory, clips: int, shards: int, split: str = "train", formats=FORMATS, unlabelled=()) -> Manifest:
     """Clips 0 to `clips` - 1 in shards of nearly equal length, and the manifest."""
     bounds = [-(-clips * i // shards) for i in range(shards + 1)]
     for index in range(shards):
-        records = (tiny_record(n, split) for n in range(bounds[index], bounds[index + 1]))
+        records = (tiny_record(n, split, unlabelled=unlabelled) for n in range(bounds[index], bounds[index + 1]))
         write_shard(directory, Shard(split, index, shards), records, formats)
     return write_manifest(directory)

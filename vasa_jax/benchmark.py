@@ -8,20 +8,22 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.benchmark_live import live_points, live_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.flop_count import flop_count
 from vasa_jax.generation.speech_features import MARGIN, PIECE
+from vasa_jax.generation.windows import sample_window
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, VASADiffusionTransformer
+from vasa_jax.random_model import model_conditions, random_like
 from vasa_jax.training.precision import compute_dtype
 
 
@@ -53,12 +55,6 @@ def measure(stage: str, function: Callable, arguments: tuple, frames: float, rep
     peak = sum(getattr(memory, f"{part}_size_in_bytes", 0) for part in ("argument", "output", "temp"))
     gflop = flop_count(function, *arguments) / 1e9
     return Row(stage, 1e3 * seconds, frames / seconds, gflop, peak / 1e6, compile_seconds)
-
-
-def random_like(shapes: Any) -> Any:
-    """Small random float32 values in the place of a tree of shapes."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda s: jnp.asarray(0.02 * rng.standard_normal(s.shape), jnp.float32), shapes)
 
 
 def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
@@ -95,36 +91,30 @@ def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
     return measure(f"{variant}: {PIECE / 25:g} s of sound", features, (params, samples), PIECE, settings.repeats)
 
 
-def motion_row(variant: str, steps: int, guidance: dict[str, float], settings: BenchmarkConfig, dtype) -> Row:
-    """One window of the sampler, all steps and guidance branches."""
-    fields = MOTION_VARIANTS[variant]
+def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
+    """One window of the sampler, all steps and guidance branches, at every number of steps and of windows at once."""
+    settings, fields = config.benchmark, MOTION_VARIANTS[variant]
     model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
-    window, previous, width = fields["window"], fields["previous"], fields["audio_dim"]
-    known = jnp.ones((1,), bool)
-    conditions = MotionConditions(
-        audio=jnp.zeros((1, window, width)),
-        prev_motion=jnp.zeros((1, previous, MOTION_DIM)),
-        prev_audio=jnp.zeros((1, previous, width)),
-        gaze=jnp.zeros((1, 2)),
-        distance=jnp.zeros((1, 1)),
-        emotion=jnp.zeros((1, 8)),
-        audio_mask=jnp.ones((1, window), bool),
-        prev_mask=known,
-        gaze_mask=known,
-        distance_mask=known,
-        emotion_mask=known,
-    )
-    noisy, t = jnp.zeros((1, window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0), noisy, t, conditions))["params"]
+    guidance = active_guidance(audio=config.audio_guidance, gaze=config.gaze_guidance)
+    noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, model_conditions(model, 1))
+    params = random_like(shapes)["params"]
+    on_cpu = jax.default_backend() == "cpu"
+    rows = []
+    for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):
+        conditions = model_conditions(model, batch)
+        for steps in settings.window_steps:
 
-    def sample(params, key, conditions):
-        def apply(params, noisy, t, conditions):
-            return model.apply({"params": params}, noisy, t, conditions)
+            def sample(params, key, conditions, guidance, steps=steps):
+                return sample_window(model, diffusion, steps, config.solver, params, key, conditions, guidance)
 
-        return diffusion.sample_window(apply, params, key, conditions, steps, guidance)
-
-    name = f"{variant}: {window} frames, {steps} steps, {1 + len(guidance)} branches"
-    return measure(name, sample, (params, jax.random.key(0), conditions), window, settings.repeats)
+            name = (
+                f"{variant}: {model.window} frames, {steps} {config.solver} steps, {1 + len(guidance)} branches, "
+                f"batch {batch}"
+            )
+            arguments = (params, jax.random.key(0), conditions, guidance)
+            rows.append(measure(name, sample, arguments, batch * model.window, settings.repeats))
+    return rows
 
 
 def table(rows: list[Row]) -> str:
@@ -144,16 +134,19 @@ def table(rows: list[Row]) -> str:
 
 
 def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
-    """Prints the table and writes benchmark.md and benchmark.json."""
+    """Prints the tables and writes benchmark.md and benchmark.json; the rows of the stages."""
     settings, dtype = config.benchmark, compute_dtype(config.train.precision)
-    guidance = active_guidance(audio=config.audio_guidance)
     rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
-    rows += [motion_row(name, config.steps, guidance, settings, dtype) for name in settings.motion_variants]
+    for name in settings.motion_variants:
+        rows += motion_rows(name, config, dtype)
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
+    points = live_points(config, dtype)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "benchmark.md").write_text(table(rows) + "\n")
-    (workdir / "benchmark.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
-    print(table(rows))
+    tables = table(rows) + "\n\n" + live_table(points)
+    (workdir / "benchmark.md").write_text(tables + "\n")
+    measured = {name: [dataclasses.asdict(row) for row in part] for name, part in (("stages", rows), ("live", points))}
+    (workdir / "benchmark.json").write_text(json.dumps(measured, indent=2) + "\n")
+    print(tables)
     return rows

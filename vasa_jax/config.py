@@ -16,8 +16,9 @@ from ml_collections import config_dict
 from vasa_jax.errors import InputError
 
 JOBS = (
-    "generate", "train_face", "train_audio", "train_motion", "train_instrument", "evaluate", "benchmark",
-    "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
+    "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
+    "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
+    "extract_motion",
 )  # fmt: skip
 
 
@@ -56,6 +57,8 @@ class TrainConfig:
     initial_step: str = "latest"  # of a checkpoints directory: latest, best
     initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
     frozen: tuple[str, ...] = ()  # regexes of parameters that keep the values they start with
+    opponent_learning_rate: float = 2e-4  # of a task's second player (the critic of a GAN); same schedule
+    opponent_beta1: float = 0.5
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 
@@ -72,6 +75,9 @@ class CorpusConfig:
     style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
     speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package, for small runs
+    shards: str = ""  # train_face: directory of shards or of a TFDS build to read instead of rendering
+    shard_format: str = ""  # array_record, tfrecord, tfds; empty = the first that is there
+    decoders: int = 0  # processes that decode shards; 0 = threads of this one
     clips: int = 2400  # speech clips of the audio and motion sets
     voices_per_clip: int = 2  # augmented versions of each clip's sound
     workers: int = 0  # processes that synthesise speech; 0 = one per core
@@ -90,11 +96,42 @@ class FaceConfig:
     matte: float = 0.3
     pose: float = 1.0
     contrast: float = 0.02  # CosFace-form motion contrast
+    code: float = 1e-3  # mean square of the dynamics code
+    # Terms that cost a decode or a network; None leaves them out of the program, any number (also 0) is a traced weight
+    consist: float | None = None  # VASA-1's l_consist: pairwise transfer of pose and dynamics within a clip
+    cross_id: float | None = None  # VASA-1's l_cross_id: identity under another person's motion (needs a judge)
+    perceptual: float | None = None  # features of a judge
+    transfer_from: int = 0  # updates before consist, cross_id and perceptual come in
+    judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/judge_files.py)
+    adversarial: float | None = None  # hinge against a patch critic on two scales; MegaPortraits' 1
+    feature_matching: float | None = None  # L1 between the critic's features; MegaPortraits' 40
+    gan_from: int = 0  # updates before the critic and its two terms come in
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    # What keeps pose and identity out of the dynamics (leakage guards)
+    crop_warp: float = 0.0  # smooth random warp of the crop that dynamics are read from, in cells of its 9 x 9 grid
+    pose_pool: float = 0.0  # share of l_cross_id's examples whose pose is of a third person
+    flip: float = 0.0  # share of examples mirrored, source and driver together
     dynamics_noise: float = 0.1  # added to the code before decoding, in standard deviations of the batch
     mouth_weight: float = 8.0  # of a mouth pixel against a skin pixel
     eye_weight: float = 6.0
     background_weight: float = 0.3
     jitter: float = 0.5  # share of examples with a colour transform common to source and target
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeConfig:
+    """The judges of the codec's losses: identity, and perceptual features."""
+
+    people: int = 4096  # rendered identities to be told apart
+    size: int = 128  # pixels per side of the renders
+    supersample: int = 2  # rays per pixel side
+    style: float = 0.5  # share of frames whose look is changed (paintings, drawings, other cameras)
+    degrade: float = 0.6  # share of frames that the identity judge sees blurred, blocky, noisy or recoloured
+    scale: float = 24.0  # of CosFace
+    margin: float = 0.25
+    identity_weight: float = 1.0
+    segmentation_weight: float = 1.0
+    landmark_weight: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +148,10 @@ class MotionConfig:
 
     variant: str = "motion_demo"  # a name of models.motion.MOTION_VARIANTS
     face: str = ""  # export directory of the codec; empty = the shipped one
-    audio: str = ""  # export directory of the audio encoder; empty = the shipped one
+    audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
+    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    clips_per_shard: int = 100  # of job extract_motion
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
@@ -122,6 +161,9 @@ class MotionConfig:
     previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units
     pose_weight: float = 3.0  # loss weight of the 9 pose dimensions
     velocity: float = 0.5  # weight of the velocity term
+    live: float = 0.0  # share of examples whose sound is heard as a stream hears it; the clips' sound is on the device
+    live_frames: tuple[int, ...] = (4, 10)  # frames of sound that such examples hear: a hop and its look-ahead
+    unrolled: bool = False  # also train the window after, with the model's own prediction as X_pre: twice the cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +184,13 @@ class BenchmarkConfig:
     audio_variants: tuple[str, ...] = ("audio_demo",)
     motion_variants: tuple[str, ...] = ("motion_demo",)
     batch_sizes: tuple[int, ...] = (1, 8)
+    window_batches: tuple[int, ...] = ()  # windows sampled at once; empty = 1, 16, 64, on a CPU 1
+    window_steps: tuple[int, ...] = (10, 25, 50)  # of config.solver
+    # live operating points of the first variants, with config.look_ahead and config.solver
+    live_hops: tuple[int, ...] = ()  # frames; empty = what suits the device
+    live_steps: tuple[int, ...] = (10,)
+    live_sessions: tuple[int, ...] = ()  # at once, rising; empty = what suits the device
+    live_calls: int = 40  # windows timed per point
     repeats: int = 5
 
 
@@ -254,12 +303,21 @@ class VASAConfig:
     image: str = ""  # portrait
     audio: str = ""  # speech: a sound file, or a video with sound
     output: str = ""  # .mp4
-    steps: int = 25  # DDIM steps
+    steps: int = 25  # of the solver
+    solver: str = "ddim"  # a name of diffusion.SOLVERS; dpmpp needs fewer steps
+    hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
+    look_ahead: int = 0  # frames of sound heard beyond the hop
     audio_guidance: float = 0.5  # lambda_A of the paper
     gaze_guidance: float = 1.0  # lambda_g of the paper
+    distance_guidance: float = 0.0
+    emotion_guidance: float = 0.0
     gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
     distance: float | None = None  # 1.0 = the training set's mean, larger = further
     emotion: str = ""  # name or name:strength
+    head_pose: tuple[float, float, float] | None = None  # yaw, pitch, roll in degrees in the place of generated ones
+    pose_amplitude: float = 1.0  # of the generated head motion
+    animate: str = "all"  # pose: dynamics stay the portrait's; dynamics: pose stays the portrait's
+    controls: str = ""  # control track (.json) with any of the above per frame, see generation/control_track.py
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
@@ -268,6 +326,7 @@ class VASAConfig:
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
     face: FaceConfig = FaceConfig()
+    judge: JudgeConfig = JudgeConfig()
     speech: AudioConfig = AudioConfig()
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -294,8 +353,15 @@ class VASAConfig:
         """InputError for the first value out of range."""
         _choice("config.job", self.job, JOBS)
         _range("config.steps", self.steps, 1, 1000)
+        _choice("config.solver", self.solver, ("ddim", "dpmpp"))
         _range("config.audio_guidance", self.audio_guidance, 0, 20)
         _range("config.gaze_guidance", self.gaze_guidance, 0, 20)
+        _range("config.distance_guidance", self.distance_guidance, 0, 20)
+        _range("config.emotion_guidance", self.emotion_guidance, 0, 20)
+        _range("config.hop", self.hop, 0, 1000)
+        _range("config.look_ahead", self.look_ahead, 0, 1000)
+        _range("config.pose_amplitude", self.pose_amplitude, 0, 5)
+        _choice("config.animate", self.animate, ("all", "pose", "dynamics"))
         _range("config.decode_batch", self.decode_batch, 1, 1024)
         _choice("config.pose_anchor", self.pose_anchor, ("portrait", "absolute"))
         if self.gaze is not None:
@@ -320,11 +386,20 @@ class VASAConfig:
         _choice("config.train.initial_step", train.initial_step, ("latest", "best"))
         _choice("config.train.wandb", train.wandb, ("", "offline", "online"))
         _choice("config.train.precision", train.precision, ("auto", "float32", "bfloat16"))
-        _choice("config.face.recipe", self.face.recipe, ("counterfactual", "self"))
+        _check_face(self.face)
+        _range("config.judge.people", self.judge.people, 2, 10**6)
+        _range("config.judge.size", self.judge.size, 32, 1024)
+        if self.judge.size * self.judge.supersample % 16 or self.judge.size % 8:
+            raise InputError(f"config.judge.size: {self.judge.size} cannot be rendered; choose 64, 128 or 256")
         _range("config.corpus.identities", self.corpus.identities, 1, 64)
         _range("config.corpus.motions", self.corpus.motions, 2, 64)
         _range("config.corpus.drivers", self.corpus.drivers, 1, self.corpus.motions - 1)
-        if self.job == "train_face" and train.batch_size % self.corpus.drivers:
+        _choice("config.corpus.shard_format", self.corpus.shard_format, ("", "array_record", "tfrecord", "tfds"))
+        if self.job == "train_face" and self.corpus.shards and self.face.recipe != "self":
+            raise InputError(
+                "config.face.recipe: shards have no rendered truth of one person in another's motion; set it to self"
+            )
+        if self.job == "train_face" and not self.corpus.shards and train.batch_size % self.corpus.drivers:
             raise InputError(
                 f"config.train.batch_size: {train.batch_size} is no multiple of config.corpus.drivers, "
                 f"{self.corpus.drivers}; choose one"
@@ -333,6 +408,7 @@ class VASAConfig:
         _range("config.corpus.style", self.corpus.style, 0, 1)
         _range("config.corpus.groups", self.corpus.groups, 1, 10**6)
         _range("config.corpus.chunk", self.corpus.chunk, 1, self.corpus.groups)
+        _check_motion(self.motion)
         prepare = self.prepare
         _range("config.prepare.size", prepare.size, 32, 2048)
         _range("config.prepare.jpeg_quality", prepare.jpeg_quality, 1, 100)
@@ -373,11 +449,41 @@ def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str
     return names
 
 
+def _check_motion(motion: MotionConfig) -> None:
+    _range("config.motion.clips_per_shard", motion.clips_per_shard, 1, 10**6)
+    _range("config.motion.live", motion.live, 0, 1)
+    for frames in motion.live_frames:
+        _range("config.motion.live_frames", frames, 1, motion.window)
+    if not motion.live:
+        return
+    if not motion.live_frames:
+        raise InputError(
+            "config.motion.live_frames: empty; say how many frames of sound a live example hears, e.g. 4,10"
+        )
+    if motion.set:
+        raise InputError("config.motion.live: a stored set has no sound; leave config.motion.set empty")
+    if motion.unrolled:
+        raise InputError("config.motion.live: not together with config.motion.unrolled; turn one of them off")
+
+
 def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig | LabelAccuracyConfig) -> None:
     _range(f"{path}.size", settings.size, 16, 1024)
     _range(f"{path}.supersample", settings.supersample, 1, 4)
     if settings.size * settings.supersample % 16:
         raise InputError(f"{path}.size: {settings.size} cannot be rendered; choose 64, 128, 256 or 512")
+
+
+def _check_face(face: FaceConfig) -> None:
+    path = "config.face"
+    _choice(f"{path}.recipe", face.recipe, ("counterfactual", "self"))
+    if (face.adversarial is None) != (face.feature_matching is None):
+        raise InputError(f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none")
+    if not face.critic_widths or min(face.critic_widths) < 1:
+        raise InputError(f"{path}.critic_widths: {face.critic_widths} are no widths; give e.g. (64, 128, 256, 512)")
+    for name in ("pose_pool", "flip", "jitter"):
+        _range(f"{path}.{name}", getattr(face, name), 0, 1)
+    for name in ("transfer_from", "gan_from"):
+        _range(f"{path}.{name}", getattr(face, name), 0, 10**9)
 
 
 def _check_synthesis(synthesis: SynthesisConfig) -> None:

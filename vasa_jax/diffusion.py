@@ -25,6 +25,8 @@ GUIDED = {
     "previous": "prev_mask",
 }  # condition that can be guided -> its mask
 
+SOLVERS = ("ddim", "dpmpp")  # dpmpp: DPM-Solver++(2M)
+
 
 def without(conditions: MotionConditions, name: str) -> MotionConditions:
     """The conditions with `name` (a key of GUIDED) replaced by its learned null."""
@@ -86,7 +88,7 @@ def cosine_alpha_bar(timesteps: int, offset: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class VASADiffusion:
-    """Cosine schedule, forward process, x0 loss, classifier-free guidance and DDIM sampling."""
+    """Cosine schedule, forward process, x0 loss, classifier-free guidance, DDIM and DPM-Solver++ sampling."""
 
     timesteps: int = 1000  # T
     offset: float = 0.008  # of the cosine schedule
@@ -140,11 +142,13 @@ class VASADiffusion:
         valid: Bool[Array, "batch window"],
         previous: Float[Array, "batch dim"] | None = None,
         previous_valid: Bool[Array, "batch"] | None = None,
+        previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """x0 loss: mean squared error of the valid frames, pose and dynamics averaged and weighted apart.
 
         With a velocity weight, also of the differences between valid neighbours; `previous` (the last frame of X_pre,
-        true where `previous_valid`) adds the difference across the seam. Returns the loss and its unweighted terms.
+        true where `previous_valid`) adds the difference across the seam; `previous_error` is how far it is from the
+        true frame (default: it is true). Returns the loss and its unweighted terms.
         """
         prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
 
@@ -160,9 +164,10 @@ class VASADiffusion:
         terms = {"pose": pose, "dynamics": dynamics}
         if self.velocity_weight:
             error, mask = prediction - target, valid
-            if previous is not None:  # the previous frame is given, so its error is zero
+            if previous is not None:
                 known = jnp.ones_like(valid[:, :1]) if previous_valid is None else previous_valid[:, None]
-                error = jnp.concatenate([jnp.zeros_like(error[:, :1]), error], axis=1)
+                before = jnp.zeros_like(error[:, :1]) if previous_error is None else previous_error[:, None]
+                error = jnp.concatenate([before, error], axis=1)
                 mask = jnp.concatenate([known, valid], axis=1)
             pose, dynamics = groups(error[:, 1:] - error[:, :-1], mask[:, 1:] & mask[:, :-1])
             loss += self.velocity_weight * (self.pose_weight * pose + self.dynamics_weight * dynamics)
@@ -177,14 +182,18 @@ class VASADiffusion:
         x0: Float[Array, "batch window dim"],
         conditions: MotionConditions,
         valid: Bool[Array, "batch window"],
+        previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], Float[Array, "batch window dim"]]:
-        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0."""
+        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0.
+
+        `previous_error`: of the last frame of X_pre, see `loss`.
+        """
         t_key, noise_key = jax.random.split(key)
         t_B = jax.random.randint(t_key, x0.shape[:1], 0, self.timesteps)
         x_t = self.q_sample(x0, t_B, jax.random.normal(noise_key, x0.shape))
         prediction = apply(params, x_t, t_B, conditions)
         loss, terms = self.loss(
-            prediction, x0, valid, previous=conditions.prev_motion[:, -1], previous_valid=conditions.prev_mask
+            prediction, x0, valid, conditions.prev_motion[:, -1], conditions.prev_mask, previous_error
         )
         return loss, terms, prediction
 
@@ -257,9 +266,63 @@ class VASADiffusion:
 
         return jax.lax.scan(step, noise, pairs)[0]
 
+    def solver_times(self, steps: int) -> np.ndarray:
+        """`steps` decreasing times for DPM-Solver++, (steps,) int32, from T - 1.
+
+        After the first step, which crosses what is almost pure noise, they are evenly spaced in lambda = log(signal /
+        noise), because the second order is exact to even steps in lambda: from 0.91 T, or DDIM's second time if that is
+        later, to 0.02 T, or DDIM's last time if that is earlier. Times that would coincide are moved apart.
+
+        Raises:
+          ValueError: `steps` is not in [1, T].
+        """
+        times = self.sampling_times(steps)
+        if steps < 3:
+            return times
+        levels = cosine_alpha_bar(self.timesteps, self.offset)
+        log_ratio = 0.5 * np.log(levels / (1.0 - levels))  # decreasing in t
+        first, last = max(round(0.91 * self.timesteps), times[1]), min(round(0.02 * self.timesteps), times[-1])
+        wanted = np.linspace(log_ratio[first], log_ratio[last], steps - 1)
+        inner = np.interp(wanted, log_ratio[::-1], np.arange(self.timesteps)[::-1])
+        order = np.arange(steps)
+        times = np.append(times[0], np.round(inner))
+        times = np.maximum(times, steps - 1 - order)
+        return (np.minimum.accumulate(times + order) - order).astype(np.int32)
+
+    def dpmpp(
+        self,
+        denoise: Callable[[Array, Array], Array],
+        noise: Float[Array, "batch ..."],
+        steps: int,
+    ) -> Float[Array, "batch ..."]:
+        """As `ddim`, by DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): each step extrapolates x0 along lambda from
+        its last two predictions. The first step and the last one, to clean, are of first order."""
+        times = self.solver_times(steps)
+        levels = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        signal, spread = np.sqrt(levels[np.append(times, -1) + 1]), np.sqrt(1.0 - levels[np.append(times, -1) + 1])
+        log_ratio = np.log(signal[:-1] / spread[:-1])
+        h = np.diff(log_ratio)  # of all steps but the last
+        extrapolation = np.zeros(steps)  # 1 / (2 r) with r = the step before over this one
+        extrapolation[1:-1] = 0.5 * h[1:] / h[:-1]
+        keep = spread[1:] / spread[:-1]
+        gain = signal[1:] - keep * signal[:-1]  # alpha_next (1 - exp(-h))
+        rows = np.stack([keep, gain * (1.0 + extrapolation), -gain * extrapolation], axis=1)
+
+        def step(carry, inputs):
+            (x_t, x0_before), (t, (keep, now, before)) = carry, inputs
+            x0 = denoise(x_t, jnp.broadcast_to(t, x_t.shape[:1]))
+            return (keep * x_t + now * x0 + before * x0_before, x0), None
+
+        inputs = (jnp.asarray(times), jnp.asarray(rows, jnp.float32))
+        return jax.lax.scan(step, (noise, jnp.zeros_like(noise)), inputs)[0][0]
+
     def initial_noise(self, key: jax.Array, shape: tuple[int, int, int]) -> Float[Array, "batch window dim"]:
-        """Standard normal (B, W, D); row b depends on the key and b only, not on the batch size."""
-        rows = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(shape[0]))
+        """Standard normal (B, W, D). With one key, row b depends on the key and b only, not on the batch size; with a
+        key per row, (B,), row b is what a batch of one draws with that key."""
+        if key.ndim:
+            rows = jax.vmap(lambda row_key: jax.random.fold_in(row_key, 0))(key)
+        else:
+            rows = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(shape[0]))
         return jax.vmap(lambda row_key: jax.random.normal(row_key, shape[1:]))(rows)
 
     def sample_window(
@@ -270,24 +333,16 @@ class VASADiffusion:
         conditions: MotionConditions,
         steps: int,
         guidance: Mapping[str, float | Array] | None = None,
+        solver: str = "ddim",
     ) -> Float[Array, "batch window dim"]:
-        """Motion of one window (B, W, D), z-scored, float32. Trace it under jit with `apply` and `steps` static."""
+        """Motion of one window (B, W, D), z-scored, float32. `key`: see `initial_noise`; `solver`: one of SOLVERS.
+
+        Trace it under jit with `apply`, `steps` and `solver` static (generation.windows.sample_window does).
+        """
         batch, window = conditions.audio_mask.shape
         noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))
 
         def denoise(x_t, t):
             return self.guided(apply, params, x_t, t, conditions, guidance or {})
 
-        return self.ddim(denoise, noise, steps)
-
-    def window_sampler(self, apply: Apply, steps: int) -> Callable[..., Array]:
-        """A jitted `(params, key, conditions, guidance) -> (B, W, D)`: make it once, use it for every window.
-
-        It compiles once per batch size and set of guided conditions; scales and everything else are traced.
-        """
-
-        @jax.jit
-        def sample(params, key, conditions, guidance):
-            return self.sample_window(apply, params, key, conditions, steps, guidance)
-
-        return sample
+        return {"ddim": self.ddim, "dpmpp": self.dpmpp}[solver](denoise, noise, steps)

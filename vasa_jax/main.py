@@ -56,6 +56,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.label_accuracy import label_accuracy
 
         return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
+    if config.job == "extract_motion":
+        from vasa_jax.training.stored_motion import extract_motion
+
+        return extract_motion(config, workdir)
     from vasa_jax.training.stages import train
 
     return train(config, workdir)

@@ -6,6 +6,7 @@ order is a pure function of the seed, the same for any number of worker processe
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class VASADataset:
       emotion (B, 8).
     View `pairs`: two different frames of each clip, the source and the driver:
       source, driver uint8 (B, n, n, 3); source_X, driver_X for each label X of a frame; with `matte` source_matte and
-      driver_matte; partner int32 (B,), the row of the batch whose driver is another person's (for cross-identity
-      training), and valid_partner bool (B,), false where the batch has one person only.
+      driver_matte; person int32 (B,), the same for all clips of a person; partner int32 (B,), the row of the batch
+      whose driver is another person's (for cross-identity training), and valid_partner bool (B,), false where the batch
+      has one person only.
     Both: valid_X bool (B,) for every label X (zeros where false), record int32 (B,), numbered as in `clip_ids`.
 
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
@@ -390,6 +392,7 @@ def _collate(elements: Sequence[dict[str, Any]]) -> Batch:
         count = len(people)
         following = [[(i + step) % count for step in range(1, count)] for i in range(count)]
         partner = [next((j for j in rows if people[j] != people[i]), i) for i, rows in enumerate(following)]
+        batch["person"] = np.array([zlib.crc32(who.encode()) for who in people], np.uint32).view(np.int32)
         batch["partner"] = np.array(partner, np.int32)
         batch["valid_partner"] = np.array([people[i] != people[j] for i, j in enumerate(partner)])
     return batch

@@ -183,23 +183,25 @@ def verify(manifest: Manifest, formats: Sequence[str] = FORMATS) -> int:
 class ShardReader:
     """Random access to the records of one file, for threads and processes; opened at the first read.
 
-    Raises InputError that names the file, at opening if its length or its number of records is not the manifest's, at
-    reading if a record's checksum fails.
+    `parse` makes of a record's bytes what is read. Raises InputError that names the file, at opening if its length or
+    its number of records is not the manifest's, at reading if a record's checksum fails.
     """
 
-    def __init__(self, manifest: Manifest, shard: Shard, name: str):
+    def __init__(
+        self, manifest: Manifest, shard: Shard, name: str, parse: Callable[[bytes], Any] = Record.from_bytes
+    ):
         if name not in shard.files:
             has = ", ".join(shard.files)
             raise InputError(f"{manifest.directory / shard.name}: not written as {name}; read it as {has}")
         self._path = _checked_path(manifest, shard, name)
-        self._length, self._format = len(shard.clips), name
+        self._length, self._format, self._parse = len(shard.clips), name, parse
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Record:
+    def __getitem__(self, index: int) -> Any:
         try:
-            return Record.from_bytes(self._file.read_at(index))
+            return self._parse(self._file.read_at(index))
         except InputError as error:
             raise InputError(f"{self._path}: record {index}: {error}") from error
         except (RuntimeError, OSError, ValueError) as error:

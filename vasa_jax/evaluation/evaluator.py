@@ -42,7 +42,10 @@ class EvaluationSettings:
     supersample: int = 2  # rays per pixel side of true pictures
     seed: int = 0
     speech: str = "espeak"  # of config.SPEECH_SOURCES; shipped: the package's few held-out sentences
-    steps: int = 25  # DDIM steps
+    steps: int = 25  # of the solver
+    solver: str = "ddim"
+    hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
+    look_ahead: int = 0
     audio_guidance: float = 0.5
     gaze_guidance: float = 1.0
     give_controls: bool = True  # the clip's own main gaze and distance are given, as far as the weights know them
@@ -86,6 +89,9 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         seed=config.seed,
         speech=config.corpus.speech,
         steps=config.steps,
+        solver=config.solver,
+        hop=config.hop,
+        look_ahead=config.look_ahead,
         audio_guidance=config.audio_guidance,
         gaze_guidance=config.gaze_guidance,
     )
@@ -163,8 +169,8 @@ class Evaluator:
         controls = {name: getattr(head, name) for name in self._controls}
         seed += 1_000 * s.seed
         return self._generator.motion(
-            samples, avatar, seed=seed, steps=s.steps, audio_guidance=s.audio_guidance, gaze_guidance=s.gaze_guidance,
-            **controls,
+            samples, avatar, seed=seed, steps=s.steps, solver=s.solver, hop=s.hop, look_ahead=s.look_ahead,
+            audio_guidance=s.audio_guidance, gaze_guidance=s.gaze_guidance, **controls,
         )  # fmt: skip
 
     def _video(self, avatar: Any, motion: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A portrait made ready to speak: its latents and the canvas behind it."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -15,6 +16,13 @@ class Avatar:
     latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
     canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
+
+    @functools.cached_property
+    def motion(self) -> np.ndarray:
+        """The portrait's own pose and dynamics, float32 (137,)."""
+        return np.concatenate([np.asarray(self.latents.pose)[0], np.asarray(self.latents.dynamics)[0]]).astype(
+            np.float32
+        )
 
 
 def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:

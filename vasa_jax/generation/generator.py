@@ -2,14 +2,18 @@
 
     from vasa_jax.generation.generator import VideoGenerator
     generator = VideoGenerator.from_pretrained()
-    video = generator.generate("me.jpg", "hello.wav")
+    video = generator.generate("me.jpg", "hello.wav", emotion="happiness:0.5")
     video.save("hello.mp4")
+
+One motion moves any number of portraits (paper Figure 4): `motion = generator.motion(samples)`, then
+`generator.render(generator.prepare(portrait), motion)` for each of them.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +21,18 @@ import numpy as np
 
 from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.media import Audio, read_audio, read_image, write_video
-from vasa_jax.diffusion import VASADiffusion, active_guidance
+from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.errors import InputError
 from vasa_jax.generation.avatar import Avatar, fill_behind_head
-from vasa_jax.generation.controls import control_arguments, parse_emotion
+from vasa_jax.generation.controls import Controls, Steering
+from vasa_jax.generation.motion_edit import finish_motion
 from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
-from vasa_jax.generation.windows import sample_sequence
+from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
+from vasa_jax.generation.windows import sample_sequence, sample_window
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import POSE_DIM, VASADiffusionTransformer
+from vasa_jax.models.motion import POSE_DIM, MotionConditions, VASADiffusionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +44,11 @@ class TalkingHead:
     audio: Audio
     notes: tuple[str, ...]
     _generator: "VideoGenerator" = dataclasses.field(repr=False)
+    _hop: int = 0
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 (n, n, 3), one by one."""
-        for batch in self._generator.render(self.avatar, self.motion):
+        for batch in self._generator.render(self.avatar, self.motion, self._hop):
             yield from batch
 
     def save(self, path: str | Path) -> Path:
@@ -56,9 +64,9 @@ class VideoGenerator:
         motion, motion_meta = parts["motion"]
         self._face = fold_standardisation(face)
         self._encoder, self._decoder = face_codec(face_meta["fields"], dtype)
-        self._speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
+        self.speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
         self._transformer_params = jax.device_put(motion["transformer"])
-        self._transformer = VASADiffusionTransformer(**motion_meta["fields"], dtype=dtype)
+        self.transformer = VASADiffusionTransformer(**motion_meta["fields"], dtype=dtype)
         self._mean, self._std = motion["statistics"]["mean"], motion["statistics"]["std"]
         self.trained_controls = tuple(motion_meta.get("trained_controls", ()))
         self._diffusion = VASADiffusion()
@@ -75,29 +83,43 @@ class VideoGenerator:
         return self._encoder.image_size
 
     def generate(
-        self,
-        image: str | Path,
-        audio: str | Path,
-        *,
-        seed: int = 0,
-        steps: int = 25,
-        audio_guidance: float = 0.5,
-        gaze_guidance: float = 1.0,
-        gaze: tuple[float, float] | None = None,
-        distance: float | None = None,
-        emotion: str = "",
-        crop: str = "",
-        pose_anchor: str = "portrait",
+        self, image: str | Path, audio: str | Path, controls: Controls | None = None, *, crop: str = "", **changes: Any
     ) -> TalkingHead:
-        """Portrait and speech files to a video; the settings are those of `VASAConfig`. InputError for bad files."""
+        """Portrait and speech files to a video, steered by `controls`; `changes` are fields of `Controls`, over those.
+
+        InputError for bad files and settings.
+        """
+        controls = dataclasses.replace(controls or Controls(), **changes).validate()
         sound = read_audio(audio)
         portrait, notes = self.read_portrait(image, crop)
         avatar = self.prepare(portrait)
-        motion = self.motion(
-            sound.samples, avatar, seed=seed, steps=steps, audio_guidance=audio_guidance, gaze_guidance=gaze_guidance,
-            gaze=gaze, distance=distance, emotion=emotion, pose_anchor=pose_anchor,
-        )  # fmt: skip
-        return TalkingHead(avatar, motion, sound, (*notes, *sound.notes), self)
+        notes = (*notes, *sound.notes, *controls.ignored(self.trained_controls))
+        return TalkingHead(avatar, self.motion(sound.samples, avatar, controls), sound, notes, self, controls.hop)
+
+    def stream(
+        self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any
+    ) -> Stream:
+        """A live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
+
+        portrait: an avatar, a cropped picture uint8 (n, n, 3), or a file (whose face is found). `changes` are fields of
+        `Controls`, e.g. `hop=5, steps=10, solver="dpmpp"`. InputError for a bad file or setting.
+        """
+        controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
+        batch, avatar = StreamBatch(self, 1, controls), self._avatar(portrait)
+        batch.warm_up(avatar)
+        return Stream(batch, batch.open(avatar))
+
+    def stream_batch(
+        self,
+        capacity: int,
+        controls: Controls | None = None,
+        *,
+        guided: tuple[str, ...] | None = None,
+        **changes: Any,
+    ) -> StreamBatch:
+        """Many live streams on one device, whose windows are computed `capacity` at a time: see `StreamBatch`."""
+        controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
+        return StreamBatch(self, capacity, controls, guided)
 
     def read_portrait(self, image: str | Path, crop: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
         """Picture file to the square that `prepare` takes, and what the user should be told.
@@ -117,42 +139,41 @@ class VideoGenerator:
         return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait)
 
     def motion(
-        self,
-        samples: np.ndarray,
-        avatar: Avatar | None = None,
-        *,
-        seed: int = 0,
-        steps: int = 25,
-        audio_guidance: float = 0.5,
-        gaze_guidance: float = 1.0,
-        gaze: tuple[float, float] | None = None,
-        distance: float | None = None,
-        emotion: str = "",
-        pose_anchor: str = "portrait",
+        self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
     ) -> np.ndarray:
-        """16 kHz mono speech (N,) to motion (ceil(N / 640), 137). With an avatar and `pose_anchor="portrait"` position
-        and scale vary around the portrait's own; a control the weights were not trained for is ignored."""
-        if "gaze" not in self.trained_controls:
-            gaze = None
-        if "distance" not in self.trained_controls:
-            distance = None
-        emotion_vector = parse_emotion(emotion) if "emotion" in self.trained_controls else None
-        guidance = active_guidance(audio=audio_guidance, gaze=gaze_guidance if gaze is not None else 0.0)
-        model, params = self._transformer, self._transformer_params
-        motion = sample_sequence(
-            lambda key, conditions: _sample_window(model, self._diffusion, steps, params, key, conditions, guidance),
-            jax.random.key(seed),
-            self._speech(samples)[None],
-            control_arguments(gaze, distance, emotion_vector),
-            window=model.window,
-            previous=model.previous,
-            motion_dim=model.motion_dim,
+        """16 kHz mono speech (N,) to motion (ceil(N / 640), 137), steered by `controls` and, over those, `changes`.
+
+        With an avatar and `pose_anchor="portrait"` position and scale vary around the portrait's own. A control the
+        weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
+        """
+        controls = dataclasses.replace(controls or Controls(), **changes)
+        if controls.hop:
+            return StreamBatch(self, 1, controls).whole_motion(samples, avatar)
+        steering = Steering(controls, self.trained_controls)
+        sample = sample_sequence(
+            lambda key, conditions, centre: self.sample_window(key, conditions, steering.guidance(centre), controls),
+            jax.random.key(controls.seed),
+            self.speech(samples)[None],
+            steering.conditions,
+            window=self.transformer.window,
+            previous=self.transformer.previous,
+            motion_dim=self.transformer.motion_dim,
         )[0]
-        motion = motion * self._std + self._mean
-        if avatar is not None and pose_anchor == "portrait":
-            # Log scale, tx and ty move around the portrait's instead of around the training set's mean.
-            motion[:, 6:9] += np.asarray(avatar.latents.pose, np.float32)[0, 6:9] - self._mean[6:9]
-        return motion
+        return self.finish_motion(sample, 0, steering, avatar)
+
+    def sample_window(self, key: jax.Array, conditions: MotionConditions, guidance: dict, controls: Controls):
+        """z-scored motion (B, W, 137) of one window, by the solver and the steps of `controls`."""
+        return sample_window(
+            self.transformer, self._diffusion, controls.steps, controls.solver, self._transformer_params, key,
+            conditions, guidance,
+        )  # fmt: skip
+
+    def finish_motion(
+        self, sample: np.ndarray, first: int, steering: Steering, avatar: Avatar | None = None
+    ) -> np.ndarray:
+        """z-scored (T, 137), frames `first`... of the video, to the avatar's motion (motion_edit.py)."""
+        portrait = None if avatar is None else avatar.motion
+        return finish_motion(sample, first, steering, self._mean, self._std, portrait)
 
     def encode_motion(self, frames: np.ndarray) -> np.ndarray:
         """Pictures uint8 (N, n, n, 3) to the motion they show, float32 (N, 137)."""
@@ -163,14 +184,29 @@ class VideoGenerator:
             motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
         return np.concatenate(motion)
 
-    def render(self, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
-        """Motion (T, 137) to frames, uint8 (b, n, n, 3) with b the decode batch (the last one may be shorter)."""
-        batch = min(self._batch, len(motion))
+    def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:
+        """Motion (T, 137) to frames, uint8 (b, n, n, 3), b at once (0 = the decode batch; the last may be shorter)."""
+        batch = batch or min(self._batch, len(motion))
         for start in range(0, len(motion), batch):
             part = motion[start : start + batch]
-            padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-            frames = _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
-            yield np.asarray(frames)[: len(part)]
+            yield np.asarray(self.decode(avatar, part, batch))[: len(part)]
+
+    def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
+        """Motion of at most `batch` frames to pictures (batch, n, n, 3) on the device; the last one is repeated."""
+        padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
+        return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
+
+    def _avatar(self, portrait: Avatar | np.ndarray | str | Path) -> Avatar:
+        if isinstance(portrait, Avatar):
+            return portrait
+        if isinstance(portrait, (str, Path)):
+            portrait, _ = self.read_portrait(portrait)
+        size = self.image_size
+        if portrait.shape != (size, size, 3) or portrait.dtype != np.uint8:
+            raise InputError(
+                f"portrait: {portrait.dtype} {portrait.shape}; give uint8 ({size}, {size}, 3), cropped, or a file"
+            )
+        return self.prepare(portrait)
 
 
 # Compiled per network and shape, not per VideoGenerator: a process may make many, and compiled code is never freed.
@@ -196,11 +232,3 @@ def _decode(decoder, face, latents, canvas, motion):
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
     picture = matte * rgb + (1.0 - matte) * canvas
     return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample_window(model, diffusion, steps, params, key, conditions, guidance):
-    def apply(params, noisy, t, conditions):
-        return model.apply({"params": params}, noisy, t, conditions)
-
-    return diffusion.sample_window(apply, params, key, conditions, steps, guidance)

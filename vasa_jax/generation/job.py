@@ -12,7 +12,7 @@ import vasa_jax
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.media import read_audio, write_video
 from vasa_jax.errors import InputError
-from vasa_jax.generation.controls import parse_emotion
+from vasa_jax.generation.controls import Controls
 
 ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
 DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.wav"}
@@ -46,7 +46,7 @@ def generate(config: VASAConfig) -> Path:
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
-    parse_emotion(config.emotion)
+    controls = Controls.from_config(config)
     # Bad files are found before the networks are loaded.
     audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
     stages = Stages()
@@ -55,25 +55,11 @@ def generate(config: VASAConfig) -> Path:
 
     generator = stages.timed("load", lambda: VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch))
     portrait, notes = stages.timed("read", lambda: generator.read_portrait(image_path, config.crop))
-    for note in (*notes, *audio.notes, *_ignored_controls(config, generator.trained_controls)):
+    for note in (*notes, *audio.notes, *controls.ignored(generator.trained_controls)):
         print(f"note: {note}", file=sys.stderr)
     avatar = stages.timed("portrait", lambda: generator.prepare(portrait))
-    motion = stages.timed(
-        "motion",
-        lambda: generator.motion(
-            audio.samples,
-            avatar,
-            seed=config.seed,
-            steps=config.steps,
-            audio_guidance=config.audio_guidance,
-            gaze_guidance=config.gaze_guidance,
-            gaze=config.gaze,
-            distance=config.distance,
-            emotion=config.emotion,
-            pose_anchor=config.pose_anchor,
-        ),
-    )
-    frames = stages.timed_items("decode", _flatten(generator.render(avatar, motion)))
+    motion = stages.timed("motion", lambda: generator.motion(audio.samples, avatar, controls))
+    frames = stages.timed_items("decode", _flatten(generator.render(avatar, motion, controls.hop)))
     start = time.perf_counter()
     path = write_video(config.output, _with_progress(frames, len(motion)), audio)
     stages.seconds["write"] = time.perf_counter() - start - stages.seconds["decode"]
@@ -88,15 +74,6 @@ def _file(config: VASAConfig, name: str) -> str | Path:
 
 
 _EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
-
-
-def _ignored_controls(config: VASAConfig, trained: tuple[str, ...]) -> list[str]:
-    given = {"gaze": config.gaze is not None, "distance": config.distance is not None, "emotion": bool(config.emotion)}
-    return [
-        f"config.{name}: these weights were not trained for it; it changes nothing"
-        for name, is_given in given.items()
-        if is_given and name not in trained
-    ]
 
 
 def _flatten(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

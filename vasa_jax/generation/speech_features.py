@@ -1,4 +1,4 @@
-"""Audio features of speech of any length, in pieces of one shape."""
+"""Audio features of speech of any length, and of the latest sound of a live stream, in pieces of one shape."""
 
 import functools
 
@@ -10,6 +10,8 @@ from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, AudioEncoder, pad_for
 
 PIECE = 75  # video frames kept of each piece
 MARGIN = 25  # video frames heard on either side, so that seams have context
+HISTORY = 50  # video frames before its window that a live stream hears
+TAIL = 80  # samples after a frame that its last feature needs: 5 ms
 
 
 class SpeechFeatures:
@@ -28,9 +30,18 @@ class SpeechFeatures:
             features.append(self._piece(padded, start)[MARGIN : MARGIN + PIECE])
         return np.concatenate(features)[:frames]
 
+    def recent(self, sound: np.ndarray) -> np.ndarray:
+        """The last HISTORY + n frames of sound, float32 (B, 640 (HISTORY + n) + TAIL) -> (B, HISTORY + n, width).
+
+        What a live stream can know: unlike those of a whole utterance, these features see no sound after the last frame
+        and none more than HISTORY frames before the window. An encoder that normalises its input ("utterance") does so
+        over this sound alone.
+        """
+        return np.asarray(_encode(self._encoder, self._params, sound))
+
     def _piece(self, padded: np.ndarray, start: int) -> np.ndarray:
         first = (start - MARGIN) * SAMPLES_PER_VIDEO_FRAME
-        last = (start + PIECE + MARGIN) * SAMPLES_PER_VIDEO_FRAME + 80
+        last = (start + PIECE + MARGIN) * SAMPLES_PER_VIDEO_FRAME + TAIL
         inside = padded[max(first, 0) : last]
         left = max(-first, 0)
         sound = np.pad(inside, (left, last - first - left - len(inside)))

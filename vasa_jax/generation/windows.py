@@ -1,13 +1,15 @@
 """Speech of any length to motion, window after window (VASA-1, section 3.3)."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from vasa_jax.models.motion import MotionConditions
+from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,26 +20,27 @@ class Window:
     keep: int
     audio: int
 
+    @property
+    def centre(self) -> int:
+        """The middle of the frames that it keeps: where its controls are read."""
+        return self.start + self.keep // 2
 
-def plan(frames: int, window: int, hop: int | None = None, look_ahead: int = 0) -> tuple[Window, ...]:
-    """Windows that together keep every frame of [0, frames) exactly once, in order.
 
-    Each window keeps its first `hop` frames (default: all W = `window`) and hears at most `hop + look_ahead` of them: a
-    frame never depends on later sound, so a live stream with this hop makes the same windows.
+def next_window(start: int, known: int, hop: int, look_ahead: int = 0, ended: bool = True) -> Window | None:
+    """The window that makes frame `start`, or None while its sound is not in.
 
-    Raises:
-      ValueError: frames < 0, hop < 1, look_ahead < 0, or hop + look_ahead > window.
+    It keeps `hop` frames and hears `hop + look_ahead`, once the sound of so many is known; at the end of the sound,
+    what is left. So a frame never depends on later sound.
     """
-    hop = window if hop is None else hop
-    if frames < 0 or hop < 1 or look_ahead < 0 or hop + look_ahead > window:
-        raise ValueError(
-            f"need frames >= 0, hop >= 1, look_ahead >= 0 and hop + look_ahead <= window; got frames={frames}, "
-            f"hop={hop}, look_ahead={look_ahead}, window={window}"
-        )
-    return tuple(
-        Window(start, min(hop, frames - start), min(hop + look_ahead, frames - start))
-        for start in range(0, frames, hop)
-    )
+    left = known - start
+    if left <= 0 or (left < hop + look_ahead and not ended):
+        return None
+    return Window(start, min(hop, left), min(hop + look_ahead, left))
+
+
+def plan(frames: int, window: int) -> tuple[Window, ...]:
+    """Windows of `window` frames that together keep every frame of [0, frames) exactly once, in order."""
+    return tuple(next_window(start, frames, window) for start in range(0, frames, window))
 
 
 def last_frames(sequence: Float[np.ndarray, "batch time dim"], count: int) -> Float[np.ndarray, "batch count dim"]:
@@ -48,65 +51,86 @@ def last_frames(sequence: Float[np.ndarray, "batch time dim"], count: int) -> Fl
 
 
 def window_conditions(
-    part: Window,
-    audio: Float[np.ndarray, "batch frames audio_dim"],
+    heard: Float[np.ndarray, "batch audio audio_dim"],
+    before: Float[np.ndarray, "batch audio_before audio_dim"],
+    motion: Float[np.ndarray, "batch time motion_dim"],
     window: int,
     previous: int,
-    motion: Float[np.ndarray, "batch time motion_dim"],
-    controls: dict[str, Array],
+    controls: dict[str, np.ndarray],
 ) -> MotionConditions:
     """Conditions of one window: its audio padded to W frames and masked, and the last K frames before it.
 
     Host arrays, so that nothing but the sampler itself is ever compiled.
 
     Args:
-      part: the window; audio beyond its `audio` frames is not read.
-      audio: 25 Hz features of the whole sequence, or of its first `part.start + part.audio` frames.
+      heard: 25 Hz features of the frames that the window hears, at most W.
+      before: features of the frames before it; the last K are used. None of them: this is the first window.
+      motion: z-scored motion of the frames before it; as many as `before`, or more than K.
       window, previous: W and K, frames.
-      motion: z-scored motion of the frames before `part.start` (at least the last K of them); may hold 0 frames.
       controls: gaze (B, 2), distance (B, 1), emotion (B, 8) and gaze_mask, distance_mask, emotion_mask (B,).
     """
-    batch, _, audio_dim = audio.shape
-    heard = np.zeros((batch, window, audio_dim), np.float32)
-    heard[:, : part.audio] = audio[:, part.start : part.start + part.audio]
-    if part.start == 0:
+    batch, length, audio_dim = heard.shape
+    audio = np.zeros((batch, window, audio_dim), np.float32)
+    audio[:, :length] = heard
+    if before.shape[1]:
+        prev_motion, prev_audio = last_frames(motion, previous), last_frames(before, previous)
+    else:
         prev_motion = np.zeros((batch, previous, motion.shape[-1]), np.float32)
         prev_audio = np.zeros((batch, previous, audio_dim), np.float32)
-    else:
-        prev_motion = last_frames(motion, previous)
-        prev_audio = last_frames(audio[:, max(part.start - previous, 0) : part.start], previous)
     return MotionConditions(
-        audio=heard,
+        audio=audio,
         prev_motion=prev_motion,
         prev_audio=prev_audio,
-        audio_mask=np.broadcast_to(np.arange(window) < part.audio, (batch, window)),
-        prev_mask=np.full((batch,), part.start > 0),
+        audio_mask=np.broadcast_to(np.arange(window) < length, (batch, window)),
+        prev_mask=np.full((batch,), before.shape[1] > 0),
         **controls,
     )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def sample_window(
+    model: VASADiffusionTransformer,
+    diffusion: VASADiffusion,
+    steps: int,
+    solver: str,
+    params: dict,
+    key: jax.Array,
+    conditions: MotionConditions,
+    guidance: Mapping[str, float | Array],
+) -> Float[Array, "batch window motion_dim"]:
+    """`VASADiffusion.sample_window` of a network, compiled once per network, steps, solver, batch size and set of
+    guided conditions: code is shared by all generators of a process; scales and everything else are traced."""
+
+    def apply(params, noisy, t, conditions):
+        return model.apply({"params": params}, noisy, t, conditions)
+
+    return diffusion.sample_window(apply, params, key, conditions, steps, guidance, solver)
+
+
 def sample_sequence(
-    sample_window: Callable[[jax.Array, MotionConditions], Array],
+    sampler: Callable[[jax.Array, MotionConditions, int], Array],
     key: jax.Array,
     audio: Float[np.ndarray, "batch frames audio_dim"],
-    controls: dict[str, Array],
+    controls: Callable[[int], dict[str, np.ndarray]],
     *,
     window: int,
     previous: int,
     motion_dim: int,
-    hop: int | None = None,
-    look_ahead: int = 0,
 ) -> Float[np.ndarray, "batch frames motion_dim"]:
-    """Motion of a whole sequence, z-scored float32; every window goes through the one `sample_window(key, conditions)`.
+    """Motion of a whole sequence in windows of W frames, z-scored float32.
 
-    All shapes that reach `sample_window` are fixed by W, K and the batch size, so a jitted one compiles once for any
-    number of frames. Window i gets the key folded with i; the first has null X_pre and A_pre.
+    Every window goes through the one `sampler(key, conditions, centre)` with the controls at its middle frame `centre`.
+    All shapes that reach it are fixed by W, K and the batch size, so a jitted one compiles once for any number of
+    frames. Window i gets the key folded with i; the first has null X_pre and A_pre.
     """
     audio = np.asarray(audio, np.float32)
     batch, frames, _ = audio.shape
     motion = np.zeros((batch, frames, motion_dim), np.float32)
-    for index, part in enumerate(plan(frames, window, hop, look_ahead)):
-        conditions = window_conditions(part, audio, window, previous, motion[:, : part.start], controls)
-        sample = np.asarray(sample_window(jax.random.fold_in(key, index), conditions))
+    for index, part in enumerate(plan(frames, window)):
+        heard, before = audio[:, part.start : part.start + part.audio], audio[:, : part.start]
+        conditions = window_conditions(
+            heard, before, motion[:, : part.start], window, previous, controls(part.centre)
+        )  # fmt: skip
+        sample = np.asarray(sampler(jax.random.fold_in(key, index), conditions, part.centre))
         motion[:, part.start : part.start + part.keep] = sample[:, : part.keep]
     return motion

@@ -55,7 +55,9 @@ class TrainingLogger:
             self._events.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log({**values, "step": step})
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        # Weights of a loss's terms change seldom: they are for the files.
+        shown = {name: value for name, value in values.items() if not name.startswith("weight/")}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
             self._bar.set_postfix_str(text[:120])
@@ -72,7 +74,7 @@ class TrainingLogger:
             if picture.ndim == 4:
                 from vasa_jax.data.media import write_video
 
-                write_video(folder / f"{name}-{step:07d}.mp4", picture, 25)
+                write_video(folder / f"{name}-{step:07d}.mp4", picture, fps=25)
                 continue
             Image.fromarray(picture).save(folder / f"{name}-{step:07d}.png")
             self._events.add_image(name, picture, step, dataformats="HWC")

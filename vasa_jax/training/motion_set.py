@@ -5,22 +5,24 @@ import functools
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.config import CorpusConfig
+from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.data.synthetic.bank import named_key, to_uint8
 from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.motion import MOTION_NAMES
 from vasa_jax.data.synthetic.render import render
+from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec
 
 CLIPS_PER_FILE = 200
+HELD_OUT_CLIPS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,33 +34,49 @@ class MotionSet:
     gaze: jax.Array  # float32 (N, 2) degrees
     distance: jax.Array  # float32 (N,)
     emotion: jax.Array  # float32 (N, 8)
+    samples: jax.Array | None = None  # int16 (N, V, 640 T + 80): the sound, where examples are heard live
+
+
+class Ear(NamedTuple):
+    """The frozen audio encoder, and the share of examples that hear a stream's sound: `frames` and HISTORY before."""
+
+    encoder: AudioEncoder
+    params: dict[str, Any]
+    share: float
+    frames: tuple[int, ...]
 
 
 class MotionExtractor:
-    """Renders clips on random heads and runs the frozen encoders over pictures and sound."""
+    """Renders clips on random heads and runs the frozen encoders over pictures and sound, on one device."""
 
     def __init__(
-        self, face: tuple[dict, dict], audio: tuple[dict, dict], corpus: CorpusConfig, dtype: Any, directory: str = ""
+        self,
+        face: tuple[dict, dict],
+        audio: tuple[dict, dict],
+        corpus: CorpusConfig,
+        dtype: Any,
+        directory: str = "",
+        device: jax.Device | None = None,
     ):
         (self._face_params, face_meta), (self._audio_params, audio_meta) = face, audio
+        if device is not None:
+            self._face_params, self._audio_params = jax.device_put((self._face_params, self._audio_params), device)
         self._encoder, _ = face_codec(face_meta["fields"], dtype)
         self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
         self._supersample = corpus.supersample
         self._directory = Path(directory) if directory else None
         # Latents belong to one codec: another one's must not be taken for them.
-        self._codec = functools.reduce(
-            lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf), crc), jax.tree.leaves(self._face_params), 0
-        )
+        self._codec = fingerprint(face[0])
 
-    def __call__(self, clips: ClipSet, seed: int, name: str) -> MotionSet:
-        """One head per clip, drawn from the stream `name`."""
+    def __call__(self, clips: ClipSet, seed: int, name: str, offset: int = 0) -> MotionSet:
+        """One head per clip, drawn from the stream `name`; the first one's clip has the number `offset`."""
         key = named_key(seed, name)
         motion, audio = [], []
-        for first in range(0, len(clips.motion), CLIPS_PER_FILE):
-            path = None
+        for start in range(0, len(clips.motion), CLIPS_PER_FILE):
+            path, first = None, offset + start
             if self._directory:
                 path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}-{self._codec:08x}.npy"
-            motion.append(self._some_motion(clips.motion[first : first + CLIPS_PER_FILE], key, first, path))
+            motion.append(self._some_motion(clips.motion[start : start + CLIPS_PER_FILE], key, first, path))
         audio = [self._audio(self._audio_params, samples) for samples in clips.samples]
         labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
         return MotionSet(jnp.asarray(np.concatenate(motion), jnp.float32), jnp.stack(audio), **labels)
@@ -94,6 +112,46 @@ class MotionExtractor:
     def _audio(self, params, samples):
         features = self._audio_encoder.apply({"params": params}, samples.astype(jnp.float32) / 32767.0)
         return pair_mean(features).astype(jnp.float16)
+
+
+def fingerprint(params: dict[str, Any]) -> int:
+    """A number that tells parameters from others: the CRC-32 of their bytes."""
+    return functools.reduce(lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf), crc), jax.tree.leaves(params), 0)
+
+
+class RenderedMotion:
+    """Motion sets made on the fly: clips are synthesised, rendered and encoded when a split is asked for."""
+
+    def __init__(self, motion: MotionConfig, corpus: CorpusConfig, dtype: Any, seed: int):
+        face, audio = (load_part(getattr(motion, name), name) for name in ("face", "audio"))
+        self.audio_dim = audio[1]["fields"]["width"]
+        self._extractor = MotionExtractor(face, audio, corpus, dtype, motion.latents)
+        self._corpus, self._splits = corpus, clip_splits(corpus, seed)
+        self._live, self._live_frames, self._audio, self._dtype = motion.live, motion.live_frames, audio, dtype
+
+    def __call__(self, split: str) -> MotionSet:
+        """`train` or `heldout`; the first with its sound if examples are heard live."""
+        count, seed, name = self._splits[split]
+        clips = ClipSet.make(self._corpus, count, split, seed)
+        found = self._extractor(clips, seed, name)
+        with_sound = self._live and split == "train"
+        return dataclasses.replace(found, samples=jnp.asarray(clips.samples)) if with_sound else found
+
+    @property
+    def ear(self) -> Ear | None:
+        """How live examples are heard, if there are any."""
+        params, metadata = self._audio
+        if not self._live:
+            return None
+        return Ear(AudioEncoder(**metadata["fields"], dtype=self._dtype), params, self._live, self._live_frames)
+
+    def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
+        return statistics(motion_set.motion)
+
+
+def clip_splits(corpus: CorpusConfig, seed: int) -> dict[str, tuple[int, int, str]]:
+    """Of each split: its number of clips, their seed, and the name of the stream of their heads."""
+    return {"train": (corpus.clips, seed, "motion heads"), "heldout": (HELD_OUT_CLIPS, 0, "motion held out")}
 
 
 def statistics(motion: np.ndarray) -> dict[str, np.ndarray]:

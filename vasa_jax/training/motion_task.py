@@ -9,75 +9,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, MotionConfig
-from vasa_jax.data.step_iterator import StepIterator
-from vasa_jax.data.synthetic.bank import named_key
-from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
-from vasa_jax.generation.controls import control_conditions
-from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
-from vasa_jax.training.motion_set import MotionExtractor, MotionSet, statistics
+from vasa_jax.training.motion_set import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
+from vasa_jax.training.motion_windows import MotionWindows
 from vasa_jax.training.precision import compute_dtype
 from vasa_jax.training.process_part import ProcessPart
-
-HELD_OUT_CLIPS = 32
-
-
-class MotionWindows(StepIterator):
-    """Iterator of random windows (X_pre, A_pre, X, A and labels) of a motion set.
-
-    As part of P processes it draws batch_size / P examples from clips that no other process draws from.
-    """
-
-    def __init__(
-        self,
-        motion_set: MotionSet,
-        mean,
-        std,
-        window: int,
-        previous: int,
-        batch_size: int,
-        seed: int,
-        part: ProcessPart | None = None,
-    ):
-        self._set = {
-            "motion": (motion_set.motion - mean) / std,
-            "audio": motion_set.audio,
-            **control_conditions(motion_set.gaze, motion_set.distance, motion_set.emotion),
-        }
-        self._part = part or ProcessPart(batch_size, len(motion_set.motion), 0, 1)
-        self._window, self._previous, self._batch = window, previous, self._part.batch
-        self._key = self._part.key(named_key(seed, "motion windows"))
-
-    def batch(self, step: int) -> dict[str, jax.Array]:
-        return self._draw(self._set, step)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def _draw(self, arrays, step):
-        keys = jax.random.split(jax.random.fold_in(self._key, step), 4)
-        voices = arrays["audio"].shape[1]
-        which = self._part.draw_clips(keys[0])
-        voice = jax.random.randint(keys[1], (self._batch,), 0, voices)
-        # A third of the windows open a clip, as the first window of a video does; they have nothing before them.
-        opening = jax.random.bernoulli(keys[2], 1 / 3, (self._batch,))
-        start = jax.random.randint(keys[3], (self._batch,), self._previous, FRAMES - self._window + 1)
-        start = jnp.where(opening, 0, start)
-
-        def cut(clip, voice, start):
-            def part(x, first, length):
-                return jax.lax.dynamic_slice_in_dim(x, jnp.maximum(first, 0), length)
-
-            motion, audio = arrays["motion"][clip], arrays["audio"][clip, voice].astype(jnp.float32)
-            return {
-                "motion": part(motion, start, self._window),
-                "audio": part(audio, start, self._window),
-                "prev_motion": part(motion, start - self._previous, self._previous),
-                "prev_audio": part(audio, start - self._previous, self._previous),
-            }
-
-        windows = jax.vmap(cut)(which, voice, start)
-        labels = {name: arrays[name][which] for name in ("gaze", "distance", "emotion")}
-        return {**windows, **labels, "prev_mask": ~opening}
+from vasa_jax.training.stored_motion import StoredMotion
 
 
 class MotionTask:
@@ -86,16 +24,13 @@ class MotionTask:
     name = "motion"
 
     def __init__(self, motion: MotionConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
-        self._motion, self._corpus, self._batch, self._seed = motion, corpus, batch_size, seed
+        self._motion, self._batch, self._seed = motion, batch_size, seed
         dtype = compute_dtype(precision)
-        self._parts = {name: load_part(getattr(motion, name), name) for name in ("face", "audio")}
-        self._extractor = MotionExtractor(
-            self._parts["face"], self._parts["audio"], corpus, dtype, motion.latents
-        )
+        self._source = StoredMotion(motion.set) if motion.set else RenderedMotion(motion, corpus, dtype, seed)
         self._variant = MOTION_VARIANTS[motion.variant] | {
             "window": motion.window,
             "previous": motion.previous,
-            "audio_dim": self._parts["audio"][1]["fields"]["width"],
+            "audio_dim": self._source.audio_dim,
         }
         self._model = VASADiffusionTransformer(**self._variant, dtype=dtype)
         self._diffusion = VASADiffusion(pose_weight=motion.pose_weight, velocity_weight=motion.velocity)
@@ -107,36 +42,71 @@ class MotionTask:
         return self._model.init(key, batch["motion"], jnp.zeros((1,), jnp.int32), self._conditions(batch))["params"]
 
     def data(self, sharding: NamedSharding | None = None) -> MotionWindows:
-        clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
-        motion_set = self._extractor(clips, self._seed, "motion heads")
-        self._statistics = statistics(motion_set.motion)
-        return self._windows(motion_set, self._batch, self._seed, ProcessPart(self._batch, len(motion_set.motion)))
+        motion_set = self._source("train")
+        self._statistics = self._source.statistics(motion_set)
+        part = ProcessPart(self._batch, len(motion_set.motion))
+        return self._windows(motion_set, self._batch, self._seed, part, self._motion.unrolled, self._source.ear)
 
     def loss(self, params, batch, key):
         keys = jax.random.split(key, 3)
         conditions = self._conditions(batch)
         noise = jax.random.normal(keys[0], conditions.prev_motion.shape)
         conditions = conditions._replace(prev_motion=conditions.prev_motion + self._motion.previous_noise * noise)
-        conditions = drop_conditions(
-            keys[1],
+        if self._motion.live:
+            heard = jnp.arange(self._motion.window) < batch["heard"][:, None]
+            conditions = conditions._replace(audio_mask=conditions.audio_mask & heard)
+        conditions = self._drop(keys[1], conditions, self._motion.drop_previous)
+        if self._motion.unrolled:
+            # A stream has heard the frames that it keeps.
+            kept = jnp.arange(self._motion.window) < batch["hop"][:, None]
+            heard = conditions.audio_mask | (kept & conditions.audio_mask[:, :1])
+            conditions = conditions._replace(audio_mask=heard)
+        valid = jnp.ones(batch["motion"].shape[:2], bool)
+        loss, terms, prediction = self._diffusion.training_loss(
+            self._apply, params, keys[2], batch["motion"], conditions, valid
+        )
+        if not self._motion.unrolled:
+            return loss, terms
+        next_loss, next_terms = self._next_window_loss(params, batch, jax.random.fold_in(key, 1), prediction)
+        terms |= {f"next_{name}": value for name, value in next_terms.items()}
+        return 0.5 * (loss + next_loss), terms
+
+    def _next_window_loss(self, params, batch, key, prediction):
+        """The window after the hop, with the model's own prediction of the frames before it as X_pre: what it meets
+        when it generates. The prediction is given, not trained through."""
+        keys = jax.random.split(key, 2)
+        hop, previous = batch["hop"], self._motion.previous
+
+        def before(sequence, hop):
+            return jax.lax.dynamic_slice_in_dim(sequence, hop - previous, previous)
+
+        own = jax.vmap(before)(jax.lax.stop_gradient(prediction), hop)
+        error = own[:, -1] - jax.vmap(before)(batch["motion"], hop)[:, -1]
+        known = jnp.ones_like(batch["prev_mask"])
+        following = {name: batch[f"next_{name}"] for name in ("motion", "audio", "prev_audio")}
+        conditions = self._conditions(batch | following | {"prev_motion": own, "prev_mask": known})
+        conditions = self._drop(keys[0], conditions, 0.0)
+        valid = jnp.ones(batch["motion"].shape[:2], bool)
+        loss, terms, _ = self._diffusion.training_loss(
+            self._apply, params, keys[1], following["motion"], conditions, valid, previous_error=error
+        )
+        return loss, terms
+
+    def _drop(self, key, conditions: MotionConditions, previous_rate: float) -> MotionConditions:
+        return drop_conditions(
+            key,
             conditions,
             rate=self._motion.drop_condition,
-            previous_rate=self._motion.drop_previous,
+            previous_rate=previous_rate,
             truncate=self._motion.truncate,
             shortest=self._motion.shortest_hop,
         )
-        valid = jnp.ones(batch["motion"].shape[:2], bool)
-        loss, terms, _ = self._diffusion.training_loss(
-            self._apply, params, keys[2], batch["motion"], conditions, valid
-        )
-        return loss, terms
 
     def evaluate(self, params) -> dict[str, float]:
         """Errors of sampled motion on held-out voices and sentences; `lead_r` is the correlation with the truth along
         the direction in which the true dynamics vary most."""
         if self._held_out is None:
-            clips = ClipSet.make(self._corpus, HELD_OUT_CLIPS, "heldout", 0)
-            motion_set = self._extractor(clips, 0, "motion held out")
+            motion_set = self._source("heldout")
             self._held_out = next(self._windows(motion_set, 2 * HELD_OUT_CLIPS, 0))
         batch = self._held_out
         sampled = np.asarray(self._sample(params, batch), np.float64)
@@ -167,13 +137,19 @@ class MotionTask:
         return {"transformer": params, "statistics": self._statistics}, metadata
 
     def _windows(
-        self, motion_set: MotionSet, batch_size: int, seed: int, part: ProcessPart | None = None
+        self,
+        motion_set: MotionSet,
+        batch_size: int,
+        seed: int,
+        part: ProcessPart | None = None,
+        unrolled: bool = False,
+        ear: Ear | None = None,
     ) -> MotionWindows:
         if self._statistics is None:
             self.data()
         mean, std = self._statistics["mean"], self._statistics["std"]
         sizes = (self._motion.window, self._motion.previous, batch_size)
-        return MotionWindows(motion_set, mean, std, *sizes, seed, part)
+        return MotionWindows(motion_set, mean, std, *sizes, seed, part, unrolled, ear)
 
     def _apply(self, params, noisy, t, conditions):
         return self._model.apply({"params": params}, noisy, t, conditions)

@@ -1,5 +1,6 @@
 """The optimiser of every stage: AdamW, warm-up and cosine, clipping, and which parameters it leaves alone."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -49,6 +50,21 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
         return "decays" if leaf.ndim > 1 and not _finds(frozen, name) else "free"
 
     return on_joined(optax.chain(*transforms), label, below)
+
+
+def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
+    """The second player's: the same with a learning rate and first moment of its own, without decay."""
+    rate = settings.opponent_learning_rate
+    return make_optimizer(
+        dataclasses.replace(
+            settings,
+            learning_rate=rate,
+            final_learning_rate=min(settings.final_learning_rate, rate),
+            beta1=settings.opponent_beta1,
+            weight_decay=0.0,
+            frozen=(),
+        )
+    )
 
 
 def tree_norm(tree: Any) -> jax.Array:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.training.face_task import FaceTask
 from vasa_jax.training.precision import compute_dtype
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.task import Task
@@ -16,8 +17,6 @@ def make_task(config: VASAConfig) -> Task:
     """The task of a `train_*` job."""
     train = config.train
     if config.job == "train_face":
-        from vasa_jax.training.face_task import FaceTask
-
         return FaceTask(config.face, config.corpus, train.batch_size, train.precision, config.seed)
     if config.job == "train_audio":
         from vasa_jax.training.audio_task import AudioTask
@@ -27,6 +26,10 @@ def make_task(config: VASAConfig) -> Task:
         from vasa_jax.training.motion_task import MotionTask
 
         return MotionTask(config.motion, config.corpus, train.batch_size, train.precision, config.seed)
+    if config.job == "train_judge":
+        from vasa_jax.training.judge_task import JudgeTask
+
+        return JudgeTask(config.judge, train.batch_size, config.seed, compute_dtype(train.precision))
     from vasa_jax.training.instrument_task import InstrumentSettings, InstrumentTask
 
     settings = InstrumentSettings(supersample=config.corpus.supersample)
@@ -40,4 +43,8 @@ def train(config: VASAConfig, workdir: Path) -> TrainState:
         print(f"{config.job}: {jax.device_count()} x {jax.devices()[0].device_kind}, workdir {workdir}", flush=True)
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(config.to_config_dict().to_json(indent=2) + "\n")
-    return VASATrainer(make_task(config), config.train, workdir, config.seed).fit()
+    task = make_task(config)
+    if is_primary() and isinstance(task, FaceTask):
+        for note in task.notes():
+            print(note, flush=True)
+    return VASATrainer(task, config.train, workdir, config.seed).fit()

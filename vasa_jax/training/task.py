@@ -1,5 +1,6 @@
 """What a training stage is; `VASATrainer` runs any of them."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -11,7 +12,10 @@ Batch = dict[str, Any]
 
 
 class DataIterator(Protocol):
-    """Batches as a pure function of (seed, step), so that its state is a few integers."""
+    """Batches as a pure function of (seed, step), so that its state is a few integers.
+
+    One that holds processes or files has a method `close` too.
+    """
 
     def __next__(self) -> Batch: ...
 
@@ -54,3 +58,48 @@ class Task(Protocol):
     def export(self, params: Params) -> tuple[Params, dict[str, Any]]:
         """(parameters, metadata) that generation loads: `<name>.safetensors`."""
         ...
+
+
+class GuidedTask(Task, Protocol):
+    """A task whose loss reads arrays that are neither parameters nor data: weights of its terms, frozen networks.
+
+    They are arguments of the compiled update, so that runs that differ in their values only share one program.
+    """
+
+    def weights(self, step: int) -> Mapping[str, np.ndarray]:
+        """Scalars for the update that follows `step` updates; the names are the same at every step."""
+        ...
+
+    def frozen(self) -> Params:
+        """Parameters of networks that do not learn; {} without any."""
+        ...
+
+    def loss(
+        self, params: Params, batch: Batch, key: jax.Array, *, weights: Mapping[str, jax.Array], frozen: Params
+    ) -> tuple[jax.Array, dict[str, jax.Array]]: ...
+
+
+class TwoPlayerTask(Task, Protocol):
+    """A task with an opponent, the critic of a GAN, that has an optimiser of its own.
+
+    Both players learn from one backward pass through one loss, the sum of theirs: each stops the gradient of its own
+    part into the other's parameters. Both step at once, from where both stood before.
+    """
+
+    def init_opponent(self, key: jax.Array) -> Params | None:
+        """The opponent's fresh float32 parameters; None when these settings have none."""
+        ...
+
+    def loss(
+        self, params: Params, batch: Batch, key: jax.Array, *, opponent: Params
+    ) -> tuple[jax.Array, dict[str, jax.Array]]: ...
+
+
+def has_guidance(task: Task) -> bool:
+    """Whether it is a `GuidedTask`."""
+    return hasattr(task, "weights") and hasattr(task, "frozen")
+
+
+def initial_opponent(task: Task, key: jax.Array) -> Params | None:
+    """The second player's parameters; None for a task that is not a `TwoPlayerTask` or plays alone."""
+    return task.init_opponent(key) if hasattr(task, "init_opponent") else None

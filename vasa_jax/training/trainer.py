@@ -15,19 +15,34 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vasa_jax.config import TrainConfig, nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, matching
-from vasa_jax.training.gradients import rematerialised, value_and_gradients
+from vasa_jax.training.gradients import Loss, rematerialised, value_and_gradients
 from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optim import hold_frozen, learning_rate_schedule, make_optimizer, tree_norm
+from vasa_jax.training.optim import (
+    hold_frozen,
+    learning_rate_schedule,
+    make_opponent_optimizer,
+    make_optimizer,
+    tree_norm,
+)
 from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
-from vasa_jax.training.task import Batch, Task
+from vasa_jax.training.task import Batch, Params, Task, has_guidance, initial_opponent
 from vasa_jax.training.window import LogWindow
 from vasa_jax.weights.safetensors_io import save_params
+
+
+@flax.struct.dataclass
+class Opponent:
+    """The second player of a game (see task.TwoPlayerTask)."""
+
+    params: Any
+    optimizer: Any
 
 
 @flax.struct.dataclass
@@ -38,6 +53,15 @@ class TrainState:
     params: Any
     ema: Any
     optimizer: Any
+
+    opponent = None  # not a field: checkpoints of a task that plays alone know of none
+
+
+@flax.struct.dataclass
+class GameState(TrainState):
+    """The same for a task with a second player."""
+
+    opponent: Opponent
 
 
 class Preempted(SystemExit):
@@ -69,10 +93,8 @@ class VASATrainer:
         self._settings = settings
         self._workdir = Path(workdir)
         self._key = jax.random.fold_in(jax.random.key(seed), sum(task.name.encode()))
-        self._loss = self._held_loss if settings.frozen else task.loss
-        if settings.remat:
-            self._loss = rematerialised(self._loss)
         self._optimizer = make_optimizer(settings)
+        self._opponent_optimizer = make_opponent_optimizer(settings)
         self._schedule = learning_rate_schedule(settings)
         self._mesh = mesh or make_mesh(settings)
         self._spread = batch_sharding(self._mesh)
@@ -97,6 +119,7 @@ class VASATrainer:
         previous_handler = self._listen()
         start = time.time() - timer["seconds"]
         update, cost, pending, window = None, None, None, LogWindow()
+        frozen = self._frozen()
         step = int(state.step)
         first = step
         try:
@@ -123,11 +146,12 @@ class VASATrainer:
                 begin, position = time.time(), data.state()
                 batch = place_batch(next(data), self._spread)
                 waited = time.time() - begin
+                guidance = self._guidance(step, frozen)
                 if update is None:
-                    update, cost = self.compiled(state, batch)
+                    update, cost = self.compiled(state, batch, guidance)
                     logger.note(str(cost))
                     window = LogWindow()
-                state, metrics = update(state, batch)
+                state, metrics = update(state, batch, guidance)
                 step += 1
                 window.add(step, position, metrics, waited)
                 if step % settings.log_every == 0 or step == settings.steps:
@@ -141,6 +165,8 @@ class VASATrainer:
                 signal.signal(signal.SIGTERM, previous_handler)
             checkpoints.close()
             logger.close()
+            if hasattr(data, "close"):
+                data.close()
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
@@ -166,11 +192,17 @@ class VASATrainer:
         return state.replace(ema=jax.tree.map(jnp.copy, state.ema))
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One optimiser update; the old state's memory is reused."""
+    def update(
+        self, state: TrainState, batch: Batch, guidance: dict[str, Any] | None = None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One optimiser update; the old state's memory is reused.
+
+        `guidance` has the weights and frozen parameters of a `GuidedTask`; without it the task's own are constants.
+        """
         key = jax.random.fold_in(jax.random.fold_in(self._key, 1), state.step)
-        grads, metrics = value_and_gradients(
-            self._loss, state.params, batch, key, self._settings.accumulate, self._spread
+        players = (state.params, state.opponent.params if state.opponent else None)
+        (grads, opponent_grads), metrics = value_and_gradients(
+            self._loss(guidance or {}), players, batch, key, self._settings.accumulate, self._spread
         )
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -184,13 +216,20 @@ class VASATrainer:
             "parameter_norm": tree_norm(params),
             "learning_rate": self._schedule(state.step),
         }
-        state = TrainState(state.step + 1, params, ema, optimizer)
+        state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
+        if state.opponent:
+            opponent, norm = self._update_opponent(state.opponent, opponent_grads)
+            metrics["opponent_gradient_norm"] = norm
+            state = state.replace(opponent=opponent)
         # Left alone, the compiler might place the new state otherwise than the old one.
         return jax.lax.with_sharding_constraint(state, self._shardings(state)), metrics
 
-    def compiled(self, state: TrainState, batch: Batch) -> tuple[Any, UpdateCost]:
+    def compiled(
+        self, state: TrainState, batch: Batch, guidance: dict[str, Any] | None = None
+    ) -> tuple[Any, UpdateCost]:
         """(`update` compiled for these (abstract) arguments, what it costs)."""
-        lowered = VASATrainer.update.lower(self, state, batch)
+        arguments = (state, batch) if guidance is None else (state, batch, guidance)
+        lowered = VASATrainer.update.lower(self, *arguments)
         program = lowered.compile()
         return program, update_cost(lowered, program, self._mesh.size)
 
@@ -203,12 +242,43 @@ class VASATrainer:
             save_params(path, params, {**metadata, "step": step})
         return path
 
-    def _held_loss(self, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return self._task.loss(hold_frozen(self._settings.frozen, params), batch, key)
-
     def _create(self) -> TrainState:
         params = self._task.init(self._key)
-        return TrainState(jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
+        arguments = (jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
+        opponent = initial_opponent(self._task, jax.random.fold_in(self._key, 2))
+        if opponent is None:
+            return TrainState(*arguments)
+        return GameState(*arguments, Opponent(opponent, self._opponent_optimizer.init(opponent)))
+
+    def _loss(self, guidance: dict[str, Any]) -> Loss:
+        """The task's loss as a function of (both players' parameters, batch, key)."""
+
+        def loss(players, batch, key):
+            params, opponent = players
+            if self._settings.frozen:
+                params = hold_frozen(self._settings.frozen, params)
+            rest = guidance if opponent is None else {**guidance, "opponent": opponent}
+            return self._task.loss(params, batch, key, **rest)
+
+        return rematerialised(loss) if self._settings.remat else loss
+
+    def _update_opponent(self, opponent: Opponent, grads: Params) -> tuple[Opponent, jax.Array]:
+        """(the opponent after its step, the norm of its gradient); without any gradient it rests, counts and all."""
+        norm = tree_norm(grads)
+        updates, optimizer = self._opponent_optimizer.update(grads, opponent.optimizer, opponent.params)
+        moved = Opponent(optax.apply_updates(opponent.params, updates), optimizer)
+        return jax.tree.map(lambda new, old: jnp.where(norm > 0, new, old), moved, opponent), norm
+
+    def _frozen(self) -> Params:
+        """The frozen parameters on every device."""
+        frozen = self._task.frozen() if has_guidance(self._task) else {}
+        return jax.device_put(frozen, NamedSharding(self._mesh, PartitionSpec())) if frozen else frozen
+
+    def _guidance(self, step: int, frozen: Params) -> dict[str, Any]:
+        """The arguments of a `GuidedTask`'s loss for the next update; {} for others."""
+        if not has_guidance(self._task):
+            return {}
+        return {"weights": self._task.weights(step), "frozen": frozen}
 
     def _shardings(self, state: TrainState) -> TrainState:
         return state_sharding(self._mesh, state, self._settings.sharding_rules)

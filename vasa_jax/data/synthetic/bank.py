@@ -214,7 +214,8 @@ def draw_pairs(bank: Group, key: jax.Array, batch: int, drivers: int, recipe: st
     """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different motions.
 
     A driver is of any identity (`counterfactual`) or of the source's own (other recipes). Sources, backgrounds and
-    source poses have `batch / drivers` rows, the rest `batch`, the drivers of one source side by side.
+    source poses have `batch / drivers` rows, the rest `batch`, the drivers of one source side by side. `person` numbers
+    the sources' identities.
     """
     groups, identities, motions = bank["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -230,6 +231,7 @@ def draw_pairs(bank: Group, key: jax.Array, batch: int, drivers: int, recipe: st
         "source": bank["rgb"][group, source, first],
         "background": bank["background"][group, source],
         "source_pose": bank["pose"][group, source, first],
+        "person": group * identities + source,
         "driver": bank["rgb"][groups_of_pairs, driver, second],
         "driver_pose": bank["pose"][groups_of_pairs, driver, second],
         "target": bank["rgb"][groups_of_pairs, owner, second],

@@ -25,12 +25,12 @@ from vasa_jax.data.synthetic.motion import MOTION_NAMES, VISEME_FIELDS, sample_m
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.errors import InputError
 
-_CLOTHES = ("shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")
+CLOTHES = ("shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")
 # What a scene is made of: every field of identity and every field of motion is in one factor (`cheek` is a field of
 # both). `seed` places strands and mottling, and spots of the backdrop: it belongs to the person.
 IDENTITY_FACTORS: dict[str, tuple[str, ...]] = {
-    "person": (*SHAPE, *(name for name in PAINT if name not in _CLOTHES), *HAIR, "style", "seed"),
-    "clothes": _CLOTHES,
+    "person": (*SHAPE, *(name for name in PAINT if name not in CLOTHES), *HAIR, "style", "seed"),
+    "clothes": CLOTHES,
     "background": tuple(name for name in SCENE if name.startswith("bg_")),
     "light": tuple(name for name in SCENE if not name.startswith("bg_")),
 }

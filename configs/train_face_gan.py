@@ -1,0 +1,34 @@
+r"""Fine-tunes a trained codec against a critic of patches on two scales, with feature matching, for sharper details:
+
+python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_gan \
+    --config.train.initial=runs/face/export
+
+Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
+sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a critic costs. In one run from
+scratch, --config.face.gan_from=N brings the critic in after N updates.
+"""
+
+from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
+
+
+def get_config():
+    return VASAConfig(
+        job="train_face",
+        train=TrainConfig(
+            steps=6_000,
+            batch_size=64,
+            learning_rate=1e-4,
+            opponent_learning_rate=2e-4,
+            evaluate_every=2_000,
+            save_every=2_000,
+            best_metric="psnr_cross",
+        ),
+        corpus=CorpusConfig(groups=2048, chunk=1),
+        face=FaceConfig(
+            variant="face_demo",
+            recipe="counterfactual",
+            adversarial=0.01,
+            feature_matching=0.4,
+            critic_widths=(32, 64, 128, 256),
+        ),
+    ).to_config_dict()

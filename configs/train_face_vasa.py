@@ -1,0 +1,45 @@
+r"""Stage 1 by VASA-1's own recipe: pairs of one clip, l_consist and l_cross_id, no rendered cross-identity truth.
+
+python -m vasa_jax.main --config configs/train_judge.py --workdir runs/judge
+python -m vasa_jax.main --config configs/train_face_vasa.py --workdir runs/face_vasa \
+    --config.face.judge=runs/judge/export
+
+From shards (of real videos, say) instead of the renderer: --config.corpus.shards=DIR. At 128 pixels, as here, this is
+to be compared with train_face.py: same variant, steps and base terms; figures on the same held-out heads.
+
+Ablations by weights. They are arguments of one compiled program, so these runs share its compilation and its step time:
+
+    without l_consist     --config.face.consist=0
+    without l_cross_id    --config.face.cross_id=0
+    without both          --config.face.consist=0 --config.face.cross_id=0
+
+Starting weights: DPE's precedent for the pairwise term, EMOPortraits' 35 for identity against a perceptual sum of about
+20, here scaled to base terms of size 1.
+"""
+
+from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
+
+
+def get_config():
+    return VASAConfig(
+        job="train_face",
+        train=TrainConfig(
+            steps=24_000,
+            batch_size=64,
+            learning_rate=1e-3,
+            evaluate_every=4_000,
+            save_every=4_000,
+            best_metric="psnr_self",
+        ),
+        corpus=CorpusConfig(groups=2048, chunk=1),
+        face=FaceConfig(
+            variant="face_demo",
+            recipe="self",
+            consist=1.0,
+            cross_id=1.0,
+            perceptual=0.5,
+            transfer_from=2_000,
+            crop_warp=0.1,
+            pose_pool=0.5,
+        ),
+    ).to_config_dict()

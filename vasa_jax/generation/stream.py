@@ -1,0 +1,265 @@
+"""Live generation: sound goes in as it comes, frames come out as soon as their hop and look-ahead are in.
+
+    stream = generator.stream("me.jpg", hop=10)
+    for samples in microphone:                # float32, 16 kHz mono, any number at a time
+        for frame in stream.feed(samples):    # uint8 (n, n, 3)
+            show(frame)
+    for frame in stream.finish():
+        show(frame)
+
+Frames [hop i, hop (i + 1)) come from one window, which hears the frames it makes and `look_ahead` more: it runs once
+the 5 ms after them are in, too (the reach of the audio encoder). A window is a pure function of the sound of its own
+frames and of the HISTORY before them, of the last K motion vectors, the controls and (seed, i). So frames do not depend
+on how the sound was cut, no later sound changes a frame, and the offline video "with hop h" is the same bit for bit.
+
+X_pre is the stream's own motion; A_pre and A are features of the sound heard so far (`SpeechFeatures.recent`).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.errors import InputError
+from vasa_jax.generation.avatar import Avatar
+from vasa_jax.generation.controls import Controls, Steering
+from vasa_jax.generation.speech_features import HISTORY, TAIL
+from vasa_jax.generation.windows import Window, next_window, window_conditions
+from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, video_frames
+from vasa_jax.models.motion import MotionConditions
+
+if TYPE_CHECKING:
+    from vasa_jax.generation.generator import VideoGenerator
+
+DEFAULT_HOP = 10  # frames: 0.4 s
+
+
+class Session:
+    """One portrait's side of a `StreamBatch`: its sound, and what the next window needs of the past."""
+
+    def __init__(self, avatar: Avatar | None, steering: Steering, hop: int, look_ahead: int, motion_dim: int):
+        self.avatar, self.steering = avatar, steering
+        self._hop, self._look_ahead = hop, look_ahead
+        self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
+        self._first, self._received, self._ended = 0, 0, False
+        self.index = 0  # of the next window
+        self.past = np.zeros((1, 0, motion_dim), np.float32)  # z-scored motion before it, the last K frames
+
+    def write(self, samples: np.ndarray) -> None:
+        """Adds sound: float (N,) in [-1, 1], 16 kHz mono. InputError for anything else, or after `end`."""
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise InputError(f"stream: sound of {samples.dtype} {samples.shape}; give float samples (N,) in [-1, 1]")
+        if not np.isfinite(samples).all():
+            raise InputError("stream: the sound is not finite; give float samples in [-1, 1]")
+        if self._ended:
+            raise InputError("stream: sound after the end; open another stream")
+        self._pieces.append(samples.astype(np.float32))
+        self._received += len(samples)
+
+    def end(self) -> None:
+        """No more sound comes: the last frames are due, with silence after them."""
+        self._ended = True
+
+    @property
+    def due(self) -> Window | None:
+        """The window that can be computed now, if any."""
+        received = self._received
+        known = video_frames(received) if self._ended else max(received - TAIL, 0) // SAMPLES_PER_VIDEO_FRAME
+        return next_window(self.index * self._hop, known, self._hop, self._look_ahead, self._ended)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the sound has ended and all its frames are out."""
+        return self._ended and self.due is None
+
+    def sound(self, window: Window) -> np.ndarray:
+        """What a window hears, with the history before it, float32 (640 (HISTORY + hop + look_ahead) + TAIL,); silence
+        before the first sample and after the last."""
+        start = (window.start - HISTORY) * SAMPLES_PER_VIDEO_FRAME
+        stop = (window.start + self._hop + self._look_ahead) * SAMPLES_PER_VIDEO_FRAME + TAIL
+        held = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
+        drop = max(start - self._first, 0)
+        self._pieces, self._first = [held[drop:]], self._first + drop
+        inside = held[drop : stop - self._first + drop]
+        left = max(-start, 0)
+        return np.pad(inside, (left, stop - start - left - len(inside)))
+
+    def conditions(self, window: Window, features: np.ndarray, width: int, previous: int) -> MotionConditions:
+        """A batch of one, from the features (HISTORY + hop + look_ahead, audio width) of `sound`; W and K frames."""
+        before = features[HISTORY - min(previous, window.start) : HISTORY]
+        heard = features[HISTORY : HISTORY + window.audio]
+        controls = self.steering.conditions(window.centre)
+        return window_conditions(heard[None], before[None], self.past, width, previous, controls)
+
+
+class StreamBatch:
+    """Live streams that share a device: every call computes one window of each of up to `capacity` of them.
+
+        batch = generator.stream_batch(capacity=16, hop=10, steps=10, solver="dpmpp")
+        sessions = [batch.open(avatar, emotion="happiness") for avatar in avatars]
+        while serving:
+            for session in sessions:
+                session.write(new_samples_of(session))
+            while moved := batch.advance():
+                for session, frames in moved:
+                    show(session, frames)
+
+    The batch is always of size `capacity` (rows without a session repeat another one's), so nothing compiles again when
+    sessions come and go. Hop, look-ahead, steps, solver and the guided conditions are the batch's; everything else is
+    each session's own. `guided` are the conditions that sessions may guide: by default what `controls` guide.
+    """
+
+    def __init__(
+        self, generator: "VideoGenerator", capacity: int, controls: Controls, guided: tuple[str, ...] | None = None
+    ):
+        window = generator.transformer.window
+        controls.validate()
+        if capacity < 1:
+            raise InputError(f"stream: a capacity of {capacity}; choose at least 1")
+        if not 1 <= controls.hop <= window - controls.look_ahead:
+            raise InputError(
+                f"config.hop: {controls.hop} with a look-ahead of {controls.look_ahead}; these weights make windows of "
+                f"{window} frames: choose a hop of 1 to {window - controls.look_ahead}"
+            )
+        self._generator, self._capacity, self._controls = generator, capacity, controls
+        self.guided = Steering(controls, generator.trained_controls).guided if guided is None else guided
+        self._sessions: deque[Session] = deque()  # the one that has waited longest first
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions that are not finished."""
+        return tuple(session for session in self._sessions if not session.finished)
+
+    @property
+    def first_frame_samples(self) -> int:
+        """Samples of sound that the first frame needs."""
+        return (self._controls.hop + self._controls.look_ahead) * SAMPLES_PER_VIDEO_FRAME + TAIL
+
+    def open(self, avatar: Avatar | None, controls: Controls | None = None) -> Session:
+        """A session with its own controls (default: the batch's). InputError if it needs what the batch cannot do."""
+        own, shared = controls or self._controls, self._controls
+        steering = Steering(own, self._generator.trained_controls)
+        for name in ("hop", "look_ahead", "steps", "solver"):
+            if getattr(own, name) != getattr(shared, name):
+                raise InputError(
+                    f"controls.{name}: {getattr(own, name)}, the batch has {getattr(shared, name)}; use that"
+                )
+        for name in steering.guided:
+            if name not in self.guided:
+                raise InputError(f"controls.{name}_guidance: the batch does not guide it; open it with guided={name}")
+        session = Session(avatar, steering, shared.hop, shared.look_ahead, self._generator.transformer.motion_dim)
+        self._sessions.append(session)
+        return session
+
+    def warm_up(self, avatar: Avatar) -> None:
+        """Compiles everything by a window that nobody sees, so that no session's first frame waits for it."""
+        sessions, self._sessions = self._sessions, deque()
+        self.open(avatar).write(np.zeros(self.first_frame_samples, np.float32))
+        self.advance()
+        self._sessions = sessions
+
+    def advance(self) -> list[tuple[Session, np.ndarray]]:
+        """Makes the next window of up to `capacity` sessions whose sound is in, those that waited longest first.
+
+        Each with its frames, uint8 (hop or fewer at its end, n, n, 3); empty when nothing is due.
+        """
+        moved = self.advance_motion()
+        hop = self._controls.hop
+        pictures = [self._generator.decode(session.avatar, motion, hop) for session, motion in moved]
+        return [
+            (session, np.asarray(frames)[: len(motion)])
+            for (session, motion), frames in zip(moved, pictures)
+        ]  # fmt: skip
+
+    def advance_motion(self) -> list[tuple[Session, np.ndarray]]:
+        """`advance` without pictures: each session with the motion of its frames, float32 (hop or fewer, 137)."""
+        self._sessions = deque(self.sessions)
+        due = [(session, window) for session in self._sessions if (window := session.due)][: self._capacity]
+        if not due:
+            return []
+        generator, previous = self._generator, self._generator.transformer.previous
+        features = generator.speech.recent(self._padded([session.sound(window) for session, window in due]))
+        rows = [
+            session.conditions(window, heard, generator.transformer.window, previous)
+            for (session, window), heard in zip(due, features)
+        ]
+        conditions = jax.tree.map(lambda *leaves: self._padded([leaf[0] for leaf in leaves]), *rows)
+        scales = [session.steering.guidance(window.centre, self.guided) for session, window in due]
+        guidance = {
+            name: self._padded([np.float32(scale[name]) for scale in scales])[:, None, None] for name in self.guided
+        }
+        seeds = self._padded([np.uint32(session.steering.controls.seed % 2**32) for session, _ in due])
+        keys = _window_keys(seeds, self._padded([np.uint32(session.index) for session, _ in due]))
+        samples = np.asarray(generator.sample_window(keys, conditions, guidance, self._controls))
+        result = []
+        for (session, window), sample in zip(due, samples):
+            kept = sample[: window.keep]
+            session.past = np.concatenate([session.past, kept[None]], axis=1)[:, -previous:]
+            session.index += 1
+            motion = generator.finish_motion(kept, window.start, session.steering, session.avatar)
+            result.append((session, motion))
+            self._sessions.remove(session)
+            self._sessions.append(session)
+        return result
+
+    def whole_motion(self, samples: np.ndarray, avatar: Avatar | None = None) -> np.ndarray:
+        """Motion (ceil(N / 640), 137) of a whole sound (N,), as a stream makes it."""
+        session = self.open(avatar)
+        session.write(np.asarray(samples, np.float32))
+        session.end()
+        motion = [np.zeros((0, self._generator.transformer.motion_dim), np.float32)]
+        while moved := self.advance_motion():
+            motion += [part for _, part in moved]
+        return np.concatenate(motion)
+
+    def _padded(self, rows: list) -> np.ndarray:
+        """Stacked to `capacity` rows; the first one fills the rest."""
+        return np.stack(rows + [rows[0]] * (self._capacity - len(rows)))
+
+
+class Stream:
+    """One live stream: `feed` takes sound and `finish` ends it; both give the frames that are due, one by one.
+
+    Sound is taken in at once; frames are computed as they are read, and what is not read comes with the next call.
+    Everything is compiled when the stream is opened.
+    """
+
+    def __init__(self, batch: StreamBatch, session: Session):
+        self._batch, self._session = batch, session
+        self._ready: deque[np.ndarray] = deque()
+
+    @property
+    def first_frame_samples(self) -> int:
+        """Samples of sound that the first frame needs."""
+        return self._batch.first_frame_samples
+
+    def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Sound, float (N,) in [-1, 1] at 16 kHz, to the frames that are due, uint8 (n, n, 3)."""
+        self._session.write(samples)
+        return self._frames()
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Ends the sound; the rest of its ceil(samples / 640) frames."""
+        self._session.end()
+        return self._frames()
+
+    def _frames(self) -> Iterator[np.ndarray]:
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            moved = self._batch.advance()
+            if not moved:
+                return
+            self._ready.extend(moved[0][1])
+
+
+@jax.jit
+def _window_keys(seeds: jax.Array, indices: jax.Array) -> jax.Array:
+    """One key per row: the seed's, folded with the number of the window."""
+    return jax.vmap(lambda seed, index: jax.random.fold_in(jax.random.key(seed), index))(
+        seeds.astype(jnp.uint32), indices
+    )

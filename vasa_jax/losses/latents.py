@@ -1,0 +1,53 @@
+"""Losses of head poses and dynamics codes."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vasa_jax.losses.pictures import masked_mean
+
+
+def pose_loss(
+    pose: Float[Array, "b 9"], label: Float[Array, "b 9"], valid: Float[Array, "b"] | None = None
+) -> Float[Array, ""]:
+    """L1 over the two rotation columns, log scale and translation, over the `valid` examples (None: all)."""
+    error = jnp.abs(pose - label).sum(-1)
+    return error.mean() if valid is None else masked_mean(error, valid)
+
+
+def motion_contrast(
+    a: Float[Array, "b z"], b: Float[Array, "b z"], scale: float = 5.0, margin: float = 0.2
+) -> Float[Array, ""]:
+    """Contrast of dynamics codes that share a motion (a_i, b_i) against the rest of the batch.
+
+    MegaPortraits' L_cos with the margin on the positives only; printed on both sides, as in the paper, it would cancel
+    (architecture notes: CosFace form).
+    """
+    # The small constant is inside the root: a code of zeros must not have an infinite gradient.
+    a, b = (z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12) for z in (a, b))
+    logits = scale * (a @ b.T - margin * jnp.eye(a.shape[0]))
+    diagonal = jnp.diag(logits)
+    return 0.5 * (jax.nn.logsumexp(logits, 1) - diagonal + jax.nn.logsumexp(logits, 0) - diagonal).mean()
+
+
+def code_size(dynamics: Float[Array, "b z"]) -> Float[Array, ""]:
+    """Mean square of the codes: bounds their scale, of which the contrast knows nothing."""
+    return jnp.square(dynamics).mean()
+
+
+def margin_softmax(
+    embedding: Float[Array, "b e"],
+    directions: Float[Array, "people e"],
+    person: Int[Array, "b"],
+    scale: float = 30.0,
+    margin: float = 0.3,
+) -> tuple[Float[Array, "b people"], Float[Array, ""]]:
+    """(cosines to the classes' directions, CosFace's loss): cross-entropy of scale * (cosine - margin of the true one).
+
+    Wang et al. 2018, equation 4. `embedding` has unit length; `directions` need not.
+    """
+    directions = directions * jax.lax.rsqrt(jnp.square(directions).sum(-1, keepdims=True) + 1e-12)
+    cosine = embedding @ directions.T
+    logits = scale * (cosine - margin * jax.nn.one_hot(person, len(directions)))
+    truth = jnp.take_along_axis(logits, person[:, None], -1)[:, 0]
+    return cosine, (jax.nn.logsumexp(logits, -1) - truth).mean()

@@ -1,0 +1,61 @@
+"""Distances between pictures, and of a matte to a segmentation."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def weighted_l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weight: Float[Array, "b h w"]):
+    """Mean absolute difference under per-pixel weights, normalised by their sum."""
+    error = jnp.abs(prediction - target).mean(-1)
+    return (error * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
+
+
+def ssim(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7) -> Float[Array, "b h w c"]:
+    """Structural similarity (Wang et al. 2004) of images in [0, 1] under a uniform window, per valid position."""
+
+    def mean(image):
+        return nn.avg_pool(image, (window, window), strides=(1, 1), padding="VALID")
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x = mean(x * x) - mean_x**2
+    variance_y = mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    )
+
+
+def structure_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], scales: int = 3) -> Float[Array, ""]:
+    """1 - SSIM, averaged over `scales` octaves."""
+    total = 0.0
+    for scale in range(scales):
+        if scale:
+            x, y = (nn.avg_pool(image, (2, 2), strides=(2, 2)) for image in (x, y))
+        total += 1.0 - ssim(x, y).mean()
+    return total / scales
+
+
+def gradient_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], weight: Float[Array, "b h w"]):
+    """L1 between horizontal and vertical pixel differences: sharp edges where the target has them."""
+    difference = x - y
+    horizontal = weighted_l1(difference[:, :, 1:], difference[:, :, :-1], weight[:, :, 1:])
+    vertical = weighted_l1(difference[:, 1:], difference[:, :-1], weight[:, 1:])
+    return horizontal + vertical
+
+
+def matte_loss(
+    matte: Float[Array, "b h w"], foreground: Float[Array, "b h w"], valid: Float[Array, "b"] | None = None
+) -> Float[Array, ""]:
+    """Binary cross-entropy of the matte against the foreground, over the `valid` examples (None: all)."""
+    matte = jnp.clip(matte, 1e-4, 1 - 1e-4)
+    entropy = -(foreground * jnp.log(matte) + (1 - foreground) * jnp.log(1 - matte))
+    if valid is None:
+        return entropy.mean()
+    return masked_mean(entropy.mean((1, 2)), valid)
+
+
+def masked_mean(values: Float[Array, "b"], valid: Float[Array, "b"]) -> Float[Array, ""]:
+    """Mean of the valid values; 0 where none is."""
+    return (values * valid).sum() / jnp.maximum(valid.sum(), 1.0)

@@ -1,0 +1,115 @@
+"""VASALoss: the terms of stage 1 and their weights."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.config import FaceConfig
+from vasa_jax.losses.judged import Judges
+from vasa_jax.losses.latents import motion_contrast, pose_loss
+from vasa_jax.losses.pictures import gradient_loss, matte_loss, structure_loss, weighted_l1
+
+# Each is a field of FaceConfig. The first seven cost next to nothing and are always computed; of the others a weight of
+# None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such
+# numbers share one compiled program.
+ALWAYS = ("l1", "structure", "gradient", "matte", "pose", "contrast", "code")
+SELF_TRANSFER = ("consist",)
+JUDGED = ("perceptual", "cross_id")
+GAME = ("adversarial", "feature_matching")
+TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME)
+
+Weights = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class VASALoss:
+    """The weighted sum of stage 1's terms; each is also returned by name."""
+
+    settings: FaceConfig
+    mouth_segments: tuple[int, ...]  # lips and everything between them
+    eye_segments: tuple[int, ...]  # eyeballs and brows
+    judges: Judges | None = None
+
+    def weights(self, step: int | None = None) -> dict[str, float]:
+        """Weight of every term of the program, at an update; without `step`, after everything is switched on."""
+        s, weights = self.settings, {}
+        for name in TERMS:
+            value = getattr(s, name)
+            if value is None or (name in JUDGED and not self._can_judge(name)):
+                continue
+            start = s.gan_from if name in GAME else s.transfer_from if name in (*SELF_TRANSFER, *JUDGED) else 0
+            weights[name] = float(value) if step is None or step >= start else 0.0
+        return weights
+
+    def missing_judges(self) -> list[str]:
+        """Terms that are asked for and off, because no judge can tell them."""
+        return [name for name in JUDGED if getattr(self.settings, name) is not None and not self._can_judge(name)]
+
+    def total(self, terms: Mapping[str, Array], weights: Weights) -> Float[Array, ""]:
+        """Sum of weight times term over `terms`."""
+        return sum(weights[name] * terms[name] for name in TERMS if name in terms)
+
+    def pixel_weights(self, segmentation: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
+        """Weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
+        s = self.settings
+        weight = jnp.where(segmentation == 0, s.background_weight, 1.0)
+        for members, value in ((self.mouth_segments, s.mouth_weight), (self.eye_segments, s.eye_weight)):
+            inside = jnp.isin(segmentation, jnp.array(members))
+            # A little of the surroundings belongs to the feature: its outline is what moves.
+            inside = nn.max_pool(inside[..., None].astype(jnp.float32), (3, 3), (1, 1), "SAME")[..., 0]
+            weight = jnp.maximum(weight, 1.0 * (inside > 0) * value)
+        return weight
+
+    def __call__(
+        self,
+        picture: Float[Array, "b h w 3"],
+        target: Float[Array, "b h w 3"],
+        matte: Float[Array, "b h w 1"],
+        segmentation: Float[Array, "b h w"],
+        poses: Float[Array, "p 9"],
+        pose_labels: Float[Array, "p 9"],
+        dynamics: Float[Array, "b z"],
+        dynamics_of_target: Float[Array, "b z"],
+        *,
+        weights: Weights | None = None,
+        valid_matte: Float[Array, "b"] | None = None,
+        valid_poses: Float[Array, "p"] | None = None,
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """MegaPortraits' base terms. `picture` is the decoded head over the background canvas; all float32.
+
+        `valid_*` say which examples have the label (None: all).
+        """
+        weight = self.pixel_weights(segmentation)
+        foreground = (segmentation > 0).astype(jnp.float32)
+        terms = {
+            "l1": weighted_l1(picture, target, weight),
+            "structure": structure_loss(picture, target),
+            "gradient": gradient_loss(picture, target, weight),
+            "matte": matte_loss(matte[..., 0], foreground, valid_matte),
+            "pose": pose_loss(poses, pose_labels, valid_poses),
+            "contrast": motion_contrast(dynamics, dynamics_of_target),
+        }
+        return self.total(terms, self.weights() if weights is None else weights), terms
+
+    def consistency(
+        self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"], judge_params: Mapping[str, Any]
+    ) -> Float[Array, ""]:
+        """VASA-1's l_consist (section 3.1): discrepancy of a = D(V_i, id_i, pose_j, dyn_i), b = D(V_j, id_j, pose_j,
+        dyn_i).
+
+        Frames i and j are of one clip: given the pose of j, i must look like j given the dynamics of i. The paper does
+        not name the metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
+        """
+        value = jnp.abs(a - b).mean() + structure_loss(a, b)
+        if self.judges is not None and self.judges.perceptual:
+            value = value + self.judges.perceptual_loss(judge_params, a, b)
+        return value
+
+    def _can_judge(self, name: str) -> bool:
+        if self.judges is None:
+            return False
+        return bool(self.judges.perceptual) if name == "perceptual" else self.judges.identity is not None

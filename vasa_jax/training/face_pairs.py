@@ -1,0 +1,73 @@
+"""Pairs of the codec's training in one form, from the frame bank or from shards; traced under jit.
+
+A prepared batch has, as the bank gives them,
+
+  source, background (S, n, n, 3), source_pose (S, 9), person (S,) int32
+  driver, target (B, n, n, 3), driver_pose (B, 9), segmentation (B, n, n), same_identity (B,) bool
+
+with B / S drivers per source, side by side, and pictures in [0, 1]; from shards also valid_pose and valid_matte (B,).
+"""
+
+import jax
+import jax.numpy as jnp
+
+Pairs = dict[str, jax.Array]
+
+# Where x changes sign in (R[:, 0], R[:, 1], log s, t_x, t_y), when R becomes F R F with F = diag(-1, 1, 1).
+_MIRRORED_POSE = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0)
+
+
+def prepared(batch: Pairs) -> Pairs:
+    """A batch of the bank, or of `PairShards`, as float pictures in the form above.
+
+    Shards have no picture of the background alone. Where they have a matte, both the decoded head and its target stand
+    before the mean colour of the source's background; where not, the decoder's colours alone are held to the whole
+    frame (`composited`).
+    """
+    pairs = {name: to_float(x) if x.dtype == jnp.uint8 and x.ndim == 4 else x for name, x in batch.items()}
+    if "target" in pairs:
+        return pairs
+    source_matte, driver_matte = (pairs.pop(f"{name}_matte").astype(jnp.float32)[..., None] / 255.0
+                                  for name in ("source", "driver"))  # fmt: skip
+    valid = pairs["valid_matte"][:, None, None, None]
+    outside = 1.0 - source_matte
+    area = outside.sum((1, 2), keepdims=True)
+    colour = (pairs["source"] * outside).sum((1, 2), keepdims=True) / jnp.maximum(area, 1.0)
+    background = jnp.broadcast_to(jnp.where(area > 1.0, colour, 0.5), pairs["source"].shape)
+    target = jnp.where(valid, composite(pairs["driver"], driver_matte, background), pairs["driver"])
+    same = jnp.ones(valid.shape[:1], bool)
+    return {**pairs, "background": background, "target": target, "same_identity": same}
+
+
+def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:
+    """A random `share` of the sources, each with its drivers, seen in a mirror."""
+    sources = pairs["source"].shape[0]
+    on = jax.random.uniform(key, (sources,)) < share
+
+    def mirror(name, x):
+        mask = jnp.repeat(on, x.shape[0] // sources)
+        if name.endswith("_pose") and x.ndim == 2:
+            return jnp.where(mask[:, None], x * jnp.array(_MIRRORED_POSE), x)
+        if x.ndim >= 3:
+            return jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x[:, :, ::-1], x)
+        return x
+
+    return {name: mirror(name, x) for name, x in pairs.items()}
+
+
+def composited(rgb: jax.Array, matte: jax.Array, background: jax.Array, valid_matte: jax.Array | None) -> jax.Array:
+    """`composite`, but the colours alone where the matte has no label."""
+    if valid_matte is not None:
+        matte = jnp.where(valid_matte[:, None, None, None], matte, 1.0)
+    return composite(rgb, matte, background)
+
+
+def composite(rgb: jax.Array, matte: jax.Array, background: jax.Array) -> jax.Array:
+    """The decoded head over a background canvas, float32."""
+    rgb, matte = rgb.astype(jnp.float32), matte.astype(jnp.float32)
+    return matte * rgb + (1.0 - matte) * background
+
+
+def to_float(image: jax.Array) -> jax.Array:
+    """uint8 to float32 in [0, 1]."""
+    return image.astype(jnp.float32) / 255.0
