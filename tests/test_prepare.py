@@ -17,11 +17,10 @@ from test_labels import face_points, rotation, talk
 
 from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data import labels, prepare, sync, video_clips
-from vasa_jax.data.emotion import load_emotion_model
 from vasa_jax.data.face_analysis import DetectedFace, FaceLandmarks, open_analyzer
 from vasa_jax.data.face_litert import CHECKSUMS
 from vasa_jax.data.media import Audio, write_video
-from vasa_jax.data.records import decode_jpeg, encode_jpeg
+from vasa_jax.data.records import decode_jpeg
 from vasa_jax.data.shards import ShardReader, read_manifest
 from vasa_jax.data.video_clips import clips_of_video
 from vasa_jax.errors import InputError
@@ -157,7 +156,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def job(folder: Path, output: Path, **changes) -> VASAConfig:
-    settings = dataclasses.replace(SETTINGS, **{"heldout": 0.5, "clips_per_shard": 2, **changes})
+    settings = dataclasses.replace(SETTINGS, **{"heldout": 0.5, "test": 0.0, "clips_per_shard": 2, **changes})
     return VASAConfig(job="prepare", videos=str(folder), output=str(output), prepare=settings)
 
 
@@ -187,11 +186,17 @@ def test_a_folder_becomes_shards_and_a_report(folder, prepared):
     statistics = json.loads((prepared / "statistics.json").read_text())
     assert (statistics["videos"], statistics["clips"], statistics["persons"]) == (4, 3, 2)
     assert statistics["discarded"]["not readable"]["videos"] == 1
+    shards = read_manifest(prepared).shards
+    for split, count in statistics["splits"].items():
+        kept = [clip for shard in shards if shard.split == split for clip in shard.clips]
+        assert (count["clips"], count["seconds"]) == (len(kept), pytest.approx(sum(c["frames"] for c in kept) / 25))
+        assert count["persons"] == len({clip["person_id"] for clip in kept})
+    assert sum(count["videos"] for count in statistics["splits"].values()) == 4
     report = (prepared / "report.md").read_text()
     assert "broken.mp4" in report and "notes.txt" not in report
     for name in ("contact_sheet.png", "histograms.png"):
         assert cv2.imread(str(prepared / name)) is not None
-    persons = {clip["person_id"] for shard in read_manifest(prepared).shards for clip in shard.clips}
+    persons = {clip["person_id"] for shard in shards for clip in shard.clips}
     assert persons == {"id00001", "id00002"}
 
 
@@ -219,6 +224,44 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_doubled(folder, prepared, t
     assert not list(output.rglob("*.part"))
 
 
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing in the program may catch it."""
+
+
+def test_a_run_that_dies_at_the_nth_rename_goes_on(folder, prepared, tmp_path, monkeypatch):
+    """Files appear by renaming only: attempt n dies instead of its n-th renaming, until one attempt gets through."""
+    rename, left = os.replace, 0
+
+    def dying(source, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        rename(source, target)
+
+    def in_this_process(jobs, work, settings, workers, bar):
+        for item in jobs:
+            prepare.prepare_video(item, work, settings)
+        return []
+
+    monkeypatch.setattr(os, "replace", dying)
+    monkeypatch.setattr(prepare, "_in_processes", in_this_process)
+    deaths = 0
+    while True:
+        left = deaths
+        try:
+            prepare.prepare(job(folder, tmp_path))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths >= 6
+    for name in ("array_record", "tfrecord"):
+        assert all_records(tmp_path, name) == all_records(prepared, name)
+    assert not list(tmp_path.rglob("*.part"))
+    for name in ("statistics.json", "report.md"):
+        assert (tmp_path / name).read_text() == (prepared / name).read_text()
+
+
 def die_on_some(job, work, settings):
     """In the place of `prepare_video`: one video kills its process."""
     if job.name.endswith("00002.mp4"):
@@ -244,7 +287,7 @@ def test_other_settings_do_not_mix(folder, prepared):
 def test_more_videos_make_the_shards_anew(folder, prepared, tmp_path):
     outcomes = [prepare.read_outcome(prepared / "work", item) for item in prepare.find_videos(str(folder), SETTINGS)]
     assert sum(len(outcome["clips"]) for outcome in outcomes) == 3
-    jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5))
+    jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5, test=0.0))
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "work").symlink_to(prepared / "work")
@@ -289,14 +332,19 @@ def test_persons_and_splits(tmp_path):
         (tmp_path / f"p{i}").mkdir()
         for name in ("a.mp4", "b.mkv"):
             (tmp_path / f"p{i}" / name).touch()
-    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3, person="folder"))
+    jobs = prepare.find_videos(str(tmp_path), dataclasses.replace(SETTINGS, heldout=0.3, test=0.2, person="folder"))
     splits = {item.person: {other.split for other in jobs if other.person == item.person} for item in jobs}
     assert all(len(split) == 1 for split in splits.values())
-    assert 4 <= sum(split == {"heldout"} for split in splits.values()) <= 20
+    counts = {name: sum(split == {name} for split in splits.values()) for name in ("train", "heldout", "test")}
+    assert sum(counts.values()) == 40 and 4 <= counts["heldout"] <= 20 and 2 <= counts["test"] <= 16
+    grown = prepare._splits({*splits, "another"}, {"heldout": 0.3, "test": 0.2})
+    assert all(grown[person] == next(iter(split)) for person, split in splits.items())  # more videos move nobody
     assert len({item.key for item in jobs}) == 80
-    for count, heldout in ((1, 0), (2, 1)):  # of a small set at least one person, but never all
-        small = prepare._heldout({f"p{i}" for i in range(count)}, 0.001)
-        assert len(small) == heldout
+    left = prepare.split_jobs(jobs, {"p3", "p4"}, dataclasses.replace(SETTINGS, heldout=1e-3, test=0.0))
+    assert {item.person for item in left if item.split == "heldout"} < {"p3", "p4"}  # who has no clips gets no split
+    for count, expected in ((1, (0, 0)), (2, (1, 0)), (3, (1, 1))):  # of a small set one each, but never all
+        small = list(prepare._splits({f"p{i}" for i in range(count)}, {"heldout": 1e-3, "test": 1e-3}).values())
+        assert (small.count("heldout"), small.count("test")) == expected
 
 
 @pytest.mark.parametrize(
@@ -306,8 +354,12 @@ def test_persons_and_splits(tmp_path):
         ({"videos": "/nowhere"}, "does not exist"),
         ({"output": ""}, "config.output"),
         ({"prepare": dataclasses.replace(SETTINGS, analyzer="litert", models="")}, "folder of graph files"),
-        ({"prepare": dataclasses.replace(SETTINGS, analyzer="eyes")}, "choose one of haar, litert"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="mediapipe", models="")}, "face landmarker .task"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="mediapipe", models="/x.task")}, "/x.task: is not there"),
+        ({"prepare": dataclasses.replace(SETTINGS, analyzer="eyes")}, "choose one of haar, litert, mediapipe"),
         ({"prepare": dataclasses.replace(SETTINGS, emotion_model="/nowhere.onnx")}, "HSEmotion"),
+        ({"prepare": dataclasses.replace(SETTINGS, distance_model="x.onnx")}, "needs landmarks"),
+        ({"prepare": dataclasses.replace(SETTINGS, gaze_model="/nowhere.onnx")}, "L2CS-Net"),
     ],
 )
 def test_bad_settings_are_one_line(tmp_path, changes, words):
@@ -326,67 +378,18 @@ def test_graph_files_are_verified(tmp_path):
         open_analyzer("litert", str(tmp_path))
 
 
-def test_an_emotion_file_that_is_none(tmp_path):
-    path = tmp_path / "x.onnx"
-    path.write_bytes(b"no model")
-    with pytest.raises(InputError, match="no ONNX model"):
-        load_emotion_model(path)
+def test_beam_that_is_not_there_is_one_line(folder, tmp_path, monkeypatch):
+    for name in ("apache_beam", "apache_beam.options", "apache_beam.options.pipeline_options"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"config.prepare.beam: apache_beam cannot be imported"):
+        prepare.prepare(job(folder, tmp_path, beam="--runner=DirectRunner"))
 
 
-def message(*fields: tuple[int, object]) -> bytes:
-    """Protocol-buffer bytes of (number, int | bytes | str) fields."""
+def test_the_report_shows_how_much_each_reason_took():
+    from vasa_jax.data.prepare_report import DISCARD_COLOUR, _histograms
 
-    def varint(value: int) -> bytes:
-        out = bytearray()
-        while value > 127:
-            out.append(value & 127 | 128)
-            value >>= 7
-        return bytes([*out, value])
-
-    parts = []
-    for number, value in fields:
-        if isinstance(value, int):
-            parts.append(varint(number << 3) + varint(value))
-        else:
-            data = value.encode() if isinstance(value, str) else value
-            parts.append(varint(number << 3 | 2) + varint(len(data)) + data)
-    return b"".join(parts)
-
-
-def onnx_model(weight: np.ndarray, side: int) -> bytes:
-    """ONNX: mean over the picture, then `weight` (classes, 3)."""
-
-    def value(name, *dims):
-        shape = message(*((1, message((1, n))) for n in dims))
-        return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
-
-    data = np.ascontiguousarray(weight, np.float32)
-    tensor = message((1, data.shape[0]), (1, data.shape[1]), (2, 1), (8, "w"), (9, data.tobytes()))
-    transpose = message((1, "transB"), (3, 1), (20, 2))
-    graph = message(
-        (1, message((1, "x"), (2, "m"), (4, "GlobalAveragePool"))),
-        (1, message((1, "m"), (2, "f"), (4, "Flatten"))),
-        (1, message((1, "f"), (1, "w"), (2, "y"), (4, "Gemm"), (5, transpose))),
-        (2, "g"), (5, tensor), (11, value("x", 1, 3, side, side)), (12, value("y", 1, len(data))),
-    )  # fmt: skip
-    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
-
-
-def test_emotion_coefficients_of_a_users_model(tmp_path):
-    weight = np.zeros((10, 3), np.float32)
-    weight[4, 0], weight[6, 2], weight[8:] = 2.0, 2.0, 50.0  # valence and arousal do not count
-    path = tmp_path / "mtl.onnx"
-    path.write_bytes(onnx_model(weight, 224))
-    coefficients = load_emotion_model(path)
-    red, blue = np.zeros((2, 64, 64, 3), np.uint8)
-    red[..., 0], blue[..., 2] = 255, 255
-    happy, sad = coefficients([encode_jpeg(red)] * 3), coefficients([encode_jpeg(blue)] * 3)
-    assert happy.shape == (8,) and happy.dtype == np.float32
-    assert happy.argmax() == 4 and sad.argmax() == 6
-    assert happy.sum() == pytest.approx(1.0, abs=1e-5)
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    logits = weight[:8] @ ((np.array([254, 0, 0]) / 255 - mean) / deviation)
-    np.testing.assert_allclose(happy, np.exp(logits) / np.exp(logits).sum(), atol=0.02)
-    path.write_bytes(onnx_model(weight[:5], 224))
-    with pytest.raises(InputError, match="gives 5 values"):
-        load_emotion_model(path)
+    seconds = {"no face": 10.0, "too short": 2.5, "not readable": 0.0}
+    picture = np.asarray(_histograms([], {reason: {"seconds": value} for reason, value in seconds.items()}))
+    bars = (picture == DISCARD_COLOUR).all(-1)
+    lengths = [int(bars[30 + 20 * row + 6].sum()) for row in range(3)]
+    assert lengths[0] == pytest.approx(4 * lengths[1], abs=4) and lengths[0] > 400 and lengths[2] <= 1

@@ -71,7 +71,7 @@ def test_a_missing_label_comes_back_missing(name):
     ("change", "word"),
     [
         ({"clip_id": ""}, "clip_id"),
-        ({"split": "test"}, "split"),
+        ({"split": "validation"}, "split"),
         ({"fps": 0.0}, "positive"),
         ({"frames": ()}, "positive"),
         ({"matte": (b"x",)}, "matte"),

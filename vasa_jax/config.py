@@ -17,7 +17,8 @@ from vasa_jax.errors import InputError
 
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
-    "benchmark", "benchmark_renderer", "corpus_sheets", "synthesize", "prepare", "extract_motion",
+    "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
+    "extract_motion",
 )  # fmt: skip
 
 
@@ -198,8 +199,10 @@ class PrepareConfig:
     """From a folder of videos to labelled records (job prepare; config.videos, config.output)."""
 
     analyzer: str = "litert"  # a name of data.face_analysis.BACK_ENDS; haar crops without labels
-    models: str = "face_models"  # folder of the analyzer's graph files (see data/face_litert.py)
+    models: str = "face_models"  # folder of litert's graph files (data/face_litert.py), or mediapipe's .task file
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
+    distance_model: str = ""  # Deep3DFaceRecon .onnx file; empty = distance from the pose's scale
+    gaze_model: str = ""  # L2CS-Net .onnx file; empty = gaze from the irises where the analyzer gives them
     size: int = 256  # side of the square pictures, pixels
     jpeg_quality: int = 95
     matte: bool = True  # where the analyzer can
@@ -211,10 +214,22 @@ class PrepareConfig:
     min_seconds: float = 2.0
     max_seconds: float = 20.0  # longer tracks are divided
     min_speech: float = 0.2  # share of a clip that is as loud as speech
-    heldout: float = 0.05  # share of the persons
+    heldout: float = 0.05  # share of the persons, to watch training by
+    test: float = 0.05  # share of the persons, for final figures; person=file splits by video instead
     person: str = "auto"  # auto: the idNNNNN folder, else the file's name without part numbers; folder; file
     clips_per_shard: int = 128
     workers: int = 0  # processes; 0 = one per core
+    beam: str = ""  # options of an Apache Beam pipeline, for many machines (data/vasa_videos); empty = processes here
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelAccuracyConfig:
+    """Labels of prepare.analyzer against the built-in corpus (job label_accuracy)."""
+
+    heads: int = 64  # random persons, one still of each
+    size: int = 256  # pixels per side
+    supersample: int = 2  # rays per pixel side
+    batch: int = 8  # heads rendered at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +263,22 @@ class RendererBenchmarkConfig:
     batch_sizes: tuple[int, ...] = ()  # frames at once, one per size; empty = what suits the device
     supersample: int = 2  # rays per pixel side
     repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadingBenchmarkConfig:
+    """How the speed of reading records is measured."""
+
+    data: str = ""  # directory of shards; empty = clips made from the package's portrait
+    sizes: tuple[int, ...] = (256, 512)  # pixels per side
+    workers: tuple[int, ...] = (0, 1, 2)  # processes that decode; 0 = threads of the training process
+    clips: int = 16  # made, where data is empty
+    frames: int = 100  # of a window
+    batch_size: int = 8
+    seconds: float = 3.0  # of each measurement
+    repeats: int = 3
+    variants: tuple[str, ...] = ("face_256", "face_512")  # codecs whose need is computed
+    device_tflops: float = 400.0  # what the training device sustains; 400 = 40 % of a H100's bfloat16 peak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,8 +333,10 @@ class VASAConfig:
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
+    reading_benchmark: ReadingBenchmarkConfig = ReadingBenchmarkConfig()
     corpus_sheets: CorpusSheetsConfig = CorpusSheetsConfig()
     prepare: PrepareConfig = PrepareConfig()
+    label_accuracy: LabelAccuracyConfig = LabelAccuracyConfig()
 
     def to_config_dict(self) -> ml_collections.ConfigDict:
         """The same settings as a `ConfigDict`, whose fields the command line can set."""
@@ -383,8 +416,12 @@ class VASAConfig:
         _range("config.prepare.detect_every", prepare.detect_every, 1, 100)
         _range("config.prepare.min_seconds", prepare.min_seconds, 0.2, prepare.max_seconds)
         _range("config.prepare.heldout", prepare.heldout, 0, 1)
+        _range("config.prepare.test", prepare.test, 0, 1 - prepare.heldout)
         _range("config.prepare.clips_per_shard", prepare.clips_per_shard, 1, 10**6)
         _choice("config.prepare.person", prepare.person, ("auto", "folder", "file"))
+        _range("config.label_accuracy.heads", self.label_accuracy.heads, 2, 10**5)
+        _range("config.label_accuracy.batch", self.label_accuracy.batch, 1, 4096)
+        _check_picture("config.label_accuracy", self.label_accuracy)
         _range("config.evaluation.heads", self.evaluation.heads, 2, 1000)
         _range("config.evaluation.seconds", self.evaluation.seconds, 1, 60)
         _range("config.corpus_sheets.people", self.corpus_sheets.people, 1, 4096)
@@ -393,6 +430,7 @@ class VASAConfig:
         _check_picture("config.corpus_sheets", self.corpus_sheets)
         _check_synthesis(self.synthesis)
         _check_renderer_benchmark(self.renderer_benchmark)
+        _check_reading_benchmark(self.reading_benchmark)
 
 
 def nearest_name(name: str, names: typing.Iterable[str]) -> str:
@@ -428,7 +466,7 @@ def _check_motion(motion: MotionConfig) -> None:
         raise InputError("config.motion.live: not together with config.motion.unrolled; turn one of them off")
 
 
-def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig) -> None:
+def _check_picture(path: str, settings: SynthesisConfig | CorpusSheetsConfig | LabelAccuracyConfig) -> None:
     _range(f"{path}.size", settings.size, 16, 1024)
     _range(f"{path}.supersample", settings.supersample, 1, 4)
     if settings.size * settings.supersample % 16:
@@ -479,6 +517,19 @@ def _check_renderer_benchmark(settings: RendererBenchmarkConfig) -> None:
         raise InputError(f"{path}.batch_sizes: {given}; give one each, or none")
     for batch in settings.batch_sizes:
         _range(f"{path}.batch_sizes", batch, 1, 65536)
+
+
+def _check_reading_benchmark(settings: ReadingBenchmarkConfig) -> None:
+    path = "config.reading_benchmark"
+    for name, values, limits in (("sizes", settings.sizes, (16, 2048)), ("workers", settings.workers, (0, 256))):
+        for value in values:
+            _range(f"{path}.{name}", value, *limits)
+    _range(f"{path}.frames", settings.frames, 2, 10**4)
+    _range(f"{path}.batch_size", settings.batch_size, 1, 4096)
+    _range(f"{path}.clips", settings.clips, settings.batch_size, 10**4)
+    _range(f"{path}.seconds", settings.seconds, 0, 600)
+    _range(f"{path}.repeats", settings.repeats, 1, 1000)
+    _range(f"{path}.device_tflops", settings.device_tflops, 1e-3, 1e6)
 
 
 def _to_config_dict(settings: Any) -> ml_collections.ConfigDict:

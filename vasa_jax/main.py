@@ -32,6 +32,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 
         return benchmark_renderer(config.renderer_benchmark, workdir)
+    if config.job == "benchmark_reading":
+        from vasa_jax.data.reading_benchmark import benchmark_reading
+
+        return benchmark_reading(config.reading_benchmark, workdir)
     if config.job == "corpus_sheets":
         from vasa_jax.evaluation.corpus_sheets import corpus_sheets
 
@@ -48,6 +52,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.data.prepare import prepare
 
         return prepare(config)
+    if config.job == "label_accuracy":
+        from vasa_jax.data.label_accuracy import label_accuracy
+
+        return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
     if config.job == "extract_motion":
         from vasa_jax.training.stored_motion import extract_motion
 

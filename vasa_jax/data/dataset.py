@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
 from vasa_jax.data.records import LABELS, SAMPLE_RATE, Record, decode_jpeg, decode_matte
 from vasa_jax.data.shards import FORMATS, MANIFEST, ShardReader, read_manifest, verify
 from vasa_jax.errors import InputError
@@ -39,9 +40,10 @@ class VASADataset:
 
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
     the first that is there. batch_size: of this host; batches run on across epochs, and what is left at the end is
-    dropped. size: pictures are resized to it; 0 keeps them. epochs: 0 means for ever. Hosts read disjoint parts: every
-    hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files compares all
-    checksums at the start; without it records are verified as they are read.
+    dropped. size: pictures are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
+    in a mirror, labels with them (`data.mirroring`); needs shuffle. epochs: 0 means for ever. Hosts read disjoint
+    parts: every hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files
+    compares all checksums at the start; without it records are verified as they are read.
 
     Raises InputError for a directory, split or shard that is missing or corrupt, clips shorter than the window (they
     are left out when the manifest tells), too few records for one batch, or fewer TFRecord shards than hosts.
@@ -55,6 +57,7 @@ class VASADataset:
     size: int = 0
     matte: bool = False
     shuffle: bool = True
+    flip: bool = False
     epochs: int = 0
     seed: int = 0
     workers: int = 0
@@ -66,6 +69,8 @@ class VASADataset:
     def __post_init__(self):
         if self.view not in VIEWS:
             raise InputError(f"view '{self.view}': unknown; choose one of {', '.join(VIEWS)}")
+        if self.flip and not self.shuffle:
+            raise InputError("flip: mirrors at random, shuffle is off; turn one of them the other way")
         if not 0 <= self.host < self.hosts:
             raise InputError(f"host {self.host} of {self.hosts}: no such host; hosts count from 0")
         if len(self) < self.batch_size:
@@ -120,7 +125,7 @@ class VASADataset:
         return elements.batch(self.batch_size, drop_remainder=True, batch_fn=_collate)
 
     def _settings(self) -> dict[str, Any]:
-        return {"frames": self.frames, "size": self.size, "matte": self.matte, "shuffle": self.shuffle}
+        return {name: getattr(self, name) for name in ("frames", "size", "matte", "shuffle", "flip")}
 
 
 class VASAIterator:
@@ -276,7 +281,16 @@ def _is_tfds(directory: Path) -> bool:
 def _element(number: int, rng: np.random.Generator, source, view: Callable, settings: dict[str, Any]) -> dict[str, Any]:
     record = source[number]
     element = view(record, rng if settings["shuffle"] else None, settings)
+    if settings["flip"] and rng.random() < 0.5:
+        element = {name: _mirrored(name, value, record.landmark_set) for name, value in element.items()}
     return {**element, "record": np.int32(number), "person": record.person_id}
+
+
+def _mirrored(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
+    kind = name.removeprefix("source_").removeprefix("driver_")
+    if kind in ("frames", "source", "driver"):
+        return mirror_picture(value)
+    return mirror_matte(value) if kind == "matte" else mirror_label(kind, value, landmark_set)
 
 
 def _window(record: Record, rng: np.random.Generator | None, settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | `haar` | yes | no | no | nothing: crops only |
 | `litert` | yes | 478 points | yes | `pip install ai-edge-litert` and a folder of graph files (see `face_litert`) |
+| `mediapipe` | yes | 478 points | no | mediapipe and a `.task` file; it calls home (see `face_mediapipe`) |
 
 `open_analyzer(name, models)` makes one. Images are uint8 RGB (H, W, 3); all coordinates are pixels of the image given.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from vasa_jax.data.face_crop import CENTRE_HEIGHT, FRONTAL_FRACTION, find_faces
 from vasa_jax.errors import InputError
 
-BACK_ENDS = ("haar", "litert")
+BACK_ENDS = ("haar", "litert", "mediapipe")
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,18 @@ class HaarAnalyzer:
 
 
 def open_analyzer(name: str, models: str = "") -> FaceAnalyzer:
-    """The back end `name`; `models` is the folder of its graph files. Raises InputError for what is missing."""
+    """The back end `name`; `models` is the folder of its graph files, or its file.
+
+    Raises InputError for an unknown name and for what is missing.
+    """
     if name == "haar":
         return HaarAnalyzer()
     if name == "litert":
         from vasa_jax.data.face_litert import LitertAnalyzer
 
         return LitertAnalyzer(models)
+    if name == "mediapipe":
+        from vasa_jax.data.face_mediapipe import MediapipeAnalyzer
+
+        return MediapipeAnalyzer(models)
     raise InputError(f"config.prepare.analyzer: '{name}' is unknown; choose one of {', '.join(BACK_ENDS)}")

@@ -121,6 +121,8 @@ class LitertAnalyzer:
         points = np.concatenate([contour[: len(EYE_CONTOURS[0])], iris])
         if mirrored:
             points[:, 0] = IRIS_SIDE - points[:, 0]
+            # An iris's border runs image right, up, left, down in both eyes of the set.
+            points[[-4, -2]] = points[[-2, -4]]
         points = back(points)[:, :2]
         return points[:-IRIS_POINTS], points[-IRIS_POINTS:]
 

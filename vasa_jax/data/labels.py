@@ -133,13 +133,14 @@ def lip_height(landmarks: np.ndarray) -> np.ndarray:
     return np.linalg.norm(upper - lower, axis=-1) / np.linalg.norm(left - right, axis=-1)
 
 
-def main_gaze(gaze: np.ndarray, lids: np.ndarray) -> tuple[np.ndarray | None, float]:
+def main_gaze(gaze: np.ndarray, lids: np.ndarray | None) -> tuple[np.ndarray | None, float]:
     """Where a clip looks most of the time: (yaw, pitch) float32 (2,) in degrees, and the share of frames near it.
 
-    gaze (T, 2) in degrees, lids (T, 2). Histogram of the frames with open eyes, smoothed by a 3 x 3 box; the mean of
-    the frames within 10 degrees of its peak. None where fewer than 30 % of the frames are there.
+    gaze (T, 2) in degrees, lids (T, 2), or None where all frames count. Histogram of the frames with open eyes,
+    smoothed by a 3 x 3 box; the mean of the frames within 10 degrees of its peak. None where fewer than 30 % of the
+    frames are there.
     """
-    usable = gaze[lids.min(-1) > OPEN_EYE]
+    usable = gaze if lids is None else gaze[lids.min(-1) > OPEN_EYE]
     if not len(usable):
         return None, 0.0
     edges = np.arange(-GAZE_LIMIT, GAZE_LIMIT + GAZE_BIN / 2, GAZE_BIN)

@@ -24,15 +24,16 @@ import numpy as np
 
 from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data.face_analysis import open_analyzer
-from vasa_jax.data.records import Record
+from vasa_jax.data.records import SPLITS, Record
 from vasa_jax.data.shards import FORMATS, MANIFEST, Shard, write_manifest, write_shard
-from vasa_jax.data.video_clips import Discard, VideoResult, clips_of_video
+from vasa_jax.data.video_clips import Discard, UserModels, VideoResult, clips_of_video
 from vasa_jax.errors import InputError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".ts", ".wmv", ".3gp", ".ogv")
 VOXCELEB_PERSON = re.compile(r"id\d{5}")
 PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000, NAME_0_clip_0
 FAILED = "failed"
+ANYWHERE = ("workers", "models", "beam")  # settings that decide where and how fast, not what the records are
 _LENGTH = struct.Struct("<Q")
 
 
@@ -48,7 +49,9 @@ class VideoJob:
 
 
 def prepare(config: VASAConfig) -> Path:
-    """Runs the job and returns the path of the report. Raises InputError for settings and folders that cannot work."""
+    """Runs the job and returns the path of the report (with Beam, of the TFDS build).
+
+    Raises InputError for settings and folders that cannot work."""
     from vasa_jax.data.prepare_report import write_report
 
     settings = config.prepare
@@ -57,9 +60,16 @@ def prepare(config: VASAConfig) -> Path:
     output = Path(config.output)
     _start_worker(settings)  # an unusable analyzer is found here, not once per video
     jobs = find_videos(config.videos, settings)
+    if settings.beam:
+        from vasa_jax.data.vasa_videos.vasa_videos_dataset_builder import build_with_beam
+
+        return Path(build_with_beam(jobs, config.output, settings).data_dir)
     work = output / "work"
     _same_settings(work, settings)
     outcomes = run_jobs(jobs, work, settings)
+    # Of a small set a split should not go to the one person of whom nothing is left.
+    jobs = split_jobs(jobs, {outcome["person"] for outcome in outcomes if outcome["clips"]}, settings)
+    outcomes = [{**outcome, "split": job.split} for outcome, job in zip(outcomes, jobs)]
     statistics = write_shards(jobs, outcomes, output, settings)
     report = write_report(output, outcomes, statistics)
     print(f"{report}: {statistics['clips']} clips, {statistics['seconds']:.0f} s, of {len(jobs)} videos")
@@ -84,16 +94,29 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(name).with_suffix(""))).strip("_")[-60:]
         key = f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         jobs.append(VideoJob(path, name, key, person_of(Path(name), settings.person), "train"))
-    heldout = _heldout({job.person for job in jobs}, settings.heldout)
-    return [dataclasses.replace(job, split="heldout") if job.person in heldout else job for job in jobs]
+    return split_jobs(jobs, {job.person for job in jobs}, settings)
 
 
-def _heldout(persons: set[str], share: float) -> set[str]:
-    """Each person by a draw that only the name decides; of a small set at least one, of two or more."""
-    chosen = {person for person in persons if _draw(person) < share}
-    if not chosen and share and len(persons) > 1:
-        chosen = {min(persons, key=_draw)}
-    return chosen
+def split_jobs(jobs: list[VideoJob], persons: set[str], settings: PrepareConfig) -> list[VideoJob]:
+    """The jobs with their splits, where these persons have clips; the others count for training."""
+    splits = _splits(persons, {"heldout": settings.heldout, "test": settings.test})
+    return [dataclasses.replace(job, split=splits.get(job.person, "train")) for job in jobs]
+
+
+def _splits(persons: set[str], shares: dict[str, float]) -> dict[str, str]:
+    """The split of each person, by a draw that only the name decides.
+
+    In a small set every split with a share still gets one person, as long as one is left for training.
+    """
+    result, low = dict.fromkeys(persons, "train"), 0.0
+    for split, share in shares.items():
+        free = sorted((person for person in persons if result[person] == "train"), key=_draw)
+        chosen = [person for person in free if low <= _draw(person) < low + share]
+        if not chosen and share and len(free) > 1:
+            chosen = free[:1]
+        result |= dict.fromkeys(chosen, split)
+        low += share
+    return result
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -155,34 +178,44 @@ def _in_processes(jobs, work: Path, settings: PrepareConfig, workers: int, bar) 
     return broken
 
 
-_TOOLS: dict[str, Any] = {}  # the analyzer and the emotion model of this process
+_TOOLS: dict[str, Any] = {}  # the analyzer and the user's models of this process
 
 
 def _start_worker(settings: PrepareConfig) -> None:
     import cv2
 
+    from vasa_jax.data.distance_deep3d import load_distance_model
     from vasa_jax.data.emotion import load_emotion_model
+    from vasa_jax.data.gaze_l2cs import load_gaze_model
 
     cv2.setNumThreads(1)
-    _TOOLS["analyzer"] = open_analyzer(settings.analyzer, settings.models)
-    _TOOLS["emotion"] = load_emotion_model(settings.emotion_model) if settings.emotion_model else None
+    analyzer = open_analyzer(settings.analyzer, settings.models)
+    if settings.distance_model and not analyzer.landmark_set:
+        raise InputError(
+            f"config.prepare.distance_model: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
+        )
+    _TOOLS["analyzer"] = analyzer
+    _TOOLS["models"] = UserModels(
+        load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
+        load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
+        load_distance_model(settings.distance_model) if settings.distance_model else None,
+    )
 
 
 def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:
-    """One video to OUTPUT/work: the unit that any scheduler may run, in any order and more than once.
+    """One video to OUTPUT/work: may run in any order and more than once."""
+    _write_outcome(work, job, result_of_video(job, settings))
 
-    Whatever goes wrong with the video becomes its outcome.
-    """
+
+def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
+    """The unit of work that any scheduler may run. Whatever goes wrong with the video becomes its outcome."""
     if not _TOOLS:
         _start_worker(settings)
     try:
-        result = clips_of_video(
-            job.path, job.key, job.person, job.split, settings, _TOOLS["analyzer"], _TOOLS["emotion"]
-        )
+        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS)
     except Exception as error:  # one video must not stop thousands
         fault = " ".join(f"{type(error).__name__}: {error}".split())
-        result = VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
-    _write_outcome(work, job, result)
+        return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
 
 
 def _write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
@@ -228,7 +261,7 @@ def read_outcome(work: Path, job: VideoJob) -> dict[str, Any] | None:
     try:
         outcome = json.loads((work / f"{job.key}.json").read_text())
         if (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
-            return outcome
+            return {**outcome, "split": job.split}
     except (OSError, ValueError, KeyError):
         pass
     return None
@@ -258,10 +291,10 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
     ]
     names = [(clip_id, job.split) for job, clip_id, _ in clips]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    made_with = {**dataclasses.asdict(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
+    made_with = {**_deciding(settings), "clips": digest, "distance_mean": statistics["distance_mean"]}
     if _other_settings(output, made_with):
         _remove_shards(output)
-    for split in ("train", "heldout"):
+    for split in SPLITS:
         # Shuffled once by name, so that a shard is no single person.
         chosen = sorted((clip for clip in clips if clip[0].split == split), key=lambda clip: _draw(clip[1]))
         count = -(-len(chosen) // settings.clips_per_shard)
@@ -307,6 +340,7 @@ def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         "clips": len(clips),
         "seconds": float(sum(clip["seconds"] for clip in clips)),
         "persons": len({outcome["person"] for outcome in outcomes if outcome["clips"]}),
+        "splits": _split_counts(outcomes),
         "discarded": {
             reason: {
                 "ranges": sum(discard["reason"] == reason for _, discard in discards),
@@ -329,15 +363,35 @@ def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     return statistics
 
 
+def _split_counts(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each split holds. The split is that of the present run: a set that grew may be split otherwise."""
+    result = {}
+    for split in SPLITS:
+        members = [outcome for outcome in outcomes if outcome["split"] == split]
+        clips = [clip for outcome in members for clip in outcome["clips"]]
+        if members:
+            result[split] = {
+                "videos": len(members),
+                "persons": len({outcome["person"] for outcome in members if outcome["clips"]}),
+                "clips": len(clips),
+                "seconds": float(sum(clip["seconds"] for clip in clips)),
+            }
+    return result
+
+
 def _draw(text: str) -> float:
     """A number in [0, 1) that depends on the text only."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
+def _deciding(settings: PrepareConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in ANYWHERE}
+
+
 def _same_settings(work: Path, settings: PrepareConfig) -> None:
     """InputError where OUTPUT/work was made with settings that give other clips."""
     path = work / "settings.json"
-    now = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("workers", "clips_per_shard", "models")}
+    now = {name: value for name, value in _deciding(settings).items() if name != "clips_per_shard"}
     if path.is_file():
         made = json.loads(path.read_text())
         if made != now:

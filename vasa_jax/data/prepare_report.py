@@ -14,10 +14,11 @@ SHEET_CLIPS = 120  # shown at most, spread evenly over the set
 TILE, CAPTION, COLUMNS = 160, 26, 8  # pixels
 BINS = 20
 HISTOGRAMS = {
-    "seconds": "s", "yaw": "degrees", "pitch": "degrees", "gaze yaw": "degrees", "gaze pitch": "degrees",
-    "distance": "1 / pose scale", "face pixels": "pixels", "sharpness": "", "loudness dB": "dB",
+    "seconds": "", "yaw": "degrees", "pitch": "degrees", "roll": "degrees", "gaze yaw": "degrees",
+    "gaze pitch": "degrees", "distance": "not yet over the mean", "face pixels": "", "sharpness": "", "loudness dB": "",
     "speech share": "", "mouth": "of the eye distance", "eyes closed": "share of frames",
 }  # fmt: skip
+BAR_COLOUR, DISCARD_COLOUR = (70, 110, 180), (190, 90, 70)
 # Drawn on the contact sheet: jaw, brows, eyes, nose, lips and irises of the set mediapipe_478.
 DRAWN = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
@@ -32,7 +33,9 @@ def write_report(output: Path, outcomes: list[dict[str, Any]], statistics: dict[
     kept = [(outcome["key"], index) for outcome in outcomes for index in range(len(outcome["clips"]))]
     if kept:
         _contact_sheet(output / "work", kept).save(output / "contact_sheet.png")
-        _histograms([clip for outcome in outcomes for clip in outcome["clips"]]).save(output / "histograms.png")
+    clips = [clip for outcome in outcomes for clip in outcome["clips"]]
+    if clips or statistics["discarded"]:
+        _histograms(clips, statistics["discarded"]).save(output / "histograms.png")
     path = output / "report.md"
     path.write_text("\n".join(_text(outcomes, statistics)) + "\n")
     return path
@@ -46,15 +49,21 @@ def _text(outcomes, statistics):
         f"({statistics['seconds'] / 3600:.2f} h) of {statistics['persons']} persons.\n"
     )
     if statistics["clips"]:
-        yield "![clips](contact_sheet.png)\n\n![figures](histograms.png)\n"
-    yield "## Discarded\n\n| reason | ranges | videos | seconds |\n|---|---|---|---|"
+        yield "![clips](contact_sheet.png)\n"
+    if statistics["clips"] or statistics["discarded"]:
+        yield "![figures](histograms.png)\n"
+    yield "## Splits\n\n| split | videos | persons | clips | seconds |\n|---|---|---|---|---|"
+    for split, count in statistics["splits"].items():
+        yield f"| {split} | {count['videos']} | {count['persons']} | {count['clips']} | {count['seconds']:.1f} |"
+    yield "\n## Discarded\n\n| reason | ranges | videos | seconds |\n|---|---|---|---|"
     for reason, count in statistics["discarded"].items():
         yield f"| {reason} | {count['ranges']} | {count['videos']} | {count['seconds']:.1f} |"
     if statistics["figures"]:
         yield "\n## Figures per clip\n\n| figure | mean | deviation | 5 % | 95 % |\n|---|---|---|---|---|"
         for name, f in statistics["figures"].items():
             yield f"| {name} | {f['mean']:.3g} | {f['deviation']:.3g} | {f['p5']:.3g} | {f['p95']:.3g} |"
-    yield "\n## Videos\n\n| video | s | clips | s kept | sound late by | correlation | notes |"
+    yield "\n## Videos\n\nAn offset with a question mark is not certain, and was not corrected.\n"
+    yield "| video | s | clips | s kept | sound late by | correlation | notes |"
     yield "|---|---|---|---|---|---|---|"
     for outcome in outcomes:
         kept = sum(clip["seconds"] for clip in outcome["clips"])
@@ -88,7 +97,7 @@ def _contact_sheet(work: Path, kept: list[tuple[str, int]]):
     places = np.linspace(0, len(kept) - 1, min(SHEET_CLIPS, len(kept))).round().astype(int)
     chosen = [kept[i] for i in np.unique(places)]
     rows = math.ceil(len(chosen) / COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
+    sheet = Image.new("RGB", (min(COLUMNS, len(chosen)) * TILE, rows * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
     for place, (key, index) in enumerate(chosen):
         record = read_clip(work, key, index)
@@ -137,22 +146,31 @@ def _caption(record: Record) -> str:
     return text
 
 
-def _histograms(clips: list[dict[str, Any]]):
-    """Bars of each figure over the clips."""
+def _histograms(clips: list[dict[str, Any]], discarded: dict[str, dict[str, Any]]):
+    """Bars of each figure over the clips, and of the seconds that each reason took."""
     from PIL import Image, ImageDraw
 
     names = [name for name in HISTOGRAMS if any(name in clip for clip in clips)]
     width, height, columns = 320, 150, 3
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(names) / columns) * height), "white")
+    below = math.ceil(len(names) / columns) * height
+    sheet = Image.new("RGB", (columns * width, below + (40 + 20 * len(discarded) if discarded else 0)), "white")
     draw = ImageDraw.Draw(sheet)
+    longest = max((count["seconds"] for count in discarded.values()), default=0.0)
+    for row, (reason, count) in enumerate(discarded.items()):
+        y = below + 30 + 20 * row
+        draw.text((10, y), f"{reason}  {count['seconds']:.1f} s", fill="black")
+        length = round((columns - 1) * width * count["seconds"] / longest) if longest else 0
+        draw.rectangle((width - 20, y, width - 20 + length, y + 12), fill=DISCARD_COLOUR)
+    if discarded:
+        draw.text((10, below + 8), "discarded, seconds by reason", fill="black")
     for place, name in enumerate(names):
         x, y = place % columns * width, place // columns * height
         counts, edges = np.histogram([clip[name] for clip in clips if name in clip], bins=BINS)
-        draw.text((x + 10, y + 4), f"{name}  {HISTOGRAMS[name]}", fill="black")
+        draw.text((x + 10, y + 4), f"{name}, {HISTOGRAMS[name]}".rstrip(", "), fill="black")
         bar, base = (width - 20) / BINS, y + height - 24
         for i, count in enumerate(counts):
             top = base - round(count / max(counts.max(), 1) * (height - 50))
-            draw.rectangle((x + 10 + i * bar, top, x + 8 + (i + 1) * bar, base), fill=(70, 110, 180))
+            draw.rectangle((x + 10 + i * bar, top, x + 8 + (i + 1) * bar, base), fill=BAR_COLOUR)
         draw.text((x + 10, base + 4), f"{edges[0]:.3g}", fill="black")
         draw.text((x + width - 60, base + 4), f"{edges[-1]:.3g}", fill="black")
         draw.text((x + width // 2 - 30, base + 4), f"most {counts.max()}", fill="black")

@@ -5,7 +5,7 @@ A record is a `tf.train.Example` with the features below; T frames, N landmarks.
 | feature | list | meaning |
 |---|---|---|
 | schema_version | int64 | SCHEMA_VERSION of the writer |
-| clip_id, person_id, split, source | bytes, UTF-8 | where the clip is from; split is `train` or `heldout` |
+| clip_id, person_id, split, source | bytes, UTF-8 | where the clip is from; split is one of SPLITS |
 | fps | float | frames per second |
 | frames | T bytes | JPEG pictures, square, all of one size |
 | audio | 1 bytes | little-endian int16, mono, 16 kHz; frame i covers samples [16000 i / fps, 16000 (i + 1) / fps) |
@@ -26,7 +26,7 @@ from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.errors import InputError
 
 SCHEMA_VERSION = 1
-SPLITS = ("train", "heldout")
+SPLITS = ("train", "heldout", "test")  # heldout: to watch training by; test: looked at once, in the end
 SAMPLE_RATE = 16_000
 # Labels that a clip may lack, and their shape; T frames, N points.
 LABELS: dict[str, tuple[int | str, ...]] = {

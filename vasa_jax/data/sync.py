@@ -1,8 +1,9 @@
 """Loudness, speech activity, and whether the sound belongs to the mouth that is seen.
 
 The mouth opens when the voice is loud. Both curves are cleared of slow change, and their correlation is computed for
-every shift within MAX_OFFSET; a clear, lone peak is the offset of the sound. On 32 clips of real speakers whose offset
-was judged by hand it is certain of 9, all of them within 30 ms.
+every shift within MAX_OFFSET; a clear, lone peak is the offset of the sound. On 34 clips of real speakers whose offset
+was judged by hand it is certain of 14: 12 within 30 ms, 13 within 60, the other 90 ms off. Of 1260 pairs of one clip's
+picture with another's sound it is certain of 18.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ BAND = (200.0, 4000.0)  # Hz: the voice without rumble and hiss
 MAX_OFFSET = 0.6  # seconds
 TREND_SECONDS = 1.2  # slower change of mouth or loudness is removed
 RIVAL_SECONDS = 0.12  # peaks nearer than this to the best one belong to it
+# An offset is certain above these: SyncMeasure.height, .score, and the lead over the next peak.
+CERTAIN_HEIGHT, CERTAIN_SCORE, CERTAIN_LEAD = 2.4, 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def measure_offset(mouth: np.ndarray, samples: np.ndarray) -> SyncMeasure | None
     score, rival = float(curve[best]), float(rivals.max(initial=0.0))
     independent = max(known.sum() / FPS * 4.0, 4.0)  # syllables: about four values per second are free
     height = score * np.sqrt(independent)
-    certain = height > 3.0 and score > 0.35 and score - rival > 0.1 and 0 < best < len(shifts) - 1
+    clear = height > CERTAIN_HEIGHT and score > CERTAIN_SCORE and score - rival > CERTAIN_LEAD
+    certain = clear and 0 < best < len(shifts) - 1
     return SyncMeasure(float(shifts[best] * STEP / RATE), score, float(height), bool(certain))
 
 

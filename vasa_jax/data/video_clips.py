@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,15 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
 
 
 @dataclass(frozen=True)
+class UserModels:
+    """Labellers from the user's files; None: the label stays as the landmarks give it, or absent."""
+
+    emotion: Callable | None = None  # see emotion.load_emotion_model
+    gaze: Callable | None = None  # see gaze_l2cs.load_gaze_model
+    distance: Callable | None = None  # see distance_deep3d.load_distance_model
+
+
+@dataclass(frozen=True)
 class Discard:
     """A time range of the video, in seconds, that gives no clip."""
 
@@ -46,7 +55,7 @@ class Discard:
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """A record whose distance is still 1 / pose scale (not yet over the set's mean), and figures for the report."""
+    """A record whose distance is not yet over the set's mean, and figures for the report."""
 
     record: Record
     start: float  # seconds in the video
@@ -94,11 +103,17 @@ class _Shot:
 
 
 def clips_of_video(
-    path: Path, clip_prefix: str, person: str, split: str, settings: PrepareConfig, analyzer: FaceAnalyzer, emotion=None
+    path: Path,
+    clip_prefix: str,
+    person: str,
+    split: str,
+    settings: PrepareConfig,
+    analyzer: FaceAnalyzer,
+    models: UserModels = UserModels(),
 ) -> VideoResult:
     """Runs the whole chain on one file. Never raises for bad media: that is a discard with its reason.
 
-    clip_prefix: clips are named PREFIX-000, ...; emotion: see `emotion.load_emotion_model`, or None.
+    clip_prefix: clips are named PREFIX-000, ...
     """
     result = VideoResult()
     try:
@@ -127,7 +142,7 @@ def clips_of_video(
         if share < settings.min_speech:
             result.discard(NO_SPEECH, start, stop, f"{share:.0%} of it is as loud as speech")
             continue
-        result.clips.append(_clip(clip_id, identity, shot, start, stop, sound, share, analyzer, emotion))
+        result.clips.append(_clip(clip_id, identity, shot, start, stop, sound, share, analyzer, models))
     result.discards.sort(key=lambda discard: discard.start)
     return result
 
@@ -297,7 +312,9 @@ def _in_step(samples, kept, frames: int, analyzer: FaceAnalyzer, result: VideoRe
     return samples
 
 
-def _clip(clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, emotion) -> PreparedClip:
+def _clip(
+    clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, models: UserModels
+) -> PreparedClip:
     at = slice(start - shot.track.start, stop - shot.track.start)
     pictures = shot.pictures[at]
     figures = {
@@ -311,10 +328,20 @@ def _clip(clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: F
     if analyzer.landmark_set:
         values = _labels(_without_gaps(shot.points[at]), figures)
         values["landmark_set"] = analyzer.landmark_set
+        if models.distance is not None:
+            figures["distance"] = models.distance(pictures, values["landmarks"], values["pose"])
+        values["distance"] = np.float32(figures["distance"]).reshape(())
+    if models.gaze is not None:
+        values["gaze"] = models.gaze(pictures, values.get("landmarks"))
+    if "gaze" in values:
+        main, figures["near main gaze"] = labels.main_gaze(values["gaze"], values.get("lids"))
+        if main is not None:
+            values["main_gaze"] = main
+            figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
     if shot.mattes:
         values["matte"] = tuple(shot.mattes[at])
-    if emotion is not None:
-        values["emotion"] = emotion(pictures)
+    if models.emotion is not None:
+        values["emotion"] = models.emotion(pictures)
     audio = np.round(np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
     record = Record(clip_id=clip_id, fps=float(FPS), frames=tuple(pictures), audio=audio, **identity, **values)
     return PreparedClip(record.check(), start / FPS, stop / FPS, figures)
@@ -324,17 +351,11 @@ def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarr
     pose = labels.fit_pose(points)
     gaze = labels.gaze_angles(points, pose)
     lids = labels.relative_lids(labels.lid_openings(points, pose))
-    main, near = labels.main_gaze(gaze, lids)
     mouth = labels.mouth_opening(points)
     yaw, pitch, roll = labels.head_angles(pose).mean(0).tolist()
     figures |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": labels.clip_distance(pose)}
     figures |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
-    figures |= {"near main gaze": near}
     values = {"landmarks": points, "pose": pose, "gaze": gaze, "lids": lids, "mouth": mouth}
-    values["distance"] = np.float32(figures["distance"]).reshape(())
-    if main is not None:
-        values["main_gaze"] = main
-        figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
     return values
 
 

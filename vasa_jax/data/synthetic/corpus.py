@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from vasa_jax.config import SynthesisConfig
-from vasa_jax.data.records import SPLITS, Record, encode_jpeg, encode_matte
+from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.data.synthetic.bank import named_key, restyle, to_uint8
 from vasa_jax.data.synthetic.clips import Clip, sample_clip
@@ -142,7 +142,7 @@ def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> M
 
 def _plan(settings: SynthesisConfig) -> list[Shard]:
     counts = {"train": settings.shards, "heldout": settings.held_out_shards}
-    return [Shard(split, index, counts[split]) for split in SPLITS for index in range(counts[split])]
+    return [Shard(split, index, counts[split]) for split in counts for index in range(counts[split])]
 
 
 def _stored(settings: SynthesisConfig, seed: int) -> dict[str, object]:

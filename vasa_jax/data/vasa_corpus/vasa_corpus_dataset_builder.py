@@ -31,24 +31,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Write shards first: python -m vasa_jax.main --config configs/synthesize.py"
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Pictures stay encoded (bytes): TFDS decodes and encodes images with TensorFlow only.
-        features: dict[str, Any] = {name: tfds.features.Text() for name in _TEXTS}
-        features["schema_version"] = np.int64
-        features["fps"] = np.float32
-        features["frames"] = tfds.features.Tensor(shape=(None,), dtype=np.bytes_)
-        features["matte"] = tfds.features.Tensor(shape=(None,), dtype=np.bytes_)
-        features["audio"] = tfds.features.Tensor(shape=(), dtype=np.bytes_)
-        for name, shape in LABELS.items():
-            if name == "landmarks":  # one unknown dimension per feature: (T, N, 3) is kept flat
-                shape = (None,)
-            shape = tuple(None if n == "T" else n for n in shape)
-            features[name] = tfds.features.Tensor(shape=shape, dtype=np.float32)
-        for name in OPTIONAL:
-            features[f"valid_{name}"] = np.int64
         return tfds.core.DatasetInfo(
             builder=self,
             description="Talking-head clips with their sound and labels, in the record schema of vasa_jax.",
-            features=tfds.features.FeaturesDict(features),
+            features=record_features(),
             license="As the source of the clips.",
         )
 
@@ -63,6 +49,25 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for index in range(len(reader)):
                 record = reader[index]
                 yield record.clip_id, example_of(record)
+
+
+def record_features() -> tfds.features.FeaturesDict:
+    """Features of a record as TFDS stores it."""
+    # Pictures stay encoded (bytes): TFDS decodes and encodes images with TensorFlow only.
+    features: dict[str, Any] = {name: tfds.features.Text() for name in _TEXTS}
+    features["schema_version"] = np.int64
+    features["fps"] = np.float32
+    features["frames"] = tfds.features.Tensor(shape=(None,), dtype=np.bytes_)
+    features["matte"] = tfds.features.Tensor(shape=(None,), dtype=np.bytes_)
+    features["audio"] = tfds.features.Tensor(shape=(), dtype=np.bytes_)
+    for name, shape in LABELS.items():
+        if name == "landmarks":  # one unknown dimension per feature: (T, N, 3) is kept flat
+            shape = (None,)
+        shape = tuple(None if n == "T" else n for n in shape)
+        features[name] = tfds.features.Tensor(shape=shape, dtype=np.float32)
+    for name in OPTIONAL:
+        features[f"valid_{name}"] = np.int64
+    return tfds.features.FeaturesDict(features)
 
 
 def example_of(record: Record) -> dict[str, Any]:

@@ -1,0 +1,12 @@
+"""Labels of the face analyzer against the exact truth of the built-in corpus:
+
+python -m vasa_jax.main --config configs/label_accuracy.py --config.prepare.models=DIR
+
+DIR holds the graph files of vasa_jax/data/face_litert.py. Also writes runs/label_accuracy/label_accuracy.md and .json.
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="label_accuracy").to_config_dict()
