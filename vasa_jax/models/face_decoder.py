@@ -21,8 +21,7 @@ class Decoded(NamedTuple):
 class ImageNet2D(nn.Module):
     """G2D: residual blocks at the side of the volume, then one block per doubling, then colour and matte.
 
-    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. With `places`, the flattened
-    motion embedding, the norms of the residual blocks are adaptive.
+    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2.
     """
 
     width: int
@@ -33,14 +32,12 @@ class ImageNet2D(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "T S S DC"], places: Float[Array, "T places width"] | None = None
-    ) -> Decoded:
+    def __call__(self, x: Float[Array, "T S S DC"]) -> Decoded:
         x = Conv(self.width, 1, bias=True, dtype=self.dtype, name="project")(x)
         for i in range(self.blocks):
-            x = ResidualBlock(self.width, self.groups, dtype=self.dtype, name=f"block{i}")(x, places)
+            x = ResidualBlock(self.width, self.groups, dtype=self.dtype, name=f"block{i}")(x)
         for i, width in enumerate(self.up_widths):
-            x = ResidualBlock(width, self.groups, (2, 2), self.dtype, name=f"up{i}")(x, places)
+            x = ResidualBlock(width, self.groups, (2, 2), self.dtype, name=f"up{i}")(x)
         x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
         x = Conv(4 * self.shuffle**2, standardise=False, bias=True, dtype=self.dtype, name="head")(x)
         x = nn.sigmoid(pixel_shuffle(x, self.shuffle).astype(jnp.float32))
@@ -52,10 +49,6 @@ class FaceDecoder(nn.Module):
 
     The rigid and the learned half of the warp are composed first (a 3-channel lookup) and the volume is gathered once.
     To drive one portrait with T frames, pass its appearance and identity with batch size 1: neither is copied.
-
-    MegaPortraits' G2D sees the motion only through the warped volume. With `adaptive` the motion embedding also sets
-    the norms of its residual blocks: a coarse volume cannot hold closed lids and parted lips side by side for a warp
-    to choose from.
     """
 
     image_size: int = 512
@@ -68,7 +61,6 @@ class FaceDecoder(nn.Module):
     embedding_width: int = 512
     embedding_map_width: int = 512
     groups: int = 32
-    adaptive: bool = False
     dtype: Dtype = jnp.float32
 
     def setup(self):
@@ -87,9 +79,7 @@ class FaceDecoder(nn.Module):
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
     ) -> Decoded:
-        embedding = self.embedding(identity, dynamics)
-        places = embedding.reshape(embedding.shape[0], -1, embedding.shape[-1]) if self.adaptive else None
-        return self.image_net(self._drive(appearance, embedding, pose), places)
+        return self.image_net(self.drive(appearance, identity, pose, dynamics))
 
     def drive(
         self,
@@ -99,24 +89,16 @@ class FaceDecoder(nn.Module):
         dynamics: Float[Array, "T Z"],
     ) -> Float[Array, "T S S DC"]:
         """The volume as the camera sees it, depth and channels in one axis."""
-        return self._drive(appearance, self.embedding(identity, dynamics), pose)
+        channels, depth, side = self.volume
+        # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
+        grid = self.driven_grid(identity, pose, dynamics).transpose(0, 2, 3, 1, 4)
+        driven = geometry.trilinear_sample(appearance.astype(self.dtype), grid)
+        return driven.reshape(-1, side, side, depth * channels)
 
     def driven_grid(
         self, identity: Float[Array, "#T 4 4 E"], pose: Float[Array, "T 9"], dynamics: Float[Array, "T Z"]
     ) -> Float[Array, "T D S S 3"]:
         """Where in the canonical volume each voxel of the view is found: q + delta(q) with q = R^T (p - t) / s."""
-        return self._driven_grid(self.embedding(identity, dynamics), pose)
-
-    def _drive(
-        self, appearance: Float[Array, "#T D S S C"], embedding: Float[Array, "T 4 4 E"], pose: Float[Array, "T 9"]
-    ) -> Float[Array, "T S S DC"]:
-        channels, depth, side = self.volume
-        # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
-        grid = self._driven_grid(embedding, pose).transpose(0, 2, 3, 1, 4)
-        driven = geometry.trilinear_sample(appearance.astype(self.dtype), grid)
-        return driven.reshape(-1, side, side, depth * channels)
-
-    def _driven_grid(self, embedding: Float[Array, "T 4 4 E"], pose: Float[Array, "T 9"]) -> Float[Array, "T D S S 3"]:
         _, depth, side = self.volume
         points = geometry.canonical_from_image(geometry.pixel_grid(depth, side, side)[None], pose)
-        return geometry.compose(self.warp_net(embedding), points)
+        return geometry.compose(self.warp_net(self.embedding(identity, dynamics)), points)
