@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vasa_jax.config import JOBS, VASAConfig
+from vasa_jax.config import VASAConfig
+from vasa_jax.config_checks import JOBS
 from vasa_jax.models.audio import AUDIO_VARIANTS
 from vasa_jax.models.motion import MOTION_VARIANTS
 from vasa_jax.models.variants import FACE_VARIANTS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vasa_jax.config import SPEECH_SOURCES
+from vasa_jax.config_checks import SPEECH_SOURCES
 from vasa_jax.data.synthetic.acoustics import frame_centres, log_energy, pitch_contour
 from vasa_jax.data.synthetic.augment import augment_voice
 from vasa_jax.data.synthetic.performance import FPS, FRAME_SAMPLES, perform, sample_emotion

@@ -85,7 +85,7 @@ class Origin(NamedTuple):
     clip: int
     altered: bool  # the sound is moved away from the synthesiser's
     styled: bool  # the look is changed
-    speech: str  # of config.SPEECH_SOURCES
+    speech: str  # of config_checks.SPEECH_SOURCES
 
 
 def origin_of(record: Record) -> Origin:
