@@ -10,7 +10,7 @@ import numpy as np
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.data.pair_shards import PairShards
-from vasa_jax.data.synthetic.bank import FrameBank
+from vasa_jax.data.synthetic.bank import FrameBank, to_uint8
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
@@ -41,8 +41,8 @@ class FaceFigures:
         rows, frames = self._rows(params, batch), self._walk(params, batch)
         grid = rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], -1, 3)
         return {
-            "source_driver_reconstruction_cross_truth_error": _to_uint8(grid),
-            "motions_in_turn": _to_uint8(frames),
+            "source_driver_reconstruction_cross_truth_error": np.asarray(to_uint8(grid)),
+            "motions_in_turn": np.asarray(to_uint8(frames)),
         }
 
     def held_out(self) -> list[Pairs]:
@@ -147,7 +147,3 @@ def sharpness(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
 def _region_psnr(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
     error = (jnp.square(x - y).mean(-1) * region).sum() / jnp.maximum(region.sum(), 1)
     return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
-
-
-def _to_uint8(image: jax.Array) -> np.ndarray:
-    return np.asarray(jnp.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
-from vasa_jax.data.synthetic.identity import SCENE, sample_identity
+from vasa_jax.data.synthetic.identity import in_other_surroundings, sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, render
@@ -39,8 +39,6 @@ ANCHORS = Anchors(
     left_eye=tuple(POINTS.index(f"eye_left_{i}") for i in (0, 4)),
     right_eye=tuple(POINTS.index(f"eye_right_{i}") for i in (0, 4)),
 )
-# What is not the person: drawn anew for every frame.
-_SURROUNDINGS = (*SCENE, "shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +69,7 @@ def render_batch(key: jax.Array, identities: int, motions: int, supersample: int
     count = identities * motions
     people = jax.vmap(sample_identity)(jax.random.split(who, identities))
     people = {name: jnp.repeat(value, motions, axis=0) for name, value in people.items()}
-    surroundings = jax.vmap(sample_identity)(jax.random.split(where, count))
-    people = {**people, **{name: surroundings[name] for name in _SURROUNDINGS}}
+    people = in_other_surroundings(people, where)
     motion = jax.vmap(sample_motion)(jax.random.split(what, count))
     picture, truth = render(people, motion, SIZE, supersample), labels(people, motion)
     return {

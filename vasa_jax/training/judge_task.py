@@ -17,11 +17,10 @@ from jax.sharding import NamedSharding
 from vasa_jax.config import JudgeConfig
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
-from vasa_jax.data.synthetic.identity import SCENE, sample_identity
+from vasa_jax.data.synthetic.identity import in_other_surroundings, sample_identity
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, SEGMENTS, render
 from vasa_jax.data.synthetic.style import stylise
-from vasa_jax.data.synthetic.truth import CLOTHES
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures
 from vasa_jax.losses import margin_softmax
@@ -29,8 +28,6 @@ from vasa_jax.models.judges import FaceReading, IdentityJudge, PerceptualJudge
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.training.instrument_task import degrade
 
-# What is not the person: drawn anew for every frame.
-SURROUNDINGS = (*SCENE, *CLOTHES)
 HELD_OUT_PEOPLE, HELD_OUT_MOTIONS = 48, 4
 
 Batch = dict[str, jax.Array]
@@ -41,9 +38,7 @@ def render_people(who: jax.Array, key: jax.Array, size: int, supersample: int, s
     another look: image (B, n, n, 3) in [0, 1], segmentation (B, n, n) uint8, landmarks (B, L, 2)."""
     count = len(who)
     how, where, look = jax.random.split(key, 3)
-    people = jax.vmap(sample_identity)(who)
-    surroundings = jax.vmap(sample_identity)(jax.random.split(where, count))
-    people = {**people, **{name: surroundings[name] for name in SURROUNDINGS}}
+    people = in_other_surroundings(jax.vmap(sample_identity)(who), where)
     motion = jax.vmap(sample_motion)(jax.random.split(how, count))
     frames = render(people, motion, size, supersample)
     image = frames["rgb"]

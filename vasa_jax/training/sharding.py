@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError
+from vasa_jax.training.joined import name_of
 
 # A parameter smaller than this is cheaper to replicate than to gather.
 FSDP_MINIMUM_SIZE = 2**16
@@ -70,7 +71,7 @@ def state_sharding(mesh: jax.sharding.Mesh, tree: Any, rules: Sequence[str] = ()
     met = set()
 
     def place(path, leaf) -> NamedSharding:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = name_of(path)
         for index, (pattern, spec) in enumerate(parsed):
             if pattern.search(name):
                 met.add(index)

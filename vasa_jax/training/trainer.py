@@ -255,8 +255,7 @@ class VASATrainer:
 
         def loss(players, batch, key):
             params, opponent = players
-            if self._settings.frozen:
-                params = hold_frozen(self._settings.frozen, params)
+            params = hold_frozen(self._settings.frozen, params)
             rest = guidance if opponent is None else {**guidance, "opponent": opponent}
             return self._task.loss(params, batch, key, **rest)
 

@@ -42,6 +42,8 @@ SCENE = {
     "key_az": (-1.0, 1.0), "key_el": (0.20, 0.80), "key_i": (0.8, 1.25), "key_t": (-1.0, 1.0),
     "amb": (0.7, 1.3), "rim": (0.2, 1.2), "rim_h": (0.0, 1.0),
 }  # fmt: skip
+CLOTHES = ("shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")  # of PAINT
+SURROUNDINGS = (*SCENE, *CLOTHES)  # what is not the person
 RANGES: dict[str, tuple[float, float]] = {**SHAPE, **PAINT, **HAIR, **SCENE}
 
 # Drawn from a clipped normal around the middle of the range; everything else uniformly.
@@ -94,3 +96,9 @@ def sample_identity(key: jax.Array) -> dict[str, jax.Array]:
     identity["style"] = jax.random.choice(style_key, len(weights), p=weights / weights.sum()).astype(jnp.int32)
     identity["seed"] = jax.random.uniform(seed_key) * 10.0
     return identity
+
+
+def in_other_surroundings(people: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """The same people, arrays (B,) by name, each in a light, a background and clothes drawn anew."""
+    others = jax.vmap(sample_identity)(jax.random.split(key, len(people["seed"])))
+    return {**people, **{name: others[name] for name in SURROUNDINGS}}

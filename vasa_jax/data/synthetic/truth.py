@@ -19,13 +19,12 @@ import numpy as np
 from vasa_jax.data.records import Record
 from vasa_jax.data.synthetic.bank import restyle, to_uint8
 from vasa_jax.data.synthetic.corpus import clip_of, origin_of, person, style_key
-from vasa_jax.data.synthetic.identity import HAIR, PAINT, SCENE, SHAPE, sample_identity
+from vasa_jax.data.synthetic.identity import CLOTHES, HAIR, PAINT, SCENE, SHAPE, sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.motion import MOTION_NAMES, VISEME_FIELDS, sample_motion
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.errors import InputError
 
-CLOTHES = ("shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")
 # What a scene is made of: every field of identity and every field of motion is in one factor (`cheek` is a field of
 # both). `seed` places strands and mottling, and spots of the backdrop: it belongs to the person.
 IDENTITY_FACTORS: dict[str, tuple[str, ...]] = {
