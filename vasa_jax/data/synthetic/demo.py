@@ -17,7 +17,7 @@ from vasa_jax.data.synthetic.motion import neutral_motion
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.data.synthetic.speech import SAMPLE_RATE, demo_speech
 
-HEAD = 10  # of the stream "demo portrait"
+HEAD = 6  # of the stream "demo portrait"
 SIZE = 512  # pixels
 
 
