@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
     "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
-    "extract_motion",
+    "extract_motion", "evaluate_controls", "train_emotion",
 )  # fmt: skip
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
@@ -28,6 +28,7 @@ def check_config(config: sections.VASAConfig) -> None:
     _check_motion(config.motion)
     _check_prepare(config.prepare)
     _check_pictures_and_reports(config)
+    _check_controls_evaluation(config.controls_evaluation)
     _check_synthesis(config.synthesis)
     _check_renderer_benchmark(config.renderer_benchmark)
     _check_reading_benchmark(config.reading_benchmark)
@@ -122,6 +123,24 @@ def _check_pictures_and_reports(config: sections.VASAConfig) -> None:
     _range("config.corpus_sheets.rows", config.corpus_sheets.rows, 1, config.corpus_sheets.people)
     _range("config.corpus_sheets.batch", config.corpus_sheets.batch, 1, 4096)
     _check_picture("config.corpus_sheets", config.corpus_sheets)
+
+
+def _check_controls_evaluation(settings: sections.ControlsEvaluationConfig) -> None:
+    path = "config.controls_evaluation"
+    limits = {
+        "heads": (2, 1000), "seconds": (1, 60), "rendered_seconds": (0.2, 60), "samples": (1, 100), "emotions": (1, 8),
+        "emotion_strength": (0, 1), "emotion_frames": (1, 200), "shown": (0, 1000),
+    }  # fmt: skip
+    for name, (low, high) in limits.items():
+        _range(f"{path}.{name}", getattr(settings, name), low, high)
+    for name, (low, high) in {"control_scales": (0, 20), "audio_scales": (0, 20), "step_counts": (1, 1000)}.items():
+        values = getattr(settings, name)
+        for value in values:
+            _range(f"{path}.{name}", value, low, high)
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"{path}.{name}: {values} is empty or names one twice; give each value once")
+    for solver in settings.solvers:
+        _choice(f"{path}.solvers", solver, ("ddim", "dpmpp"))
 
 
 def _check_motion(motion: sections.MotionConfig) -> None:

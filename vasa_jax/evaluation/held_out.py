@@ -6,21 +6,24 @@ clip. The ceiling is part of the set: `second`, another true take of the same so
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from vasa_jax.data.synthetic.anatomy import build_anatomy
 from vasa_jax.data.synthetic.bank import named_key
 from vasa_jax.data.synthetic.clips import Clip, sample_clip
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
+from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
 from vasa_jax.data.synthetic.motion import neutral_motion
-from vasa_jax.data.synthetic.render import LANDMARKS, render
+from vasa_jax.data.synthetic.render import render
 from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
 
 HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number
 SAMPLES_PER_FRAME = 640
-LABELS = ("mouth", "lids", "gaze", "pose", "distance")
+LABELS = ("mouth", "lids", "gaze", "pose", "distance", "landmarks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,12 @@ class HeldOutHead:
     window: slice
     frames: np.ndarray  # uint8 (W, n, n, 3)
     masks: np.ndarray  # bool (W, n, n): head and body
-    landmarks: np.ndarray  # (W, len(LANDMARKS), 2)
+
+    @functools.cached_property
+    def level(self) -> np.ndarray:
+        """(T,) loudness of the sound of each frame: the log of its root mean square, silence being -60 dB."""
+        power = np.square(self.samples.reshape(-1, SAMPLES_PER_FRAME).astype(np.float64)).mean(1)
+        return 0.5 * np.log(power + 1e-6)
 
     def in_window(self, name: str) -> np.ndarray:
         """A label of the rendered frames."""
@@ -70,10 +78,10 @@ class HeldOutSet:
         self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
         self._batch = render_batch
         self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
-        self._labels = jax.jit(labels)
+        self._labels = jax.jit(true_labels)
         self._identity_key = named_key(seed, "heldout")
         self._sample_identity = jax.jit(sample_identity)
-        self._speech = speech
+        self._source = speech
         self._clips = _speaking_clips(count, self._frames, seed, speech)
 
     def __len__(self) -> int:
@@ -85,10 +93,9 @@ class HeldOutSet:
 
     def __getitem__(self, index: int) -> HeldOutHead:
         """Renders the head's pictures anew at every call: keep what is needed."""
-        seed, clip = self._clips[index]
+        clip = self._clips[index][1]
         identity, frames = self.identity(index), self._frames
         motion = {name: track[:frames] for name, track in clip.motion.items()}
-        again = sample_clip(seed, "heldout", take=1, speech=self._speech).motion
         start = (frames - self._rendered) // 2
         window = slice(start, start + self._rendered)
         rest = neutral_motion()
@@ -98,10 +105,10 @@ class HeldOutSet:
         return HeldOutHead(
             name=f"head_{index:02d}",
             identity=identity,
-            samples=clip.samples[: frames * SAMPLES_PER_FRAME],
+            samples=self.speech(index),
             motion=motion,
             truth=self.label(identity, motion),
-            second=self.label(identity, {name: track[:frames] for name, track in again.items()}),
+            second=self.label(identity, self.performance(index)),
             gaze=(float(clip.gaze[0]), float(clip.gaze[1])),
             distance=float(clip.distance),
             text=clip.text,
@@ -109,8 +116,19 @@ class HeldOutSet:
             window=window,
             frames=pictures["rgb"][1:],
             masks=pictures["matte"][1:] > 0.5,
-            landmarks=pictures["landmarks"][1:, :, :2],
         )
+
+    def speech(self, index: int) -> np.ndarray:
+        """(640 T,) what the head says."""
+        return self._clips[index][1].samples[: self._frames * SAMPLES_PER_FRAME]
+
+    def performance(self, index: int, emotion: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """(T,) tracks of another true performance of what the head says; with `emotion`, 8 coefficients, its face shows
+        that one in the place of the voice's.
+        """
+        shown = {} if emotion is None else {"shown": emotion}
+        clip = sample_clip(self._clips[index][0], "heldout", take=1, speech=self._source, **shown)
+        return {name: track[: self._frames] for name, track in clip.motion.items()}
 
     def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Exact LABELS of one identity over (T,) motion tracks."""
@@ -118,21 +136,25 @@ class HeldOutSet:
         return {name: truth[name] for name in LABELS}
 
     def render(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Pictures of one identity over (W,) motion tracks: rgb uint8 (W, n, n, 3), matte (W, n, n), landmarks (W, L,
-        3).
-        """
+        """Pictures of one identity over (W,) motion tracks: rgb uint8 (W, n, n, 3), matte (W, n, n)."""
         total, parts = len(motion["yaw"]), []
         for start in range(0, total, self._batch):
             rows = np.minimum(np.arange(start, start + self._batch), total - 1)  # one compiled shape
             out = self._render(_repeat(identity, self._batch), {name: track[rows] for name, track in motion.items()})
-            out = jax.device_get({name: out[name] for name in ("rgb", "matte", "landmarks")})
+            out = jax.device_get({name: out[name] for name in ("rgb", "matte")})
             parts.append({name: value[: total - start] for name, value in out.items()})
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         joined["rgb"] = (np.clip(joined["rgb"], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
         return joined
 
 
-def landmark_indices(names: tuple[str, ...]) -> list[int]:
+def true_labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
+    """`labels` of a batch of frames, and landmarks (B, len(LANDMARKS), 2)."""
+    points = jax.vmap(lambda who, how: landmarks(build_anatomy(who, how)))(identity, motion)
+    return {**labels(identity, motion), "landmarks": points[..., :2]}
+
+
+def landmark_indices(names: Sequence[str]) -> list[int]:
     """Where these points are among the renderer's."""
     return [LANDMARKS.index(name) for name in names]
 

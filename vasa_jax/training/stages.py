@@ -30,6 +30,11 @@ def make_task(config: VASAConfig) -> Task:
         from vasa_jax.training.judge_task import JudgeTask
 
         return JudgeTask(config.judge, train.batch_size, config.seed, compute_dtype(train.precision))
+    if config.job == "train_emotion":
+        from vasa_jax.training.emotion_task import EmotionSettings, EmotionTask
+
+        settings = EmotionSettings(supersample=config.corpus.supersample)
+        return EmotionTask(settings, config.corpus, train.batch_size, config.seed, compute_dtype(train.precision))
     from vasa_jax.training.instrument_task import InstrumentSettings, InstrumentTask
 
     settings = InstrumentSettings(supersample=config.corpus.supersample)

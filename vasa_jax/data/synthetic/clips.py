@@ -43,15 +43,20 @@ class Clip(NamedTuple):
 
 
 def sample_clip(
-    seed: int, split: str = "train", augment: bool = False, take: int = 0, speech: str = "espeak"
+    seed: int,
+    split: str = "train",
+    augment: bool = False,
+    take: int = 0,
+    speech: str = "espeak",
+    shown: np.ndarray | None = None,
 ) -> Clip:
     """The clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
 
     Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay
     those of the clean voice). `take` numbers the performances of the same speech with the same emotion. `speech` is one
-    of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package. The
-    same arguments give the same clip. Raises InputError for an unknown split or source, and for espeak without
-    espeakng_loader.
+    of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package.
+    `shown`, 8 coefficients, is performed in the place of the voice's emotion. The same arguments give the same clip.
+    Raises InputError for an unknown split or source, and for espeak without espeakng_loader.
     """
     if split not in ("train", "heldout"):
         raise InputError(f"split {split!r}: unknown; choose 'train' or 'heldout'")
@@ -65,7 +70,7 @@ def sample_clip(
     emotion = sample_emotion(rng)
     spoken, text = _compose(rng, voice, split, emotion, speech)
     performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
-    performance = perform(spoken, performing, emotion)
+    performance = perform(spoken, performing, emotion if shown is None else shown)
     frames = len(spoken.samples) // FRAME_SAMPLES
     ids, stress = frame_labels(spoken.phonemes, 2 * frames)
     energy, pitch = log_energy(spoken.samples, 2 * frames), pitch_contour(spoken.samples, 2 * frames)
