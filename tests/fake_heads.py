@@ -70,21 +70,25 @@ def fake_labels(identity, motion):
     }  # fmt: skip
 
 
+_PLACES = {
+    "eye_left_0": (-0.5, 0), "eye_left_4": (-0.5, 0), "eye_right_0": (0.5, 0), "eye_right_4": (0.5, 0),
+    "outer_lip_0": (-LIP_WIDTH / 2, 0), "outer_lip_6": (LIP_WIDTH / 2, 0),
+    "outer_lip_3": (0, -0.5), "outer_lip_9": (0, 0.5),
+}  # fmt: skip
+
+
 def fake_landmarks(jaw, names):
-    """(L, 3) points of a frontal face: eyes one apart, lips LIP_WIDTH wide and as high as the jaw is open."""
-    places = {
-        "eye_left_0": (-0.5, 0), "eye_left_4": (-0.5, 0), "eye_right_0": (0.5, 0), "eye_right_4": (0.5, 0),
-        "outer_lip_0": (-LIP_WIDTH / 2, 0), "outer_lip_6": (LIP_WIDTH / 2, 0),
-        "outer_lip_3": (0, -0.5), "outer_lip_9": (0, 0.5),
-    }  # fmt: skip
-    lips = jnp.array([name in ("outer_lip_3", "outer_lip_9") for name in names])
-    points = jnp.array([(*places.get(name, (0, 0)), 0.0) for name in names])
-    return points.at[:, 1].multiply(jnp.where(lips, jaw, 1.0))
+    """(L, 2) points of a frontal face, or (N, L, 2) for N jaws: eyes one apart, lips LIP_WIDTH wide and as high as the
+    jaw is open."""
+    lips = np.array([name in ("outer_lip_3", "outer_lip_9") for name in names])
+    points = np.array([_PLACES.get(name, (0, 0)) for name in names])
+    return points * jnp.where(lips[:, None], jaw[..., None, None], 1.0)
 
 
 def turned_landmarks(motion, names):
-    """The same of a head turned by its `yaw`."""
-    return fake_landmarks(motion["jaw"], names) * jnp.array([jnp.cos(motion["yaw"]), 1.0, 1.0])
+    """(L, 3) the same of a head turned by its `yaw`."""
+    flat = fake_landmarks(motion["jaw"], names) * jnp.array([jnp.cos(motion["yaw"]), 1.0])
+    return jnp.pad(flat, ((0, 0), (0, 1)))
 
 
 class FakeInstrument:
@@ -99,7 +103,7 @@ class FakeInstrument:
         person = frames[:, :, N // 2 :].mean((1, 2, 3)) / 255.0
         return Measurements(
             mouth=bright, lids=np.ones((count, 2)), gaze=np.zeros((count, 2)), pose=np.tile(pose(), (count, 1)),
-            landmarks=np.stack([fake_landmarks(jaw, self.points)[:, :2] for jaw in bright]),
+            landmarks=fake_landmarks(bright, self.points),
             embedding=np.stack([np.cos(9 * person), np.sin(9 * person)], -1),
         )  # fmt: skip
 

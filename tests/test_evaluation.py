@@ -70,6 +70,52 @@ def test_euler_angles_round_trip():
     np.testing.assert_allclose(measures.euler_degrees(poses), angles, atol=1e-9)
 
 
+def test_offset_curve_and_its_peak():
+    source = np.random.default_rng(0).standard_normal(60)
+    curve = measures.offset_correlations(source[3:43], source[5:45], limit=4)
+    assert curve.shape == (9,)
+    assert curve[4 + 2] == pytest.approx(1.0)
+    assert curve[4] == pytest.approx(measures.pearson(source[3:43], source[5:45]))
+    assert measures.peak_offset(curve) == (2, pytest.approx(1.0))
+    assert measures.peak_offset(np.array([1.0, 0.2, 0.5, 1.0, 1.0])) == (1, 1.0)  # the nearest to 0
+    assert measures.offset_correlations(source[:4], source[:4]).shape == (3,)
+
+
+def test_diversity_of_independent_and_equal_takes():
+    wave = np.sin(np.arange(100) * 2 * np.pi / 25)
+    first, second = (np.stack([pose(yaw=sign * 10 * v + 20) for v in wave]) for sign in (1, -1))
+    moved = np.stack([pose(yaw=10 * v - 20) for v in wave])  # the same about another direction
+    assert measures.head_diversity(np.stack([first, first])) == pytest.approx(0.0, abs=1e-9)
+    assert measures.head_diversity(np.stack([first, moved])) == pytest.approx(0.0, abs=1e-9)
+    # 20 sin between the two: 2 (10 sin)^2 is the variance of two values, on one of the three angles.
+    smooth = measures.smooth(10 * wave)
+    expected = np.sqrt(2 * np.mean((smooth - smooth.mean()) ** 2) / 3)
+    assert measures.head_diversity(np.stack([first, second])) == pytest.approx(expected, rel=1e-6)
+    assert measures.mutual_correlation(np.stack([wave, -wave, 2 * wave])) == pytest.approx(-1 / 3)
+
+
+def test_pose_audio_correlation():
+    rng = np.random.default_rng(0)
+    level = measures.smooth(rng.standard_normal(300), 25)
+    speed = 1.0 + level - level.min()
+    turning = np.stack([pose(yaw=angle) for angle in 0.2 * (np.cumsum(speed) - speed.sum() / 2)])
+    assert measures.pose_audio_correlation(turning, level) > 0.95
+    assert measures.pose_audio_correlation(turning, -level) < -0.95
+    assert abs(measures.pose_audio_correlation(turning, measures.smooth(rng.standard_normal(300), 25))) < 0.5
+    assert measures.pose_audio_correlation(turning[:1], level[:1]) == 0.0
+
+
+def test_lip_shape_is_that_of_the_frontal_face_in_any_pose():
+    # Eyes at (+-0.3, -0.2), a mouth 0.24 wide and 0.12 high, all in one plane.
+    face = np.array([[-0.12, 0.3], [0.12, 0.3], [0.0, 0.24], [0.0, 0.36], [-0.3, -0.2], [0.3, -0.2]])
+    turned = np.stack([pose(yaw=25.0, pitch=-15.0, roll=20.0), pose()])
+    turned[:, 6:] = [[np.log(1.3), 0.1, -0.2], [0.0, 0.0, 0.0]]
+    plane = turned[:, [0, 1, 3, 4]].reshape(-1, 2, 2).transpose(0, 2, 1) * np.exp(turned[:, 6])[:, None, None]
+    seen = np.einsum("tij,lj->tli", plane, face) + turned[:, None, 7:]
+    shape = measures.lip_shape(seen, turned, (0, 1, 2, 3), (4,), (5,))
+    np.testing.assert_allclose(shape, [[0.4, 0.2]] * 2, atol=1e-9)
+
+
 def test_head_motion_is_the_mean_over_the_three_angles():
     turning = np.stack([pose(yaw=2.0 * i, roll=1.0 * i) for i in range(10)])
     assert measures.head_motion(turning) == pytest.approx((2.0 + 0.0 + 1.0) / 3.0)

@@ -175,12 +175,17 @@ class EmotionTask:
     def pictures(self, params) -> dict[str, np.ndarray]:
         """Held-out faces as the network sees them, one of each of eight clips, sharp above soft."""
         held_out, every = self.held_out(), self._settings.held_out_frames
-        where = (held_out["centre"][::every][:8], held_out["pose"][::every][:8])
-        rows = [np.concatenate(face_patch(held_out[name][::every][:8], *where), 1) for name in ("image", "soft")]
-        return {"held_out": np.asarray(to_uint8(np.concatenate(rows) / 2.0 + 0.5))}
+        few = {name: held_out[name][::every][:8] for name in ("image", "soft", "centre", "pose")}
+        rows = [np.concatenate(_patches(few[name], few["centre"], few["pose"]), 1) for name in ("image", "soft")]
+        return {"held_out": np.concatenate(rows)}
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"emotions": list(EMOTIONS), "figures": self.evaluate(params)}
+
+
+@jax.jit
+def _patches(image, centre, pose):
+    return to_uint8(face_patch(image, centre, pose) / 2.0 + 0.5)
 
 
 @functools.partial(jax.jit, static_argnums=0)
