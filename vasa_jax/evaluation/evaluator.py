@@ -22,6 +22,8 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet, landmark_indices
 from vasa_jax.evaluation.instrument import Instrument, Measurements, instrument_errors
+from vasa_jax.evaluation.measures import spread
+from vasa_jax.evaluation.picture_figures import picture_figures
 from vasa_jax.evaluation.report import write_report
 
 SHEET_COLUMNS = 8
@@ -212,7 +214,7 @@ class Evaluator:
             video = self._video(avatar, self._generator.encode_motion(driver))
             reading = self._instrument.measure(video)
             pictures.append(video[len(rows) // 2])
-            results[name] = _picture_figures(video, truth, mask) | {
+            results[name] = picture_figures(video, truth, mask) | {
                 "identity": float(measures.cosine(reading.embedding, portrait.embedding).mean()),
                 "rotation_error": float(
                     measures.rotation_error_degrees(reading.pose, head.in_window("pose")[rows]).mean()
@@ -220,7 +222,7 @@ class Evaluator:
                 "mouth": reading.mouth,
             }
         still = np.repeat(head.portrait[None], len(rows), 0)
-        results["portrait"] = _picture_figures(still, truth, mask)
+        results["portrait"] = picture_figures(still, truth, mask)
         results["true_mouth"] = head.in_window("mouth")[rows]
         return results, pictures
 
@@ -231,7 +233,7 @@ class Evaluator:
         columns = ("generated", "truth", "second", "shuffled", "constant")
         names = list(heads[0]["generated"])
         table = {
-            name: {column: _spread([head[column].get(name) for head in heads]) for column in columns} for name in names
+            name: {column: spread([head[column].get(name) for head in heads]) for column in columns} for name in names
         }
         every, window = slice(None, None, s.shuffled_stride), truths[0][0].window
         used = {"generated": slice(None), "truth_measured": window, "second": slice(None), "shuffled": every,
@@ -240,14 +242,14 @@ class Evaluator:
             column: {"mean": measures.pooled_pearson([(h["tracks"][track], h["tracks"]["truth"][part]) for h in heads])}
             for column, (track, part) in zip(columns, used.items())
         }
-        table["head_motion"]["labels"] = _spread([head["labels"]["head_motion"] for head in heads])
-        table["blinks"]["labels"] = _spread([head["labels"]["blinks"] for head in heads])
+        table["head_motion"]["labels"] = spread([head["labels"]["head_motion"] for head in heads])
+        table["blinks"]["labels"] = spread([head["labels"]["blinks"] for head in heads])
         embedding = np.stack([reading.embedding.mean(0) for _, reading in truths])
         different = measures.cosine(embedding[:, None], embedding[None])[~np.eye(len(truths), dtype=bool)]
         codec_table = {}
         for row in ("same", "cross", "portrait"):
             codec_table[row] = {
-                name: _spread([head[row][name] for head in codec]) for name in codec[0][row] if name != "mouth"
+                name: spread([head[row][name] for head in codec]) for name in codec[0][row] if name != "mouth"
             }
             if row != "portrait":
                 pairs = [(head[row]["mouth"], head["true_mouth"]) for head in codec]
@@ -262,7 +264,7 @@ class Evaluator:
                 "frames": int(sum(len(reading.mouth) for _, reading in truths)),
             },
             "table": table,
-            "different_people": _spread(list(different)),
+            "different_people": spread(list(different)),
             "codec": codec_table,
             "heads": [
                 {"name": truth.name, "text": truth.text}
@@ -330,22 +332,5 @@ def _gaze_error(gaze_T2: np.ndarray, lids_T2: np.ndarray, wanted: tuple[float, f
     return float(np.linalg.norm(main - np.asarray(wanted)))
 
 
-def _picture_figures(video: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    video, truth = video / 255.0, truth / 255.0
-    return {
-        "psnr": float(np.mean([measures.psnr(a, b) for a, b in zip(video, truth)])),
-        "psnr_head": float(np.mean([measures.psnr(a, b, m) for a, b, m in zip(video, truth, mask)])),
-    }
-
-
 def _mean_figures(takes: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([take[name] for take in takes])) for name in takes[0]}
-
-
-def _spread(values: list[float | None]) -> dict[str, float] | None:
-    """Mean and standard error over heads; None where no head has the figure."""
-    known = np.array([value for value in values if value is not None and np.isfinite(value)], np.float64)
-    if not known.size:
-        return None
-    error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
-    return {"mean": float(known.mean()), "error": error}
