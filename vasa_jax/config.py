@@ -187,6 +187,17 @@ class ControlsEvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FaceEvaluationConfig:
+    """The report on the codec alone (job evaluate_face)."""
+
+    people: int = 20  # held-out persons
+    stills: int = 24  # true pictures of each, and as many of its driver
+    mixed: int = 12  # of them also in another still's head pose
+    supersample: int = 2  # rays per pixel side
+    instrument: str = ""  # directory of instrument.safetensors; empty = the shipped one
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """What the benchmark runs."""
 
@@ -341,6 +352,7 @@ class VASAConfig:
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     controls_evaluation: ControlsEvaluationConfig = ControlsEvaluationConfig()
+    face_evaluation: FaceEvaluationConfig = FaceEvaluationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()

@@ -32,6 +32,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.controls_evaluator import evaluate_controls
 
         return evaluate_controls(config, workdir)
+    if config.job == "evaluate_face":
+        from vasa_jax.evaluation.face_evaluator import evaluate_face
+
+        return evaluate_face(config, workdir)
     if config.job == "benchmark_renderer":
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 

@@ -12,8 +12,9 @@ import numpy as np
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.synthetic.visemes import EMOTIONS
 from vasa_jax.evaluation.emotion_reader import EmotionReader, shown_emotion
-from vasa_jax.evaluation.figures import Figures, mean_figures, spread
+from vasa_jax.evaluation.figures import Figures, mean_figures
 from vasa_jax.evaluation.held_out import HeldOutSet
+from vasa_jax.evaluation.measures import spread
 from vasa_jax.evaluation.stage import Stage, Take
 from vasa_jax.generation.controls import CONDITIONS, parse_emotion
 

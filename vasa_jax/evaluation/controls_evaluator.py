@@ -17,10 +17,10 @@ from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.control_trials import FREE, TRUTH, ControlTrials
 from vasa_jax.evaluation.controls_report import controls_markdown
 from vasa_jax.evaluation.emotion_reader import EmotionReader
-from vasa_jax.evaluation.figures import instrument_figures, spread
+from vasa_jax.evaluation.figures import instrument_figures
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutSet
 from vasa_jax.evaluation.instrument import Instrument
-from vasa_jax.evaluation.report import write_report
+from vasa_jax.evaluation.report import save_report
 from vasa_jax.evaluation.sampling_trials import SamplingTrials
 from vasa_jax.evaluation.stage import Generator, Stage
 
@@ -76,7 +76,7 @@ class ControlsEvaluator:
         report = self._report(controls, sampling, truths)
         self._sheets(workdir, shown, controls)
         self._plots(workdir, report)
-        write_report(report, controls_markdown(report), workdir)
+        save_report(report, controls_markdown(report), workdir)
         return report
 
     def _report(self, controls: list[dict], sampling: list[dict], truths: list) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class ControlsEvaluator:
             "emotion_reader": None
             if self._reader is None
             else {"source": self._reader.source, "training": self._reader.training_figures},
-            "different_people": spread(list(different)),
+            "different_people": measures.spread(list(different)),
             "control_columns": list(self._controls.columns),
             "skipped": self._controls.skipped,
             "controls": self._controls.summary(controls),

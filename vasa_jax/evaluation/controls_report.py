@@ -3,7 +3,7 @@
 from typing import Any
 
 from vasa_jax.evaluation.control_trials import FREE, TRUTH
-from vasa_jax.evaluation.report import cell, instrument_lines, table_lines
+from vasa_jax.evaluation.report import figure_cell, figure_table, instrument_lines
 
 COSTS = {
     "mouth_r": ("mouth opening, r per clip", 3),
@@ -79,18 +79,18 @@ def controls_markdown(report: dict[str, Any]) -> str:
         "",
         f"{s['samples']} takes per head. Controls given: {given}. Shuffled audio and constant motion: as usual.",
         "",
-        *table_lines(SAMPLING_ROWS, _ways(report["by_guidance"]) | REFERENCES, report["sampling"]),
+        *figure_table(SAMPLING_ROWS, _ways(report["by_guidance"]) | REFERENCES, report["sampling"]),
         "",
         "Differences between takes: of head rotation without each take's mean, root mean square over sqrt(2); for the "
         "truth between its two takes. Speed of the head against loudness is no learned score (the paper's CAPP has no "
         f"public weights); unrelated sound does not give 0. Identity of two different people: "
-        f"{cell(report['different_people'], 3)}.",
+        f"{figure_cell(report['different_people'], 3)}.",
         "",
         _sync_line(report),
         "",
         "## Solver and steps",
         "",
-        *table_lines(SAMPLING_ROWS, _ways(report["by_steps"]) | {"truth": REFERENCES["truth"]}, report["sampling"]),
+        *figure_table(SAMPLING_ROWS, _ways(report["by_steps"]) | {"truth": REFERENCES["truth"]}, report["sampling"]),
         "",
     ]
     return "\n".join(lines)
@@ -103,7 +103,7 @@ def _titles(columns: list[str]) -> dict[str, str]:
 
 def _by_column(rows: dict, columns: dict[str, str], table: dict[str, dict]) -> list[str]:
     """Table lines of {row: {column: value}}."""
-    return table_lines(rows, columns, {c: {name: row.get(c) for name, row in table.items()} for c in columns})
+    return figure_table(rows, columns, {c: {name: row.get(c) for name, row in table.items()} for c in columns})
 
 
 def _reader_lines(reader: dict[str, Any] | None) -> list[str]:
@@ -117,7 +117,7 @@ def _reader_lines(reader: dict[str, Any] | None) -> list[str]:
     return [
         "## The reader of emotions on true renders",
         "",
-        *table_lines(READER_ROWS, {"sharp": "true renders", "soft": "degraded"}, values),
+        *figure_table(READER_ROWS, {"sharp": "true renders", "soft": "degraded"}, values),
         "",
         f"Held-out heads, voices and sentences, when it was trained ({reader['source']}). Its accuracy on the very "
         "performances that are asked for below stands there in the column of the truth.",

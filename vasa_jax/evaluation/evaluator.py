@@ -19,10 +19,12 @@ from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
-from vasa_jax.evaluation.figures import instrument_figures, label_figures, mean_figures, spread
+from vasa_jax.evaluation.figures import instrument_figures, label_figures, mean_figures
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet
 from vasa_jax.evaluation.instrument import Instrument, Measurements
-from vasa_jax.evaluation.report import report_markdown, write_report
+from vasa_jax.evaluation.measures import spread
+from vasa_jax.evaluation.picture_figures import picture_figures
+from vasa_jax.evaluation.report import write_report
 from vasa_jax.evaluation.stage import Generator, Stage
 
 SHEET_COLUMNS = 8
@@ -108,7 +110,7 @@ class Evaluator:
             logging.info("%s: mouth r %.3f (%d of %d)", head.name, results["generated"]["mouth_r"], index + 1, s.heads)
         sheets.save(workdir / "sheets" / "codec.png", sheets.grid(faces))
         report = self._summary(figures, codec, truths)
-        write_report(report, report_markdown(report), workdir)
+        write_report(report, workdir)
         return report
 
     # One head ---------------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ class Evaluator:
             video = stage.video(self._generator.encode_motion(driver))
             reading = self._instrument.measure(video)
             pictures.append(video[len(rows) // 2])
-            results[name] = _picture_figures(video, truth, mask) | {
+            results[name] = picture_figures(video, truth, mask) | {
                 "identity": float(measures.cosine(reading.embedding, stage.portrait.embedding).mean()),
                 "rotation_error": float(
                     measures.rotation_error_degrees(reading.pose, head.in_window("pose")[rows]).mean()
@@ -160,7 +162,7 @@ class Evaluator:
                 "mouth": reading.mouth,
             }
         still = np.repeat(head.portrait[None], len(rows), 0)
-        results["portrait"] = _picture_figures(still, truth, mask)
+        results["portrait"] = picture_figures(still, truth, mask)
         results["true_mouth"] = head.in_window("mouth")[rows]
         return results, pictures
 
@@ -222,11 +224,3 @@ class Evaluator:
             width=pictures.shape[1],
         )
         sheets.save(workdir / "sheets" / f"{head.name}.png", np.concatenate([pictures, curves]))
-
-
-def _picture_figures(video: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    video, truth = video / 255.0, truth / 255.0
-    return {
-        "psnr": float(np.mean([measures.psnr(a, b) for a, b in zip(video, truth)])),
-        "psnr_head": float(np.mean([measures.psnr(a, b, m) for a, b, m in zip(video, truth, mask)])),
-    }

@@ -1,6 +1,5 @@
 """What a report says about one measured video of a held-out head, and how it is summed up over heads."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,20 +109,9 @@ def instrument_figures(instrument: Instrument, truths: Sequence[tuple[HeldOutHea
     labels = {name: np.concatenate([head.in_window(name) for head, _ in truths]) for name in names}
     labels["landmarks"] = labels["landmarks"][:, points]
     labels["person"] = np.concatenate([np.full(len(head.frames), i) for i, (head, _) in enumerate(truths)])
-    fields = [field.name for field in dataclasses.fields(Measurements)]
-    joined = {name: np.concatenate([getattr(reading, name) for _, reading in truths]) for name in fields}
-    return instrument_errors(Measurements(**joined), labels)
+    return instrument_errors(Measurements.joined([reading for _, reading in truths]), labels)
 
 
 def mean_figures(takes: Sequence[Figures]) -> Figures:
     """The mean of each figure over several takes."""
     return {name: float(np.mean([take[name] for take in takes])) for name in takes[0]}
-
-
-def spread(values: Sequence[float | None]) -> Figures | None:
-    """Mean and standard error over heads; None where no head has the figure."""
-    known = np.array([value for value in values if value is not None and np.isfinite(value)], np.float64)
-    if not known.size:
-        return None
-    error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
-    return {"mean": float(known.mean()), "error": error}

@@ -4,7 +4,7 @@ Tracks are numpy arrays over frames, made of a video by `vasa_jax.evaluation.ins
 rendered one. Nothing here looks at pixels, except `psnr`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -100,6 +100,17 @@ def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray:
     relative = np.einsum("...ij,...ik->...jk", rotation_matrices(a_T9), rotation_matrices(b_T9))
     cosine = (np.trace(relative, axis1=-2, axis2=-1) - 1.0) / 2.0
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+def gaze_in_head(gaze_T2: np.ndarray, pose_T9: np.ndarray) -> np.ndarray:
+    """(T, 2) yaw and pitch in degrees of a gaze in the camera frame, seen from a head of that pose.
+
+    Both positive to image right and down; a head that turns takes its gaze along, and this does not change.
+    """
+    yaw, pitch = np.radians(np.asarray(gaze_T2, np.float64)).T
+    direction = np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), -np.cos(yaw) * np.cos(pitch)], -1)
+    x, y, z = np.einsum("tji,tj->ti", rotation_matrices(pose_T9), direction).T
+    return np.degrees(np.stack([np.arctan2(x, -z), np.arcsin(np.clip(y, -1.0, 1.0))], -1))
 
 
 def head_motion(pose_T9: np.ndarray) -> float:
@@ -251,3 +262,12 @@ def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
         error = error[np.asarray(mask, bool)]
     mean = error.mean() if error.size else 0.0
     return float(10.0 * np.log10(1.0 / max(mean, 1e-10)))
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Mean and standard error over heads; None where no head has the figure."""
+    known = np.array([value for value in values if value is not None and np.isfinite(value)], np.float64)
+    if not known.size:
+        return None
+    error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
+    return {"mean": float(known.mean()), "error": error}

@@ -12,7 +12,7 @@ import numpy as np
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures
-from vasa_jax.evaluation.figures import Figures, mean_figures, spread
+from vasa_jax.evaluation.figures import Figures, mean_figures
 from vasa_jax.evaluation.held_out import HeldOutSet
 from vasa_jax.evaluation.stage import Stage, Take
 
@@ -86,8 +86,9 @@ class SamplingTrials:
         largest, has a mean only."""
         table = {}
         for name in heads[0]["figures"]:
-            known = dict.fromkeys(figure for head in heads for figure in head["figures"][name])
-            table[name] = {figure: spread([head["figures"][name].get(figure) for head in heads]) for figure in known}
+            each = [head["figures"][name] for head in heads]
+            known = dict.fromkeys(figure for figures in each for figure in figures)
+            table[name] = {figure: measures.spread([figures.get(figure) for figures in each]) for figure in known}
             curve = np.mean([head["curves"][name] for head in heads], axis=0)
             table[name]["offset"] = {"mean": float(measures.peak_offset(curve)[0])}
         return table
