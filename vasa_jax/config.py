@@ -142,8 +142,10 @@ class MotionConfig:
     face: str = ""  # export directory of the codec; empty = the shipped one
     audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
-    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    set: str = ""  # directory that job extract_motion wrote: audio, latents and the corpus are not used then, face only
+    # to decode mouths in the validation
     clips_per_shard: int = 100  # of job extract_motion
+    instrument: str = ""  # directory of instrument.safetensors, which reads decoded mouths; empty = the shipped one
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1

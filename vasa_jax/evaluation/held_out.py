@@ -47,12 +47,52 @@ class HeldOutHead:
         return self.truth[name][self.window]
 
 
-class HeldOutSet:
+class HeldOutHeads:
+    """Persons of a stream of keys that no training task uses, drawn at `size` pixels with exact labels."""
+
+    def __init__(
+        self, size: int, seed: int = 0, supersample: int = 2, render_batch: int = 4, stream: str = "heldout"
+    ):
+        self._batch = render_batch
+        self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
+        self._labels = jax.jit(labels)
+        self._identity_key = named_key(seed, stream)
+        self._sample_identity = jax.jit(sample_identity)
+
+    def identity(self, index: int) -> dict[str, np.ndarray]:
+        """Scalars by name of the head's identity."""
+        return jax.device_get(self._sample_identity(jax.random.fold_in(self._identity_key, index)))
+
+    def portrait(self, identity: dict[str, np.ndarray]) -> np.ndarray:
+        """uint8 (n, n, 3): the face at rest, looking into the camera."""
+        rest = {name: np.float32(value)[None] for name, value in neutral_motion().items()}
+        return self.render(identity, rest)["rgb"][0]
+
+    def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Exact LABELS of one identity over (T,) motion tracks."""
+        truth = jax.device_get(self._labels(_repeat(identity, len(motion["yaw"])), motion))
+        return {name: truth[name] for name in LABELS}
+
+    def render(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pictures of one identity over (W,) motion tracks: rgb uint8 (W, n, n, 3), matte (W, n, n), landmarks (W, L,
+        3).
+        """
+        total, parts = len(motion["yaw"]), []
+        for start in range(0, total, self._batch):
+            rows = np.minimum(np.arange(start, start + self._batch), total - 1)  # one compiled shape
+            out = self._render(_repeat(identity, self._batch), {name: track[rows] for name, track in motion.items()})
+            out = jax.device_get({name: out[name] for name in ("rgb", "matte", "landmarks")})
+            parts.append({name: value[: total - start] for name, value in out.items()})
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        joined["rgb"] = (np.clip(joined["rgb"], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        return joined
+
+
+class HeldOutSet(HeldOutHeads):
     """`count` heads, deterministic by seed; clips are cut to `seconds`, the middle `rendered_seconds` of each are
     rendered.
 
-    Identities come from a stream of keys that no training task uses; sentences and voices from the corpus's held-out
-    split.
+    Sentences and voices are of the corpus's held-out split.
     """
 
     def __init__(
@@ -66,22 +106,14 @@ class HeldOutSet:
         render_batch: int = 4,
         speech: str = "espeak",
     ):
+        super().__init__(size, seed, supersample, render_batch)
         self._frames = round(seconds * FRAMES_PER_SECOND)
         self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
-        self._batch = render_batch
-        self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
-        self._labels = jax.jit(labels)
-        self._identity_key = named_key(seed, "heldout")
-        self._sample_identity = jax.jit(sample_identity)
         self._speech = speech
         self._clips = _speaking_clips(count, self._frames, seed, speech)
 
     def __len__(self) -> int:
         return len(self._clips)
-
-    def identity(self, index: int) -> dict[str, np.ndarray]:
-        """Scalars by name of the head's identity."""
-        return jax.device_get(self._sample_identity(jax.random.fold_in(self._identity_key, index)))
 
     def __getitem__(self, index: int) -> HeldOutHead:
         """Renders the head's pictures anew at every call: keep what is needed."""
@@ -111,25 +143,6 @@ class HeldOutSet:
             masks=pictures["matte"][1:] > 0.5,
             landmarks=pictures["landmarks"][1:, :, :2],
         )
-
-    def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Exact LABELS of one identity over (T,) motion tracks."""
-        truth = jax.device_get(self._labels(_repeat(identity, len(motion["yaw"])), motion))
-        return {name: truth[name] for name in LABELS}
-
-    def render(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Pictures of one identity over (W,) motion tracks: rgb uint8 (W, n, n, 3), matte (W, n, n), landmarks (W, L,
-        3).
-        """
-        total, parts = len(motion["yaw"]), []
-        for start in range(0, total, self._batch):
-            rows = np.minimum(np.arange(start, start + self._batch), total - 1)  # one compiled shape
-            out = self._render(_repeat(identity, self._batch), {name: track[rows] for name, track in motion.items()})
-            out = jax.device_get({name: out[name] for name in ("rgb", "matte", "landmarks")})
-            parts.append({name: value[: total - start] for name, value in out.items()})
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        joined["rgb"] = (np.clip(joined["rgb"], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-        return joined
 
 
 def landmark_indices(names: tuple[str, ...]) -> list[int]:
