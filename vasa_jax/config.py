@@ -171,6 +171,14 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DriftConfig:
+    """One long video of held-out speech with pauses (job evaluate_drift)."""
+
+    minutes: float = 10.0
+    truth_stride: int = 25  # every n-th frame of the true video is rendered and measured
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """What the benchmark runs."""
 
@@ -324,6 +332,7 @@ class VASAConfig:
     speech: AudioConfig = AudioConfig()
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    drift: DriftConfig = DriftConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()

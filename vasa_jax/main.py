@@ -28,6 +28,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.evaluator import evaluate
 
         return evaluate(config, workdir)
+    if config.job == "evaluate_drift":
+        from vasa_jax.evaluation.drift import evaluate_drift
+
+        return evaluate_drift(config, workdir)
     if config.job == "benchmark_renderer":
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 

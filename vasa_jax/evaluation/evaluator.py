@@ -22,7 +22,7 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet, landmark_indices
 from vasa_jax.evaluation.instrument import Instrument, Measurements, instrument_errors
-from vasa_jax.evaluation.report import write_report
+from vasa_jax.evaluation.report import report_markdown, write_report
 
 SHEET_COLUMNS = 8
 
@@ -132,7 +132,7 @@ class Evaluator:
             logging.info("%s: mouth r %.3f (%d of %d)", head.name, results["generated"]["mouth_r"], index + 1, s.heads)
         sheets.save(workdir / "sheets" / "codec.png", sheets.grid(faces))
         report = self._summary(figures, codec, truths)
-        write_report(report, workdir)
+        write_report(report, report_markdown(report), workdir)
         return report
 
     # One head ---------------------------------------------------------------------------------------------------------

@@ -88,12 +88,13 @@ def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray:
 
 def head_motion(pose_T9: np.ndarray) -> float:
     """VASA-1's delta P: mean absolute difference of yaw, pitch and roll between adjacent frames, in degrees."""
-    angles = euler_degrees(pose_T9)
-    if len(angles) < 2:
-        return 0.0
-    difference = np.diff(angles, axis=0)
-    difference = (difference + 180.0) % 360.0 - 180.0
-    return float(np.abs(difference).mean())
+    return float(turning(pose_T9).mean()) if len(pose_T9) > 1 else 0.0
+
+
+def turning(pose_T9: np.ndarray) -> np.ndarray:
+    """(T - 1,) mean over yaw, pitch and roll of the absolute difference to the frame before, in degrees."""
+    difference = np.diff(euler_degrees(pose_T9), axis=0)
+    return np.abs((difference + 180.0) % 360.0 - 180.0).mean(-1)
 
 
 def head_correlation(pose_T9: np.ndarray, truth_T9: np.ndarray) -> float:

@@ -56,11 +56,12 @@ INSTRUMENT_ROWS = {
 }
 
 
-def write_report(report: dict[str, Any], workdir: str | Path) -> None:
-    """Writes report.md and report.json to the workdir and prints the former; each file appears whole or not at all."""
+def write_report(report: dict[str, Any], text: str, workdir: str | Path) -> None:
+    """Writes the text to report.md and the data to report.json, and prints the former; each file appears whole or not
+    at all.
+    """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    text = report_markdown(report)
     data = json.dumps(_plain(report), indent=1, allow_nan=False)
     for name, content in (("report.md", text), ("report.json", data)):
         beside = workdir / (name + ".part")
