@@ -179,6 +179,15 @@ class DriftConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VoicesConfig:
+    """Real speakers' sound and mouths (job evaluate_voices; config.videos, config.prepare)."""
+
+    seconds: float = 10.0  # of a clip, at most
+    per_video: int = 2  # clips
+    heads: int = 3  # held-out heads that take turns
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """What the benchmark runs."""
 
@@ -323,7 +332,7 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
-    videos: str = ""  # folder of videos, or one video, for job prepare
+    videos: str = ""  # folder of videos, or one video, for jobs prepare and evaluate_voices
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -333,6 +342,7 @@ class VASAConfig:
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     drift: DriftConfig = DriftConfig()
+    voices: VoicesConfig = VoicesConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()
