@@ -132,13 +132,13 @@ def agree(directory: Path) -> None:
         trainer, stream = VASATrainer(Convolution(), settings, directory), Stream()
         state = trainer.initial_state()
         expected = {"split": (256, 128), "ruled": (256, 64)}.get(name)
-        for _ in range(3):
+        for step in range(3):
             if expected:
                 assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
                 moment = state.optimizer[1][0].mu["decays"]["wide/kernel"]
                 assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
-            state, _ = trainer.update(state, batch)
+            state, _ = trainer.update(state, batch, trainer.pace.rates(step))
         both = on_host({"player": state.params, "opponent": state.opponent.params})
         save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)

@@ -41,7 +41,7 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
         jax.eval_shape(pairs, bank, jax.random.key(0)),
     )
     trainer = VASATrainer(task, settings, "unused", mesh=mesh)
-    program, cost = trainer.compiled(trainer.abstract_state(), batch)
+    program, cost = trainer.compiled(trainer.abstract_state(), batch, trainer.pace.rates(0))
     text = program.as_text()
     counts = {name: len(re.findall(rf"= [^=]* {name}(?:-start)?\(", text)) for name in COLLECTIVES}
     return cost, {name: count for name, count in counts.items() if count}
