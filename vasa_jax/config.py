@@ -142,8 +142,10 @@ class MotionConfig:
     face: str = ""  # export directory of the codec; empty = the shipped one
     audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
-    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    set: str = ""  # directory that job extract_motion wrote: audio, latents and the corpus are not used then, face only
+    # to decode mouths in the validation
     clips_per_shard: int = 100  # of job extract_motion
+    instrument: str = ""  # directory of instrument.safetensors, which reads decoded mouths; empty = the shipped one
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
@@ -195,6 +197,23 @@ class FaceEvaluationConfig:
     mixed: int = 12  # of them also in another still's head pose
     supersample: int = 2  # rays per pixel side
     instrument: str = ""  # directory of instrument.safetensors; empty = the shipped one
+
+
+@dataclasses.dataclass(frozen=True)
+class DriftConfig:
+    """One long video of held-out speech with pauses (job evaluate_drift)."""
+
+    minutes: float = 10.0
+    truth_stride: int = 25  # every n-th frame of the true video is rendered and measured
+
+
+@dataclasses.dataclass(frozen=True)
+class VoicesConfig:
+    """Real speakers' sound and mouths (job evaluate_voices; config.videos, config.prepare)."""
+
+    seconds: float = 10.0  # of a clip, at most
+    per_video: int = 2  # clips
+    heads: int = 3  # held-out heads that take turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -342,7 +361,7 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
-    videos: str = ""  # folder of videos, or one video, for job prepare
+    videos: str = ""  # folder of videos, or one video, for jobs prepare and evaluate_voices
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -353,6 +372,8 @@ class VASAConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     controls_evaluation: ControlsEvaluationConfig = ControlsEvaluationConfig()
     face_evaluation: FaceEvaluationConfig = FaceEvaluationConfig()
+    drift: DriftConfig = DriftConfig()
+    voices: VoicesConfig = VoicesConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()

@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
     "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
-    "extract_motion", "evaluate_controls", "train_emotion", "evaluate_face",
+    "extract_motion", "evaluate_controls", "train_emotion", "evaluate_face", "evaluate_drift", "evaluate_voices",
 )  # fmt: skip
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
@@ -123,6 +123,11 @@ def _check_pictures_and_reports(config: sections.VASAConfig) -> None:
     _range("config.face_evaluation.stills", config.face_evaluation.stills, 4, 1000)
     _range("config.face_evaluation.mixed", config.face_evaluation.mixed, 1, config.face_evaluation.stills)
     _range("config.face_evaluation.supersample", config.face_evaluation.supersample, 1, 4)
+    _range("config.drift.minutes", config.drift.minutes, 0.5, 600)
+    _range("config.drift.truth_stride", config.drift.truth_stride, 1, 250)
+    _range("config.voices.seconds", config.voices.seconds, 2, 60)
+    _range("config.voices.per_video", config.voices.per_video, 1, 1000)
+    _range("config.voices.heads", config.voices.heads, 1, 1000)
     _range("config.corpus_sheets.people", config.corpus_sheets.people, 1, 4096)
     _range("config.corpus_sheets.rows", config.corpus_sheets.rows, 1, config.corpus_sheets.people)
     _range("config.corpus_sheets.batch", config.corpus_sheets.batch, 1, 4096)

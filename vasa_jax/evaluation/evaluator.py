@@ -24,7 +24,7 @@ from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet
 from vasa_jax.evaluation.instrument import Instrument, Measurements
 from vasa_jax.evaluation.measures import spread
 from vasa_jax.evaluation.picture_figures import picture_figures
-from vasa_jax.evaluation.report import write_report
+from vasa_jax.evaluation.report import report_markdown, save_report
 from vasa_jax.evaluation.stage import Generator, Stage
 
 SHEET_COLUMNS = 8
@@ -110,7 +110,7 @@ class Evaluator:
             logging.info("%s: mouth r %.3f (%d of %d)", head.name, results["generated"]["mouth_r"], index + 1, s.heads)
         sheets.save(workdir / "sheets" / "codec.png", sheets.grid(faces))
         report = self._summary(figures, codec, truths)
-        write_report(report, workdir)
+        save_report(report, report_markdown(report), workdir)
         return report
 
     # One head ---------------------------------------------------------------------------------------------------------

@@ -115,12 +115,13 @@ def gaze_in_head(gaze_T2: np.ndarray, pose_T9: np.ndarray) -> np.ndarray:
 
 def head_motion(pose_T9: np.ndarray) -> float:
     """VASA-1's delta P: mean absolute difference of yaw, pitch and roll between adjacent frames, in degrees."""
-    angles = euler_degrees(pose_T9)
-    if len(angles) < 2:
-        return 0.0
-    difference = np.diff(angles, axis=0)
-    difference = (difference + 180.0) % 360.0 - 180.0
-    return float(np.abs(difference).mean())
+    return float(turning(pose_T9).mean()) if len(pose_T9) > 1 else 0.0
+
+
+def turning(pose_T9: np.ndarray) -> np.ndarray:
+    """(T - 1,) mean over yaw, pitch and roll of the absolute difference to the frame before, in degrees."""
+    difference = np.diff(euler_degrees(pose_T9), axis=0)
+    return np.abs((difference + 180.0) % 360.0 - 180.0).mean(-1)
 
 
 def head_correlation(pose_T9: np.ndarray, truth_T9: np.ndarray) -> float:
@@ -153,7 +154,7 @@ def pose_audio_correlation(pose_T9: np.ndarray, level_T: np.ndarray, frames: int
     true motion too and not zero for unrelated sound, as all speech starts and ends in silence: read it beside both.
     level_T: log of the sound's root mean square in each frame.
     """
-    speed = np.abs(np.diff(smooth(euler_degrees(pose_T9)), axis=0)).mean(-1)
+    speed = turning(smooth(pose_T9))
     return pearson(smooth(speed, frames), smooth(np.asarray(level_T)[1:], frames)) if len(speed) else 0.0
 
 

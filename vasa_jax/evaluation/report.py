@@ -60,11 +60,6 @@ INSTRUMENT_ROWS = {
 }
 
 
-def write_report(report: dict[str, Any], workdir: str | Path) -> None:
-    """Writes the report of `Evaluator` to the workdir and prints it."""
-    save_report(report, report_markdown(report), workdir)
-
-
 def save_report(report: dict[str, Any], text: str, workdir: str | Path) -> None:
     """Writes report.md (`text`) and report.json and prints the former; each file appears whole or not at all."""
     workdir = Path(workdir)
