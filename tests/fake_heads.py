@@ -56,7 +56,8 @@ def fake_render(identity, motion, size, supersample):
     rgb = jnp.concatenate([left, right], 2)
     smile = motion["smile"][:, None] * 10.0 / 255.0
     rgb = rgb.at[:, 0, 0].set(jnp.where(smile > 0, smile, rgb[:, 0, 0]))
-    return {"rgb": rgb, "matte": jnp.ones((count, size, size))}
+    points = jnp.zeros((count, len(held_out.LANDMARKS), 3))
+    return {"rgb": rgb, "matte": jnp.ones((count, size, size)), "landmarks": points}
 
 
 def fake_labels(identity, motion):
