@@ -176,13 +176,13 @@ class ControlsEvaluationConfig:
 
     heads: int = 16
     seconds: float = 4.0  # of each clip
-    rendered_seconds: float = 2.0  # of each clip's truth
+    rendered_seconds: float = 4.0  # of each clip's truth, from its middle
     samples: int = 3  # takes per head and way of sampling
     control_scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)  # guidance of each control
     audio_scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)  # guidance by the sound
     step_counts: tuple[int, ...] = (10, 25, 50)
     solvers: tuple[str, ...] = ("ddim", "dpmpp")
-    emotions: int = 4  # of the eight, asked of each head in turn
+    emotions: int = 4  # of the seven beside neutral, asked of each head in turn
     emotion_strength: float = 0.9
     emotion_frames: int = 12  # rendered of each emotion's true performance
     shown: int = 4  # heads on the sheets

@@ -137,7 +137,7 @@ def _check_pictures_and_reports(config: sections.VASAConfig) -> None:
 def _check_controls_evaluation(settings: sections.ControlsEvaluationConfig) -> None:
     path = "config.controls_evaluation"
     limits = {
-        "heads": (2, 1000), "seconds": (1, 60), "rendered_seconds": (0.2, 60), "samples": (1, 100), "emotions": (1, 8),
+        "heads": (2, 1000), "seconds": (1, 60), "rendered_seconds": (0.2, 60), "samples": (1, 100), "emotions": (1, 7),
         "emotion_strength": (0, 1), "emotion_frames": (1, 200), "shown": (0, 1000),
     }  # fmt: skip
     for name, (low, high) in limits.items():

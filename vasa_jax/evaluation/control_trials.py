@@ -11,7 +11,7 @@ import numpy as np
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.synthetic.visemes import EMOTIONS
-from vasa_jax.evaluation.emotion_reader import EmotionReader, shown_emotion
+from vasa_jax.evaluation.emotion_reader import FEELINGS, EmotionReader, named_feeling
 from vasa_jax.evaluation.figures import Figures, mean_figures
 from vasa_jax.evaluation.held_out import HeldOutSet
 from vasa_jax.evaluation.measures import spread
@@ -68,7 +68,7 @@ class ControlTrials:
             }
         if "emotion" in self.controls:
             table["named"] = {}
-            for emotion in EMOTIONS:
+            for emotion in FEELINGS:
                 asked = [head["named"] for head in heads if emotion in head["named"][FREE]]
                 if asked:
                     table["named"][emotion] = {
@@ -95,7 +95,7 @@ class ControlTrials:
         read: dict[str, dict[str, Figures]] = {column: {} for column in self.columns}
         free_shares = self._shares(stage, free)
         for number in range(s.emotions):
-            name = EMOTIONS[(index * s.emotions + number) % len(EMOTIONS)]
+            name = FEELINGS[(index * s.emotions + number) % len(FEELINGS)]
             wanted = f"{name}:{s.emotion_strength:g}"
             takes = self._scales(stage, index, "emotion", wanted)
             true = self._true_performance(stage, held_out, index, wanted)
@@ -126,10 +126,9 @@ class ControlTrials:
 
 
 def _emotion_figures(shares: np.ndarray, name: str) -> Figures:
-    wanted = EMOTIONS.index(name)
     return {
-        "emotion_accuracy": float(shown_emotion(shares) == wanted),
-        "emotion_share": float(shares[:, wanted].mean()),
+        "emotion_accuracy": float(named_feeling(shares) == name),
+        "emotion_share": float(shares[:, EMOTIONS.index(name)].mean()),
     }
 
 

@@ -39,9 +39,8 @@ REFERENCES = {
     "constant": "constant motion",
 }
 READER_ROWS = {
-    "clip_accuracy": ("clips named by their strongest emotion", 3),
-    "clear_accuracy": ("the same, clips with an emotion of at least a half", 3),
-    "frame_accuracy": ("frames named by their clip's strongest emotion", 3),
+    "clip_accuracy": ("clips with at least half of an emotion, named right", 3),
+    "frame_accuracy": ("their frames, named right", 3),
     "share_mae": ("share of each emotion, mean absolute error", 3),
 }
 
@@ -130,7 +129,7 @@ def _emotion_lines(report: dict[str, Any]) -> list[str]:
     rows = {emotion: (emotion, 2) for emotion in named}
     return [
         f"{s['emotions']} emotions of each head, in turn, at strength {s['emotion_strength']:g}; guessing names one "
-        f"in eight. Truth: {s['emotion_frames']} frames of another true performance of the sentence with that emotion. "
+        f"in seven. Truth: {s['emotion_frames']} frames of another true performance of the sentence with that emotion. "
         "Named right, by the emotion asked for:",
         "",
         *_by_column(rows, _titles(report["control_columns"]), named),

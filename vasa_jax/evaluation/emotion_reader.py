@@ -19,7 +19,8 @@ from vasa_jax.evaluation.instrument import SIZE, Measurements, PatchEncoder, pat
 from vasa_jax.generation.pretrained import SHIPPED, load_part
 from vasa_jax.models.geometry import bilinear_sample
 
-PATCH = (0.62, 64)  # half side in canonical units, side in pixels: from the brows to the chin
+PATCH = (0.40, 48)  # half side in canonical units, side in pixels: from above the brows to the chin
+FEELINGS = tuple(name for name in EMOTIONS if name != "neutral")  # what can be told apart; neutral is none of them
 # The patch sits on the mean of these landmarks: corners of the eyes, which a blink does not move, and the mouth.
 CENTRE = (
     "eye_left_0", "eye_left_4", "eye_right_0", "eye_right_4",
@@ -96,6 +97,7 @@ def _read(params, frames, centre, pose):
     return jax.nn.softmax(EmotionNetwork().apply({"params": params}, face_patch(images, centre, pose)), axis=-1)
 
 
-def shown_emotion(shares: np.ndarray) -> int:
-    """The emotion (index into EMOTIONS) of a video: the largest of the mean shares (N, 8) of its frames."""
-    return int(np.mean(shares, axis=0).argmax())
+def named_feeling(shares: np.ndarray) -> str:
+    """Which of FEELINGS a video shows most, by the mean shares (N, 8) of its frames."""
+    mean = dict(zip(EMOTIONS, np.mean(shares, axis=0)))
+    return max(FEELINGS, key=mean.__getitem__)

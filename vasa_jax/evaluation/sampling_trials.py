@@ -76,8 +76,10 @@ class SamplingTrials:
             true_mouth = head.truth["mouth"][head.window if name in in_window else slice(None)]
             curve = [measures.offset_correlations(take.reading.mouth, true_mouth) for take in takes]
             results["curves"][name] = np.mean(curve, axis=0)
-            results["figures"][name] = mean_figures([_with_sync(take.figures) for take in takes])
+            results["figures"][name] = mean_figures([take.figures for take in takes])
             results["figures"][name] |= variety([truth, second] if name == "truth" else takes)
+            if name != "constant":  # a face that is still is at no offset
+                results["figures"][name]["in_sync"] = np.mean([take.figures["mouth_offset"] == 0 for take in takes])
             results["tracks"][name] = takes[0].reading.mouth
         return results
 
@@ -89,8 +91,9 @@ class SamplingTrials:
             each = [head["figures"][name] for head in heads]
             known = dict.fromkeys(figure for figures in each for figure in figures)
             table[name] = {figure: measures.spread([figures.get(figure) for figures in each]) for figure in known}
-            curve = np.mean([head["curves"][name] for head in heads], axis=0)
-            table[name]["offset"] = {"mean": float(measures.peak_offset(curve)[0])}
+            if "in_sync" in known:
+                curve = np.mean([head["curves"][name] for head in heads], axis=0)
+                table[name]["offset"] = {"mean": float(measures.peak_offset(curve)[0])}
         return table
 
     def _takes(self, stage: Stage, way: Sampling, index: int) -> list[Take]:
@@ -119,7 +122,3 @@ def variety(takes: list[Take]) -> Figures:
         "head_diversity": measures.head_diversity(np.stack([take.reading.pose for take in takes])),
         "lips_agreement": measures.mutual_correlation(np.stack([take.reading.mouth for take in takes])),
     }
-
-
-def _with_sync(figures: Figures) -> Figures:
-    return figures | {"in_sync": float(figures["mouth_offset"] == 0)}

@@ -61,7 +61,7 @@ def chart(
     known = [float(v) for values in series.values() for v in values if np.isfinite(v)]
     top, bottom = max([*known, 0.0]), min([*known, 0.0])
     top = top if top > bottom else bottom + 1.0
-    left, right, low, high = 2 * _MARGIN, width - _MARGIN, height - 22, 36
+    left, right, low, high = 2 * _MARGIN, width - 2 * _MARGIN, height - 22, 36
 
     def place(index: float, value: float) -> tuple[float, float]:
         across = left + (right - left) * index / max(len(labels) - 1, 1)
