@@ -154,10 +154,11 @@ def corpus(monkeypatch):
         count = len(motion["jaw"])
         pose = jnp.tile(jnp.array([1.0, 0, 0, 0, 1.0, 0, 0, 0, 0]), (count, 1))
         known = {"mouth": jnp.minimum(motion["jaw"], 1.0) * 150 / 255, "lids": jnp.ones((count, 2)), "pose": pose}
-        return {**known, "gaze": jnp.zeros((count, 2)), "distance": jnp.ones(count)}
+        unused = {"gaze": jnp.zeros((count, 2)), "distance": jnp.ones(count), "landmarks": jnp.zeros((count, 1, 2))}
+        return {**known, **unused}
 
     monkeypatch.setattr(held_out, "render", draw)
-    monkeypatch.setattr(held_out, "labels", exact)
+    monkeypatch.setattr(held_out, "true_labels", exact)
 
 
 def report_of(generator, tmp_path, hop=0):

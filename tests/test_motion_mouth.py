@@ -78,7 +78,7 @@ def mouth(monkeypatch):
     monkeypatch.setattr(motion_mouth, "PortraitAnimator", Animator)
     monkeypatch.setattr(Instrument, "from_pretrained", classmethod(lambda cls, directory, batch: Reader()))
     monkeypatch.setattr(held_out, "render", draw)
-    monkeypatch.setattr(held_out, "labels", exact_labels)
+    monkeypatch.setattr(held_out, "true_labels", exact_labels)
     return DecodedMouth("codec", "", CorpusConfig(voices_per_clip=3), jnp.float32)
 
 

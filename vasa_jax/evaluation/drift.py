@@ -23,6 +23,7 @@ from vasa_jax.evaluation.frame_tracks import FrameTracks, read_frames
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.instrument import Instrument
 from vasa_jax.evaluation.report import save_report
+from vasa_jax.evaluation.stage import Generator
 from vasa_jax.evaluation.trend import fit_trend
 from vasa_jax.generation.controls import Controls
 
@@ -43,26 +44,11 @@ class DriftSettings:
     speech: str = "espeak"  # of config_checks.SPEECH_SOURCES
 
 
-class Generator(Protocol):
-    """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
-
-    @property
-    def image_size(self) -> int: ...
-
-    def prepare(self, portrait: np.ndarray) -> Any:
-        """uint8 (n, n, 3) to an avatar."""
-        ...
-
-    def motion(self, samples: np.ndarray, avatar: Any, controls: Controls) -> np.ndarray:
-        """16 kHz speech (640 T,) to (T, 137)."""
-        ...
-
-    def render(self, avatar: Any, motion: np.ndarray) -> Iterator[np.ndarray]:
-        """(T, 137) to batches of uint8 frames (b, n, n, 3)."""
-        ...
+class LiveGenerator(Generator, Protocol):
+    """A generator that also streams: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
 
     def stream(self, portrait: Any, controls: Controls) -> Any:
-        """`feed(samples)` and `finish()` give frames."""
+        """An avatar to a live stream, whose `feed(samples)` and `finish()` give frames."""
         ...
 
 
@@ -83,7 +69,7 @@ def evaluate_drift(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
 
 
 def measure_drift(
-    generator: Generator, instrument: Instrument, controls: Controls, settings: DriftSettings, workdir: str | Path
+    generator: LiveGenerator, instrument: Instrument, controls: Controls, settings: DriftSettings, workdir: str | Path
 ) -> dict[str, Any]:
     """Writes report.md, report.json, drift.png and sections.png to the workdir and returns the report."""
     talk = sample_talk(controls.seed, 60.0 * settings.minutes, settings.speech)
@@ -113,11 +99,11 @@ def measure_drift(
 
 
 def generated_frames(
-    generator: Generator, avatar: Any, samples: np.ndarray, controls: Controls
+    generator: LiveGenerator, avatar: Any, samples: np.ndarray, controls: Controls
 ) -> Iterator[np.ndarray]:
     """Frames uint8 (n, n, 3), one by one: with a hop from a live stream that hears FEED samples at a time."""
     if not controls.hop:
-        for batch in generator.render(avatar, generator.motion(samples, avatar, controls)):
+        for batch in generator.render(avatar, generator.motion(samples, avatar, controls=controls)):
             yield from batch
         return
     stream = generator.stream(avatar, controls)

@@ -222,7 +222,7 @@ class Instrument:
     def __init__(self, params: dict[str, Any], points: Sequence[str], anchors: Anchors, batch_size: int = 32):
         self.points = tuple(points)
         self.training_errors: dict[str, float] = {}
-        self.params = params
+        self.params = jax.device_put(params)
         self._batch_size = batch_size
         network = FaceInstrument(len(self.points), anchors)
 

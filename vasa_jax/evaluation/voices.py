@@ -19,11 +19,11 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.data.media import FRAME_SAMPLES
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures, sheets
-from vasa_jax.evaluation.drift import Generator
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.instrument import Instrument
 from vasa_jax.evaluation.real_clips import RealClip, real_clips
 from vasa_jax.evaluation.report import save_report
+from vasa_jax.evaluation.stage import Generator
 from vasa_jax.evaluation.voices_report import voices_markdown
 from vasa_jax.generation.controls import Controls
 
@@ -66,7 +66,8 @@ def measure_voices(
     generated = []
     for number, clip in enumerate(clips):
         avatar = avatars[number % len(avatars)]
-        motion = generator.motion(clip.samples, avatar, dataclasses.replace(controls, seed=controls.seed + number))
+        seeded = dataclasses.replace(controls, seed=controls.seed + number)
+        motion = generator.motion(clip.samples, avatar, controls=seeded)
         frames = np.concatenate(list(generator.render(avatar, motion)))
         generated.append(instrument.measure(frames).mouth)
         logging.info("%s: %d of %d", clip.name, number + 1, len(clips))
@@ -113,8 +114,7 @@ def compared(clips: Sequence[RealClip], generated: Sequence[np.ndarray]) -> dict
 
     def spread(get) -> dict[str, float]:
         """Over videos: parts of one are no independent evidence."""
-        values = np.array([np.mean([get(row) for row in parts]) for parts in by_video.values()])
-        return {"mean": float(values.mean()), "error": float(values.std(ddof=1) / np.sqrt(len(values)))}
+        return measures.spread(float(np.mean([get(row) for row in parts])) for parts in by_video.values())
 
     columns = ("own", "shuffled", "loudness")
     pooled = {
