@@ -93,12 +93,14 @@ class FaceConfig:
     consist: float | None = None  # VASA-1's l_consist: pairwise transfer of pose and dynamics within a clip
     cross_id: float | None = None  # VASA-1's l_cross_id: identity under another person's motion (needs a judge)
     perceptual: float | None = None  # features of a judge
-    transfer_from: int = 0  # updates before consist, cross_id and perceptual come in
+    face_perceptual: float | None = None  # the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20
+    transfer_from: int = 0  # updates before consist, cross_id, perceptual and face_perceptual come in
     judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/judge_files.py)
     adversarial: float | None = None  # hinge against a patch critic on two scales; MegaPortraits' 1
     feature_matching: float | None = None  # L1 between the critic's features; MegaPortraits' 40
     gan_from: int = 0  # updates before the critic and its two terms come in
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    same_frame: float = 0.0  # share of pairs whose driver is the source's own frame; DPE needs some beside consist
     # What keeps pose and identity out of the dynamics (leakage guards)
     crop_warp: float = 0.0  # smooth random warp of the crop that dynamics are read from, in cells of its 9 x 9 grid
     pose_pool: float = 0.0  # share of l_cross_id's examples whose pose is of a third person

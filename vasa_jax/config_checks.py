@@ -95,6 +95,11 @@ def _check_corpus(config: sections.VASAConfig) -> None:
             f"config.train.batch_size: {config.train.batch_size} is no multiple of config.corpus.drivers, "
             f"{corpus.drivers}; choose one"
         )
+    if config.job == "train_face" and not corpus.shards and config.face.same_frame * corpus.drivers > 1:
+        raise InputError(
+            f"config.face.same_frame: {config.face.same_frame} is more than one driver of {corpus.drivers} per source; "
+            f"choose at most {1 / corpus.drivers:g}, or fewer config.corpus.drivers"
+        )
     _choice("config.corpus.speech", corpus.speech, SPEECH_SOURCES)
     _range("config.corpus.style", corpus.style, 0, 1)
     _range("config.corpus.groups", corpus.groups, 1, 10**6)
@@ -185,7 +190,7 @@ def _check_face(face: sections.FaceConfig) -> None:
         raise InputError(f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none")
     if not face.critic_widths or min(face.critic_widths) < 1:
         raise InputError(f"{path}.critic_widths: {face.critic_widths} are no widths; give e.g. (64, 128, 256, 512)")
-    for name in ("pose_pool", "flip", "jitter"):
+    for name in ("pose_pool", "flip", "jitter", "same_frame"):
         _range(f"{path}.{name}", getattr(face, name), 0, 1)
     for name in ("transfer_from", "gan_from"):
         _range(f"{path}.{name}", getattr(face, name), 0, 10**9)

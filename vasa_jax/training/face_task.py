@@ -60,8 +60,11 @@ class FaceTask:
 
     def data(self, sharding: NamedSharding | None = None) -> FrameBank | PairShards:
         if self._corpus.shards:
-            return PairShards.of_this_process(self._corpus, self._size, self._batch, self._seed)
-        return FrameBank(self._corpus, self._size, self._batch, self._face.recipe, self._seed, "face", sharding)
+            return PairShards.of_this_process(
+                self._corpus, self._size, self._batch, self._seed, self._face.same_frame
+            )
+        recipe, same_frame = self._face.recipe, self._face.same_frame
+        return FrameBank(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
 
     def weights(self, step: int) -> dict[str, np.ndarray]:
         """Weight of every term that the program has, for the update that follows `step` updates."""
@@ -164,6 +167,10 @@ class FaceTask:
             extra["consist"] = self._loss.consistency(shown["i"][0], shown["j"][0], frozen)
         if "perceptual" in weights:
             extra["perceptual"] = self._judges.perceptual_loss(frozen, picture, target)
+        if "face_perceptual" in weights:
+            label = pairs["driver_pose"]
+            where = label if valid_pose is None else jnp.where(valid_pose[:, None], label, target_pose)
+            extra["face_perceptual"] = self._judges.face_loss(frozen, picture, target, where)
         if "cross_id" in weights:
             if exchange:
                 crossed, portrait, valid = shown["stranger"][0], source, pairs["person"] != _next(pairs["person"])
