@@ -57,7 +57,7 @@ class EmotionReader:
     """
 
     def __init__(self, params: dict[str, Any], batch_size: int = 32, source: str = ""):
-        self.params, self.source = params, source
+        self.params, self.source = jax.device_put(params), source
         self.training_figures: dict[str, float] = {}
         self._batch_size = batch_size
 
