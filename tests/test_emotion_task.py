@@ -21,6 +21,7 @@ from vasa_jax.generation.controls import parse_emotion
 from vasa_jax.training import emotion_task
 from vasa_jax.training.emotion_task import EmotionSettings, EmotionTask
 from vasa_jax.training.stages import train
+from vasa_jax.weights.safetensors_io import save_params
 
 CLIPS, FRAMES = 8, 5
 
@@ -76,6 +77,9 @@ def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
         for prefix in ("", "soft_")
         for name in ("frame_accuracy", "clip_accuracy", "share_mae")
     }
+    save_params(tmp_path / "other" / "emotion.safetensors", {"w": np.zeros(2, np.float32)}, {})
+    with pytest.raises(InputError, match=r"other/emotion\.safetensors: not a reader of emotions"):
+        EmotionReader.find(tmp_path / "other")
     monkeypatch.setattr(emotion_reader, "SHIPPED", tmp_path / "export")
     assert EmotionReader.find(tmp_path / "elsewhere").source == EmotionReader.find().source == "the shipped one"
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vasa_jax.data.synthetic.visemes import EMOTIONS
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation.instrument import SIZE, Measurements, PatchEncoder, patch_grid
 from vasa_jax.generation.pretrained import SHIPPED, load_part
 from vasa_jax.models.geometry import bilinear_sample
@@ -65,11 +66,16 @@ class EmotionReader:
     def find(cls, directory: str | Path = "") -> "EmotionReader | None":
         """The emotion.safetensors of a directory, or else the one that ships with the package; None without any.
 
-        InputError for one that cannot be read.
+        InputError for one that cannot be read or is something else.
         """
         for folder in (Path(directory or SHIPPED), SHIPPED):
             if (folder / "emotion.safetensors").is_file():
                 params, metadata = load_part(folder, "emotion")
+                if metadata.get("emotions") != list(EMOTIONS):
+                    raise InputError(
+                        f"{folder}/emotion.safetensors: not a reader of emotions (no list of them); export it again "
+                        "with configs/train_emotion.py"
+                    )
                 reader = cls(params, source="the shipped one" if folder == SHIPPED else str(folder))
                 reader.training_figures = dict(metadata.get("figures", {}))
                 return reader
