@@ -139,13 +139,13 @@ def agree(directory: Path) -> None:
         trainer, stream = VASATrainer(Convolution(), settings, directory), Stream()
         state = trainer.initial_state()
         expected = {"split": (256, 128), "ruled": (256, 64)}.get(name)
-        for _ in range(3):
+        for step in range(3):
             if expected:
                 assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
                 moment = state.optimizer[1][0].mu["decays"]["wide/kernel"]
                 assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
-            state, _ = trainer.update(state, batch)
+            state, _ = trainer.update(state, batch, trainer.pace.rates(step))
         both = on_host({"player": state.params, "opponent": state.opponent.params})
         save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)
@@ -183,7 +183,7 @@ def traffic(directory: Path) -> None:
     pairs = functools.partial(bank.draw_pairs, batch=settings.batch_size, drivers=4, recipe="self")
     batch = jax.eval_shape(pairs, jax.eval_shape(groups, jax.random.key(0)), jax.random.key(0))
     batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for name, x in batch.items()}
-    program, _ = trainer.compiled(state, batch)
+    program, _ = trainer.compiled(state, batch, trainer.pace.rates(0))
     sent = dict.fromkeys(COLLECTIVES, 0)
     for result, kind in re.findall(rf"^.* = (.*) ({'|'.join(COLLECTIVES)})\(", program.as_text(), re.MULTILINE):
         for size in re.findall(r"\w+\[([\d,]*)\]", result):

@@ -57,7 +57,7 @@ def test_optimizer_clips_by_the_norm_of_everything_and_spares_biases_from_decay(
     settings = TrainConfig(steps=10, warmup_steps=0, learning_rate=1.0, weight_decay=0.5, clip_norm=1.0)
     optimizer, params = make_optimizer(settings), tree(0)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params, rate=1.0)
     for layer, values in params.items():
         assert jnp.allclose(updates[layer]["kernel"], -0.5 * values["kernel"], rtol=1e-6)
         assert not updates[layer]["bias"].any()

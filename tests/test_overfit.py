@@ -25,10 +25,10 @@ def test_eight_pairs_are_learnt_by_heart(tmp_path, monkeypatch, variant, steps, 
     batch = next(task.data())
     trainer = VASATrainer(task, settings, tmp_path)
     state = trainer.initial_state()
-    update, _ = trainer.compiled(state, batch)
-    state, metrics = update(state, batch)
+    update, _ = trainer.compiled(state, batch, trainer.pace.rates(0))
+    state, metrics = update(state, batch, trainer.pace.rates(0))
     first = float(metrics["psnr"])
-    for _ in range(steps - 1):
-        state, metrics = update(state, batch)
+    for step in range(1, steps):
+        state, metrics = update(state, batch, trainer.pace.rates(step))
     last = float(metrics["psnr"])
     assert first < 15 and last > decibels, (first, last)

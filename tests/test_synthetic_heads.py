@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world, world_to_head
-from vasa_jax.data.synthetic.camera import CAMERA
 from vasa_jax.data.synthetic.field import head_skin
 from vasa_jax.data.synthetic.identity import RANGES, STYLE_NAMES, sample_identity
 from vasa_jax.data.synthetic.labels import labels, to_canonical
@@ -115,14 +114,14 @@ def test_background_is_the_picture_without_the_head(render4, broad):
     assert 0.2 < empty.mean() < 0.8 and full.mean() > 0.2
     np.testing.assert_allclose(out["rgb"][empty], out["background"][empty], atol=1e-6)
     assert (out["segmentation"][empty] == CLASS["background"]).all() and (out["depth"][empty] == 0.0).all()
-    assert (out["segmentation"][full] != CLASS["background"]).all() and (out["depth"][full] > 4.0).all()
+    assert (out["segmentation"][full] != CLASS["background"]).all() and (out["depth"][full] > 3.0).all()
     again = render4(broad[0], stills(2, 4))
     np.testing.assert_allclose(again["background"], out["background"], atol=1e-6)
 
 
 def test_lids_mouth_and_gaze_show_in_the_picture(render4):
     """Close-ups of one face: closed lids hide the eyes, an open jaw shows the mouth, pressed lips hide it."""
-    person = one_person(44, 4, glasses=np.float32(-1.0), style=np.int32(STYLE_NAMES.index("crop")))
+    person = one_person(44, 4, lens=np.float32(1), glasses=np.float32(-1), style=np.int32(STYLE_NAMES.index("crop")))
     near = {"dist": 0.6}
     motion = motions(near, near | {"blink_l": 1, "blink_r": 1}, near | {"jaw": 1}, near | {"gaze_yaw": 0.5, "press": 1})
     segments, label = render4(person, motion)["segmentation"], jax.tree.map(np.asarray, measure(person, motion))
@@ -179,7 +178,7 @@ def test_pose_projects_the_head_to_where_the_camera_sees_it():
         y = jnp.array([a.nose_root[1], a.nose_tip[0][1], -0.04, -0.04, a.eye[1], a.eye[1], 0.6])
         z = jnp.array([a.nose_root[2], a.nose_tip[0][2], -0.10, -0.10, a.eye[2], a.eye[2], 0.3])
         points = (x, y, z)
-        seen = jnp.stack(CAMERA.project(motion, head_to_world(a, points))[:2], -1)
+        seen = jnp.stack(a.camera.project(head_to_world(a, points))[:2], -1)
         there_and_back = world_to_head(a, head_to_world(a, points))
         return jnp.stack(to_canonical(points), -1), seen, jnp.stack(there_and_back, -1) - jnp.stack(points, -1)
 
@@ -193,7 +192,7 @@ def test_pose_projects_the_head_to_where_the_camera_sees_it():
     placed = np.exp(pose[:, 6])[:, None, None] * np.einsum("bij,bnj->bni", rotation, canonical)
     error = np.linalg.norm(placed[..., :2] + pose[:, None, 7:] - seen, axis=-1)
     near = np.asarray(motion["dist"]) > 0.9
-    assert error[near].max() < 0.04 and error.max() < 0.055 and error.mean() < 0.02
+    assert error[near].max() < 0.055 and error.max() < 0.08 and error.mean() < 0.02
 
 
 def test_pose_signs_and_scale():

@@ -43,10 +43,10 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
         jax.eval_shape(pairs, bank, jax.random.key(0)),
     )
     trainer = VASATrainer(task, settings, "unused", mesh=mesh)
-    state = trainer.abstract_state()
-    program, cost = trainer.compiled(state, batch)
+    arguments = trainer.abstract_state(), batch, trainer.pace.rates(0)
+    program, cost = trainer.compiled(*arguments)
     # A compiler without a device does not count.
-    flop = flop_count(functools.partial(VASATrainer.update, trainer), state, batch)
+    flop = flop_count(functools.partial(VASATrainer.update, trainer), *arguments)
     cost = dataclasses.replace(cost, flop=float(flop))
     text = program.as_text()
     counts = {name: len(re.findall(rf"^.* = .* {name}(?:-start)?\(", text, re.MULTILINE)) for name in COLLECTIVES}

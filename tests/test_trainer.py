@@ -140,7 +140,7 @@ def test_average_follows_its_closed_form(tmp_path):
     state, stream = trainer.initial_state(), Stream()
     expected = np.asarray(state.params["w"], np.float64)
     for step in range(5):
-        state, _ = trainer.update(state, next(stream))
+        state, _ = trainer.update(state, next(stream), trainer.pace.rates(step))
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * np.asarray(state.params["w"], np.float64)
     np.testing.assert_allclose(state.ema["w"], expected, rtol=1e-5)

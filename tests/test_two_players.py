@@ -13,6 +13,7 @@ import pytest
 from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError
 from vasa_jax.training.optim import make_opponent_optimizer, make_optimizer
+from vasa_jax.training.pace import Pace
 from vasa_jax.training.trainer import VASATrainer
 
 SETTINGS = TrainConfig(
@@ -75,15 +76,16 @@ class Chase:
 def expected_run(steps):
     """The same game, each player with gradients of its own part alone."""
     task, player, opponent = Chase(), make_optimizer(SETTINGS), make_opponent_optimizer(SETTINGS)
-    w, c = task.init(None), task.init_opponent(None)
+    w, c, pace = task.init(None), task.init_opponent(None), Pace(SETTINGS)
     player_state, opponent_state = player.init(w), opponent.init(c)
     for step in range(steps):
         amount = float(step + 1)
         w_gradient = jax.grad(lambda w, c=c: 0.5 * 3.0 * jnp.square(w["w"] - c["c"]).mean())(w)
         c_gradient = jax.grad(lambda c, w=w, a=amount: jnp.square(c["c"] - w["w"] - a).mean())(c)
-        updates, player_state = player.update(w_gradient, player_state, w)
+        updates, player_state = player.update(w_gradient, player_state, w, rate=pace.rates(step)["player"])
         if step >= 2:
-            moves, opponent_state = opponent.update(c_gradient, opponent_state, c)
+            rate = pace.rates(step)["opponent"]
+            moves, opponent_state = opponent.update(c_gradient, opponent_state, c, rate=rate)
             c = optax.apply_updates(c, moves)
         w = optax.apply_updates(w, updates)
     return w, c, opponent_state
@@ -115,9 +117,10 @@ def test_runs_of_other_weights_share_one_program(tmp_path, accumulate, remat):
     trainer = VASATrainer(Chase(), dataclasses.replace(SETTINGS, accumulate=accumulate, remat=remat), tmp_path)
     programs = VASATrainer.update._cache_size()
     results = []
+    rates = trainer.pace.rates(3)
     for near in (0.0, 0.5, 2.0):
         guidance = {"weights": {"near": np.float32(near), "away": np.float32(0.0)}, "frozen": {"scale": np.float32(1)}}
-        state, _ = trainer.update(trainer.initial_state(), next(Stream()), guidance)
+        state, _ = trainer.update(trainer.initial_state(), next(Stream()), rates, guidance)
         results.append(np.asarray(state.params["w"]))
     assert VASATrainer.update._cache_size() == programs + 1
     assert (results[0] == 0).all() and (results[1] != 0).all()

@@ -38,7 +38,7 @@ class TrainConfig:
     keep: int = 3  # newest checkpoints kept, beside the best
     best_metric: str = ""  # figure of the evaluation by which the best checkpoint is kept; empty = none
     best_is_lowest: bool = False  # the best has the lowest, not the highest, value of best_metric
-    minutes: float = 0.0  # stop (save, evaluate, export) after this much wall time; 0 = no limit
+    minutes: float = 0.0  # wall time in which the learning rate falls to its end and the run stops; 0 = no limit
     data_axis: int = -1  # devices along the mesh's data axis; -1 = all that are left
     fsdp_axis: int = 1  # devices along which parameters are sharded
     sharding_rules: tuple[str, ...] = ()  # "regex=spec", first match wins (training/sharding.py); else the default rule

@@ -53,15 +53,18 @@ def split(parts: dict[str, dict[str, jax.Array]], like: Any, label: Label, below
     return jax.tree_util.tree_unflatten(structure, leaves)
 
 
-def on_joined(inner: optax.GradientTransformation, label: Label, below: int) -> optax.GradientTransformation:
+def on_joined(
+    inner: optax.GradientTransformation, label: Label, below: int
+) -> optax.GradientTransformationExtraArgs:
     """`inner`, which must treat all numbers of a label alike, working on joined arrays."""
+    inner = optax.with_extra_args_support(inner)
 
     def init(params):
         return inner.init(join(params, label, below))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, **extra):
         joined_params = None if params is None else join(params, label, below)
-        joined, state = inner.update(join(updates, label, below), state, joined_params)
+        joined, state = inner.update(join(updates, label, below), state, joined_params, **extra)
         return split(joined, updates, label, below), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)

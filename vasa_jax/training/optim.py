@@ -1,4 +1,4 @@
-"""The optimiser of every stage: AdamW, warm-up and cosine, clipping, and which parameters it leaves alone."""
+"""The optimiser of every stage: AdamW, clipping, and which parameters it leaves alone."""
 
 import dataclasses
 import re
@@ -13,20 +13,9 @@ from vasa_jax.training.joined import join, name_of, on_joined
 from vasa_jax.training.sharding import FSDP_MINIMUM_SIZE
 
 
-def learning_rate_schedule(settings: TrainConfig) -> optax.Schedule:
-    """Linear warm-up, then a cosine to `final_learning_rate` at the last step."""
-    warmup = min(settings.warmup_steps, max(settings.steps - 1, 0))
-    return optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else settings.learning_rate,
-        settings.learning_rate,
-        warmup,
-        max(settings.steps, warmup + 1),
-        settings.final_learning_rate,
-    )
-
-
-def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free.
+def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraArgs:
+    """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free. `update` takes the
+    learning rate as its argument `rate`.
 
     Frozen parameters do not decay either; without a gradient (`hold_frozen`) AdamW then leaves them as they are.
     """
@@ -35,13 +24,14 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
         transforms.append(optax.clip_by_global_norm(settings.clip_norm))
     transforms.append(
         optax.adamw(
-            learning_rate_schedule(settings),
+            1.0,
             settings.beta1,
             settings.beta2,
             weight_decay=settings.weight_decay,
             mask=lambda parts: {label: dict.fromkeys(part, label == "decays") for label, part in parts.items()},
         )
     )
+    transforms.append(optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), _at_rate))
     # A rule places single arrays, so with rules none is joined.
     below = 0 if settings.sharding_rules else FSDP_MINIMUM_SIZE
     frozen = _patterns(settings.frozen)
@@ -52,19 +42,13 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
     return on_joined(optax.chain(*transforms), label, below)
 
 
-def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
-    """The second player's: the same with a learning rate and first moment of its own, without decay."""
-    rate = settings.opponent_learning_rate
-    return make_optimizer(
-        dataclasses.replace(
-            settings,
-            learning_rate=rate,
-            final_learning_rate=min(settings.final_learning_rate, rate),
-            beta1=settings.opponent_beta1,
-            weight_decay=0.0,
-            frozen=(),
-        )
-    )
+def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraArgs:
+    """The second player's: the same with a first moment of its own, without decay."""
+    return make_optimizer(dataclasses.replace(settings, beta1=settings.opponent_beta1, weight_decay=0.0, frozen=()))
+
+
+def _at_rate(updates, state, params=None, *, rate, **_):
+    return optax.tree.scale(rate, updates), state
 
 
 def tree_norm(tree: Any) -> jax.Array:

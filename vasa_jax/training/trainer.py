@@ -24,11 +24,11 @@ from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
 from vasa_jax.training.optim import (
     hold_frozen,
-    learning_rate_schedule,
     make_opponent_optimizer,
     make_optimizer,
     tree_norm,
 )
+from vasa_jax.training.pace import Pace, Rates
 from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
@@ -95,7 +95,7 @@ class VASATrainer:
         self._key = jax.random.fold_in(jax.random.key(seed), sum(task.name.encode()))
         self._optimizer = make_optimizer(settings)
         self._opponent_optimizer = make_opponent_optimizer(settings)
-        self._schedule = learning_rate_schedule(settings)
+        self.pace = Pace(settings)
         self._mesh = mesh or make_mesh(settings)
         self._spread = batch_sharding(self._mesh)
         self._stop = False
@@ -121,11 +121,12 @@ class VASATrainer:
         update, cost, pending, window = None, None, None, LogWindow()
         frozen = self._frozen()
         step = int(state.step)
-        first = step
+        first, passed = step, 0.0
         try:
             while True:
                 begin = time.time()
-                last = step >= settings.steps or self._out_of_time(step, start)
+                passed = self._share_of_minutes(step, start, passed)
+                last = step >= settings.steps or passed >= 1.0
                 stop = self._preempted(step)
                 figures = {}
                 if self._due(settings.evaluate_every, step, last) and not stop:
@@ -147,11 +148,12 @@ class VASATrainer:
                 batch = place_batch(next(data), self._spread)
                 waited = time.time() - begin
                 guidance = self._guidance(step, frozen)
+                rates = self.pace.rates(step, passed)
                 if update is None:
-                    update, cost = self.compiled(state, batch, guidance)
+                    update, cost = self.compiled(state, batch, rates, guidance)
                     logger.note(str(cost))
                     window = LogWindow()
-                state, metrics = update(state, batch, guidance)
+                state, metrics = update(state, batch, rates, guidance)
                 step += 1
                 window.add(step, position, metrics, waited)
                 if step % settings.log_every == 0 or step == settings.steps:
@@ -193,9 +195,9 @@ class VASATrainer:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def update(
-        self, state: TrainState, batch: Batch, guidance: dict[str, Any] | None = None
+        self, state: TrainState, batch: Batch, rates: Rates, guidance: dict[str, Any] | None = None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One optimiser update; the old state's memory is reused.
+        """One optimiser update at `rates` (see `Pace.rates`); the old state's memory is reused.
 
         `guidance` has the weights and frozen parameters of a `GuidedTask`; without it the task's own are constants.
         """
@@ -204,7 +206,7 @@ class VASATrainer:
         (grads, opponent_grads), metrics = value_and_gradients(
             self._loss(guidance or {}), players, batch, key, self._settings.accumulate, self._spread
         )
-        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
+        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params, rate=rates["player"])
         params = optax.apply_updates(state.params, updates)
         # Early on the average follows closely, or it would carry the random start for thousands of steps.
         decay = jnp.minimum(self._settings.ema_decay, (1.0 + state.step) / (10.0 + state.step))
@@ -214,21 +216,21 @@ class VASATrainer:
             "gradient_norm": tree_norm(grads),
             "update_norm": tree_norm(updates),
             "parameter_norm": tree_norm(params),
-            "learning_rate": self._schedule(state.step),
+            "learning_rate": rates["player"],
         }
         state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
         if state.opponent:
-            opponent, norm = self._update_opponent(state.opponent, opponent_grads)
+            opponent, norm = self._update_opponent(state.opponent, opponent_grads, rates["opponent"])
             metrics["opponent_gradient_norm"] = norm
             state = state.replace(opponent=opponent)
         # Left alone, the compiler might place the new state otherwise than the old one.
         return jax.lax.with_sharding_constraint(state, self._shardings(state)), metrics
 
     def compiled(
-        self, state: TrainState, batch: Batch, guidance: dict[str, Any] | None = None
+        self, state: TrainState, batch: Batch, rates: Rates, guidance: dict[str, Any] | None = None
     ) -> tuple[Any, UpdateCost]:
         """(`update` compiled for these (abstract) arguments, what it costs)."""
-        arguments = (state, batch) if guidance is None else (state, batch, guidance)
+        arguments = (state, batch, rates) if guidance is None else (state, batch, rates, guidance)
         lowered = VASATrainer.update.lower(self, *arguments)
         program = lowered.compile()
         return program, update_cost(lowered, program, self._mesh.size)
@@ -261,10 +263,10 @@ class VASATrainer:
 
         return rematerialised(loss) if self._settings.remat else loss
 
-    def _update_opponent(self, opponent: Opponent, grads: Params) -> tuple[Opponent, jax.Array]:
+    def _update_opponent(self, opponent: Opponent, grads: Params, rate: jax.Array) -> tuple[Opponent, jax.Array]:
         """(the opponent after its step, the norm of its gradient); without any gradient it rests, counts and all."""
         norm = tree_norm(grads)
-        updates, optimizer = self._opponent_optimizer.update(grads, opponent.optimizer, opponent.params)
+        updates, optimizer = self._opponent_optimizer.update(grads, opponent.optimizer, opponent.params, rate=rate)
         moved = Opponent(optax.apply_updates(opponent.params, updates), optimizer)
         return jax.tree.map(lambda new, old: jnp.where(norm > 0, new, old), moved, opponent), norm
 
@@ -310,12 +312,13 @@ class VASATrainer:
     def _due(every: int, step: int, last: bool) -> bool:
         return last or bool(every and step and step % every == 0)
 
-    def _out_of_time(self, step: int, start: float) -> bool:
+    def _share_of_minutes(self, step: int, start: float, before: float) -> float:
+        """How much of the time that the settings allow is over, 0 without a limit; `before` is the share last told."""
         if not self._settings.minutes:
-            return False
+            return 0.0
         if jax.process_count() > 1 and step % self._settings.log_every:
-            return False  # asking the others has its price
-        return bool(agreed(time.time() - start > 60 * self._settings.minutes))
+            return before  # asking the others has its price
+        return agreed((time.time() - start) / (60 * self._settings.minutes))
 
     def _listen(self) -> Any:
         """Takes SIGTERM over; of several processes JAX does, to tell all of them."""

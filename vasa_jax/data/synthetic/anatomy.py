@@ -12,10 +12,11 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 
-from vasa_jax.data.synthetic.camera import CAMERA, Camera
+from vasa_jax.data.synthetic.camera import Camera
 from vasa_jax.data.synthetic.identity import STYLE_FIELDS, STYLE_NAMES, STYLE_TABLE
 from vasa_jax.data.synthetic.sdf import mix, rotate, rotate_back, rotation
 
+HEAD_CENTRE = (0.0, 0.05, 0.30)  # where the canonical frame has its origin
 PIVOT = (0.0, -0.55, -0.22)  # the head turns about the top of the neck
 SOCKET_CLEARANCE = 0.024  # thickness of the lids over the eyeball
 # Child-like proportions at youth = 1, relative.
@@ -25,12 +26,13 @@ _YOUTH = {
 }  # fmt: skip
 
 
-def build_anatomy(identity: dict, motion: dict, camera: Camera = CAMERA) -> SimpleNamespace:
+def build_anatomy(identity: dict, motion: dict) -> SimpleNamespace:
     """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts, and its camera."""
     youth = jnp.clip(identity["youth"], 0.0, 1.0)
     shape = {k: v * (1.0 + _YOUTH[k] * youth) if k in _YOUTH else v for k, v in identity.items()}
-    a = SimpleNamespace(identity=identity, motion=motion, camera=camera, shape=shape, seed=identity["seed"])
+    a = SimpleNamespace(identity=identity, motion=motion, shape=shape, seed=identity["seed"])
     _place_head(a)
+    a.camera = Camera.through(identity["lens"], motion["dist"], head_to_world(a, HEAD_CENTRE)[2])
     _build_skull(a)
     _build_jaw(a)
     _build_eyes(a)

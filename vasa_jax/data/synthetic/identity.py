@@ -41,6 +41,7 @@ SCENE = {
     "bg_x": (-1.0, 1.0), "bg_y": (-1.0, 1.0), "bg_r": (0.3, 1.2),
     "key_az": (-1.0, 1.0), "key_el": (0.20, 0.80), "key_i": (0.8, 1.25), "key_t": (-1.0, 1.0),
     "amb": (0.7, 1.3), "rim": (0.2, 1.2), "rim_h": (0.0, 1.0),
+    "lens": (0.7, 1.5),  # focal length over the usual one, see camera.py: a phone at arm's length to a portrait lens
 }  # fmt: skip
 CLOTHES = ("shirt_h", "shirt_s", "shirt_v", "shirt_p", "neckline")  # of PAINT
 SURROUNDINGS = (*SCENE, *CLOTHES)  # what is not the person

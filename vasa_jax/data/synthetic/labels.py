@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
-from vasa_jax.data.synthetic.anatomy import build_anatomy, head_to_world
-from vasa_jax.data.synthetic.camera import CAMERA, Camera
+from vasa_jax.data.synthetic.anatomy import HEAD_CENTRE, build_anatomy, head_to_world
+from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL
 from vasa_jax.data.synthetic.landmarks import lid_gaps, mouth_gap, rest_lid_gap
 from vasa_jax.data.synthetic.sdf import rotate
 
-HEAD_CENTRE = (0.0, 0.05, 0.30)  # head space; where the canonical frame has its origin
+# Image units per head unit at the head's centre, at dist = 1, whatever the lens.
+CANONICAL_SCALE = FOCAL / (DISTANCE - HEAD_CENTRE[2])
 
 
-def canonical_scale(camera: Camera = CAMERA) -> float:
-    """Image units per head unit at the head's centre, at dist = 1."""
-    return camera.focal / (camera.distance - HEAD_CENTRE[2])
-
-
-def to_canonical(p: tuple, camera: Camera = CAMERA) -> tuple:
+def to_canonical(p: tuple) -> tuple:
     """Head-space points to the canonical frame: x right, y down, z into the scene, image units."""
     x, y, z = (v - c for v, c in zip(p, HEAD_CENTRE))
-    scale = canonical_scale(camera)
-    return scale * x, -scale * y, -scale * z
+    return CANONICAL_SCALE * x, -CANONICAL_SCALE * y, -CANONICAL_SCALE * z
 
 
-def labels(identity: dict, motion: dict, camera: Camera = CAMERA) -> dict[str, jax.Array]:
+def labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
     """Labels of a batch of frames; identity, motion and results have one leading batch axis B.
 
     Returns:
       pose (B, 9) float32: first two columns of R, log s, tx, ty, such that s R p + t projects head points p (canonical,
       see `to_canonical`) to image coordinates; p = 0 exactly, others to within the perspective that a weak-perspective
-      camera leaves out (below 0.04 for the face at common poses).
+      camera leaves out (below 0.055 for the face at common poses).
       gaze (B, 2): yaw, pitch in degrees in the camera frame, positive to image right and down.
       lids (B, 2): opening over the person's neutral opening, eye on the image's left, on its right; 0 closed.
       mouth (B,): distance between the inner lips over the distance between the eyes' centres.
       distance (B,): 1 / s.
     """
-    return jax.vmap(partial(_labels, camera))(identity, motion)
+    return jax.vmap(_labels)(identity, motion)
 
 
-def _labels(camera, identity, motion):
-    a = build_anatomy(identity, motion, camera)
+def _labels(identity, motion):
+    a = build_anatomy(identity, motion)
     rotation, log_scale, x, y = _weak_perspective(a)
     columns = [rotation[row][column] for column in range(2) for row in range(3)]
     gaze = rotate(a.rotation, a.gaze)
@@ -64,7 +57,7 @@ def _weak_perspective(a):
     line of sight; so R is the head's rotation seen along that line.
     """
     centre = head_to_world(a, HEAD_CENTRE)
-    x, y, depth = a.camera.project(a.motion, centre)
+    x, y, depth = a.camera.project(centre)
     focal = a.camera.focal
     # Image axes: y and z flip sign, on both sides of the rotation.
     flip = (1.0, -1.0, -1.0)
@@ -79,4 +72,4 @@ def _weak_perspective(a):
     )
     columns = [rotate(to_axis, tuple(row[j] for row in turned)) for j in range(3)]
     rows = tuple(tuple(columns[j][i] for j in range(3)) for i in range(3))
-    return rows, jnp.log(focal / depth / canonical_scale(a.camera)), x, y
+    return rows, jnp.log(focal / depth / CANONICAL_SCALE), x, y

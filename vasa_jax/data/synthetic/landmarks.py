@@ -175,4 +175,4 @@ def head_landmarks(a) -> tuple:
 
 def landmarks(a) -> jnp.ndarray:
     """(N, 3): x, y in [-1, 1] image coordinates (y down) and depth of each of LANDMARKS, for one frame."""
-    return jnp.stack(a.camera.project(a.motion, head_to_world(a, head_landmarks(a))), -1)
+    return jnp.stack(a.camera.project(head_to_world(a, head_landmarks(a))), -1)

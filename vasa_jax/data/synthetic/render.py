@@ -10,7 +10,7 @@ from jax import lax
 
 from vasa_jax.data.synthetic import shading
 from vasa_jax.data.synthetic.anatomy import build_anatomy
-from vasa_jax.data.synthetic.camera import CAMERA, Camera
+from vasa_jax.data.synthetic.camera import FOCAL, rays
 from vasa_jax.data.synthetic.field import NOTHING
 from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
 from vasa_jax.data.synthetic.shading import SEGMENTS
@@ -27,9 +27,7 @@ from vasa_jax.data.synthetic.trace import (
 __all__ = ["LANDMARKS", "SEGMENTS", "render"]
 
 
-def render(
-    identity: dict, motion: dict, size: int, supersample: int = 2, camera: Camera = CAMERA
-) -> dict[str, jax.Array]:
+def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dict[str, jax.Array]:
     """Renders a batch of heads.
 
     Args:
@@ -37,7 +35,6 @@ def render(
       motion: arrays (B,) by name, as in motion.MOTION_NAMES.
       size: side n of the square pictures in pixels; size * supersample must be a multiple of 16.
       supersample: samples per pixel and axis.
-      camera: lens and place, the same for the batch; the head's distance is motion["dist"] times the camera's.
 
     Returns:
       rgb (B, n, n, 3) float32 in [0, 1]; background, the same picture without head and body; matte (B, n, n) float32,
@@ -55,7 +52,7 @@ def render(
     fine = size * supersample
     if size < 8 or supersample < 1 or fine % 16:
         raise ValueError(f"size={size}: size * supersample must be a multiple of 16; take 32, 64, 128, 256 or 512")
-    staged = partial(_stage, identity["seed"].reshape(-1)[0] < 1e9, camera, identity, motion)
+    staged = partial(_stage, identity["seed"].reshape(-1)[0] < 1e9, identity, motion)
     travel = staged(_trace, fine)
     material = staged(_material, fine, travel)
     probes = staged(_normal_probes, fine, travel)
@@ -72,18 +69,19 @@ def render(
         return values.reshape(batch, size, supersample, size, supersample)[:, :, 0, :, 0]
 
     covered = material != NOTHING
-    depth = jnp.where(covered, travel * -camera.rays(fine)[2], 0.0)
+    along_axis = jax.vmap(lambda lens: -rays(FOCAL * lens, fine)[2])(identity["lens"])
+    depth = jnp.where(covered, travel * along_axis, 0.0)
     return {
         "rgb": jnp.stack([shrink(c) for c in colours], -1),
         "background": jnp.stack([shrink(c) for c in wall], -1),
         "matte": shrink(covered.astype(jnp.float32)),
         "segmentation": first_sample(samples["segment"]).astype(jnp.uint8),
         "depth": first_sample(depth),
-        "landmarks": jax.vmap(lambda i, m: landmarks(build_anatomy(i, m, camera)))(identity, motion),
+        "landmarks": jax.vmap(lambda i, m: landmarks(build_anatomy(i, m)))(identity, motion),
     }
 
 
-def _stage(always, camera, identity, motion, compute, static, *arrays):
+def _stage(always, identity, motion, compute, static, *arrays):
     """One step of the chain, compiled apart from the others.
 
     XLA on CPU ignores optimization barriers when it fuses and would recompute whole steps inside each consumer; it
@@ -93,7 +91,7 @@ def _stage(always, camera, identity, motion, compute, static, *arrays):
     @jax.jit
     @jax.vmap
     def step(identity, motion, *arrays):
-        return compute(static, build_anatomy(identity, motion, camera), *arrays)
+        return compute(static, build_anatomy(identity, motion), *arrays)
 
     operands = (identity, motion, *arrays)
     shapes = jax.eval_shape(step, *operands)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vasa_jax.data.synthetic.camera import along_rays
+from vasa_jax.data.synthetic.camera import DISTANCE, FOCAL, along_rays
 from vasa_jax.data.synthetic.field import NOTHING, distance, material_distances
 from vasa_jax.data.synthetic.sdf import mix, smoothstep
 
@@ -45,7 +45,7 @@ def trace(a, size: int):
 
     `size` must be a multiple of 16.
     """
-    origin = a.camera.origin(a.motion)
+    origin = a.camera.origin
     limit = origin[2] + FAR
     travel, coarse = None, 0
     for block, steps in CONE_LEVELS:
@@ -82,7 +82,7 @@ def trace(a, size: int):
 
 def hit_points(a, travel, size: int):
     """World points at the rays' ends."""
-    return along_rays(a.camera.origin(a.motion), a.camera.rays(size), travel)
+    return along_rays(a.camera.origin, a.camera.rays(size), travel)
 
 
 def hit_material(a, travel, size: int):
@@ -92,13 +92,13 @@ def hit_material(a, travel, size: int):
     for k, d in enumerate(distances[1:], 1):
         material = jnp.where(d < nearest, k, material)
         nearest = jnp.minimum(nearest, d)
-    hit = (nearest < 0.02) & (travel < a.camera.origin(a.motion)[2] + FAR)
+    hit = (nearest < 0.02) & (travel < a.camera.origin[2] + FAR)
     return jnp.where(hit, material, NOTHING)
 
 
 def normal_probes(a, travel, size: int):
     """The field at four tetrahedron corners about each hit, (4, size^2); `unit_normal` turns them into a normal."""
-    reach = _TETRAHEDRON[:, :, None] * np.float32(1.2 * a.camera.distance / (size * a.camera.focal) + 0.002)
+    reach = _TETRAHEDRON[:, :, None] * np.float32(1.2 * DISTANCE / (size * FOCAL) + 0.002)
     p = hit_points(a, travel, size)
     return distance(a, tuple(p[i][None] + reach[:, i] for i in range(3)))
 

@@ -31,7 +31,8 @@ IDENTITY_FACTORS: dict[str, tuple[str, ...]] = {
     "person": (*SHAPE, *(name for name in PAINT if name not in CLOTHES), *HAIR, "style", "seed"),
     "clothes": CLOTHES,
     "background": tuple(name for name in SCENE if name.startswith("bg_")),
-    "light": tuple(name for name in SCENE if not name.startswith("bg_")),
+    "light": tuple(name for name in SCENE if not name.startswith("bg_") and name != "lens"),
+    "lens": ("lens",),
 }
 # Gaze is in the head: a head that turns takes its gaze along.
 MOTION_FACTORS: dict[str, tuple[str, ...]] = {

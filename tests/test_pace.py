@@ -1,0 +1,36 @@
+"""The learning rate by steps and by minutes."""
+
+import math
+
+import numpy as np
+import optax
+import pytest
+
+from vasa_jax.config import TrainConfig
+from vasa_jax.training.pace import Pace
+
+SETTINGS = TrainConfig(
+    steps=50, warmup_steps=10, learning_rate=1e-2, final_learning_rate=1e-4, opponent_learning_rate=5e-5
+)
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_by_steps_it_is_a_linear_rise_and_a_cosine(warmup):
+    pace = Pace(TrainConfig(steps=50, warmup_steps=warmup, learning_rate=1e-2, final_learning_rate=1e-4))
+    expected = optax.warmup_cosine_decay_schedule(0.0 if warmup else 1e-2, 1e-2, warmup, 50, 1e-4)
+    for step in range(53):
+        np.testing.assert_allclose(pace.rates(step)["player"], expected(step), rtol=1e-4, atol=1e-9)
+
+
+def test_the_cosine_follows_the_minutes_where_they_end_first():
+    pace = Pace(SETTINGS)
+    middle = pace.rates(20, 0.5)["player"]
+    np.testing.assert_allclose(middle, 1e-4 + (1e-2 - 1e-4) * (0.5 + 0.5 * math.cos(math.pi * 0.5)), rtol=1e-5)
+    assert middle < pace.rates(20)["player"] and pace.rates(40, 0.5) == pace.rates(40)
+    np.testing.assert_allclose(pace.rates(20, 1.0)["player"], 1e-4, rtol=1e-5)
+    assert pace.rates(5, 0.01)["player"] == np.float32(5e-3)  # the warm-up is by steps in any case
+
+
+def test_the_opponent_never_ends_above_its_start():
+    pace = Pace(SETTINGS)
+    assert pace.rates(10)["opponent"] == np.float32(5e-5) and pace.rates(50)["opponent"] == np.float32(5e-5)
