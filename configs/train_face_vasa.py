@@ -14,7 +14,8 @@ Ablations by weights. They are arguments of one compiled program, so these runs 
     without both          --config.face.consist=0 --config.face.cross_id=0
 
 Starting weights: DPE's precedent for the pairwise term, EMOPortraits' 35 for identity against a perceptual sum of about
-20, here scaled to base terms of size 1.
+20, here scaled to base terms of size 1; MegaPortraits' 4 to 20 for the face against the whole picture. A tenth of the
+pairs is a frame with itself: DPE's pairwise term does not train without.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -38,6 +39,8 @@ def get_config():
             consist=1.0,
             cross_id=1.0,
             perceptual=0.5,
+            face_perceptual=0.1,
+            same_frame=0.1,
             transfer_from=2_000,
             crop_warp=0.1,
             pose_pool=0.5,

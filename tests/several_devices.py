@@ -1,10 +1,14 @@
 """What test_several_devices.py runs in processes of its own: `python several_devices.py JOB DIRECTORY`.
 
-JOB `agree` trains on all devices of one process; `fit` runs the trainer as one of several processes; `extract` writes
-a motion set as one of several processes, over all of its devices.
+JOB `agree` trains on all devices of one process; `traffic` compiles the codec's update for them; `fit` runs the trainer
+as one of several processes; `extract` writes a motion set as one of several processes, over all of its devices.
 """
 
+import functools
+import json
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -15,12 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tiny_extraction import extraction_config, fake_make, fake_motion
+from tiny_face import SIZE, add_variant, smooth_groups
 
-from vasa_jax.config import CorpusConfig, TrainConfig
+from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank
 from vasa_jax.data.synthetic.clip_set import ClipSet
 from vasa_jax.training import motion_set
+from vasa_jax.training.face_task import FaceTask
 from vasa_jax.training.motion_set import MotionExtractor
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.processes import on_host, start_processes
@@ -30,6 +36,7 @@ from vasa_jax.training.trainer import VASATrainer
 from vasa_jax.weights.safetensors_io import save_params
 
 BATCH = 16
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
 class Network(nn.Module):
@@ -164,6 +171,27 @@ def save_heads(directory: Path) -> None:
     np.savez(directory / f"heads-{jax.process_index()}.npz", heads=np.stack(shards), clips=np.asarray(clips))
 
 
+def traffic(directory: Path) -> None:
+    """Bytes by kind of what the update of stage 1 sends between devices, beside those of the parameters."""
+    add_variant()
+    settings = TrainConfig(batch_size=32)
+    face = FaceConfig(variant="face_least", recipe="self", consist=1.0)
+    task = FaceTask(face, CorpusConfig(), settings.batch_size, "float32", 0)
+    trainer = VASATrainer(task, settings, directory)
+    state, sharding = trainer.abstract_state(), batch_sharding(make_mesh(settings))
+    groups = functools.partial(smooth_groups, groups=1, identities=2, motions=6, size=SIZE, supersample=1)
+    pairs = functools.partial(bank.draw_pairs, batch=settings.batch_size, drivers=4, recipe="self")
+    batch = jax.eval_shape(pairs, jax.eval_shape(groups, jax.random.key(0)), jax.random.key(0))
+    batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for name, x in batch.items()}
+    program, _ = trainer.compiled(state, batch, trainer.pace.rates(0))
+    sent = dict.fromkeys(COLLECTIVES, 0)
+    for result, kind in re.findall(rf"^.* = (.*) ({'|'.join(COLLECTIVES)})\(", program.as_text(), re.MULTILINE):
+        for size in re.findall(r"\w+\[([\d,]*)\]", result):
+            sent[kind] += 4 * math.prod(int(n) for n in size.split(",") if n)
+    sent["parameters"] = 4 * sum(x.size for x in jax.tree.leaves(state.params))
+    (directory / "traffic.json").write_text(json.dumps(sent))
+
+
 def fit(directory: Path, stop_at: int = -1) -> None:
     start_processes()
     settings = TrainConfig(
@@ -191,6 +219,8 @@ if __name__ == "__main__":
     where.mkdir(parents=True, exist_ok=True)
     if job == "agree":
         agree(where)
+    elif job == "traffic":
+        traffic(where)
     elif job == "extract":
         extract(where)
     else:

@@ -5,12 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_heads import FakeInstrument, N, PerfectGenerator, StillGenerator, fake_render, pose, use_fake_heads
 from PIL import Image
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import evaluator, held_out, measures, sheets
+from vasa_jax.evaluation import held_out, measures, sheets
 from vasa_jax.evaluation.evaluator import EvaluationSettings, Evaluator, evaluate
+from vasa_jax.evaluation.figures import label_figures
 from vasa_jax.evaluation.instrument import (
     SIZE,
     Anchors,
@@ -26,16 +28,6 @@ from vasa_jax.training.instrument_task import InstrumentSettings, InstrumentTask
 from vasa_jax.weights.safetensors_io import save_params
 
 # Measures -----------------------------------------------------------------------------------------------------------
-
-
-def pose(yaw=0.0, pitch=0.0, roll=0.0):
-    """A pose vector from angles in degrees, written out from R = R_y R_x R_z."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    rotation = about_y @ about_x @ about_z
-    return np.concatenate([rotation[:, 0], rotation[:, 1], np.zeros(3)])
 
 
 def test_pearson_closed_forms():
@@ -76,6 +68,52 @@ def test_euler_angles_round_trip():
     angles = np.array([[20.0, -10.0, 5.0], [-40.0, 15.0, -30.0]])
     poses = np.stack([pose(*row) for row in angles])
     np.testing.assert_allclose(measures.euler_degrees(poses), angles, atol=1e-9)
+
+
+def test_offset_curve_and_its_peak():
+    source = np.random.default_rng(0).standard_normal(60)
+    curve = measures.offset_correlations(source[3:43], source[5:45], limit=4)
+    assert curve.shape == (9,)
+    assert curve[4 + 2] == pytest.approx(1.0)
+    assert curve[4] == pytest.approx(measures.pearson(source[3:43], source[5:45]))
+    assert measures.peak_offset(curve) == (2, pytest.approx(1.0))
+    assert measures.peak_offset(np.array([1.0, 0.2, 0.5, 1.0, 1.0])) == (1, 1.0)  # the nearest to 0
+    assert measures.offset_correlations(source[:4], source[:4]).shape == (3,)
+
+
+def test_diversity_of_independent_and_equal_takes():
+    wave = np.sin(np.arange(100) * 2 * np.pi / 25)
+    first, second = (np.stack([pose(yaw=sign * 10 * v + 20) for v in wave]) for sign in (1, -1))
+    moved = np.stack([pose(yaw=10 * v - 20) for v in wave])  # the same about another direction
+    assert measures.head_diversity(np.stack([first, first])) == pytest.approx(0.0, abs=1e-9)
+    assert measures.head_diversity(np.stack([first, moved])) == pytest.approx(0.0, abs=1e-9)
+    # 20 sin between the two: 2 (10 sin)^2 is the variance of two values, on one of the three angles.
+    smooth = measures.smooth(10 * wave)
+    expected = np.sqrt(2 * np.mean((smooth - smooth.mean()) ** 2) / 3)
+    assert measures.head_diversity(np.stack([first, second])) == pytest.approx(expected, rel=1e-6)
+    assert measures.mutual_correlation(np.stack([wave, -wave, 2 * wave])) == pytest.approx(-1 / 3)
+
+
+def test_pose_audio_correlation():
+    rng = np.random.default_rng(0)
+    level = measures.smooth(rng.standard_normal(300), 25)
+    speed = 1.0 + level - level.min()
+    turning = np.stack([pose(yaw=angle) for angle in 0.2 * (np.cumsum(speed) - speed.sum() / 2)])
+    assert measures.pose_audio_correlation(turning, level) > 0.95
+    assert measures.pose_audio_correlation(turning, -level) < -0.95
+    assert abs(measures.pose_audio_correlation(turning, measures.smooth(rng.standard_normal(300), 25))) < 0.5
+    assert measures.pose_audio_correlation(turning[:1], level[:1]) == 0.0
+
+
+def test_lip_shape_is_that_of_the_frontal_face_in_any_pose():
+    # Eyes at (+-0.3, -0.2), a mouth 0.24 wide and 0.12 high, all in one plane.
+    face = np.array([[-0.12, 0.3], [0.12, 0.3], [0.0, 0.24], [0.0, 0.36], [-0.3, -0.2], [0.3, -0.2]])
+    turned = np.stack([pose(yaw=25.0, pitch=-15.0, roll=20.0), pose()])
+    turned[:, 6:] = [[np.log(1.3), 0.1, -0.2], [0.0, 0.0, 0.0]]
+    plane = turned[:, [0, 1, 3, 4]].reshape(-1, 2, 2).transpose(0, 2, 1) * np.exp(turned[:, 6])[:, None, None]
+    seen = np.einsum("tij,lj->tli", plane, face) + turned[:, None, 7:]
+    shape = measures.lip_shape(seen, turned, (0, 1, 2, 3), (4,), (5,))
+    np.testing.assert_allclose(shape, [[0.4, 0.2]] * 2, atol=1e-9)
 
 
 def test_head_motion_is_the_mean_over_the_three_angles():
@@ -297,93 +335,9 @@ def test_render_batch_labels_and_people():
 
 # Evaluator ----------------------------------------------------------------------------------------------------------
 
-FRAMES = 50
-N = 32
-
-
-def fake_clip(seed, split, take=0, speech="espeak"):
-    """Jaw tracks that the sound carries openly: every sample of a frame is the jaw's value."""
-    rng = np.random.default_rng(seed)
-    jaw = np.clip(0.5 + 0.5 * np.sin(np.arange(FRAMES) * rng.uniform(0.3, 0.9) + rng.uniform(0, 6)), 0, 1)
-    motion = {name: np.zeros(FRAMES, np.float32) for name in held_out.neutral_motion()}
-    motion["jaw"] = jaw.astype(np.float32) * (1.0 if take == 0 else 0.5)
-    motion["yaw"] = np.linspace(0, 1, FRAMES, dtype=np.float32)
-    none = np.zeros(0)
-    text = "" if seed == 0 else "a text"
-    samples = np.repeat(motion["jaw"], 640)
-    return held_out.Clip(samples, FRAMES, motion, none, none, none, none, none, np.zeros(2), 1.0, text, "voice")
-
-
-def fake_render(identity, motion, size, supersample):
-    """Grey pictures as bright as the mouth is open, in the left half; the right half is as bright as the person is."""
-    count = motion["jaw"].shape[0]
-    left = jnp.broadcast_to(motion["jaw"][:, None, None, None], (count, size, size // 2, 3))
-    right = jnp.broadcast_to(identity["skull_w"][:, None, None, None] / 2.0, (count, size, size // 2, 3))
-    return {
-        "rgb": jnp.concatenate([left, right], 2),
-        "matte": jnp.ones((count, size, size)),
-        "landmarks": jnp.zeros((count, len(held_out.LANDMARKS), 3)),
-    }
-
-
-def fake_labels(identity, motion):
-    count = motion["jaw"].shape[0]
-    poses = jnp.tile(jnp.asarray(pose(), jnp.float32), (count, 1))
-    # A yaw of `yaw` radians, so that head motion is known.
-    poses = poses.at[:, 0].set(jnp.cos(motion["yaw"])).at[:, 2].set(-jnp.sin(motion["yaw"]))
-    return {
-        "mouth": motion["jaw"], "lids": jnp.ones((count, 2)), "gaze": jnp.zeros((count, 2)), "pose": poses,
-        "distance": jnp.ones(count),
-    }  # fmt: skip
-
-
-class FakeInstrument:
-    points = tuple(held_out.LANDMARKS[:2])
-    training_errors = {"mouth_r": 0.9, "soft_mouth_r": 0.8}  # noqa: RUF012
-
-    def measure(self, frames):
-        count = len(frames)
-        bright = frames[:, :, : N // 2].mean((1, 2, 3)) / 255.0
-        person = frames[:, :, N // 2 :].mean((1, 2, 3)) / 255.0
-        return Measurements(
-            mouth=bright, lids=np.ones((count, 2)), gaze=np.zeros((count, 2)), pose=np.tile(pose(), (count, 1)),
-            landmarks=np.zeros((count, 2, 2)), embedding=np.stack([np.cos(9 * person), np.sin(9 * person)], -1),
-        )  # fmt: skip
-
-
-class PerfectGenerator:
-    """Hears the jaw in the sound and draws it."""
-
-    image_size = N
-    trained_controls = ("gaze",)
-
-    def prepare(self, portrait):
-        return portrait
-
-    def encode_motion(self, frames):
-        return frames[:, :, : N // 2].mean((1, 2, 3), dtype=np.float64)[:, None] / 255.0
-
-    def motion(self, samples, avatar=None, **settings):
-        assert settings["gaze"] == (0.0, 0.0) and "distance" not in settings
-        return samples[::640, None]
-
-    def render(self, avatar, motion):
-        for value in motion[:, 0]:
-            frame = avatar.copy()
-            frame[:, : N // 2] = round(float(value) * 255.0)
-            yield frame[None]
-
-
-class StillGenerator(PerfectGenerator):
-    def render(self, avatar, motion):
-        yield np.repeat(avatar[None], len(motion), 0)
-
-
 @pytest.fixture
 def fake_corpus(monkeypatch):
-    monkeypatch.setattr(held_out, "sample_clip", fake_clip)
-    monkeypatch.setattr(held_out, "render", fake_render)
-    monkeypatch.setattr(held_out, "labels", fake_labels)
+    use_fake_heads(monkeypatch)
 
 
 SETTINGS = EvaluationSettings(heads=3, seconds=2.0, rendered_seconds=1.0, codec_frames=3, supersample=1)
@@ -402,6 +356,11 @@ def test_report_of_a_perfect_generator(fake_corpus, tmp_path, capsys):
     assert table["mouth_mae"]["generated"]["mean"] < 1 / 255
     assert table["mouth_mae"]["second"]["mean"] > 0.1
     assert table["identity"]["generated"]["mean"] == pytest.approx(1.0)
+    # The instrument sees the lips' height follow the jaw and no change of width: r is 1 and 0.
+    assert table["lip_shape_r"]["generated"]["mean"] == pytest.approx(0.5, abs=1e-3)
+    assert table["lip_shape_mae"]["generated"]["mean"] < 1 / 255
+    assert table["lip_shape_mae"]["second"]["mean"] > 0.05
+    assert table["pose_audio_r"]["generated"]["mean"] == 0.0
     # Yaw turns by 1/49 rad per frame in the labels; the instrument sees a still head.
     assert table["head_motion"]["labels"]["mean"] == pytest.approx(math.degrees(1 / 49) / 3, rel=0.05)
     assert table["head_motion_ratio"]["generated"]["mean"] == table["head_r"]["generated"]["mean"] == 0.0
@@ -442,7 +401,7 @@ def test_evaluate_without_a_model_is_a_clear_error(tmp_path):
 def test_the_second_take_is_a_ceiling_for_lips_and_leaves_heads_open(monkeypatch):
     monkeypatch.setattr(held_out, "render", fake_render)
     heads = held_out.HeldOutSet(3, 5.0, 0.1, N, supersample=1, speech="shipped")
-    figures = [evaluator._label_figures(head.second, head) for head in (heads[0], heads[1], heads[2])]
+    figures = [label_figures(head.second, head, instrument_task.POINTS) for head in (heads[0], heads[1], heads[2])]
     assert min(row["mouth_r"] for row in figures) >= 0.95
     assert abs(np.mean([row["head_r"] for row in figures])) <= 0.5
     assert all(row["mouth_offset"] == 0 for row in figures)

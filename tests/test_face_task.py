@@ -10,7 +10,7 @@ from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
 from vasa_jax.data.augmentation import random_warp
 from vasa_jax.training import face_task
-from vasa_jax.training.face_pairs import mirrored, prepared, to_float
+from vasa_jax.training.face_pairs import composited, mirrored, prepared, to_float
 from vasa_jax.training.face_task import FaceTask
 
 BATCH = 4
@@ -84,6 +84,31 @@ def test_pairwise_transfer_gives_i_the_pose_of_j_and_j_the_dynamics_of_i(make):
     assert expected > 0.05
     without, _ = jax.jit(make(judge="somewhere").loss)(PARAMS, batch, jax.random.key(0))
     np.testing.assert_allclose(total - without, terms["consist"], rtol=1e-3)
+
+
+def test_faces_are_compared_where_the_label_says_they_are(make):
+    task = make(face_perceptual=2.0, judge="somewhere")
+    batch = shards_batch()
+    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
+    both = prepared(batch)
+    target = jnp.maximum(both["target"], 1e-4)
+    pose, _ = Encoder().apply({"params": PARAMS["encoder"]}, jnp.maximum(both["driver"], 1e-4), method="encode_motion")
+    target_pose, _ = Encoder().apply({"params": PARAMS["encoder"]}, target, method="encode_motion")
+    where = jnp.where(batch["valid_pose"][:, None], batch["driver_pose"], target_pose)
+    source = jnp.maximum(both["source"], 1e-4)
+    own, code = Encoder().apply({"params": PARAMS["encoder"]}, source, method="encode_motion")
+    latents = Encoder().apply({"params": PARAMS["encoder"]}, source, own, code, method="encode_appearance")
+    driver_dynamics = Encoder().apply({"params": PARAMS["encoder"]}, jnp.maximum(both["driver"], 1e-4),
+                                      method="encode_motion")[1]  # fmt: skip
+    rgb, matte = Decoder().apply({"params": PARAMS["decoder"]}, *latents, pose, driver_dynamics)
+    picture = composited(rgb, matte, both["background"], batch["valid_matte"])
+    expected = JUDGES.face_loss(JUDGES.params, picture, target, where)
+    np.testing.assert_allclose(terms["face_perceptual"], expected, rtol=1e-3)
+    other = JUDGES.face_loss(JUDGES.params, picture, target, batch["driver_pose"])
+    assert abs(other - expected) > 1e-2 * expected
+    without, _ = jax.jit(make(judge="somewhere").loss)(PARAMS, batch, jax.random.key(0))
+    np.testing.assert_allclose(total - without, 2.0 * expected, rtol=1e-2)
+    assert make(face_perceptual=1.0).notes()[0].startswith("config.face.face_perceptual: off, no judge")
 
 
 def test_identity_is_asked_for_under_the_next_persons_motion(make):

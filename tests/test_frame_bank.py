@@ -62,6 +62,22 @@ def test_target_is_the_sources_identity_in_the_drivers_motion():
     assert (driver[0::2, 2] != driver[1::2, 2]).all()  # two drivers of one source never show the same motion
 
 
+def test_a_share_of_the_pairs_is_in_the_sources_own_motion():
+    stream = FrameBank(CORPUS, 4, 64, "self", 0, "test", same_frame=0.2)
+    still = []
+    for _ in range(20):
+        batch = {name: np.asarray(value) for name, value in next(stream).items()}
+        own = np.repeat(batch["source"], 2, 0) == batch["target"]
+        still.append(own.all((1, 2, 3)))
+        np.testing.assert_array_equal(np.repeat(batch["source_pose"], 2, 0)[still[-1]], batch["driver_pose"][still[-1]])
+        np.testing.assert_array_equal(batch["driver"], batch["target"])
+    still = np.concatenate(still)
+    assert abs(still.mean() - 0.2) < 0.04
+    assert not still[0::2].any()  # the last driver of a source only
+    plain = next(make(recipe="self"))
+    assert (np.repeat(np.asarray(plain["source"]), 2, 0) != plain["target"]).any((1, 2, 3)).all()
+
+
 def test_recipe_self_pairs_one_identity():
     assert np.asarray(next(make(recipe="self"))["same_identity"]).all()
 

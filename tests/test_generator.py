@@ -208,3 +208,9 @@ def test_picture_without_a_face_names_the_remedy(tmp_path, checkpoint, capsys):
     error = capsys.readouterr().err
     assert "wall.png" in error and "--config.crop=" in error
     assert run_generate(tmp_path, f"--config.checkpoint={checkpoint}", wall, "--config.crop=center") == 0
+
+
+def test_parameters_lie_on_the_device(generator):
+    """Host arrays would be sent again, one by one, at every call."""
+    for params in (generator._face, generator._transformer_params, generator.speech._params):
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))

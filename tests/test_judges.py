@@ -1,5 +1,6 @@
 """Judges: what they are trained on, what they export, and the networks of known files against plain numpy."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -112,6 +113,26 @@ def test_perceptual_features_reach_the_decoded_picture_only_where_they_differ():
     gradient = jax.grad(lambda x, y: feature_distance(judge, {"gain": 7.0}, x, y), (0, 1))
     a, b = gradient(1.1 * x, x)
     assert jnp.abs(a).max() > 0 and jnp.abs(b).max() > 0
+
+
+def test_judges_of_faces_see_crops_that_the_pose_aligns():
+    pixels = FeatureJudge(lambda p, x: [x], (1.0,), scales=1, relative=False)
+    judges = Judges({"own": {}, "face": {}}, {"own": pixels, "face": dataclasses.replace(pixels, faces=True)})
+    assert (judges.of_pictures, judges.of_faces) == (("own",), ("face",))
+    alone = Judges({"own": {}}, {"own": pixels})
+    assert alone.of_pictures == alone.of_faces == ("own",)
+    straight = jnp.zeros((1, 9)).at[:, jnp.array([0, 4])].set(1.0)
+    x = jax.random.uniform(jax.random.key(0), (1, 64, 64, 3))
+    # At pose scale 1 the crop is 32 of the 64 pixels wide; its middle lies 0.2 below the picture's.
+    centre = 32 + round(0.2 * 32)
+    inside = jnp.zeros((64, 64, 1)).at[centre - 18 : centre + 18, 14:50].set(1.0)
+    face, whole = jax.jit(judges.face_loss), jax.jit(judges.perceptual_loss)
+    assert face(judges.params, x + (1 - inside), x, straight) == 0.0
+    np.testing.assert_allclose(face(judges.params, x + 0.25 * inside, x, straight), 0.25, rtol=1e-4)
+    np.testing.assert_allclose(whole(judges.params, x + inside, x), inside.mean(), rtol=1e-4)
+    aside = straight.at[:, 7].set(1.0)
+    assert 0 < face(judges.params, x + inside, x, aside) < 0.6  # half of the crop has moved off what changed
+    assert (jax.grad(face, 3)(judges.params, x + inside, x, aside) == 0).all()
 
 
 def test_identity_is_the_cosine_of_embeddings_and_no_gradient_reaches_the_source():
@@ -255,7 +276,9 @@ def test_files_choose_the_judges_and_wrong_ones_are_named(tmp_path, monkeypatch)
     judges = load_judges(tmp_path)
     assert list(judges.perceptual) == ["vggface"] and judges.identity is not None
     image = jax.random.uniform(jax.random.key(0), (1, 64, 64, 3))
-    assert judges.perceptual_loss(judges.params, image, 1 - image) > 0
+    assert judges.of_pictures == () and judges.of_faces == ("vggface",)
+    straight = jnp.zeros((1, 9)).at[:, jnp.array([0, 4])].set(1.0)
+    assert judges.face_loss(judges.params, image, 1 - image, straight) > 0
     np.testing.assert_allclose(judges.similarity(judges.params, image, image), 1.0, atol=1e-5)
     random_file(tmp_path / "vgg19.safetensors", {"features.0.weight": (4, 3, 3, 3)})
     with pytest.raises(InputError, match=r"vgg19.safetensors: the key 'features.2.weight' is missing"):

@@ -8,6 +8,7 @@ import pytest
 from tiny_records import tiny_record, write_tiny
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.data.dataset import VASADataset
 from vasa_jax.data.face_regions import OUTLINES, segmentation_of
 from vasa_jax.data.pair_shards import PairShards
 from vasa_jax.data.records import decode_jpeg, decode_matte
@@ -51,6 +52,18 @@ def test_batches_say_what_is_labelled(directory):
             same = batch["person"][row] == batch["person"]
             np.testing.assert_array_equal(same, [other // 2 == number // 2 for other, _ in places])
     assert len(seen) > 6
+
+
+def test_a_share_of_the_pairs_is_one_frame_twice(directory):
+    stream = PairShards.of_this_process(CorpusConfig(shards=str(directory)), 16, 4, 0, same_frame=0.3)
+    batches = [next(stream) for _ in range(60)]
+    twice = np.concatenate([(b["source"] == b["driver"]).all((1, 2, 3)) for b in batches])
+    assert 0.2 < twice.mean() < 0.4
+    for batch in batches[:10]:
+        same = (batch["source"] == batch["driver"]).all((1, 2, 3))
+        np.testing.assert_array_equal(batch["source_pose"][same], batch["driver_pose"][same])
+    with pytest.raises(InputError, match="same_frame"):
+        VASADataset(directory, view="pairs", batch_size=4, shuffle=False, same_frame=0.3)
 
 
 def test_position_is_restored(directory):

@@ -27,7 +27,7 @@ SHRUNK = {
     "train_face_gan": (*FACE, "--config.face.critic_widths=(4, 4)"),
     "train_instrument": ("--config.corpus.supersample=1",),
 }
-ELSEWHERE = {"train_audio", "train_motion", "train_judge"}  # test_tasks.py, test_judges.py
+ELSEWHERE = {"train_audio", "train_motion", "train_judge", "train_emotion"}  # test_tasks, _judges, _emotion_task
 
 
 class LeastInstrument(nn.Module):

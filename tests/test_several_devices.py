@@ -1,5 +1,6 @@
 """Several devices and several processes compute what one does, see different data and resume bit for bit."""
 
+import json
 import os
 import socket
 import subprocess
@@ -63,6 +64,17 @@ def test_eight_devices_agree_with_one(tmp_path):
         heads = [set(shard.tolist()) for shard in file["heads"]]
     assert len(heads) == 8 and all(heads)
     assert len(set().union(*heads)) == sum(map(len, heads))
+
+
+def test_examples_stay_on_their_devices(tmp_path):
+    """Devices exchange gradients, and the codes that the contrast of motions compares; no picture and no volume."""
+    finish([start(["traffic", tmp_path], devices=8)])
+    sent = json.loads((tmp_path / "traffic.json").read_text())
+    parameters = sent.pop("parameters")
+    codes = 4 * 32 * 128
+    assert sent["all-to-all"] == sent["collective-permute"] == 0
+    assert parameters <= sent["all-reduce"] <= parameters + 3 * codes
+    assert codes <= sent["all-gather"] <= 2 * codes
 
 
 def test_two_processes_resume_bit_for_bit_on_their_own_data(tmp_path):

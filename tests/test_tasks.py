@@ -111,7 +111,7 @@ def test_motion_windows_continue_after_restore():
     assert all(np.array_equal(value, expected[name]) for name, value in next(second).items())
 
 
-def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch):
+def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch, capsys):
     face = init_face(jax.random.key(0), "face_tiny")
     save_params(tmp_path / "parts" / "face.safetensors", face, {"fields": FACE_VARIANTS["face_tiny"]})
     fields = AUDIO_VARIANTS["audio_tiny"]
@@ -122,8 +122,9 @@ def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch)
     monkeypatch.setattr(MotionExtractor, "_motion", lambda self, params, key, curves: motion[0])
 
     settings = {"variant": "motion_tiny", "face": tmp_path / "parts", "audio": tmp_path / "parts", "window": 12,
-                "previous": 4}  # fmt: skip
+                "previous": 4, "instrument": tmp_path / "parts"}  # fmt: skip
     train(shrunk("train_motion", *(f"--config.motion.{k}={v}" for k, v in settings.items())), tmp_path / "run")
+    assert "instrument.safetensors" in capsys.readouterr().out  # it is missing: said, and gone on without
     params, metadata = load_params(tmp_path / "run" / "export" / "motion.safetensors")
     expected = statistics(np.asarray(motion[:1]))
     np.testing.assert_allclose(params["statistics"]["mean"], expected["mean"], rtol=1e-2, atol=1e-2)

@@ -93,12 +93,14 @@ class FaceConfig:
     consist: float | None = None  # VASA-1's l_consist: pairwise transfer of pose and dynamics within a clip
     cross_id: float | None = None  # VASA-1's l_cross_id: identity under another person's motion (needs a judge)
     perceptual: float | None = None  # features of a judge
-    transfer_from: int = 0  # updates before consist, cross_id and perceptual come in
+    face_perceptual: float | None = None  # the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20
+    transfer_from: int = 0  # updates before consist, cross_id, perceptual and face_perceptual come in
     judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/judge_files.py)
     adversarial: float | None = None  # hinge against a patch critic on two scales; MegaPortraits' 1
     feature_matching: float | None = None  # L1 between the critic's features; MegaPortraits' 40
     gan_from: int = 0  # updates before the critic and its two terms come in
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    same_frame: float = 0.0  # share of pairs whose driver is the source's own frame; DPE needs some beside consist
     # What keeps pose and identity out of the dynamics (leakage guards)
     crop_warp: float = 0.0  # smooth random warp of the crop that dynamics are read from, in cells of its 9 x 9 grid
     pose_pool: float = 0.0  # share of l_cross_id's examples whose pose is of a third person
@@ -142,8 +144,10 @@ class MotionConfig:
     face: str = ""  # export directory of the codec; empty = the shipped one
     audio: str = ""  # export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one
     latents: str = ""  # directory that keeps extracted motion latents between runs; empty = extract anew
-    set: str = ""  # directory that job extract_motion wrote: face, audio, latents and the corpus are not used then
+    set: str = ""  # directory that job extract_motion wrote: audio, latents and the corpus are not used then, face only
+    # to decode mouths in the validation
     clips_per_shard: int = 100  # of job extract_motion
+    instrument: str = ""  # directory of instrument.safetensors, which reads decoded mouths; empty = the shipped one
     window: int = 100  # frames generated at once (W)
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
@@ -166,6 +170,52 @@ class EvaluationConfig:
     seconds: float = 5.0  # of each clip
     samples: int = 1  # generated takes per clip
     codec_frames: int = 6  # true frames rendered per head for the codec's own rows
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlsEvaluationConfig:
+    """The report on controls, guidance and steps; what is not varied is as for generation."""
+
+    heads: int = 16
+    seconds: float = 4.0  # of each clip
+    rendered_seconds: float = 4.0  # of each clip's truth, from its middle
+    samples: int = 3  # takes per head and way of sampling
+    control_scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)  # guidance of each control
+    audio_scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)  # guidance by the sound
+    step_counts: tuple[int, ...] = (10, 25, 50)
+    solvers: tuple[str, ...] = ("ddim", "dpmpp")
+    emotions: int = 4  # of the seven beside neutral, asked of each head in turn
+    emotion_strength: float = 0.9
+    emotion_frames: int = 12  # rendered of each emotion's true performance
+    shown: int = 4  # heads on the sheets
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceEvaluationConfig:
+    """The report on the codec alone (job evaluate_face)."""
+
+    people: int = 20  # held-out persons
+    stills: int = 24  # true pictures of each, and as many of its driver
+    mixed: int = 12  # of them also in another still's head pose
+    supersample: int = 2  # rays per pixel side
+    instrument: str = ""  # directory of instrument.safetensors; empty = the shipped one
+
+
+@dataclasses.dataclass(frozen=True)
+class DriftConfig:
+    """One long video of held-out speech with pauses (job evaluate_drift)."""
+
+    minutes: float = 10.0
+    truth_stride: int = 25  # every n-th frame of the true video is rendered and measured
+
+
+@dataclasses.dataclass(frozen=True)
+class VoicesConfig:
+    """Real speakers' sound and mouths (job evaluate_voices; config.videos, config.prepare)."""
+
+    seconds: float = 10.0  # of a clip, at most
+    per_video: int = 2  # clips
+    heads: int = 3  # held-out heads that take turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,7 +363,7 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
-    videos: str = ""  # folder of videos, or one video, for job prepare
+    videos: str = ""  # folder of videos, or one video, for jobs prepare and evaluate_voices
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -322,6 +372,10 @@ class VASAConfig:
     speech: AudioConfig = AudioConfig()
     motion: MotionConfig = MotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    controls_evaluation: ControlsEvaluationConfig = ControlsEvaluationConfig()
+    face_evaluation: FaceEvaluationConfig = FaceEvaluationConfig()
+    drift: DriftConfig = DriftConfig()
+    voices: VoicesConfig = VoicesConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()

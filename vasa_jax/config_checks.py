@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
     "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
-    "extract_motion",
+    "extract_motion", "evaluate_controls", "train_emotion", "evaluate_face", "evaluate_drift", "evaluate_voices",
 )  # fmt: skip
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
@@ -28,6 +28,7 @@ def check_config(config: sections.VASAConfig) -> None:
     _check_motion(config.motion)
     _check_prepare(config.prepare)
     _check_pictures_and_reports(config)
+    _check_controls_evaluation(config.controls_evaluation)
     _check_synthesis(config.synthesis)
     _check_renderer_benchmark(config.renderer_benchmark)
     _check_reading_benchmark(config.reading_benchmark)
@@ -94,6 +95,11 @@ def _check_corpus(config: sections.VASAConfig) -> None:
             f"config.train.batch_size: {config.train.batch_size} is no multiple of config.corpus.drivers, "
             f"{corpus.drivers}; choose one"
         )
+    if config.job == "train_face" and not corpus.shards and config.face.same_frame * corpus.drivers > 1:
+        raise InputError(
+            f"config.face.same_frame: {config.face.same_frame} is more than one driver of {corpus.drivers} per source; "
+            f"choose at most {1 / corpus.drivers:g}, or fewer config.corpus.drivers"
+        )
     _choice("config.corpus.speech", corpus.speech, SPEECH_SOURCES)
     _range("config.corpus.style", corpus.style, 0, 1)
     _range("config.corpus.groups", corpus.groups, 1, 10**6)
@@ -118,10 +124,37 @@ def _check_pictures_and_reports(config: sections.VASAConfig) -> None:
     _check_picture("config.label_accuracy", config.label_accuracy)
     _range("config.evaluation.heads", config.evaluation.heads, 2, 1000)
     _range("config.evaluation.seconds", config.evaluation.seconds, 1, 60)
+    _range("config.face_evaluation.people", config.face_evaluation.people, 4, 1000)
+    _range("config.face_evaluation.stills", config.face_evaluation.stills, 4, 1000)
+    _range("config.face_evaluation.mixed", config.face_evaluation.mixed, 1, config.face_evaluation.stills)
+    _range("config.face_evaluation.supersample", config.face_evaluation.supersample, 1, 4)
+    _range("config.drift.minutes", config.drift.minutes, 0.5, 600)
+    _range("config.drift.truth_stride", config.drift.truth_stride, 1, 250)
+    _range("config.voices.seconds", config.voices.seconds, 2, 60)
+    _range("config.voices.per_video", config.voices.per_video, 1, 1000)
+    _range("config.voices.heads", config.voices.heads, 1, 1000)
     _range("config.corpus_sheets.people", config.corpus_sheets.people, 1, 4096)
     _range("config.corpus_sheets.rows", config.corpus_sheets.rows, 1, config.corpus_sheets.people)
     _range("config.corpus_sheets.batch", config.corpus_sheets.batch, 1, 4096)
     _check_picture("config.corpus_sheets", config.corpus_sheets)
+
+
+def _check_controls_evaluation(settings: sections.ControlsEvaluationConfig) -> None:
+    path = "config.controls_evaluation"
+    limits = {
+        "heads": (2, 1000), "seconds": (1, 60), "rendered_seconds": (0.2, 60), "samples": (1, 100), "emotions": (1, 7),
+        "emotion_strength": (0, 1), "emotion_frames": (1, 200), "shown": (0, 1000),
+    }  # fmt: skip
+    for name, (low, high) in limits.items():
+        _range(f"{path}.{name}", getattr(settings, name), low, high)
+    for name, (low, high) in {"control_scales": (0, 20), "audio_scales": (0, 20), "step_counts": (1, 1000)}.items():
+        values = getattr(settings, name)
+        for value in values:
+            _range(f"{path}.{name}", value, low, high)
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"{path}.{name}: {values} is empty or names one twice; give each value once")
+    for solver in settings.solvers:
+        _choice(f"{path}.solvers", solver, ("ddim", "dpmpp"))
 
 
 def _check_motion(motion: sections.MotionConfig) -> None:
@@ -157,7 +190,7 @@ def _check_face(face: sections.FaceConfig) -> None:
         raise InputError(f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none")
     if not face.critic_widths or min(face.critic_widths) < 1:
         raise InputError(f"{path}.critic_widths: {face.critic_widths} are no widths; give e.g. (64, 128, 256, 512)")
-    for name in ("pose_pool", "flip", "jitter"):
+    for name in ("pose_pool", "flip", "jitter", "same_frame"):
         _range(f"{path}.{name}", getattr(face, name), 0, 1)
     for name in ("transfer_from", "gan_from"):
         _range(f"{path}.{name}", getattr(face, name), 0, 10**9)

@@ -28,6 +28,22 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.evaluator import evaluate
 
         return evaluate(config, workdir)
+    if config.job == "evaluate_controls":
+        from vasa_jax.evaluation.controls_evaluator import evaluate_controls
+
+        return evaluate_controls(config, workdir)
+    if config.job == "evaluate_face":
+        from vasa_jax.evaluation.face_evaluator import evaluate_face
+
+        return evaluate_face(config, workdir)
+    if config.job == "evaluate_drift":
+        from vasa_jax.evaluation.drift import evaluate_drift
+
+        return evaluate_drift(config, workdir)
+    if config.job == "evaluate_voices":
+        from vasa_jax.evaluation.voices import evaluate_voices
+
+        return evaluate_voices(config, workdir)
     if config.job == "benchmark_renderer":
         from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
 

@@ -41,7 +41,8 @@ class VASADataset:
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
     the first that is there. batch_size: of this host; batches run on across epochs, and what is left at the end is
     dropped. size: pictures are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
-    in a mirror, labels with them (`data.mirroring`); needs shuffle. epochs: 0 means for ever. Hosts read disjoint
+    in a mirror, labels with them (`data.mirroring`); needs shuffle. same_frame: share of the pairs, by chance, whose
+    driver is the source's own frame; needs shuffle. epochs: 0 means for ever. Hosts read disjoint
     parts: every hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files
     compares all checksums at the start; without it records are verified as they are read.
 
@@ -58,6 +59,7 @@ class VASADataset:
     matte: bool = False
     shuffle: bool = True
     flip: bool = False
+    same_frame: float = 0.0
     epochs: int = 0
     seed: int = 0
     workers: int = 0
@@ -71,6 +73,8 @@ class VASADataset:
             raise InputError(f"view '{self.view}': unknown; choose one of {', '.join(VIEWS)}")
         if self.flip and not self.shuffle:
             raise InputError("flip: mirrors at random, shuffle is off; turn one of them the other way")
+        if self.same_frame and not self.shuffle:
+            raise InputError("same_frame: drawn at random, shuffle is off; turn one of them the other way")
         if not 0 <= self.host < self.hosts:
             raise InputError(f"host {self.host} of {self.hosts}: no such host; hosts count from 0")
         if len(self) < self.batch_size:
@@ -125,7 +129,7 @@ class VASADataset:
         return elements.batch(self.batch_size, drop_remainder=True, batch_fn=_collate)
 
     def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("frames", "size", "matte", "shuffle", "flip")}
+        return {name: getattr(self, name) for name in ("frames", "size", "matte", "shuffle", "flip", "same_frame")}
 
 
 class VASAIterator:
@@ -319,11 +323,13 @@ def _window(record: Record, rng: np.random.Generator | None, settings: dict[str,
 
 
 def _pair(record: Record, rng: np.random.Generator | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Two different frames, each as likely as any; first and last without a generator."""
+    """Two different frames, each as likely as any, or one frame twice; first and last without a generator."""
     total = len(record.frames)
     if total < 2:
         raise InputError(f"clip '{record.clip_id}': one frame makes no pair; leave it out")
     places = rng.choice(total, 2, replace=False) if rng else (0, total - 1)
+    if rng and settings["same_frame"] and rng.random() < settings["same_frame"]:
+        places = (places[0], places[0])
     result: dict[str, Any] = {}
     for name, place in zip(("source", "driver"), map(int, places)):
         result[name] = _picture(record.frames[place], settings["size"])

@@ -21,8 +21,11 @@ class PairShards:
         self._batches = iter(dataset)
 
     @classmethod
-    def of_this_process(cls, corpus: CorpusConfig, size: int, batch_size: int, seed: int) -> "PairShards":
-        """This process's part of batches of `batch_size` pairs; processes read disjoint records."""
+    def of_this_process(
+        cls, corpus: CorpusConfig, size: int, batch_size: int, seed: int, same_frame: float = 0.0
+    ) -> "PairShards":
+        """This process's part of batches of `batch_size` pairs; processes read disjoint records. `same_frame` is the
+        share of pairs of a frame with itself."""
         count = jax.process_count()
         return cls(
             VASADataset(
@@ -31,6 +34,7 @@ class PairShards:
                 batch_size=batch_size // count,
                 size=size,
                 matte=True,
+                same_frame=same_frame,
                 seed=seed,
                 workers=corpus.decoders,
                 host=jax.process_index(),

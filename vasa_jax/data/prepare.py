@@ -65,7 +65,7 @@ def prepare(config: VASAConfig) -> Path:
 
         return Path(build_with_beam(jobs, config.output, settings).data_dir)
     work = output / "work"
-    _same_settings(work, settings)
+    same_settings(work, settings, "config.output")
     outcomes = run_jobs(jobs, work, settings)
     # Of a small set a split should not go to the one person of whom nothing is left.
     jobs = split_jobs(jobs, {outcome["person"] for outcome in outcomes if outcome["clips"]}, settings)
@@ -388,15 +388,15 @@ def _deciding(settings: PrepareConfig) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in ANYWHERE}
 
 
-def _same_settings(work: Path, settings: PrepareConfig) -> None:
-    """InputError where OUTPUT/work was made with settings that give other clips."""
+def same_settings(work: Path, settings: PrepareConfig, where: str) -> None:
+    """InputError where `work` was made with settings that give other clips; `where` is the setting that chose it."""
     path = work / "settings.json"
     now = {name: value for name, value in _deciding(settings).items() if name != "clips_per_shard"}
     if path.is_file():
         made = json.loads(path.read_text())
         if made != now:
             names = ", ".join(f"{k} {made.get(k)!r}, now {now.get(k)!r}" for k in now if made.get(k) != now[k])
-            raise InputError(f"{work}: made with other settings ({names}); choose another config.output or delete it")
+            raise InputError(f"{work}: made with other settings ({names}); choose another {where} or delete it")
         return
     work.mkdir(parents=True, exist_ok=True)
     with _replacing(path) as part:

@@ -6,21 +6,24 @@ clip. The ceiling is part of the set: `second`, another true take of the same so
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from vasa_jax.data.synthetic.anatomy import build_anatomy
 from vasa_jax.data.synthetic.bank import named_key
 from vasa_jax.data.synthetic.clips import Clip, sample_clip
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
+from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
 from vasa_jax.data.synthetic.motion import neutral_motion
-from vasa_jax.data.synthetic.render import LANDMARKS, render
+from vasa_jax.data.synthetic.render import render
 from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
 
 HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number
 SAMPLES_PER_FRAME = 640
-LABELS = ("mouth", "lids", "gaze", "pose", "distance")
+LABELS = ("mouth", "lids", "gaze", "pose", "distance", "landmarks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,77 +43,38 @@ class HeldOutHead:
     window: slice
     frames: np.ndarray  # uint8 (W, n, n, 3)
     masks: np.ndarray  # bool (W, n, n): head and body
-    landmarks: np.ndarray  # (W, len(LANDMARKS), 2)
+
+    @functools.cached_property
+    def level(self) -> np.ndarray:
+        """(T,) loudness of the sound of each frame: the log of its root mean square, silence being -60 dB."""
+        power = np.square(self.samples.reshape(-1, SAMPLES_PER_FRAME).astype(np.float64)).mean(1)
+        return 0.5 * np.log(power + 1e-6)
 
     def in_window(self, name: str) -> np.ndarray:
         """A label of the rendered frames."""
         return self.truth[name][self.window]
 
 
-class HeldOutSet:
-    """`count` heads, deterministic by seed; clips are cut to `seconds`, the middle `rendered_seconds` of each are
-    rendered.
-
-    Identities come from a stream of keys that no training task uses; sentences and voices from the corpus's held-out
-    split.
-    """
+class HeldOutHeads:
+    """Persons of a stream of keys that no training task uses, drawn at `size` pixels with exact labels."""
 
     def __init__(
-        self,
-        count: int,
-        seconds: float,
-        rendered_seconds: float,
-        size: int,
-        seed: int = 0,
-        supersample: int = 2,
-        render_batch: int = 4,
-        speech: str = "espeak",
+        self, size: int, seed: int = 0, supersample: int = 2, render_batch: int = 4, stream: str = "heldout"
     ):
-        self._frames = round(seconds * FRAMES_PER_SECOND)
-        self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
         self._batch = render_batch
         self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
-        self._labels = jax.jit(labels)
-        self._identity_key = named_key(seed, "heldout")
+        self._labels = jax.jit(true_labels)
+        self._identity_key = named_key(seed, stream)
         self._sample_identity = jax.jit(sample_identity)
-        self._speech = speech
-        self._clips = _speaking_clips(count, self._frames, seed, speech)
-
-    def __len__(self) -> int:
-        return len(self._clips)
 
     def identity(self, index: int) -> dict[str, np.ndarray]:
         """Scalars by name of the head's identity."""
         return jax.device_get(self._sample_identity(jax.random.fold_in(self._identity_key, index)))
 
-    def __getitem__(self, index: int) -> HeldOutHead:
-        """Renders the head's pictures anew at every call: keep what is needed."""
-        seed, clip = self._clips[index]
-        identity, frames = self.identity(index), self._frames
-        motion = {name: track[:frames] for name, track in clip.motion.items()}
-        again = sample_clip(seed, "heldout", take=1, speech=self._speech).motion
-        start = (frames - self._rendered) // 2
-        window = slice(start, start + self._rendered)
-        rest = neutral_motion()
-        # The portrait is the first picture: rendered with the others, it fills up their last batch.
-        moved = {name: np.append(np.float32(rest[name]), track[window]) for name, track in motion.items()}
-        pictures = self.render(identity, moved)
-        return HeldOutHead(
-            name=f"head_{index:02d}",
-            identity=identity,
-            samples=clip.samples[: frames * SAMPLES_PER_FRAME],
-            motion=motion,
-            truth=self.label(identity, motion),
-            second=self.label(identity, {name: track[:frames] for name, track in again.items()}),
-            gaze=(float(clip.gaze[0]), float(clip.gaze[1])),
-            distance=float(clip.distance),
-            text=clip.text,
-            portrait=pictures["rgb"][0],
-            window=window,
-            frames=pictures["rgb"][1:],
-            masks=pictures["matte"][1:] > 0.5,
-            landmarks=pictures["landmarks"][1:, :, :2],
-        )
+    def portrait(self, identity: dict[str, np.ndarray]) -> np.ndarray:
+        """uint8 (n, n, 3): the face at rest, looking into the camera."""
+        rest = {name: np.float32(value)[None] for name, value in neutral_motion().items()}
+        return self.render(identity, rest)["rgb"][0]
 
     def label(self, identity: dict[str, np.ndarray], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Exact LABELS of one identity over (T,) motion tracks."""
@@ -132,7 +96,80 @@ class HeldOutSet:
         return joined
 
 
-def landmark_indices(names: tuple[str, ...]) -> list[int]:
+class HeldOutSet(HeldOutHeads):
+    """`count` heads, deterministic by seed; clips are cut to `seconds`, the middle `rendered_seconds` of each are
+    rendered.
+
+    Sentences and voices are of the corpus's held-out split.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        seconds: float,
+        rendered_seconds: float,
+        size: int,
+        seed: int = 0,
+        supersample: int = 2,
+        render_batch: int = 4,
+        speech: str = "espeak",
+    ):
+        super().__init__(size, seed, supersample, render_batch)
+        self._frames = round(seconds * FRAMES_PER_SECOND)
+        self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
+        self._source = speech
+        self._clips = _speaking_clips(count, self._frames, seed, speech)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> HeldOutHead:
+        """Renders the head's pictures anew at every call: keep what is needed."""
+        clip = self._clips[index][1]
+        identity, frames = self.identity(index), self._frames
+        motion = {name: track[:frames] for name, track in clip.motion.items()}
+        start = (frames - self._rendered) // 2
+        window = slice(start, start + self._rendered)
+        rest = neutral_motion()
+        # The portrait is the first picture: rendered with the others, it fills up their last batch.
+        moved = {name: np.append(np.float32(rest[name]), track[window]) for name, track in motion.items()}
+        pictures = self.render(identity, moved)
+        return HeldOutHead(
+            name=f"head_{index:02d}",
+            identity=identity,
+            samples=self.speech(index),
+            motion=motion,
+            truth=self.label(identity, motion),
+            second=self.label(identity, self.performance(index)),
+            gaze=(float(clip.gaze[0]), float(clip.gaze[1])),
+            distance=float(clip.distance),
+            text=clip.text,
+            portrait=pictures["rgb"][0],
+            window=window,
+            frames=pictures["rgb"][1:],
+            masks=pictures["matte"][1:] > 0.5,
+        )
+
+    def speech(self, index: int) -> np.ndarray:
+        """(640 T,) what the head says."""
+        return self._clips[index][1].samples[: self._frames * SAMPLES_PER_FRAME]
+
+    def performance(self, index: int, emotion: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """(T,) tracks of another true performance of what the head says; with `emotion`, 8 coefficients, its face shows
+        that one in the place of the voice's.
+        """
+        shown = {} if emotion is None else {"shown": emotion}
+        clip = sample_clip(self._clips[index][0], "heldout", take=1, speech=self._source, **shown)
+        return {name: track[: self._frames] for name, track in clip.motion.items()}
+
+
+def true_labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
+    """`labels` of a batch of frames, and landmarks (B, len(LANDMARKS), 2)."""
+    points = jax.vmap(lambda who, how: landmarks(build_anatomy(who, how)))(identity, motion)
+    return {**labels(identity, motion), "landmarks": points[..., :2]}
+
+
+def landmark_indices(names: Sequence[str]) -> list[int]:
     """Where these points are among the renderer's."""
     return [LANDMARKS.index(name) for name in names]
 

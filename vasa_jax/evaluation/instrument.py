@@ -59,6 +59,12 @@ class Measurements:
         """The same measurements of some frames."""
         return Measurements(**{f.name: getattr(self, f.name)[frames] for f in dataclasses.fields(self)})
 
+    @classmethod
+    def joined(cls, parts: Sequence["Measurements"]) -> "Measurements":
+        """The measurements of several pieces of video as one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
 
 class ConvNormAct(nn.Module):
     """Convolution, GroupNorm, SiLU."""
@@ -216,7 +222,7 @@ class Instrument:
     def __init__(self, params: dict[str, Any], points: Sequence[str], anchors: Anchors, batch_size: int = 32):
         self.points = tuple(points)
         self.training_errors: dict[str, float] = {}
-        self.params = params
+        self.params = jax.device_put(params)
         self._batch_size = batch_size
         network = FaceInstrument(len(self.points), anchors)
 

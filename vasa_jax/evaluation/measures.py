@@ -4,6 +4,8 @@ Tracks are numpy arrays over frames, made of a video by `vasa_jax.evaluation.ins
 rendered one. Nothing here looks at pixels, except `psnr`.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 FRAMES_PER_SECOND = 25.0
@@ -40,22 +42,36 @@ def best_offset(track_T: np.ndarray, reference_T: np.ndarray, limit: int = 12) -
     Positive: the track comes late. The nearest to 0 wins a tie, and a constant track has offset 0. The same search on
     audio against video is SyncNet's offset; here both tracks are mouth openings.
     """
+    return peak_offset(offset_correlations(track_T, reference_T, limit))
+
+
+def peak_offset(curve: np.ndarray) -> tuple[int, float]:
+    """(offset, value there) of the largest of values for the offsets -n ... n; the nearest to 0 wins a tie."""
+    centre = len(curve) // 2
+    best = (0, float(curve[centre]))
+    for size in range(1, centre + 1):
+        for offset in (size, -size):
+            if curve[centre + offset] > best[1] + 1e-9:
+                best = (offset, float(curve[centre + offset]))
+    return best
+
+
+def offset_correlations(track_T: np.ndarray, reference_T: np.ndarray, limit: int = 12) -> np.ndarray:
+    """(2 n + 1,) Pearson's r of the track shifted against the reference by -n ... n frames; positive: it comes late.
+
+    n is `limit`, or what a short track leaves room for: half of its length.
+    """
     track_T, reference_T = np.asarray(track_T), np.asarray(reference_T)
     if track_T.shape != reference_T.shape:
         raise ValueError(f"two tracks of one length are needed, not {track_T.shape} and {reference_T.shape}")
     frames = len(track_T)
     limit = min(limit, max(frames // 2 - 1, 0))
-    best = (0, pearson(track_T, reference_T))
-    for size in range(1, limit + 1):
-        for offset in (size, -size):
-            late, early = (
-                slice(max(offset, 0), frames + min(offset, 0)),
-                slice(max(-offset, 0), frames - max(offset, 0)),
-            )
-            r = pearson(track_T[late], reference_T[early])
-            if r > best[1] + 1e-9:
-                best = (offset, r)
-    return best
+    curve = []
+    for offset in range(-limit, limit + 1):
+        late = slice(max(offset, 0), frames + min(offset, 0))
+        early = slice(max(-offset, 0), frames - max(offset, 0))
+        curve.append(pearson(track_T[late], reference_T[early]))
+    return np.array(curve)
 
 
 def rotation_matrices(pose_T9: np.ndarray) -> np.ndarray:
@@ -86,20 +102,85 @@ def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
+def gaze_in_head(gaze_T2: np.ndarray, pose_T9: np.ndarray) -> np.ndarray:
+    """(T, 2) yaw and pitch in degrees of a gaze in the camera frame, seen from a head of that pose.
+
+    Both positive to image right and down; a head that turns takes its gaze along, and this does not change.
+    """
+    yaw, pitch = np.radians(np.asarray(gaze_T2, np.float64)).T
+    direction = np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), -np.cos(yaw) * np.cos(pitch)], -1)
+    x, y, z = np.einsum("tji,tj->ti", rotation_matrices(pose_T9), direction).T
+    return np.degrees(np.stack([np.arctan2(x, -z), np.arcsin(np.clip(y, -1.0, 1.0))], -1))
+
+
 def head_motion(pose_T9: np.ndarray) -> float:
     """VASA-1's delta P: mean absolute difference of yaw, pitch and roll between adjacent frames, in degrees."""
-    angles = euler_degrees(pose_T9)
-    if len(angles) < 2:
-        return 0.0
-    difference = np.diff(angles, axis=0)
-    difference = (difference + 180.0) % 360.0 - 180.0
-    return float(np.abs(difference).mean())
+    return float(turning(pose_T9).mean()) if len(pose_T9) > 1 else 0.0
+
+
+def turning(pose_T9: np.ndarray) -> np.ndarray:
+    """(T - 1,) mean over yaw, pitch and roll of the absolute difference to the frame before, in degrees."""
+    difference = np.diff(euler_degrees(pose_T9), axis=0)
+    return np.abs((difference + 180.0) % 360.0 - 180.0).mean(-1)
 
 
 def head_correlation(pose_T9: np.ndarray, truth_T9: np.ndarray) -> float:
     """Mean over yaw, pitch and roll of Pearson's r with the true ones: how much of the head's motion is foreseen."""
     angles, true = euler_degrees(pose_T9), euler_degrees(truth_T9)
     return float(np.mean([pearson(angles[:, axis], true[:, axis]) for axis in range(3)]))
+
+
+def head_diversity(poses_ST9: np.ndarray) -> float:
+    """How differently the head moves in S >= 2 takes: degrees between two takes, root mean square, over sqrt(2).
+
+    Over yaw, pitch and roll, smoothed and without each take's own mean: where the head looks on the whole does not
+    count. Takes with independent motion give its standard deviation over time; equal takes give 0.
+    """
+    angles = np.stack([smooth(euler_degrees(pose)) for pose in poses_ST9])
+    angles = angles - angles.mean(1, keepdims=True)
+    return float(np.sqrt(angles.var(axis=0, ddof=1).mean()))
+
+
+def mutual_correlation(tracks_ST: np.ndarray) -> float:
+    """Mean of Pearson's r over all pairs of S >= 2 takes."""
+    pairs = [pearson(a, b) for i, a in enumerate(tracks_ST) for b in tracks_ST[:i]]
+    return float(np.mean(pairs))
+
+
+def pose_audio_correlation(pose_T9: np.ndarray, level_T: np.ndarray, frames: int = 9) -> float:
+    """Pearson's r between how fast the head turns and how loud the speech is, both smoothed over `frames`.
+
+    A relation that needs no trained network (the paper's CAPP is a learned one without public weights). It is weak in
+    true motion too and not zero for unrelated sound, as all speech starts and ends in silence: read it beside both.
+    level_T: log of the sound's root mean square in each frame.
+    """
+    speed = turning(smooth(pose_T9))
+    return pearson(smooth(speed, frames), smooth(np.asarray(level_T)[1:], frames)) if len(speed) else 0.0
+
+
+def lip_shape(
+    landmarks_TL2: np.ndarray,
+    pose_T9: np.ndarray,
+    lips: Sequence[int],
+    left_eye: Sequence[int],
+    right_eye: Sequence[int],
+) -> np.ndarray:
+    """(T, 2) width and height of the lips' outline over the distance between the eyes, whatever the head's pose.
+
+    Distances in the image are taken back to the head's frontal plane (the pose is a weak perspective), which is exact
+    for points of equal depth. lips: indices of left corner, right corner, top, bottom; an eye lies at its points' mean.
+    """
+    points = np.asarray(landmarks_TL2, np.float64)
+    plane = rotation_matrices(pose_T9)[:, :2, :2] * np.exp(np.asarray(pose_T9, np.float64)[:, 6])[:, None, None]
+    # Seen from the side a plane is a line: far beyond what is measured, and no reason to stop.
+    frontal = np.linalg.pinv(plane, rcond=1e-3)
+
+    def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(np.einsum("tij,tj->ti", frontal, a - b), axis=-1)
+
+    left, right, top, bottom = (points[:, index] for index in lips)
+    eyes = distance(*(points[:, list(eye)].mean(1) for eye in (left_eye, right_eye)))
+    return np.stack([distance(left, right), distance(top, bottom)], -1) / max(float(np.median(eyes)), 1e-6)
 
 
 def smooth(track_T: np.ndarray, frames: int = 5) -> np.ndarray:
@@ -182,3 +263,12 @@ def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
         error = error[np.asarray(mask, bool)]
     mean = error.mean() if error.size else 0.0
     return float(10.0 * np.log10(1.0 / max(mean, 1e-10)))
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Mean and standard error over heads; None where no head has the figure."""
+    known = np.array([value for value in values if value is not None and np.isfinite(value)], np.float64)
+    if not known.size:
+        return None
+    error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
+    return {"mean": float(known.mean()), "error": error}

@@ -25,9 +25,12 @@ ROWS = {
     "mouth_mae": ("mouth opening, mean absolute error", 4),
     "mouth_closed": ("opening while the true mouth is closed", 4),
     "mouth_open": ("opening while it is open", 4),
+    "lip_shape_r": ("width and height of the lips, r per clip", 3),
+    "lip_shape_mae": ("width and height of the lips, mean absolute error", 4),
     "head_motion": ("head motion, degrees per frame", 3),
     "head_motion_ratio": ("head motion over the clip's true one", 2),
     "head_r": ("head rotation, r per clip", 3),
+    "pose_audio_r": ("speed of the head against loudness, r", 3),
     "blinks": ("blinks per minute", 1),
     "identity": ("identity, cosine to the portrait", 3),
     "gaze_error": ("main gaze, error in degrees", 1),
@@ -37,11 +40,12 @@ CODEC_COLUMNS = {"same": "same head", "cross": "across heads", "portrait": "port
 CODEC_ROWS = {
     "psnr": ("PSNR, whole picture, dB", 2),
     "psnr_head": ("PSNR, head and body, dB", 2),
+    "ssim": ("SSIM, whole picture", 3),
+    "ssim_head": ("SSIM, head and body", 3),
     "mouth_r_pooled": ("mouth opening, r over all frames", 3),
     "rotation_error": ("head rotation, error in degrees", 2),
     "identity": ("identity, cosine to the portrait", 3),
 }
-INSTRUMENT_COLUMNS = {"talking": "these true videos", "training": "broad stills", "soft": "broad stills, degraded"}
 INSTRUMENT_ROWS = {
     "mouth_r": ("mouth opening, r", 3),
     "mouth_mae": ("mouth opening, mean absolute error", 4),
@@ -56,11 +60,10 @@ INSTRUMENT_ROWS = {
 }
 
 
-def write_report(report: dict[str, Any], workdir: str | Path) -> None:
-    """Writes report.md and report.json to the workdir and prints the former; each file appears whole or not at all."""
+def save_report(report: dict[str, Any], text: str, workdir: str | Path) -> None:
+    """Writes report.md (`text`) and report.json and prints the former; each file appears whole or not at all."""
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    text = report_markdown(report)
     data = json.dumps(_plain(report), indent=1, allow_nan=False)
     for name, content in (("report.md", text), ("report.json", data)):
         beside = workdir / (name + ".part")
@@ -71,15 +74,11 @@ def write_report(report: dict[str, Any], workdir: str | Path) -> None:
 
 def report_markdown(report: dict[str, Any]) -> str:
     """The tables: the instrument's own errors first, then the generator, then the codec alone."""
-    settings, instrument, table = report["settings"], report["instrument"], report["table"]
-    training = instrument["training"]
-    sharp = {name: value for name, value in training.items() if not name.startswith("soft_")}
-    soft = {name.removeprefix("soft_"): value for name, value in training.items() if name.startswith("soft_")}
-    errors = {"talking": instrument["talking"], "training": sharp, "soft": soft}
-    by_name = {column: {name: {"mean": value} for name, value in values.items()} for column, values in errors.items()}
+    settings, table = report["settings"], report["table"]
     r, error = table["mouth_r"]["generated"]["mean"], table["mouth_r"]["generated"]["error"]
     verdict = "reached" if r >= REQUIRED_MOUTH_R else "not reached"
     different = report["different_people"]
+    by_column = {column: {name: row.get(column) for name, row in table.items()} for column in COLUMNS}
     lines = [
         "# Evaluation on held-out heads, voices and sentences",
         "",
@@ -88,29 +87,23 @@ def report_markdown(report: dict[str, Any]) -> str:
         f"{settings['steps']} steps, audio guidance {settings['audio_guidance']:g}, seed {settings['seed']}, "
         f"controls given: {', '.join(report['controls']) or 'none'}.",
         "",
-        "## The instrument's own errors on true renders",
-        "",
-        *_table(INSTRUMENT_ROWS, INSTRUMENT_COLUMNS, by_name),
-        "",
-        f"These true videos: {instrument['frames']} frames of {settings['heads']} heads. "
-        "Broad stills: held-out heads in wide poses, when the instrument was trained.",
-        "",
+        *instrument_lines(report["instrument"], settings["heads"]),
         "## Generated videos",
         "",
         f"Mouth opening: r = {r:.3f} +- {error:.3f}; {REQUIRED_MOUTH_R} is {verdict}.",
         "",
-        *_table(ROWS, COLUMNS, {column: {name: row.get(column) for name, row in table.items()} for column in COLUMNS}),
+        *figure_table(ROWS, COLUMNS, by_column),
         "",
         "Mean +- standard error over heads. Head motion is the mean absolute change of yaw, pitch and roll between "
         "frames, of poses smoothed over five frames, everywhere alike; by the exact labels it is "
-        f"{_cell(table['head_motion'].get('labels'), 3)}, and blinks per minute are "
-        f"{_cell(table['blinks'].get('labels'), 1)}. "
+        f"{figure_cell(table['head_motion'].get('labels'), 3)}, and blinks per minute are "
+        f"{figure_cell(table['blinks'].get('labels'), 1)}. "
         f"Truth is measured over the middle {settings['rendered_seconds']:g} s of each clip. Identity of two different "
-        f"people: {_cell(different, 3)}. Opening is the distance of the inner lips over that of the eyes.",
+        f"people: {figure_cell(different, 3)}. Opening is the distance of the inner lips over that of the eyes.",
         "",
         "## The codec alone: true frames drive the portrait",
         "",
-        *_table(CODEC_ROWS, CODEC_COLUMNS, report["codec"]),
+        *figure_table(CODEC_ROWS, CODEC_COLUMNS, report["codec"]),
         "",
         f"{settings['codec_frames']} frames per head, against the exact truth. Across heads: frames of another head "
         "with the same motion. Portrait, unmoved: what is got by doing nothing.",
@@ -119,17 +112,42 @@ def report_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: dict, columns: dict[str, str], values: dict[str, dict]) -> list[str]:
+def instrument_lines(instrument: dict[str, Any], heads: int) -> list[str]:
+    """Markdown lines of the instrument's own errors: `talking` and `training` by name, number of `frames`."""
+    return [
+        "## The instrument's own errors on true renders",
+        "",
+        *instrument_table(instrument["talking"], "these true videos", instrument["training"]),
+        "",
+        f"These true videos: {instrument['frames']} frames of {heads} heads. "
+        "Broad stills: held-out heads in wide poses, when the instrument was trained.",
+        "",
+    ]
+
+
+def instrument_table(here: dict[str, float], title: str, training: dict[str, float]) -> list[str]:
+    """Markdown lines: the instrument's errors on this report's true pictures, and those when it was trained."""
+    sharp = {name: value for name, value in training.items() if not name.startswith("soft_")}
+    soft = {name.removeprefix("soft_"): value for name, value in training.items() if name.startswith("soft_")}
+    columns = {"here": title, "training": "broad stills", "soft": "broad stills, degraded"}
+    values = {
+        column: {name: {"mean": value} for name, value in errors.items()}
+        for column, errors in zip(columns, (here, sharp, soft))
+    }
+    return figure_table(INSTRUMENT_ROWS, columns, values)
+
+
+def figure_table(rows: dict, columns: dict[str, str], values: dict[str, dict]) -> list[str]:
     """Markdown lines; values[column][row] is {mean, error} or missing."""
     lines = ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---|" * len(columns)]
     for name, (title, digits) in rows.items():
-        cells = [_cell(values.get(column, {}).get(name), digits) for column in columns]
+        cells = [figure_cell(values.get(column, {}).get(name), digits) for column in columns]
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(value: dict[str, float] | None, digits: int) -> str:
+def figure_cell(value: dict[str, float] | None, digits: int) -> str:
     if value is None or not math.isfinite(value["mean"]):
         return ""
     text = f"{value['mean']:.{digits}f}"

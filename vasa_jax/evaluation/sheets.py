@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 TILE = 128
-COLOURS = ((30, 30, 30), (214, 70, 40), (40, 110, 200), (40, 150, 80))
+COLOURS = ((30, 30, 30), (214, 70, 40), (40, 110, 200), (40, 150, 80), (150, 80, 170), (170, 130, 30))
 _MARGIN, _HEIGHT = 24, 150
 
 
@@ -44,6 +44,42 @@ def curves(tracks: dict[str, np.ndarray], title: str, width: int, height: int = 
     x = float(left)
     for colour, (name, track) in zip(COLOURS, tracks.items()):
         draw.line([place(frame, float(value)) for frame, value in enumerate(track)], fill=colour, width=2)
+        draw.text((x, 16), name, fill=colour)
+        x += draw.textlength(name) + 24
+    draw.text((left, 2), _fit(draw, title, right - left), fill=(60, 60, 60))
+    return np.asarray(picture)
+
+
+def chart(
+    labels: Sequence[str], series: dict[str, Sequence[float]], title: str, width: int = 480, height: int = _HEIGHT
+) -> np.ndarray:
+    """Values over labelled places in one picture, uint8 (height, width, 3): shared axes from the least value or 0 to
+    the largest. A series with a single value is a reference, drawn as a level line; nan leaves a gap.
+    """
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    known = [float(v) for values in series.values() for v in values if np.isfinite(v)]
+    top, bottom = max([*known, 0.0]), min([*known, 0.0])
+    top = top if top > bottom else bottom + 1.0
+    left, right, low, high = 2 * _MARGIN, width - 2 * _MARGIN, height - 22, 36
+
+    def place(index: float, value: float) -> tuple[float, float]:
+        across = left + (right - left) * index / max(len(labels) - 1, 1)
+        return across, low - (low - high) * (value - bottom) / (top - bottom)
+
+    for value in (bottom, top):
+        draw.line([place(0, value), place(len(labels) - 1, value)], fill=(220, 220, 220))
+        draw.text((2, place(0, value)[1] - 6), f"{value:.3g}", fill=(120, 120, 120))
+    for index, label in enumerate(labels):
+        draw.text((place(index, bottom)[0], low + 4), label, fill=(60, 60, 60), anchor="ma")
+    x = float(left)
+    for colour, (name, values) in zip(COLOURS, series.items()):
+        level = len(values) == 1
+        track = list(values) * len(labels) if level else list(values)
+        points = [place(index, float(value)) for index, value in enumerate(track) if np.isfinite(value)]
+        draw.line(points, fill=colour, width=1 if level else 2)
+        for px, py in [] if level else points:
+            draw.ellipse([px - 3, py - 3, px + 3, py + 3], fill=colour)
         draw.text((x, 16), name, fill=colour)
         x += draw.textlength(name) + 24
     draw.text((left, 2), _fit(draw, title, right - left), fill=(60, 60, 60))

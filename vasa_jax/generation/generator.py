@@ -10,7 +10,6 @@ One motion moves any number of portraits (paper Figure 4): `motion = generator.m
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,15 @@ from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.media import Audio, read_audio, read_image, write_video
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.errors import InputError
-from vasa_jax.generation.avatar import Avatar, fill_behind_head
+from vasa_jax.generation.animator import PortraitAnimator
+from vasa_jax.generation.avatar import Avatar
 from vasa_jax.generation.controls import Controls, Steering
 from vasa_jax.generation.motion_edit import finish_motion
 from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.windows import sample_sequence, sample_window
-from vasa_jax.models.face import face_codec
-from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import POSE_DIM, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,31 +54,23 @@ class TalkingHead:
         return write_video(path, self.frames(), self.audio)
 
 
-class VideoGenerator:
+class VideoGenerator(PortraitAnimator):
     """Holds the trained parts and their compiled functions; each compiles once per shape."""
 
     def __init__(self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32):
-        face, face_meta = parts["face"]
+        super().__init__(parts["face"], decode_batch, dtype)
         motion, motion_meta = parts["motion"]
-        self._face = fold_standardisation(face)
-        self._encoder, self._decoder = face_codec(face_meta["fields"], dtype)
         self.speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
         self._transformer_params = jax.device_put(motion["transformer"])
         self.transformer = VASADiffusionTransformer(**motion_meta["fields"], dtype=dtype)
         self._mean, self._std = motion["statistics"]["mean"], motion["statistics"]["std"]
         self.trained_controls = tuple(motion_meta.get("trained_controls", ()))
         self._diffusion = VASADiffusion()
-        self._batch = decode_batch
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=jnp.float32) -> "VideoGenerator":
         """A directory with face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable."""
         return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
-
-    @property
-    def image_size(self) -> int:
-        """Pixels of the square picture that goes in and comes out."""
-        return self._encoder.image_size
 
     def generate(
         self, image: str | Path, audio: str | Path, controls: Controls | None = None, *, crop: str = "", **changes: Any
@@ -132,12 +122,6 @@ class VideoGenerator:
         note = None if crop else where.note
         return portrait, (note,) if note else ()
 
-    def prepare(self, portrait: np.ndarray) -> Avatar:
-        """uint8 (n, n, 3), already cropped, to an avatar."""
-        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
-        canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
-        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait)
-
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
     ) -> np.ndarray:
@@ -175,27 +159,6 @@ class VideoGenerator:
         portrait = None if avatar is None else avatar.motion
         return finish_motion(sample, first, steering, self._mean, self._std, portrait)
 
-    def encode_motion(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures uint8 (N, n, n, 3) to the motion they show, float32 (N, 137)."""
-        motion = []
-        for start in range(0, len(frames), self._batch):
-            part = frames[start : start + self._batch]
-            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
-        return np.concatenate(motion)
-
-    def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:
-        """Motion (T, 137) to frames, uint8 (b, n, n, 3), b at once (0 = the decode batch; the last may be shorter)."""
-        batch = batch or min(self._batch, len(motion))
-        for start in range(0, len(motion), batch):
-            part = motion[start : start + batch]
-            yield np.asarray(self.decode(avatar, part, batch))[: len(part)]
-
-    def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
-        """Motion of at most `batch` frames to pictures (batch, n, n, 3) on the device; the last one is repeated."""
-        padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
-        return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
-
     def _avatar(self, portrait: Avatar | np.ndarray | str | Path) -> Avatar:
         if isinstance(portrait, Avatar):
             return portrait
@@ -207,28 +170,3 @@ class VideoGenerator:
                 f"portrait: {portrait.dtype} {portrait.shape}; give uint8 ({size}, {size}, 3), cropped, or a file"
             )
         return self.prepare(portrait)
-
-
-# Compiled per network and shape, not per VideoGenerator: a process may make many, and compiled code is never freed.
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _encode_portrait(encoder, decoder, face, image):
-    latents = encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
-    return latents, decoder.apply({"params": face["decoder"]}, *latents).matte
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_motion(encoder, face, images):
-    images = images.astype(jnp.float32) / 255.0
-    pose, dynamics = encoder.apply({"params": face["encoder"]}, images, method="encode_motion")
-    return jnp.concatenate([pose, dynamics], -1)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(decoder, face, latents, canvas, motion):
-    pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
-    decoded = decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
-    rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
-    picture = matte * rgb + (1.0 - matte) * canvas
-    return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)

@@ -18,7 +18,7 @@ class SpeechFeatures:
     """AudioEncoder over overlapping pieces of 5 s: memory does not grow with the length, one compilation serves all."""
 
     def __init__(self, params: dict, fields: dict, dtype=jnp.float32):
-        self._params = params
+        self._params = jax.device_put(params)
         self._encoder = AudioEncoder(**fields, dtype=dtype)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.losses.pictures import masked_mean
+from vasa_jax.models.geometry import align_crop
 
 Params = Mapping[str, Any]
 SMALLEST = 32  # pixels; deeper layers of a VGG have nothing left of smaller pictures
+# The crop that judges of faces see: half of the picture's width at pose scale 1, on the front of the face.
+FACE_ZOOM = 2.0
+FACE_CENTRE = (0.0, 0.2, -0.23)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +25,14 @@ class FeatureJudge:
 
     Pictures are compared at up to `scales` octaves, none smaller than 32 pixels. With `relative`, each layer's
     difference is divided by the mean size of the target's features: the weights do not depend on the network's gains.
+    A judge of `faces` knows aligned faces only and is not shown whole pictures.
     """
 
     features: Callable[[Params, Array], list[Array]]
     layer_weights: tuple[float, ...]
     scales: int = 2
     relative: bool = True
+    faces: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +50,27 @@ class Judges:
     def perceptual_loss(
         self, params: Params, x: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]
     ) -> Float[Array, ""]:
-        """Sum over the perceptual judges of `feature_distance`."""
-        return sum(feature_distance(judge, params[name], x, target) for name, judge in self.perceptual.items())
+        """Sum of `feature_distance` over the perceptual judges of whole pictures."""
+        return sum(feature_distance(self.perceptual[name], params[name], x, target) for name in self.of_pictures)
+
+    def face_loss(
+        self, params: Params, x: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], pose: Float[Array, "b 9"]
+    ) -> Float[Array, ""]:
+        """Sum of `feature_distance` over the judges of faces, or, where there is none, all perceptual ones, on crops
+        that the pose aligns (MegaPortraits, L_face). No gradient reaches the pose.
+        """
+        crops = [face_crop(picture, pose) for picture in (x, target)]
+        return sum(feature_distance(self.perceptual[name], params[name], *crops) for name in self.of_faces)
+
+    @property
+    def of_pictures(self) -> tuple[str, ...]:
+        """Names of the perceptual judges that see whole pictures."""
+        return tuple(name for name, judge in self.perceptual.items() if not judge.faces)
+
+    @property
+    def of_faces(self) -> tuple[str, ...]:
+        """Names of the perceptual judges that see crops of the face."""
+        return tuple(name for name, judge in self.perceptual.items() if judge.faces) or tuple(self.perceptual)
 
     def identity_loss(
         self,
@@ -68,6 +93,11 @@ class Judges:
         a, b = (_unit(self.identity(params["identity"], image)) for image in (x, y))
         cosine = (a * b).sum(-1)
         return cosine.mean() if valid is None else 1.0 - masked_mean(1.0 - cosine, valid)
+
+
+def face_crop(image: Float[Array, "b h w 3"], pose: Float[Array, "b 9"]) -> Float[Array, "b k k 3"]:
+    """The face with its pose taken out, at the picture's own resolution at pose scale 1: k = h / 2."""
+    return align_crop(image, jax.lax.stop_gradient(pose), round(image.shape[1] / FACE_ZOOM), FACE_ZOOM, FACE_CENTRE)
 
 
 def feature_distance(

@@ -18,7 +18,7 @@ from vasa_jax.losses.pictures import gradient_loss, matte_loss, structure_loss, 
 # numbers share one compiled program.
 ALWAYS = ("l1", "structure", "gradient", "matte", "pose", "contrast", "code")
 SELF_TRANSFER = ("consist",)
-JUDGED = ("perceptual", "cross_id")
+JUDGED = ("perceptual", "face_perceptual", "cross_id")
 GAME = ("adversarial", "feature_matching")
 TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME)
 
@@ -105,11 +105,16 @@ class VASALoss:
         not name the metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
         """
         value = jnp.abs(a - b).mean() + structure_loss(a, b)
-        if self.judges is not None and self.judges.perceptual:
+        if self.judges is not None and self.judges.of_pictures:
             value = value + self.judges.perceptual_loss(judge_params, a, b)
         return value
 
     def _can_judge(self, name: str) -> bool:
         if self.judges is None:
             return False
-        return bool(self.judges.perceptual) if name == "perceptual" else self.judges.identity is not None
+        needed = {
+            "perceptual": self.judges.of_pictures,
+            "face_perceptual": self.judges.of_faces,
+            "cross_id": self.judges.identity,
+        }
+        return bool(needed[name])

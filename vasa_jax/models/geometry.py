@@ -11,7 +11,6 @@ of a voxel at 64 voxels, and the steps of a warp add up.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -139,17 +138,19 @@ def _sample(values: Array, grid: Array, padding: str) -> Array:
     batch = max(values.shape[0], grid.shape[0])
     if values.shape[0] not in (1, batch) or grid.shape[0] not in (1, batch):
         raise ValueError(f"batch sizes {values.shape[0]} (values) and {grid.shape[0]} (grid) do not broadcast")
-    grid = jnp.broadcast_to(grid, (batch, *grid.shape[1:]))
-    return _interpolate(values, grid.astype(jnp.float32), padding)
+    grid = jnp.broadcast_to(grid, (batch, *grid.shape[1:])).astype(jnp.float32)
+    if values.shape[0] < batch:
+        return _interpolate(values, grid[None], padding)[0]
+    return _interpolate(values, grid, padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _interpolate(values: Array, grid: Array, padding: str) -> Array:
-    """Sum over the 2^n corners of weight times one row of the flattened array."""
-    table = values.reshape(-1, values.shape[-1])
+    """Sum over the 2^n corners of weight times one row of each example's flattened array."""
+    table = _table(values)
     result = jnp.zeros((*grid.shape[:-1], values.shape[-1]), jnp.float32)
     for row, weight in _corners(values.shape, grid, padding):
-        result = result + weight[..., None] * table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+        result = result + weight[..., None] * _take(table, row).astype(jnp.float32)
     return result.astype(values.dtype)
 
 
@@ -162,12 +163,12 @@ def _interpolate_backward(padding: str, kept: tuple[Array, Array], cotangent: Ar
     accelerators also have no fast atomic addition for."""
     values, grid = kept
     cotangent = cotangent.astype(jnp.float32)
-    table = values.reshape(-1, values.shape[-1])
+    table = _table(values)
     corners, pull = jax.vjp(lambda grid: _corners(values.shape, grid, padding), grid)
     result, weights = jnp.zeros(table.shape, jnp.float32), []
     for row, weight in corners:
-        result = result.at[row].add(weight[..., None] * cotangent, mode="promise_in_bounds")
-        rows = table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+        result = _add(result, row, weight[..., None] * cotangent)
+        rows = _take(table, row).astype(jnp.float32)
         weights.append((np.zeros(row.shape, jax.dtypes.float0), (rows * cotangent).sum(-1)))
     return result.reshape(values.shape).astype(values.dtype), pull(weights)[0]
 
@@ -175,11 +176,22 @@ def _interpolate_backward(padding: str, kept: tuple[Array, Array], cotangent: Ar
 _interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
+def _table(values: Array) -> Array:
+    """(B, spatial sizes, C) as (B, rows, C)."""
+    return values.reshape(values.shape[0], -1, values.shape[-1])
+
+
+# Reading and adding are mapped over the examples rather than done in one table of them all: so XLA sees that examples
+# do not meet, and a batch that is spread over devices stays where it is.
+_take = jax.vmap(lambda table, row: table.at[row].get(mode="promise_in_bounds"))
+_add = jax.vmap(lambda table, row, values: table.at[row].add(values, mode="promise_in_bounds"))
+
+
 def _corners(shape: tuple[int, ...], grid: Array, padding: str) -> list[tuple[Array, Array]]:
-    """(row of the flattened array, weight) of each of the 2^n neighbours of every point; rows are always valid."""
-    count, *sizes, _ = shape
-    start = jnp.zeros((1,), jnp.int32) if count == 1 else jnp.arange(count, dtype=jnp.int32) * math.prod(sizes)
-    start = start.reshape((-1,) + (1,) * (grid.ndim - 2))
+    """(row of the example's flattened array, weight) of each of the 2^n neighbours of every point; rows are always
+    valid.
+    """
+    sizes = shape[1:-1]
 
     # Per axis (x first): lower and upper neighbour as (offset into the table, weight).
     neighbours = []
@@ -198,10 +210,10 @@ def _corners(shape: tuple[int, ...], grid: Array, padding: str) -> list[tuple[Ar
         neighbours.append(pair)
         stride *= size
 
-    corners = [(start, None)]
+    corners = [(0, 1.0)]
     for pair in neighbours:
         corners = [
-            (base + offset, weight if product is None else product * weight)
+            (base + offset, product * weight)
             for base, product in corners
             for offset, weight in pair
         ]

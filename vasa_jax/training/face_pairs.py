@@ -8,6 +8,9 @@ A prepared batch has, as the bank gives them,
 with B / S drivers per source, side by side, and pictures in [0, 1]; from shards also valid_pose and valid_matte (B,).
 """
 
+import itertools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -66,6 +69,22 @@ def composite(rgb: jax.Array, matte: jax.Array, background: jax.Array) -> jax.Ar
     """The decoded head over a background canvas, float32."""
     rgb, matte = rgb.astype(jnp.float32), matte.astype(jnp.float32)
     return matte * rgb + (1.0 - matte) * background
+
+
+def side_by_side(parts: Sequence[jax.Array], sources: int) -> jax.Array:
+    """Arrays of k_i rows per source as one, the rows of a source together.
+
+    One behind the other, as `concatenate` has them, rows of a batch that is spread over devices would change devices.
+    """
+    rows = [part.reshape(sources, -1, *part.shape[1:]) for part in parts]
+    return jnp.concatenate(rows, 1).reshape(-1, *parts[0].shape[1:])
+
+
+def taken_apart(joined: jax.Array, counts: Sequence[int], sources: int) -> list[jax.Array]:
+    """The parts of `side_by_side`, of k_i = `counts` rows per source."""
+    rows = joined.reshape(sources, -1, *joined.shape[1:])
+    parts = jnp.split(rows, list(itertools.accumulate(counts))[:-1], 1)
+    return [part.reshape(-1, *joined.shape[1:]) for part in parts]
 
 
 def to_float(image: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.face_figures import FaceFigures, psnr
-from vasa_jax.training.face_pairs import Pairs, composited, mirrored, prepared
+from vasa_jax.training.face_pairs import Pairs, composited, mirrored, prepared, side_by_side, taken_apart
 from vasa_jax.training.precision import compute_dtype
 from vasa_jax.weights.judge_files import load_judges
 
@@ -60,8 +60,11 @@ class FaceTask:
 
     def data(self, sharding: NamedSharding | None = None) -> FrameBank | PairShards:
         if self._corpus.shards:
-            return PairShards.of_this_process(self._corpus, self._size, self._batch, self._seed)
-        return FrameBank(self._corpus, self._size, self._batch, self._face.recipe, self._seed, "face", sharding)
+            return PairShards.of_this_process(
+                self._corpus, self._size, self._batch, self._seed, self._face.same_frame
+            )
+        recipe, same_frame = self._face.recipe, self._face.same_frame
+        return FrameBank(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
 
     def weights(self, step: int) -> dict[str, np.ndarray]:
         """Weight of every term that the program has, for the update that follows `step` updates."""
@@ -96,23 +99,28 @@ class FaceTask:
         if face.flip:
             pairs = mirrored(pairs, jax.random.fold_in(key, 3), face.flip)
         count, sources = pairs["driver"].shape[0], pairs["source"].shape[0]
+        drivers = count // sources
         valid_matte, valid_pose = pairs.get("valid_matte"), pairs.get("valid_pose")
 
         def per_driver(x):
-            return jnp.repeat(x, count // sources, 0)
+            return jnp.repeat(x, drivers, 0)
 
         def first(x):
             """The first driver of each source."""
-            return x[:: count // sources]
+            return x.reshape(sources, drivers, *x.shape[1:])[:, 0]
+
+        def joined(*parts):
+            return side_by_side(parts, sources)
 
         shared = sample_colour_transform(keys[0], sources, face.jitter)
         source, background = (apply_colour_transform(pairs[name], shared) for name in ("source", "background"))
         target = apply_colour_transform(pairs["target"], jax.tree.map(per_driver, shared))
         # The driver's colours change on their own, so that the dynamics cannot carry the target's.
         driver = apply_colour_transform(pairs["driver"], sample_colour_transform(keys[1], count, 1.0))
-        poses, codes = self._motion(params, jnp.concatenate([source, driver, target]), jax.random.fold_in(key, 4))
-        source_pose, pose, target_pose = jnp.split(poses, (sources, sources + count))
-        source_dynamics, dynamics, target_dynamics = jnp.split(codes, (sources, sources + count))
+        motion = self._motion(params, joined(source, driver, target), jax.random.fold_in(key, 4))
+        (source_pose, pose, target_pose), (source_dynamics, dynamics, target_dynamics) = (
+            taken_apart(latent, (1, drivers, drivers), sources) for latent in motion
+        )
         # Noise makes the decoder smooth in its code: stage 2 predicts codes with an error of this order.
         spread = jax.lax.stop_gradient(dynamics.std(0, keepdims=True))
         noisy = dynamics + face.dynamics_noise * spread * jax.random.normal(keys[2], dynamics.shape)
@@ -128,22 +136,19 @@ class FaceTask:
         if "consist" in weights:
             # Frame i is the source, frame j its first target: both of one clip, in the same colours.
             target_held = held(first(target_pose), first_valid)
-            pictures = jnp.concatenate([source, first(target)])
-            views = (
-                jnp.concatenate([source_held, target_held]),
-                jnp.concatenate([source_dynamics, first(target_dynamics)]),
-            )
-        appearance, identity = self._encoder.apply({"params": params["encoder"]}, pictures, *views,
-                                                   method="encode_appearance")  # fmt: skip
-        own = (appearance[:sources], identity[:sources])
+            pictures = joined(source, first(target))
+            views = joined(source_held, target_held), joined(source_dynamics, first(target_dynamics))
+        seen = self._encoder.apply({"params": params["encoder"]}, pictures, *views, method="encode_appearance")
+        frames = (1, 1) if "consist" in weights else (1,)
+        own, *other = zip(*(taken_apart(latent, frames, sources) for latent in seen))
         orders = {"picture": (*map(per_driver, own), driver_held, noisy)}
         if "consist" in weights:
             orders["i"] = (*own, target_held, source_dynamics)
-            orders["j"] = (appearance[sources:], identity[sources:], target_held, source_dynamics)
+            orders["j"] = (*other[0], target_held, source_dynamics)
         exchange = "cross_id" in weights and face.recipe != "counterfactual"
         if exchange:
             orders["stranger"] = (*own, *self._strangers(first(driver_held), first(dynamics), key))
-        shown = self._decode(params, orders, {"picture": per_driver(background)}, background, valid_matte, first)
+        shown = self._decode(params, orders, {"picture": per_driver(background)}, background, valid_matte, sources)
         picture, matte = shown["picture"]
 
         total, terms = self._loss(
@@ -151,19 +156,23 @@ class FaceTask:
             target,
             matte,
             pairs["segmentation"],
-            jnp.concatenate([source_pose, pose]),
-            jnp.concatenate([pairs["source_pose"], pairs["driver_pose"]]),
+            joined(source_pose, pose),
+            joined(pairs["source_pose"], pairs["driver_pose"]),
             dynamics,
             target_dynamics,
             weights=weights,
             valid_matte=valid_matte,
-            valid_poses=None if valid_pose is None else jnp.concatenate([first_valid, valid_pose]),
+            valid_poses=None if valid_pose is None else joined(first_valid, valid_pose),
         )
         extra = {"code": code_size(dynamics)}
         if "consist" in weights:
             extra["consist"] = self._loss.consistency(shown["i"][0], shown["j"][0], frozen)
         if "perceptual" in weights:
             extra["perceptual"] = self._judges.perceptual_loss(frozen, picture, target)
+        if "face_perceptual" in weights:
+            label = pairs["driver_pose"]
+            where = label if valid_pose is None else jnp.where(valid_pose[:, None], label, target_pose)
+            extra["face_perceptual"] = self._judges.face_loss(frozen, picture, target, where)
         if "cross_id" in weights:
             if exchange:
                 crossed, portrait, valid = shown["stranger"][0], source, pairs["person"] != _next(pairs["person"])
@@ -206,18 +215,19 @@ class FaceTask:
         pooled = jax.random.uniform(jax.random.fold_in(key, 5), (len(pose), 1)) < self._face.pose_pool
         return jnp.where(pooled, _next(pose, 2), _next(pose)), _next(dynamics)
 
-    def _decode(self, params, orders, backgrounds, background, valid_matte, first) -> dict[str, tuple]:
+    def _decode(self, params, orders, backgrounds, background, valid_matte, sources: int) -> dict[str, tuple]:
         """(picture over its background, matte) for every named order, all from one pass of the decoder."""
-        joined = (jnp.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*orders.values()))
-        decoded = self._decoder.apply({"params": params["decoder"]}, *joined)
-        shown, start = {}, 0
-        for name, (appearance, *_) in orders.items():
-            part = slice(start, start + appearance.shape[0])
-            start = part.stop
-            matte = decoded.matte[part].astype(jnp.float32)
-            behind = backgrounds.get(name, background)
-            valid = valid_matte if valid_matte is None or name in backgrounds else first(valid_matte)
-            shown[name] = composited(decoded.rgb[part], matte, behind, valid), matte
+        latents = (side_by_side(parts, sources) for parts in zip(*orders.values()))
+        decoded = self._decoder.apply({"params": params["decoder"]}, *latents)
+        counts = [len(appearance) // sources for appearance, *_ in orders.values()]
+        parts = zip(*(taken_apart(part, counts, sources) for part in (decoded.rgb, decoded.matte)))
+        shown = {}
+        for name, (rgb, matte) in zip(orders, parts):
+            matte = matte.astype(jnp.float32)
+            valid = valid_matte
+            if valid is not None:
+                valid = valid.reshape(sources, -1)[:, : len(rgb) // sources].reshape(-1)
+            shown[name] = composited(rgb, matte, backgrounds.get(name, background), valid), matte
         return shown
 
     def _game(self, critic_params, picture, target, weights) -> tuple[dict[str, jax.Array], jax.Array]:

@@ -23,6 +23,7 @@ from vasa_jax.models.face import face_codec
 
 CLIPS_PER_FILE = 200
 HELD_OUT_CLIPS = 32
+HELD_OUT_SEED, HELD_OUT_HEADS = 0, "motion held out"  # of the clips and their heads; the stream of the heads' keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +127,14 @@ class RenderedMotion:
         face, audio = (load_part(getattr(motion, name), name) for name in ("face", "audio"))
         self.audio_dim = audio[1]["fields"]["width"]
         self._extractor = MotionExtractor(face, audio, corpus, dtype, motion.latents)
-        self._corpus, self._splits = corpus, clip_splits(corpus, seed)
+        self.corpus, self._splits = corpus, clip_splits(corpus, seed)
+        self._face = face
         self._live, self._live_frames, self._audio, self._dtype = motion.live, motion.live_frames, audio, dtype
 
     def __call__(self, split: str) -> MotionSet:
         """`train` or `heldout`; the first with its sound if examples are heard live."""
         count, seed, name = self._splits[split]
-        clips = ClipSet.make(self._corpus, count, split, seed)
+        clips = ClipSet.make(self.corpus, count, split, seed)
         found = self._extractor(clips, seed, name)
         with_sound = self._live and split == "train"
         return dataclasses.replace(found, samples=jnp.asarray(clips.samples)) if with_sound else found
@@ -145,13 +147,17 @@ class RenderedMotion:
             return None
         return Ear(AudioEncoder(**metadata["fields"], dtype=self._dtype), params, self._live, self._live_frames)
 
+    def codec(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters, metadata) of the codec whose latents these are."""
+        return self._face
+
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
         return statistics(motion_set.motion)
 
 
 def clip_splits(corpus: CorpusConfig, seed: int) -> dict[str, tuple[int, int, str]]:
     """Of each split: its number of clips, their seed, and the name of the stream of their heads."""
-    return {"train": (corpus.clips, seed, "motion heads"), "heldout": (HELD_OUT_CLIPS, 0, "motion held out")}
+    return {"train": (corpus.clips, seed, "motion heads"), "heldout": (HELD_OUT_CLIPS, HELD_OUT_SEED, HELD_OUT_HEADS)}
 
 
 def statistics(motion: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,9 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
+from vasa_jax.errors import InputError
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.training.motion_mouth import DecodedMouth
 from vasa_jax.training.motion_set import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
 from vasa_jax.training.motion_windows import MotionWindows
 from vasa_jax.training.precision import compute_dtype
@@ -26,7 +28,10 @@ class MotionTask:
     def __init__(self, motion: MotionConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
         self._motion, self._batch, self._seed = motion, batch_size, seed
         dtype = compute_dtype(precision)
-        self._source = StoredMotion(motion.set) if motion.set else RenderedMotion(motion, corpus, dtype, seed)
+        self._dtype = dtype
+        self._source = (
+            StoredMotion(motion.set, motion.face) if motion.set else RenderedMotion(motion, corpus, dtype, seed)
+        )
         self._variant = MOTION_VARIANTS[motion.variant] | {
             "window": motion.window,
             "previous": motion.previous,
@@ -35,7 +40,11 @@ class MotionTask:
         self._model = VASADiffusionTransformer(**self._variant, dtype=dtype)
         self._diffusion = VASADiffusion(pose_weight=motion.pose_weight, velocity_weight=motion.velocity)
         self._statistics: dict[str, np.ndarray] | None = None
-        self._held_out: dict[str, jax.Array] | None = None
+        self._held_out: tuple[dict[str, jax.Array], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def notes(self) -> list[str]:
+        """What a reader of the log should know: that the validation cannot show mouths, and why."""
+        return [f"validation: mouths are not decoded: {self._mouth}"] if isinstance(self._mouth, InputError) else []
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         batch = self._example()
@@ -104,24 +113,37 @@ class MotionTask:
 
     def evaluate(self, params) -> dict[str, float]:
         """Errors of sampled motion on held-out voices and sentences; `lead_r` is the correlation with the truth along
-        the direction in which the true dynamics vary most."""
+        the direction in which the true dynamics vary most. Where codec and instrument are at hand, also the mouth of
+        decoded frames (`DecodedMouth`)."""
         if self._held_out is None:
-            motion_set = self._source("heldout")
-            self._held_out = next(self._windows(motion_set, 2 * HELD_OUT_CLIPS, 0))
-        batch = self._held_out
+            windows = self._windows(self._source("heldout"), 2 * HELD_OUT_CLIPS, 0)
+            self._held_out = next(windows), jax.device_get(windows.places(0))
+        batch, places = self._held_out
         sampled = np.asarray(self._sample(params, batch), np.float64)
         truth = np.asarray(batch["motion"], np.float64)
         pose, dynamics = slice(0, 9), slice(9, None)
         flat = truth[..., dynamics].reshape(-1, truth.shape[-1] - 9)
         lead = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][0]
         a, b = (x[..., dynamics] @ lead for x in (sampled, truth))
-        return {
+        figures = {
             "pose_rmse": float(np.sqrt(np.square(sampled - truth)[..., pose].mean())),
             "dynamics_rmse": float(np.sqrt(np.square(sampled - truth)[..., dynamics].mean())),
             "lead_r": float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(a, b)])),
             "motion_ratio": float(np.abs(np.diff(sampled[..., pose], axis=1)).mean()
                                   / np.abs(np.diff(truth[..., pose], axis=1)).mean()),
         }  # fmt: skip
+        if isinstance(self._mouth, InputError):
+            return figures
+        mean, std = self._statistics["mean"], self._statistics["std"]
+        return figures | self._mouth.figures(*(x * std + mean for x in (sampled, truth)), *places)
+
+    @functools.cached_property
+    def _mouth(self) -> DecodedMouth | InputError:
+        """The validation's decoder of mouths, or what is missing for it."""
+        try:
+            return DecodedMouth(self._source.codec(), self._motion.instrument, self._source.corpus, self._dtype)
+        except InputError as fault:
+            return fault
 
     def pictures(self, params) -> dict[str, np.ndarray]:
         return {}

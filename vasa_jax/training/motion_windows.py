@@ -62,10 +62,14 @@ class MotionWindows(StepIterator):
     def batch(self, step: int) -> dict[str, jax.Array]:
         return self._draw(self._set, step)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _draw(self, arrays, step):
+    def places(self, step: int) -> tuple[jax.Array, jax.Array]:
+        """Of each example of the batch of a step: the number of its clip and the first frame of its window, (B,)."""
+        clip, _, start, _, _ = self._places(step, self._set["audio"].shape[1])
+        return clip, start
+
+    def _places(self, step, voices):
+        """Clip, voice, first frame, hop and whether nothing is before it, of each example: (B,) each."""
         keys = jax.random.split(jax.random.fold_in(self._key, step), 4)
-        voices = arrays["audio"].shape[1]
         which = self._part.draw_clips(keys[0])
         voice = jax.random.randint(keys[1], (self._batch,), 0, voices)
         # A third of the windows open a clip, as the first window of a video does; they have nothing before them.
@@ -80,7 +84,11 @@ class MotionWindows(StepIterator):
             stop = jnp.maximum(latest, self._previous) + 1
             start = jax.random.randint(start_key, (self._batch,), self._previous, stop)
             opening |= latest < self._previous
-        start = jnp.where(opening, 0, start)
+        return which, voice, jnp.where(opening, 0, start), hop, opening
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _draw(self, arrays, step):
+        which, voice, start, hop, opening = self._places(step, arrays["audio"].shape[1])
 
         def cut(clip, voice, start, hop):
             def part(x, first, length):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vasa_jax.config import VASAConfig
+from vasa_jax.config import CorpusConfig, VASAConfig
 from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read_manifest, write_manifest, write_shard
 from vasa_jax.data.synthetic.clip_set import FRAMES, ClipSet
 from vasa_jax.data.tf_example import decode_example, encode_example
@@ -84,11 +84,28 @@ class StoredMotion:
 
     ear = None  # the clips' sound is not stored
 
-    def __init__(self, directory: str | Path):
-        self._manifest = read_manifest(directory)
+    def __init__(self, directory: str | Path, face: str | Path = ""):
+        """`face` is where `codec` finds the codec that made the set."""
+        self._manifest, self._face = read_manifest(directory), face
         if self._manifest.settings.get("kind") != KIND:
             raise InputError(f"{directory}: holds no motion set; write one with configs/extract_motion.py")
         self.audio_dim = self._manifest.settings["audio_dim"]
+
+    @property
+    def corpus(self) -> CorpusConfig:
+        """The settings of the corpus that decide the set's clips and pictures."""
+        made = self._manifest.settings
+        return CorpusConfig(speech=made["speech"], supersample=made["supersample"])
+
+    def codec(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters, metadata) of the codec whose latents these are; InputError if it is not where it was said."""
+        face = load_part(self._face, "face")
+        if fingerprint(face[0]) != self._manifest.settings["face"]:
+            raise InputError(
+                f"config.motion.face: '{self._face}' is not the codec that made {self._manifest.directory}; give the "
+                "export that job extract_motion had"
+            )
+        return face
 
     def __call__(self, split: str) -> MotionSet:
         """`train` or `heldout`."""

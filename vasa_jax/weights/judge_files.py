@@ -4,7 +4,7 @@
 |---|---|---|
 | judge.safetensors | `training/judge_task.py` | perceptual and identity |
 | vgg19.safetensors | torchvision's vgg19, keys `features.N.weight` | perceptual |
-| vggface.safetensors | VGG-16 of VGGFace, keys `conv1_1.weight` | perceptual |
+| vggface.safetensors | VGG-16 of VGGFace, keys `conv1_1.weight` | perceptual, of the face alone |
 | arcface.safetensors | IResNet of ArcFace, keys `layer1.0.conv1.weight` | identity, in place of ours |
 
 PyTorch checkpoints become such files by `safetensors.torch.save_file(torch.load("x.pth", weights_only=True), ...)`.
@@ -68,7 +68,9 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
     ):
         if name in found:
             params[name] = _converted(folder / f"{name}.safetensors", read)
-            perceptual[name] = FeatureJudge(_vgg_features(layout, dtype), layers, scales=4, relative=False)
+            perceptual[name] = FeatureJudge(
+                _vgg_features(layout, dtype), layers, scales=4, relative=False, faces=layout is VGGFACE
+            )
     if "arcface" in found:
         params["identity"] = _converted(folder / "arcface.safetensors", arcface_params)
         network_of_faces = IResNet(depths=iresnet_depths(params["identity"]), dtype=dtype)

@@ -96,6 +96,7 @@ class FrameBank(StepIterator):
         seed: int,
         name: str,
         sharding: NamedSharding | None = None,
+        same_frame: float = 0.0,
     ):
         devices = sharding.num_devices if sharding else 1
         if batch_size % (devices * corpus.drivers):
@@ -104,7 +105,7 @@ class FrameBank(StepIterator):
                 f"{devices} devices; choose a multiple of {devices * corpus.drivers}"
             )
         self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
-        self._sharding = sharding
+        self._sharding, self._same_frame = sharding, same_frame
         # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
         self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
         self._bank: Group | None = None
@@ -154,7 +155,7 @@ class FrameBank(StepIterator):
 
     def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
         shape = (self._batch, self._corpus.drivers)
-        return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding)
+        return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: bool) -> Callable:
@@ -200,22 +201,27 @@ def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Gr
     return on_each_device(local, sharding, False, False, True)(bank, new, first)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _draw(bank: Group, key, step, shape: tuple[int, int], recipe: str, sharding: NamedSharding | None) -> Group:
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _draw(
+    bank: Group, key, step, shape: tuple[int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
+) -> Group:
     def local(bank, key, step):
         key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
         batch, drivers = shape
-        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), drivers, recipe)
+        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), drivers, recipe, same_frame)
 
     return on_each_device(local, sharding, False, True, True)(bank, key, step)
 
 
-def draw_pairs(bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str) -> Group:
+def draw_pairs(
+    bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0
+) -> Group:
     """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different motions.
 
     A driver is of any identity (`counterfactual`) or of the source's own (other recipes). Sources, backgrounds and
     source poses have `batch / drivers` rows, the rest `batch`, the drivers of one source side by side. `person` numbers
-    the sources' identities.
+    the sources' identities. In a share `same_frame` of the pairs, one of a source at most and never its first of
+    several, the driver is in the source's own motion.
     """
     groups, identities, motions = bank["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -224,7 +230,12 @@ def draw_pairs(bank: Group, key: jax.Array, batch: int, drivers: int, recipe: st
     source = jax.random.randint(keys[1], (sources,), 0, identities)
     first = jax.random.randint(keys[2], (sources,), 0, motions)
     others = jax.vmap(lambda k: jax.random.permutation(k, motions - 1))(jax.random.split(keys[3], sources))
-    second = ((first[:, None] + 1 + others[:, :drivers]) % motions).reshape(-1)
+    second = (first[:, None] + 1 + others[:, :drivers]) % motions
+    if same_frame:
+        # Two drivers in one motion would count as different in the contrast of motions.
+        still = jax.random.uniform(jax.random.fold_in(key, 5), (sources,)) < same_frame * drivers
+        second = second.at[:, -1].set(jnp.where(still, first, second[:, -1]))
+    second = second.reshape(-1)
     groups_of_pairs, owner = jnp.repeat(group, drivers), jnp.repeat(source, drivers)
     driver = jax.random.randint(keys[4], (batch,), 0, identities) if recipe == "counterfactual" else owner
     return {

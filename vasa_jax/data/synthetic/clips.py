@@ -43,15 +43,20 @@ class Clip(NamedTuple):
 
 
 def sample_clip(
-    seed: int, split: str = "train", augment: bool = False, take: int = 0, speech: str = "espeak"
+    seed: int,
+    split: str = "train",
+    augment: bool = False,
+    take: int = 0,
+    speech: str = "espeak",
+    shown: np.ndarray | None = None,
 ) -> Clip:
     """The clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
 
     Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay
     those of the clean voice). `take` numbers the performances of the same speech with the same emotion. `speech` is one
-    of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package. The
-    same arguments give the same clip. Raises InputError for an unknown split or source, and for espeak without
-    espeakng_loader.
+    of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package.
+    `shown`, 8 coefficients, is performed in the place of the voice's emotion. The same arguments give the same clip.
+    Raises InputError for an unknown split or source, and for espeak without espeakng_loader.
     """
     if split not in ("train", "heldout"):
         raise InputError(f"split {split!r}: unknown; choose 'train' or 'heldout'")
@@ -65,7 +70,7 @@ def sample_clip(
     emotion = sample_emotion(rng)
     spoken, text = _compose(rng, voice, split, emotion, speech)
     performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
-    performance = perform(spoken, performing, emotion)
+    performance = perform(spoken, performing, emotion if shown is None else shown)
     frames = len(spoken.samples) // FRAME_SAMPLES
     ids, stress = frame_labels(spoken.phonemes, 2 * frames)
     energy, pitch = log_energy(spoken.samples, 2 * frames), pitch_contour(spoken.samples, 2 * frames)
@@ -117,7 +122,7 @@ def _compose(rng, voice, split, emotion, source):
     if split == "train" and rng.random() < SILENT_SHARE:
         seconds = limit / SAMPLE_RATE
         return Speech(np.zeros(limit, np.float32), (Phoneme(0.0, seconds, "sil", False, seconds),)), ""
-    next_sentence = (_synthesised if source == "espeak" else _shipped)(rng, voice, split, emotion)
+    next_sentence = (synthesised_sentences if source == "espeak" else shipped_sentences)(rng, voice, split, emotion)
     start, trail = (rng.uniform((0.2, 0.2), (0.8, 0.7)) * SAMPLE_RATE).astype(int)
     samples = np.zeros(limit, np.float32)
     phonemes, texts, end = [], [], 0
@@ -131,11 +136,11 @@ def _compose(rng, voice, split, emotion, source):
         texts.append(text)
         start = end + int(min(0.12 + rng.gamma(2.0, 0.17), 1.4) * SAMPLE_RATE)
     frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
-    samples = _set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
-    return Speech(samples, _fill_pauses(phonemes, frames / FPS)), " ".join(texts)
+    samples = set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
+    return Speech(samples, fill_pauses(phonemes, frames / FPS)), " ".join(texts)
 
 
-def _synthesised(rng, voice, split, emotion):
+def synthesised_sentences(rng, voice, split, emotion):
     """Sentence after sentence from eSpeak NG: a function of the room in samples, to (text, Speech or None)."""
     rate, pitch, pitch_range = _manner(rng, emotion)
     share = 0.9  # of the room that a sentence should fill, by an estimate from its letters
@@ -154,7 +159,7 @@ def _synthesised(rng, voice, split, emotion):
     return next_sentence
 
 
-def _shipped(rng, voice, split, emotion):
+def shipped_sentences(rng, voice, split, emotion):
     """The same from the sentences that ship with the package: this voice's, in random order, each once."""
     del split, emotion  # each voice is of one split; its manner is recorded
     left = [utterance for utterance in shipped_utterances() if utterance.voice == voice]
@@ -169,14 +174,14 @@ def _shipped(rng, voice, split, emotion):
     return next_sentence
 
 
-def _set_level(samples, decibels):
+def set_level(samples, decibels):
     """Scales speech to a level relative to full scale, without clipping."""
     spoken = samples[np.abs(samples) > 1e-4]
     gain = 10.0 ** (decibels / 20.0) / (np.sqrt((spoken**2).mean()) + 1e-6) if len(spoken) else 1.0
     return samples * np.float32(min(gain, 0.98 / (np.abs(samples).max() + 1e-6)))
 
 
-def _fill_pauses(phonemes, total):
+def fill_pauses(phonemes, total):
     """Adds the silences between sentences, so that phonemes cover [0, total] without gaps."""
     filled, time = [], 0.0
     for phoneme in phonemes:

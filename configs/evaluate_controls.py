@@ -1,0 +1,15 @@
+"""Report on gaze, distance, emotion, guidance, steps and seeds, on held-out heads, voices and sentences:
+
+python -m vasa_jax.main --config configs/evaluate_controls.py --config.checkpoint=runs/model
+
+Writes runs/evaluate_controls/report.md, report.json, plots/ and sheets/. Minutes on a GPU; small enough for a CPU:
+--config.controls_evaluation.heads=2 --config.controls_evaluation.seconds=2 --config.controls_evaluation.samples=2
+--config.controls_evaluation.control_scales="(0.0, 1.0)" --config.controls_evaluation.audio_scales="(0.5,)"
+--config.controls_evaluation.emotions=1 --config.controls_evaluation.step_counts="(10,)".
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="evaluate_controls").to_config_dict()

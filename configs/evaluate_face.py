@@ -1,0 +1,11 @@
+"""Report on the codec alone, on held-out people: `python -m vasa_jax.main --config configs/evaluate_face.py`.
+
+Of one's own training: --config.checkpoint=runs/face/export. Writes report.md, report.json and sheet.png to
+runs/evaluate_face/.
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="evaluate_face").to_config_dict()
