@@ -57,6 +57,7 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
 @pytest.mark.parametrize(
     ("variant", "topology", "per_chip", "fsdp", "remat", "gib"),
     [
+        ("face_tiny", "v5p:2x2x1", 4, 1, False, 95.0),
         ("face_256", "v5p:2x2x1", 4, 1, False, 95.0),
         ("face_256", "v5e:4x4", 2, 4, False, 15.75),
         ("face_512", "v5p:2x2x1", 2, 1, False, 95.0),
