@@ -2,7 +2,8 @@
 
 python -m vasa_jax.main --config configs/train_face.py --workdir runs/face
 
-Writes checkpoints, metrics.jsonl, pictures/ and export/face.safetensors. These are the settings of the shipped model.
+Writes checkpoints, metrics.jsonl, pictures/ and export/face.safetensors. The shipped codec was trained with these
+settings in two parts, see vasa_jax/pretrained/MODEL_CARD.md.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -13,8 +14,8 @@ def get_config():
         job="train_face",
         train=TrainConfig(
             steps=24_000,
-            batch_size=64,
-            learning_rate=1e-3,
+            batch_size=128,
+            learning_rate=8e-4,
             evaluate_every=4_000,
             save_every=4_000,
             best_metric="psnr_cross",

@@ -7,14 +7,15 @@ Writes export/motion.safetensors. These are the settings of the shipped model. A
 --config.corpus.speech=shipped.
 """
 
-from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig
+from vasa_jax.config import CorpusConfig, MotionConfig, TrainConfig, VASAConfig
 
 
 def get_config():
     return VASAConfig(
         job="train_motion",
         train=TrainConfig(
-            steps=15_000, batch_size=128, learning_rate=5e-4, beta2=0.999, evaluate_every=5_000, save_every=5_000
+            steps=12_000, batch_size=128, learning_rate=5e-4, beta2=0.999, evaluate_every=4_000, save_every=4_000
         ),
         corpus=CorpusConfig(clips=2400, voices_per_clip=3),
+        motion=MotionConfig(shortest_hop=2),
     ).to_config_dict()
