@@ -113,7 +113,7 @@ class Convolution:
         return params, {}
 
 
-def numbered_groups(key, groups, identities, motions, size, supersample):
+def numbered_groups(key, groups, identities, motions, size, supersample, poses=1):
     """In place of the renderer: every frame is its head's random number."""
     head = jax.random.uniform(key, (groups, identities, 1, 1, 1, 1), maxval=1e6)
     rgb = jnp.broadcast_to(head, (groups, identities, motions, size, size, 3))

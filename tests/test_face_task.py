@@ -49,6 +49,7 @@ def pairs(drivers=1, **changes):
         "driver": driver,
         "driver_pose": jax.random.normal(jax.random.key(7), (BATCH, 9)),
         "target": driver,
+        "target_pose": jax.random.normal(jax.random.key(9), (BATCH, 9)),
         "segmentation": jax.random.randint(jax.random.key(8), (BATCH, N, N), 0, 7).astype(jnp.uint8),
         "same_identity": jnp.ones(BATCH, bool),
     }
@@ -134,8 +135,8 @@ def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
     task = make(cross_id=2.0, judge="somewhere", recipe="counterfactual")
     batch = pairs(target=pairs()["driver"][::-1], same_identity=jnp.array([False, True, False, False]))
     _, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
-    source, driver, background = (clean(batch[name]) for name in ("source", "driver", "background"))
-    picture = decode(source, source, driver, driver, background)
+    source, driver, target, background = (clean(batch[n]) for n in ("source", "driver", "target", "background"))
+    picture = decode(source, source, target, driver, background)  # the pose to be shown is the target's own
     valid = jnp.array([1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(
         terms["cross_id"], JUDGES.identity_loss(JUDGES.params, picture, source, valid), rtol=1e-3

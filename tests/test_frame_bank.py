@@ -10,6 +10,7 @@ import pytest
 from vasa_jax.config import CorpusConfig
 from vasa_jax.data.synthetic import bank
 from vasa_jax.data.synthetic.bank import FrameBank, named_key
+from vasa_jax.data.synthetic.motion import POSE_FIELDS
 
 CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1, style=0.0)
 
@@ -18,7 +19,7 @@ CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, sup
 def _numbers_for_pictures(monkeypatch):
     """Pictures whose pixels say which group, identity and motion they show: rendering is tested elsewhere."""
 
-    def render_groups(key, groups, identities, motions, size, supersample):
+    def render_groups(key, groups, identities, motions, size, supersample, poses=1):
         group = jax.random.randint(key, (groups, 1, 1), 0, 250)
         shape = (groups, identities, motions)
         identity = jnp.broadcast_to(jnp.arange(identities)[None, :, None], shape)
@@ -60,6 +61,43 @@ def test_target_is_the_sources_identity_in_the_drivers_motion():
     np.testing.assert_array_equal(batch["segmentation"][:, 0, 0], target[:, 2])
     np.testing.assert_array_equal(batch["driver_pose"][:, 0], driver[:, 2])
     assert (driver[0::2, 2] != driver[1::2, 2]).all()  # two drivers of one source never show the same motion
+
+
+def test_targets_have_the_drivers_face_in_a_pose_of_their_own():
+    corpus = dataclasses.replace(CORPUS, motions=9, poses=3)
+    batch = {name: np.asarray(value) for name, value in next(make(corpus)).items()}
+    source, driver, target = (batch[name][:, 0, 0].astype(int) for name in ("source", "driver", "target"))
+    source = np.repeat(source, 2, 0)
+    np.testing.assert_array_equal(target[:, :2], source[:, :2])  # group and identity
+    np.testing.assert_array_equal(target[:, 2] // 3, driver[:, 2] // 3)
+    assert (source[:, 2] // 3 != driver[:, 2] // 3).all() and (driver[0::2, 2] // 3 != driver[1::2, 2] // 3).all()
+    assert 0.4 < (target[:, 2] != driver[:, 2]).mean() < 0.9  # a third meets by chance
+    np.testing.assert_array_equal(batch["target_pose"][:, 0], target[:, 2])
+    np.testing.assert_array_equal(batch["segmentation"][:, 0, 0], target[:, 2])
+    own = next(make(corpus, "self"))
+    np.testing.assert_array_equal(own["target"], own["driver"])
+
+
+def test_a_face_is_rendered_in_several_poses(monkeypatch):
+    monkeypatch.undo()
+    shown = {}
+
+    def render(identity, motion, size, supersample):
+        shown.update(motion)
+        frames = jnp.zeros((len(motion["yaw"]), size, size))
+        rgb = jnp.zeros((*frames.shape, 3))
+        return {"rgb": rgb, "background": rgb, "segmentation": frames}
+
+    monkeypatch.setattr(bank, "render", render)
+    bank.render_groups(jax.random.key(0), 2, 2, 6, 8, 1, 3)
+    for name, value in shown.items():
+        value = np.asarray(value).reshape(2, 2, 2, 3)  # group, identity, face, pose
+        np.testing.assert_array_equal(value[:, 0], value[:, 1])
+        if name in POSE_FIELDS:
+            assert len(np.unique(value)) == 12, name
+        else:
+            np.testing.assert_array_equal(value, np.broadcast_to(value[..., :1], value.shape))
+    assert len(np.unique(shown["jaw"])) == 4
 
 
 def test_a_share_of_the_pairs_is_in_the_sources_own_motion():

@@ -81,7 +81,7 @@ def test_strokes_keep_flat_regions_and_edges():
 
 
 def test_a_bank_styles_a_share_of_its_identities(monkeypatch):
-    def render_groups(key, groups, identities, motions, size, supersample):
+    def render_groups(key, groups, identities, motions, size, supersample, poses=1):
         colour = jax.random.uniform(key, (groups, identities, 1, 1, 1, 3), minval=0.3, maxval=0.7)
         rgb = bank.to_uint8(jnp.broadcast_to(colour, (groups, identities, motions, size, size, 3)))
         shape = (groups, identities, motions)

@@ -25,7 +25,7 @@ def add_variant(monkeypatch=None):
         monkeypatch.setitem(variants.FACE_VARIANTS, "face_least", LEAST)
 
 
-def smooth_groups(key, groups, identities, motions, size, supersample):
+def smooth_groups(key, groups, identities, motions, size, supersample, poses=1):
     """In place of the renderer: an identity is the colours of a soft disc and of its ground, a motion its place."""
     keys = jax.random.split(key, 3)
     colours = jax.random.uniform(keys[0], (groups, identities, 1, 1, 1, 2, 3), minval=0.1, maxval=0.9)

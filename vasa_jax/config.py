@@ -61,6 +61,7 @@ class CorpusConfig:
     groups: int = 2048  # identity x motion groups held on the device
     identities: int = 4  # identities per group
     motions: int = 6  # motions per group, rendered for each of its identities
+    poses: int = 1  # head poses of each face of a group, which has motions / poses faces; > 1: targets in other poses
     drivers: int = 4  # drivers that share one source in a batch; the source is encoded once for all of them
     chunk: int = 2  # groups rendered at once
     refresh: bool = True  # render one chunk anew at each update

@@ -84,7 +84,12 @@ def _check_corpus(config: sections.VASAConfig) -> None:
     corpus = config.corpus
     _range("config.corpus.identities", corpus.identities, 1, 64)
     _range("config.corpus.motions", corpus.motions, 2, 64)
-    _range("config.corpus.drivers", corpus.drivers, 1, corpus.motions - 1)
+    _range("config.corpus.poses", corpus.poses, 1, corpus.motions // 2)
+    if corpus.motions % corpus.poses:
+        raise InputError(
+            f"config.corpus.motions: {corpus.motions} is no multiple of config.corpus.poses, {corpus.poses}; choose one"
+        )
+    _range("config.corpus.drivers", corpus.drivers, 1, corpus.motions // corpus.poses - 1)
     _choice("config.corpus.shard_format", corpus.shard_format, ("", "array_record", "tfrecord", "tfds"))
     if config.job == "train_face" and corpus.shards and config.face.recipe != "self":
         raise InputError(

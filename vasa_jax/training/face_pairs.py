@@ -3,7 +3,8 @@
 A prepared batch has, as the bank gives them,
 
   source, background (S, n, n, 3), source_pose (S, 9), person (S,) int32
-  driver, target (B, n, n, 3), driver_pose (B, 9), segmentation (B, n, n), same_identity (B,) bool
+  driver, target (B, n, n, 3), driver_pose, target_pose (B, 9), segmentation (B, n, n) of the target,
+  same_identity (B,) bool
 
 with B / S drivers per source, side by side, and pictures in [0, 1]; from shards also valid_pose and valid_matte (B,).
 """
@@ -39,7 +40,8 @@ def prepared(batch: Pairs) -> Pairs:
     background = jnp.broadcast_to(jnp.where(area > 1.0, colour, 0.5), pairs["source"].shape)
     target = jnp.where(valid, composite(pairs["driver"], driver_matte, background), pairs["driver"])
     same = jnp.ones(valid.shape[:1], bool)
-    return {**pairs, "background": background, "target": target, "same_identity": same}
+    pose = pairs["driver_pose"]
+    return {**pairs, "background": background, "target": target, "target_pose": pose, "same_identity": same}
 
 
 def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:

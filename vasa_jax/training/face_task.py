@@ -1,9 +1,11 @@
 """Stage 1: the volume codec learns to put one face's motion onto another (VASA-1 section 3.1).
 
-Recipe `counterfactual`: source (identity A, motion 1) and driver (identity B, motion 2) are held to the rendered truth
-(identity A, motion 2). Recipe `self`: A and B are the same, and VASA-1's transfer terms may take the truth's place.
-Exact labels supervise the pose encoder and the matte only; the decoder sees labelled poses as predicted, without
-gradient, so that the pose keeps the labels' frame. Poses without a label learn from the picture.
+Recipe `counterfactual`: source (identity A, motion 1) and driver (identity B, motion 2) are held to the rendered
+truth (identity A, motion 2); where the bank has faces in several poses, the truth is in a pose of its own, so that
+the dynamics that are read from the driver cannot carry the driver's. Recipe `self`: A and B are the same, and
+VASA-1's transfer terms may take the truth's place. Exact labels supervise the pose encoder and the matte only; the
+decoder sees labelled poses as predicted, without gradient, so that the pose keeps the labels' frame. Poses without a
+label learn from the picture.
 """
 
 from collections.abc import Mapping
@@ -132,19 +134,22 @@ class FaceTask:
 
         first_valid = None if valid_pose is None else first(valid_pose)
         source_held, driver_held = held(source_pose, first_valid), held(pose, valid_pose)
+        target_held = held(target_pose, valid_pose)
+        # In other recipes driver and target are one picture, the target perhaps before another background.
+        shown_pose = target_held if face.recipe == "counterfactual" else driver_held
         pictures, views = source, (source_held, source_dynamics)
         if "consist" in weights:
             # Frame i is the source, frame j its first target: both of one clip, in the same colours.
-            target_held = held(first(target_pose), first_valid)
+            other_held = first(target_held)
             pictures = joined(source, first(target))
-            views = joined(source_held, target_held), joined(source_dynamics, first(target_dynamics))
+            views = joined(source_held, other_held), joined(source_dynamics, first(target_dynamics))
         seen = self._encoder.apply({"params": params["encoder"]}, pictures, *views, method="encode_appearance")
         frames = (1, 1) if "consist" in weights else (1,)
         own, *other = zip(*(taken_apart(latent, frames, sources) for latent in seen))
-        orders = {"picture": (*map(per_driver, own), driver_held, noisy)}
+        orders = {"picture": (*map(per_driver, own), shown_pose, noisy)}
         if "consist" in weights:
-            orders["i"] = (*own, target_held, source_dynamics)
-            orders["j"] = (*other[0], target_held, source_dynamics)
+            orders["i"] = (*own, other_held, source_dynamics)
+            orders["j"] = (*other[0], other_held, source_dynamics)
         exchange = "cross_id" in weights and face.recipe != "counterfactual"
         if exchange:
             orders["stranger"] = (*own, *self._strangers(first(driver_held), first(dynamics), key))
@@ -170,7 +175,7 @@ class FaceTask:
         if "perceptual" in weights:
             extra["perceptual"] = self._judges.perceptual_loss(frozen, picture, target)
         if "face_perceptual" in weights:
-            label = pairs["driver_pose"]
+            label = pairs["target_pose"]
             where = label if valid_pose is None else jnp.where(valid_pose[:, None], label, target_pose)
             extra["face_perceptual"] = self._judges.face_loss(frozen, picture, target, where)
         if "cross_id" in weights:

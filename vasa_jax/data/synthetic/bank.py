@@ -21,7 +21,7 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
-from vasa_jax.data.synthetic.motion import sample_motion
+from vasa_jax.data.synthetic.motion import POSE_FIELDS, sample_motion
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.data.synthetic.style import stylise
 from vasa_jax.errors import InputError
@@ -37,12 +37,20 @@ def named_key(seed: int, name: str) -> jax.Array:
     return key
 
 
-def render_groups(key: jax.Array, groups: int, identities: int, motions: int, size: int, supersample: int) -> Group:
+def render_groups(
+    key: jax.Array, groups: int, identities: int, motions: int, size: int, supersample: int, poses: int | jax.Array = 1
+) -> Group:
     """Renders `groups` groups: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3), all
-    uint8, and pose (G, I, M, 9) float32."""
+    uint8, and pose (G, I, M, 9) float32.
+
+    `poses` motions in a row are one face (gaze, lids, brows, mouth) in as many head poses.
+    """
     key_identity, key_motion = jax.random.split(key)
     identity = jax.vmap(sample_identity)(jax.random.split(key_identity, groups * identities))
     motion = jax.vmap(sample_motion)(jax.random.split(key_motion, groups * motions))
+    number = jnp.arange(groups * motions)
+    face = number - number % motions % poses
+    motion = {name: value if name in POSE_FIELDS else value[face] for name, value in motion.items()}
     shape = (groups, identities, motions)
     count = groups * identities * motions
     which = jnp.arange(count)
@@ -145,7 +153,7 @@ class FrameBank(StepIterator):
     def _render(self, chunk: int) -> Group:
         c = self._corpus
         sizes = (c.chunk, c.identities, c.motions, self._size, c.supersample)
-        group = _render_groups(self._key, np.uint32(chunk), sizes, self._sharding)
+        group = _render_groups(self._key, np.uint32(chunk), np.int32(c.poses), sizes, self._sharding)
         if not c.style:
             return group
         return _restyle_groups(self._key, np.uint32(chunk), group, np.float32(c.style), self._sharding)
@@ -154,7 +162,7 @@ class FrameBank(StepIterator):
         return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
 
     def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
-        shape = (self._batch, self._corpus.drivers)
+        shape = (self._batch, self._corpus.drivers, self._corpus.poses)
         return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
 
 
@@ -176,12 +184,12 @@ def own_key(key_data: Any, sharding: NamedSharding | None) -> jax.Array:
 
 
 # Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _render_groups(key, chunk, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
-    def local(key, chunk):
-        return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes)
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _render_groups(key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
+    def local(key, chunk, poses):
+        return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes, poses)
 
-    return on_each_device(local, sharding, True, True)(key, chunk)
+    return on_each_device(local, sharding, True, True, True)(key, chunk, poses)
 
 
 # Apart from the renderer, which is so compiled once for styled and plain banks.
@@ -203,25 +211,27 @@ def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Gr
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _draw(
-    bank: Group, key, step, shape: tuple[int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
+    bank: Group, key, step, shape: tuple[int, int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
 ) -> Group:
     def local(bank, key, step):
         key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
-        batch, drivers = shape
-        return draw_pairs(bank, key, batch // (sharding.num_devices if sharding else 1), drivers, recipe, same_frame)
+        batch, drivers, poses = shape
+        own = batch // (sharding.num_devices if sharding else 1)
+        return draw_pairs(bank, key, own, drivers, recipe, same_frame, poses)
 
     return on_each_device(local, sharding, False, True, True)(bank, key, step)
 
 
 def draw_pairs(
-    bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0
+    bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0, poses: int = 1
 ) -> Group:
-    """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different motions.
+    """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different faces.
 
-    A driver is of any identity (`counterfactual`) or of the source's own (other recipes). Sources, backgrounds and
-    source poses have `batch / drivers` rows, the rest `batch`, the drivers of one source side by side. `person` numbers
-    the sources' identities. In a share `same_frame` of the pairs, one of a source at most and never its first of
-    several, the driver is in the source's own motion.
+    In recipe `counterfactual` a driver is of any identity and, of a bank whose faces are in several `poses`, in any
+    of them: the target is the source's person with the driver's face in a head pose of its own. In other recipes
+    driver and target are one picture. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
+    `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
+    of the pairs, one of a source at most and never its first of several, the driver is in the source's own motion.
     """
     groups, identities, motions = bank["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -229,15 +239,21 @@ def draw_pairs(
     group = jax.random.randint(keys[0], (sources,), 0, groups)
     source = jax.random.randint(keys[1], (sources,), 0, identities)
     first = jax.random.randint(keys[2], (sources,), 0, motions)
-    others = jax.vmap(lambda k: jax.random.permutation(k, motions - 1))(jax.random.split(keys[3], sources))
-    second = (first[:, None] + 1 + others[:, :drivers]) % motions
+    faces = motions // poses
+    others = jax.vmap(lambda k: jax.random.permutation(k, faces - 1))(jax.random.split(keys[3], sources))
+    second = (first[:, None] // poses + 1 + others[:, :drivers]) % faces
+    posed = jax.random.randint(jax.random.fold_in(key, 6), (2, sources, drivers), 0, poses)
+    second, shown = second * poses + posed
     if same_frame:
         # Two drivers in one motion would count as different in the contrast of motions.
         still = jax.random.uniform(jax.random.fold_in(key, 5), (sources,)) < same_frame * drivers
-        second = second.at[:, -1].set(jnp.where(still, first, second[:, -1]))
-    second = second.reshape(-1)
+        second, shown = (x.at[:, -1].set(jnp.where(still, first, x[:, -1])) for x in (second, shown))
+    second, shown = second.reshape(-1), shown.reshape(-1)
     groups_of_pairs, owner = jnp.repeat(group, drivers), jnp.repeat(source, drivers)
-    driver = jax.random.randint(keys[4], (batch,), 0, identities) if recipe == "counterfactual" else owner
+    if recipe == "counterfactual":
+        driver = jax.random.randint(keys[4], (batch,), 0, identities)
+    else:
+        driver, shown = owner, second
     return {
         "source": bank["rgb"][group, source, first],
         "background": bank["background"][group, source],
@@ -245,7 +261,8 @@ def draw_pairs(
         "person": group * identities + source,
         "driver": bank["rgb"][groups_of_pairs, driver, second],
         "driver_pose": bank["pose"][groups_of_pairs, driver, second],
-        "target": bank["rgb"][groups_of_pairs, owner, second],
-        "segmentation": bank["segmentation"][groups_of_pairs, owner, second],
+        "target": bank["rgb"][groups_of_pairs, owner, shown],
+        "target_pose": bank["pose"][groups_of_pairs, owner, shown],
+        "segmentation": bank["segmentation"][groups_of_pairs, owner, shown],
         "same_identity": owner == driver,
     }

@@ -27,11 +27,14 @@ __all__ = [
     "EMOTIONS",
     "EMOTION_OFFSETS",
     "MOTION_NAMES",
+    "POSE_FIELDS",
     "VISEMES",
     "VISEME_FIELDS",
     "neutral_motion",
     "sample_motion",
 ]
+
+POSE_FIELDS = ("yaw", "pitch", "roll", "tx", "ty", "dist")  # where the head is; the rest is what the face does
 
 
 def neutral_motion() -> dict[str, jax.Array]:

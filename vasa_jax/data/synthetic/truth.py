@@ -21,7 +21,7 @@ from vasa_jax.data.synthetic.bank import restyle, to_uint8
 from vasa_jax.data.synthetic.corpus import clip_of, origin_of, person, style_key
 from vasa_jax.data.synthetic.identity import CLOTHES, HAIR, PAINT, SCENE, SHAPE, sample_identity
 from vasa_jax.data.synthetic.labels import labels
-from vasa_jax.data.synthetic.motion import MOTION_NAMES, VISEME_FIELDS, sample_motion
+from vasa_jax.data.synthetic.motion import MOTION_NAMES, POSE_FIELDS, VISEME_FIELDS, sample_motion
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.errors import InputError
 
@@ -36,7 +36,7 @@ IDENTITY_FACTORS: dict[str, tuple[str, ...]] = {
 }
 # Gaze is in the head: a head that turns takes its gaze along.
 MOTION_FACTORS: dict[str, tuple[str, ...]] = {
-    "pose": ("yaw", "pitch", "roll", "tx", "ty", "dist"),
+    "pose": POSE_FIELDS,
     "gaze": ("gaze_yaw", "gaze_pitch"),
     "lids": ("blink_l", "blink_r", "wide", "squint"),
     "brows": ("brow_in", "brow_out", "furrow", "sneer", "cheek"),
