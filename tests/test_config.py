@@ -58,7 +58,7 @@ def test_one_command_line_leaves_nothing_for_the_next():
         (["--config=configs/demo.py", "--config.steps=0"], "config.steps: 0 is out of range; choose 1 to 1000"),
         (["--config=configs/train_face.py", "--config.corpus.shards=x"], "config.face.recipe: shards have no rendered"),
         (["--config=configs/train_face.py", "--config.corpus.poses=4"], "config.corpus.poses: "),
-        (["--config=configs/train_face.py", "--config.corpus.motions=7", "--config.corpus.poses=2"], "config.corpus.motions: 7"),
+        (["--config=configs/train_face.py", "--config.corpus.motions=7", "--config.corpus.poses=2"], "motions: 7"),
         (["--config=configs/train_face.py", "--config.face.same_frame=0.3"], "same_frame: 0.3 is more than one driver"),
         (["--config=configs/train_face.py", "--config.face.adversarial=1.0"], "adversarial and feature_matching"),
         (["--config=configs/train_judge.py", "--config.judge.size=100"], "config.judge.size: 100 cannot be rendered"),
