@@ -20,6 +20,7 @@ from vasa_jax.data.synthetic.motion import (
     sample_motion,
 )
 from vasa_jax.data.synthetic.render import LANDMARKS, SEGMENTS, render
+from vasa_jax.data.synthetic.trace import _first_places
 
 SIZE = 32
 POINT = {name: index for index, name in enumerate(LANDMARKS)}
@@ -168,6 +169,13 @@ def test_landmarks_are_on_the_skin():
     distance = np.asarray(jax.jit(jax.vmap(skin_distance))(identities(3, 64), stills(4, 64)))
     on_skin = [k for k, name in enumerate(LANDMARKS) if name.startswith(("jaw", "brow", "nose", "outer", "forehead"))]
     assert np.abs(distance[:, on_skin]).max() < 0.02
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_rays_that_march_on_are_those_that_nonzero_finds(share):
+    late = jax.random.uniform(jax.random.key(3), (1000,)) < share
+    expected = jnp.nonzero(late, size=100, fill_value=999)[0]
+    np.testing.assert_array_equal(_first_places(late, 100), expected)
 
 
 def test_pose_projects_the_head_to_where_the_camera_sees_it():

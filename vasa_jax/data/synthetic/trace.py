@@ -72,12 +72,21 @@ def trace(a, size: int):
     def straggler_round(_, state):
         travel, gap = state
         late = (gap > converged * travel) & (travel < limit)
-        index = jnp.nonzero(late, size=count, fill_value=size * size - 1)[0]
+        index = _first_places(late, count)
         some_rays = tuple(r[index] for r in rays)
         t, g = _tail_march(a, origin, some_rays, travel[index], gap[index], STRAGGLER_STEPS, limit)
         return travel.at[index].set(t), gap.at[index].set(g)
 
     return lax.fori_loop(0, STRAGGLER_ROUNDS, straggler_round, (travel, gap))[0]
+
+
+def _first_places(mask, count: int):
+    """Places of the first `count` true entries of a vector, the last place of all where there are fewer.
+
+    As `jnp.nonzero`, whose histogram of running sums is slow on an accelerator: whole runs of entries meet in one bin.
+    """
+    places = jnp.searchsorted(jnp.cumsum(mask.astype(jnp.int32)), jnp.arange(1, count + 1), method="scan_unrolled")
+    return jnp.minimum(places, mask.size - 1)
 
 
 def hit_points(a, travel, size: int):
