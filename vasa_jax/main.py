@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             from vasa_jax.training.processes import start_processes
 
             start_processes()
-        _use_compilation_cache()
+        use_compilation_cache()
         run(config, workdir)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -140,7 +140,7 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
 
 
-def _use_compilation_cache() -> None:
+def use_compilation_cache() -> None:
     """Keeps compiled programs between runs: the second run of a command starts in seconds."""
     import jax
 

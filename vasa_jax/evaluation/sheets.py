@@ -1,6 +1,7 @@
 """Contact sheets and curves as pictures, with Pillow alone."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from PIL import Image, ImageDraw
 TILE = 128
 COLOURS = ((30, 30, 30), (214, 70, 40), (40, 110, 200), (40, 150, 80), (150, 80, 170), (170, 130, 30))
 _MARGIN, _HEIGHT = 24, 150
+# What the built-in font lacks and Unicode does not take apart into a letter and a mark.
+_SPELLED = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L"}
+    | {"¿": "", "¡": "", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"'}
+)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], tile: int = TILE) -> np.ndarray:
@@ -95,9 +101,15 @@ def save(path: str | Path, picture: np.ndarray) -> None:
     os.replace(beside, path)
 
 
+def plain(text: str) -> str:
+    """The text in ASCII, which is what the built-in font has: letters without their accents, ? for other scripts."""
+    parts = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    return "".join(part for part in parts if not unicodedata.combining(part)).encode("ascii", "replace").decode("ascii")
+
+
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: float) -> str:
     """The text in letters the built-in font has, cut to a width."""
-    text = text.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+    text = plain(text).replace("\n", " ")
     while text and draw.textlength(text) > width:
         text = text[:-1]
     return text
