@@ -60,6 +60,15 @@ def test_unset_controls_are_null():
     assert arguments["distance"][0, 0] == 0.0
 
 
+def test_a_head_keeps_the_portraits_distance_unless_told_otherwise():
+    kept = Steering(Controls()).conditions(0)
+    assert kept["distance_mask"][0] and kept["distance"][0, 0] == 0.0
+    assert Steering(Controls(distance=1.15)).conditions(0)["distance"][0, 0] > 0.9
+    assert not Steering(Controls(pose_anchor="absolute")).conditions(0)["distance_mask"][0]
+    assert not Steering(Controls(), trained=("gaze",)).conditions(0)["distance_mask"][0]
+    assert Controls().ignored(()) == []
+
+
 def test_only_given_conditions_with_a_scale_are_guided():
     assert Steering(Controls()).guided == ("audio",)
     assert Steering(Controls(audio_guidance=0.0)).guided == ()

@@ -36,7 +36,7 @@ class Controls:
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
     look_ahead: int = 0  # frames of sound heard beyond the hop; needs a hop
     gaze: Sequence[float] | Sequence[Sequence[float]] | None = None  # yaw, pitch in degrees, + = image right, down
-    distance: float | Sequence[float] | None = None  # 1.0 = the training set's mean, larger = further
+    distance: float | Sequence[float] | None = None  # 1.0 = as in the portrait, which is what nothing given means
     emotion: str | Sequence[str] = ""  # name or name:strength
     audio_guidance: Scale = 0.5  # the paper's lambda_A
     gaze_guidance: Scale = 1.0  # lambda_g; acts when a gaze is given
@@ -45,7 +45,7 @@ class Controls:
     head_pose: Sequence[float] | Sequence[Sequence[float]] | None = None  # yaw, pitch, roll in degrees, not generated
     pose_amplitude: Scale = 1.0  # of the generated head motion about its mean
     animate: str = "all"  # pose: dynamics stay the portrait's; dynamics: pose stays the portrait's (paper Figure 5)
-    pose_anchor: str = "portrait"  # portrait: position and scale around the portrait's; absolute: as generated
+    pose_anchor: str = "portrait"  # portrait: position and scale around the portrait's; absolute: as generated, free
 
     @classmethod
     def from_config(cls, config: Any) -> "Controls":
@@ -102,6 +102,8 @@ class Steering:
 
     def __init__(self, controls: Controls, trained: Sequence[str] = CONDITIONS):
         self.controls = controls.validate()
+        if controls.distance is None and controls.pose_anchor == "portrait":
+            controls = dataclasses.replace(controls, distance=1.0)  # else a head leaps to a distance of its own
         self._tracks = {
             name: _track(getattr(controls, name), *numbers, name)
             for name, numbers in _NUMBERS.items()
