@@ -187,18 +187,21 @@ def _start_worker(settings: PrepareConfig) -> None:
     from vasa_jax.data.distance_deep3d import load_distance_model
     from vasa_jax.data.emotion import load_emotion_model
     from vasa_jax.data.gaze_l2cs import load_gaze_model
+    from vasa_jax.data.sync_syncnet import load_sync_model
 
     cv2.setNumThreads(1)
     analyzer = open_analyzer(settings.analyzer, settings.models)
-    if settings.distance_model and not analyzer.landmark_set:
-        raise InputError(
-            f"config.prepare.distance_model: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
-        )
+    for name in ("distance_model", "sync_model"):
+        if getattr(settings, name) and not analyzer.landmark_set:
+            raise InputError(
+                f"config.prepare.{name}: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
+            )
     _TOOLS["analyzer"] = analyzer
     _TOOLS["models"] = UserModels(
         load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
         load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
         load_distance_model(settings.distance_model) if settings.distance_model else None,
+        load_sync_model(settings.sync_model) if settings.sync_model else None,
     )
 
 
