@@ -26,8 +26,8 @@ CERTAIN_HEIGHT, CERTAIN_SCORE, CERTAIN_LEAD = 2.4, 0.3, 0.1
 
 @dataclass(frozen=True)
 class SyncMeasure:
-    """offset: seconds by which the sound is late (negative: early). score: correlation at that offset, or the confidence
-    of a sync model. certain: whether `offset` may be trusted.
+    """offset: seconds by which the sound is late (negative: early). score: correlation at that offset, or the
+    confidence of a sync model. certain: whether `offset` may be trusted.
 
     height: how far the correlation stands out, in standard deviations of chance (a correlation of unrelated curves of
     this length); None of a sync model.

@@ -13,7 +13,8 @@ Each stream is a file of its own, in one folder:
 | `sound.onnx` | (1, 1, 13, 20): coefficients of `mfcc` every 10 ms | (1, E) |
 
 which is what `torch.onnx.export` writes of the methods `forward_lip` and `forward_aud` of the published model (class
-`S` of the authors' syncnet_python, E = 1024) in `eval()` mode. About 4 GFLOP per five frames and 0.5 per frame's sound.
+`S` of the authors' syncnet_python, E = 1024) in `eval()` mode. About 3 GFLOP for five frames and 0.5 for each frame's
+sound: two seconds of one core for a second of video.
 """
 
 from __future__ import annotations
