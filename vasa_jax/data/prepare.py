@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import struct
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -60,11 +61,15 @@ def prepare(config: VASAConfig) -> Path:
     output = Path(config.output)
     _start_worker(settings)  # an unusable analyzer is found here, not once per video
     jobs = find_videos(config.videos, settings)
+    work = output / "work"
     if settings.beam:
         from vasa_jax.data.vasa_videos.vasa_videos_dataset_builder import build_with_beam
 
-        return Path(build_with_beam(jobs, config.output, settings).data_dir)
-    work = output / "work"
+        bucket = "://" in config.output
+        if not bucket:
+            same_settings(work, settings, "config.output")
+        builder = build_with_beam(jobs, config.output, settings, "" if bucket else str(work))
+        return Path(builder.data_dir)
     same_settings(work, settings, "config.output")
     outcomes = run_jobs(jobs, work, settings)
     # Of a small set a split should not go to the one person of whom nothing is left.
@@ -247,7 +252,7 @@ class _replacing:
     """A path beside `path` to write to; it takes the name of `path` when the block ends without an error."""
 
     def __init__(self, path: Path):
-        self._path, self._part = path, path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._path, self._part = path, path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
 
     def __enter__(self) -> Path:
         return self._part
