@@ -40,7 +40,7 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
 
 @dataclass(frozen=True)
 class UserModels:
-    """Labellers from the user's files; None: the label stays as the landmarks give it, or absent."""
+    """From the user's files; None: the label stays as the landmarks give it, or absent."""
 
     emotion: Callable | None = None  # see emotion.load_emotion_model
     gaze: Callable | None = None  # see gaze_l2cs.load_gaze_model
@@ -339,8 +339,8 @@ def _in_step_by_model(
 ) -> tuple[np.ndarray, list[_Part]]:
     """The sound, moved where its offset is certain, and the parts that are in step with it by a sync model.
 
-    The offset is the file's: that of all parts which have a certain one. Parts without speech are left to the rule that
-    discards them.
+    The offset is the file's: that of all parts which have a certain one; where no part has, none is in step. Parts
+    without speech are left to the rule that discards them.
     """
     curves: list[SyncCurve | None] = []
     for part in kept:
@@ -359,8 +359,9 @@ def _in_step_by_model(
     in_step = []
     for part, curve in zip(kept, curves):
         confidence = None if curve is None else curve.confidence(shift)
-        if confidence is not None and confidence < settings.min_sync:
-            result.discard(OUT_OF_SYNC, part.start, part.stop, f"confidence {confidence:.1f} by the sync model")
+        if confidence is not None and (not certain or confidence < settings.min_sync):
+            detail = f"confidence {confidence:.1f} by the sync model at {1000 * shift / FPS:+.0f} ms"
+            result.discard(OUT_OF_SYNC, part.start, part.stop, detail)
         else:
             in_step.append(dataclasses.replace(part, confidence=confidence))
     return _corrected(samples, result), in_step
