@@ -47,7 +47,9 @@ SMOOTH = 13  # frames of the median filter of the boxes
 class SyncCurve:
     """Distances between pictures and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
 
-    Curves of several clips of one file may be added.
+    Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound at
+    all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one file
+    may be added.
     """
 
     total: np.ndarray
@@ -102,10 +104,11 @@ def load_sync_model(
             at = range(first - start, first - start + FRAMES)
             faces = np.stack([_face(decode_jpeg(pictures[i]), squares[i]) for i in at], axis=1)
             seen = lips(faces[None])[0]
-            for shift in range(-MAX_SHIFT, MAX_SHIFT + 1):
-                if first + shift in heard:
-                    total[shift + MAX_SHIFT] += np.linalg.norm(seen - heard[first + shift])
-                    count[shift + MAX_SHIFT] += 1
+            beside = [i for i in range(2 * MAX_SHIFT + 1) if first + i - MAX_SHIFT in heard]
+            if beside:
+                window = np.array([np.linalg.norm(seen - heard[first + i - MAX_SHIFT]) for i in beside])
+                total[beside] += window - window.mean()
+                count[beside] += 1
         return SyncCurve(total, count)
 
     return distances
