@@ -47,9 +47,9 @@ SMOOTH = 13  # frames of the median filter of the boxes
 class SyncCurve:
     """Distances between pictures and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
 
-    Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound at
-    all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one file
-    may be added.
+    Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound
+    at all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
+    file may be added.
     """
 
     total: np.ndarray
