@@ -360,6 +360,7 @@ def test_persons_and_splits(tmp_path):
         ({"prepare": dataclasses.replace(SETTINGS, emotion_model="/nowhere.onnx")}, "HSEmotion"),
         ({"prepare": dataclasses.replace(SETTINGS, distance_model="x.onnx")}, "needs landmarks"),
         ({"prepare": dataclasses.replace(SETTINGS, gaze_model="/nowhere.onnx")}, "L2CS-Net"),
+        ({"prepare": dataclasses.replace(SETTINGS, sync_model="syncnet")}, "sync_model: needs landmarks"),
     ],
 )
 def test_bad_settings_are_one_line(tmp_path, changes, words):

@@ -14,16 +14,41 @@ from vasa_jax.data.distance_deep3d import ALIGNED, EYE_DISTANCE, _aligned, load_
 from vasa_jax.data.emotion import load_emotion_model
 from vasa_jax.data.face_analysis import open_analyzer
 from vasa_jax.data.gaze_l2cs import load_gaze_model
+from vasa_jax.data.onnx_file import OnnxModel
 from vasa_jax.data.records import encode_jpeg
 from vasa_jax.data.video_clips import UserModels, clips_of_video
 from vasa_jax.errors import InputError
 
+PICTURE = (1, 3, 224, 224)
 
-def test_an_emotion_file_that_is_none(tmp_path):
+
+@pytest.mark.parametrize(
+    ("load", "network"),
+    [(load_emotion_model, "HSEmotion"), (load_gaze_model, "L2CS-Net"), (load_distance_model, "Deep3DFaceRecon")],
+)
+def test_a_file_that_is_missing_or_no_model(load, network, tmp_path):
     path = tmp_path / "x.onnx"
+    with pytest.raises(InputError, match=rf"x\.onnx: does not exist; give the path of an? {network}"):
+        load(path)
     path.write_bytes(b"no model")
-    with pytest.raises(InputError, match="no ONNX model"):
-        load_emotion_model(path)
+    with pytest.raises(InputError, match=rf"no ONNX model that OpenCV can run .* give an? {network}"):
+        load(path)
+    # A model of another kind of picture: five channels.
+    path.write_bytes(onnx_model({"y": np.ones((8, 5), np.float32)}, (1, 5, 224, 224)))
+    with pytest.raises(InputError, match=f"OpenCV can run on .* {network}"):
+        load(path)
+
+
+def test_a_model_is_run_in_the_shape_that_it_takes(tmp_path):
+    weights = np.random.default_rng(0).standard_normal((3, 2 * 4)).astype(np.float32)
+    path = tmp_path / "x.onnx"
+    path.write_bytes(onnx_model({"a": weights, "b": weights[:2]}, (1, 2, 2, 2), pooled=False))
+    model = OnnxModel(path, "a test's", [(1, 3, 2, 2), (1, 2, 2, 2)])
+    assert model.input_shape == (1, 2, 2, 2) and model.sizes == [3, 2]
+    assert [name[-1] for name in model.layers] == ["a", "b"]
+    values = np.arange(8.0).reshape(1, 2, 2, 2)
+    for output, expected in zip(model(values), (weights, weights[:2])):
+        np.testing.assert_allclose(output, expected @ np.arange(8), rtol=1e-5)
 
 
 def message(*fields: tuple[int, object]) -> bytes:
@@ -46,24 +71,27 @@ def message(*fields: tuple[int, object]) -> bytes:
     return b"".join(parts)
 
 
-def onnx_model(weights: dict[str, np.ndarray], side: int) -> bytes:
-    """ONNX: mean over the picture, then an output of each of the weights (classes, 3), named by its layer."""
+def onnx_model(weights: dict[str, np.ndarray], shape: tuple[int, ...], pooled: bool = True) -> bytes:
+    """ONNX: mean over the picture (else all values in a row), then an output of each of the weights (values, channels),
+    named by its layer."""
 
     def value(name, *dims):
         shape = message(*((1, message((1, n))) for n in dims))
         return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
 
     transpose = message((1, "transB"), (3, 1), (20, 2))
-    nodes = [message((1, "x"), (2, "m"), (4, "GlobalAveragePool")), message((1, "m"), (2, "f"), (4, "Flatten"))]
+    pool = [message((1, "x"), (2, "m"), (4, "GlobalAveragePool"))] if pooled else []
+    nodes = [*pool, message((1, "m" if pooled else "x"), (2, "f"), (4, "Flatten"))]
     tensors, outputs = [], []
     for name, weight in weights.items():
         data = np.ascontiguousarray(weight, np.float32)
         nodes.append(message((1, "f"), (1, f"w {name}"), (2, f"y {name}"), (3, name), (4, "Gemm"), (5, transpose)))
-        tensors.append(message((1, len(data)), (1, 3), (2, 1), (8, f"w {name}"), (9, data.tobytes())))
+        dims = ((1, size) for size in data.shape)
+        tensors.append(message(*dims, (2, 1), (8, f"w {name}"), (9, data.tobytes())))
         outputs.append(value(f"y {name}", 1, len(data)))
     graph = message(
         *((1, node) for node in nodes), (2, "g"), *((5, tensor) for tensor in tensors),
-        (11, value("x", 1, 3, side, side)), *((12, output) for output in outputs),
+        (11, value("x", *shape)), *((12, output) for output in outputs),
     )  # fmt: skip
     return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
 
@@ -72,7 +100,7 @@ def test_emotion_coefficients_of_a_users_model(tmp_path):
     weight = np.zeros((10, 3), np.float32)
     weight[4, 0], weight[6, 2], weight[8:] = 2.0, 2.0, 50.0  # valence and arousal do not count
     path = tmp_path / "mtl.onnx"
-    path.write_bytes(onnx_model({"emotion": weight}, 224))
+    path.write_bytes(onnx_model({"emotion": weight}, PICTURE))
     coefficients = load_emotion_model(path)
     red, blue = np.zeros((2, 64, 64, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
@@ -83,7 +111,7 @@ def test_emotion_coefficients_of_a_users_model(tmp_path):
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     logits = weight[:8] @ ((np.array([254, 0, 0]) / 255 - mean) / deviation)
     np.testing.assert_allclose(happy, np.exp(logits) / np.exp(logits).sum(), atol=0.02)
-    path.write_bytes(onnx_model({"emotion": weight[:5]}, 224))
+    path.write_bytes(onnx_model({"emotion": weight[:5]}, PICTURE))
     with pytest.raises(InputError, match="gives 5 values"):
         load_emotion_model(path)
 
@@ -93,7 +121,7 @@ def gaze_file(path: Path, names: tuple[str, str], bins: int = 90) -> Path:
     weights = np.zeros((2, bins, 3), np.float32)
     weights[0, 50, 0], weights[0, 42, 0] = 100.0, -100.0  # degrees 20 and -12 of 90 bins
     weights[1, 47, 2], weights[1, 44, 2] = 100.0, -100.0  # degrees 8 and -4
-    path.write_bytes(onnx_model(dict(zip(names, weights)), 448))
+    path.write_bytes(onnx_model(dict(zip(names, weights)), (1, 3, 448, 448)))
     return path
 
 
@@ -138,7 +166,7 @@ def test_distance_of_a_users_model(tmp_path):
     weight = np.zeros((257, 3), np.float32)
     weight[256, 0] = 2.0  # tz is twice the redness
     path = tmp_path / "deep3d.onnx"
-    path.write_bytes(onnx_model({"coefficients": weight}, 224))
+    path.write_bytes(onnx_model({"coefficients": weight}, PICTURE))
     distance = load_distance_model(path)
     points = np.stack([face_points(scale=scale) for scale in (0.5, 1.0)])
     pose = labels.fit_pose(points)
@@ -152,7 +180,7 @@ def test_distance_of_a_users_model(tmp_path):
     assert near == pytest.approx(100 / 224 * ALIGNED * EYE_DISTANCE / (eyes * 50) * 10, rel=1e-4)
     small = distance([encode_jpeg(red)] * 6, points[[1] * 6], pose[[1] * 6])  # a head that is nearer than it looks
     assert 0.79 < small / near < 0.9  # tz = 2, less where the aligned face leaves the picture
-    path.write_bytes(onnx_model({"coefficients": weight[:62]}, 224))
+    path.write_bytes(onnx_model({"coefficients": weight[:62]}, PICTURE))
     with pytest.raises(InputError, match="gives 62 values"):
         load_distance_model(path)
 

@@ -246,6 +246,7 @@ class PrepareConfig:
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
     distance_model: str = ""  # Deep3DFaceRecon .onnx file; empty = distance from the pose's scale
     gaze_model: str = ""  # L2CS-Net .onnx file; empty = gaze from the irises where the analyzer gives them
+    sync_model: str = ""  # folder with SyncNet's lips.onnx and sound.onnx; empty = mouth opening against loudness
     size: int = 256  # side of the square pictures, pixels
     jpeg_quality: int = 95
     matte: bool = True  # where the analyzer can
@@ -257,6 +258,7 @@ class PrepareConfig:
     min_seconds: float = 2.0
     max_seconds: float = 20.0  # longer tracks are divided
     min_speech: float = 0.2  # share of a clip that is as loud as speech
+    min_sync: float = 3.0  # confidence of the sync model
     heldout: float = 0.05  # share of the persons, to watch training by
     test: float = 0.05  # share of the persons, for final figures; person=file splits by video instead
     person: str = "auto"  # auto: the idNNNNN folder, else the file's name without part numbers; folder; file

@@ -117,6 +117,7 @@ def _check_prepare(prepare: sections.PrepareConfig) -> None:
     _range("config.prepare.zoom_spread", prepare.zoom_spread, 0, 0.5)
     _range("config.prepare.detect_every", prepare.detect_every, 1, 100)
     _range("config.prepare.min_seconds", prepare.min_seconds, 0.2, prepare.max_seconds)
+    _range("config.prepare.min_sync", prepare.min_sync, 0, 100)
     _range("config.prepare.heldout", prepare.heldout, 0, 1)
     _range("config.prepare.test", prepare.test, 0, 1 - prepare.heldout)
     _range("config.prepare.clips_per_shard", prepare.clips_per_shard, 1, 10**6)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from vasa_jax.data.labels import CANONICAL_POINTS, EYES, rotation_of
+from vasa_jax.data.onnx_file import OnnxModel, channels_first
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 
@@ -35,25 +35,17 @@ def load_distance_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], n
     preparation divides by the set's mean. Raises InputError for a missing file, one that OpenCV cannot read, and
     another number of outputs.
     """
-    import cv2
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: does not exist; give the path of a Deep3DFaceRecon .onnx file, or leave it empty")
-    try:
-        net = cv2.dnn.readNetFromONNX(str(path))
-        outputs = _coefficients(net, np.zeros((SIDE, SIDE, 3), np.uint8))
-    except cv2.error:
-        raise InputError(f"{path}: is no ONNX model that OpenCV can run on {SIDE} pixels") from None
-    if len(outputs) != OUTPUTS:
-        raise InputError(f"{path}: gives {len(outputs)} values; a Deep3DFaceRecon network gives {OUTPUTS}")
+    model = OnnxModel(path, "a Deep3DFaceRecon", [(1, 3, SIDE, SIDE)])
+    if model.sizes != [OUTPUTS]:
+        found = " + ".join(map(str, model.sizes))
+        raise InputError(f"{path}: gives {found} values; a Deep3DFaceRecon network gives {OUTPUTS}")
 
     def distance(pictures: Sequence[bytes], landmarks: np.ndarray, pose: np.ndarray) -> float:
         total, chosen = 0.0, range(0, len(pictures), EVERY)
         for frame in chosen:
             image = decode_jpeg(pictures[frame])
             aligned, scale = _aligned(image, landmarks[frame], pose[frame])
-            total += len(image) / SIDE * scale * (CAMERA - _coefficients(net, aligned)[TZ])
+            total += len(image) / SIDE * scale * (CAMERA - _coefficients(model, aligned)[TZ])
         return float(total / len(chosen))
 
     return distance
@@ -74,6 +66,6 @@ def _aligned(image: np.ndarray, points: np.ndarray, pose: np.ndarray) -> tuple[n
     return cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR), scale
 
 
-def _coefficients(net, picture: np.ndarray) -> np.ndarray:
-    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32) / 255.0)
-    return net.forward().reshape(-1)
+def _coefficients(model: OnnxModel, picture: np.ndarray) -> np.ndarray:
+    """uint8 RGB (224, 224, 3) -> (257,)."""
+    return model(channels_first(picture / 255.0))[0]

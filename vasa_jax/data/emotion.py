@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from vasa_jax.data.onnx_file import OnnxModel, channels_first
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 
@@ -26,21 +26,11 @@ def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], n
     """
     import cv2
 
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: does not exist; give the path of an HSEmotion .onnx file, or leave it empty")
-    net, side = None, 0
-    for side in SIDES:
-        try:
-            net = cv2.dnn.readNetFromONNX(str(path))
-            outputs = _logits(net, np.zeros((side, side, 3), np.uint8)).shape[-1]
-            break
-        except cv2.error:
-            net = None
-    if net is None:
-        raise InputError(f"{path}: is no ONNX model that OpenCV can run on {SIDES[0]} or {SIDES[1]} pixels")
-    if outputs not in (EMOTIONS, EMOTIONS + 2):
-        raise InputError(f"{path}: gives {outputs} values; an HSEmotion model of 8 classes gives 8 or 10")
+    model = OnnxModel(path, "an HSEmotion", [(1, 3, side, side) for side in SIDES])
+    if model.sizes not in ([EMOTIONS], [EMOTIONS + 2]):
+        found = " + ".join(map(str, model.sizes))
+        raise InputError(f"{path}: gives {found} values; an HSEmotion model of 8 classes gives 8 or 10")
+    side = model.input_shape[-1]
 
     def coefficients(pictures: Sequence[bytes]) -> np.ndarray:
         total = np.zeros(EMOTIONS)
@@ -49,7 +39,7 @@ def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], n
             image = decode_jpeg(picture)
             margin = round((1 - FACE) / 2 * len(image))
             face = cv2.resize(image[margin : len(image) - margin, margin : len(image) - margin], (side, side))
-            logits = _logits(net, face)[:EMOTIONS].astype(np.float64)
+            logits = _logits(model, face)[:EMOTIONS].astype(np.float64)
             share = np.exp(logits - logits.max())
             total += share / share.sum()
         return (total / len(chosen)).astype(np.float32)
@@ -57,8 +47,6 @@ def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], n
     return coefficients
 
 
-def _logits(net, face: np.ndarray) -> np.ndarray:
+def _logits(model: OnnxModel, face: np.ndarray) -> np.ndarray:
     """uint8 RGB (n, n, 3) -> (8,) or (10,)."""
-    values = (face / 255.0 - MEAN) / DEVIATION
-    net.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32))
-    return net.forward().reshape(-1)
+    return model(channels_first((face / 255.0 - MEAN) / DEVIATION))[0]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from vasa_jax.data.emotion import DEVIATION, FACE, MEAN
+from vasa_jax.data.onnx_file import OnnxModel, channels_first
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 
@@ -30,21 +30,11 @@ def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.nd
 
     Raises InputError for a missing file, one that OpenCV cannot read, and other outputs.
     """
-    import cv2
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: does not exist; give the path of an L2CS-Net .onnx file, or leave it empty")
-    try:
-        net = cv2.dnn.readNetFromONNX(str(path))
-        names = net.getUnconnectedOutLayersNames()
-        outputs = _logits(net, names, np.zeros((FACE_SIDE, FACE_SIDE, 3), np.uint8))
-    except cv2.error:
-        raise InputError(f"{path}: is no ONNX model that OpenCV can run on {SIDE} pixels") from None
-    sizes = [len(output) for output in outputs]
+    model = OnnxModel(path, "an L2CS-Net", [(1, 3, SIDE, SIDE)])
+    sizes = model.sizes
     if len(sizes) != 2 or sizes[0] != sizes[1] or sizes[0] not in BINS:
         raise InputError(f"{path}: gives {sizes} values; an L2CS-Net gives two lists of 90 or of 28 bins")
-    horizontal = 1 if "fc_yaw" in names[1] else 0
+    horizontal = 1 if "fc_yaw" in model.layers[1] else 0
     width, first = BINS[sizes[0]]
     angles = first + width * np.arange(sizes[0])
 
@@ -52,7 +42,7 @@ def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.nd
         result = np.empty((len(pictures), 2), np.float32)
         for frame, picture in enumerate(pictures):
             face = _face(decode_jpeg(picture), None if landmarks is None else landmarks[frame])
-            expected = [_expectation(logits, angles) for logits in _logits(net, names, face)]
+            expected = [_expectation(logits, angles) for logits in _logits(model, face)]
             # The model's vector is (-cos v sin h, -sin v, -cos v cos h): h turns to image left, v up.
             result[frame] = -expected[horizontal], -expected[1 - horizontal]
         return result
@@ -74,12 +64,11 @@ def _face(image: np.ndarray, points: np.ndarray | None) -> np.ndarray:
     return cv2.resize(image[top:bottom, left:right], (FACE_SIDE, FACE_SIDE))
 
 
-def _logits(net, names: Sequence[str], face: np.ndarray) -> list[np.ndarray]:
+def _logits(model: OnnxModel, face: np.ndarray) -> list[np.ndarray]:
     import cv2
 
     values = (cv2.resize(face, (SIDE, SIDE)) / 255.0 - MEAN) / DEVIATION
-    net.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32))
-    return [output.reshape(-1).astype(np.float64) for output in net.forward(names)]
+    return [output.astype(np.float64) for output in model(channels_first(values))]
 
 
 def _expectation(logits: np.ndarray, angles: np.ndarray) -> float:

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import struct
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -60,11 +61,15 @@ def prepare(config: VASAConfig) -> Path:
     output = Path(config.output)
     _start_worker(settings)  # an unusable analyzer is found here, not once per video
     jobs = find_videos(config.videos, settings)
+    work = output / "work"
     if settings.beam:
         from vasa_jax.data.vasa_videos.vasa_videos_dataset_builder import build_with_beam
 
-        return Path(build_with_beam(jobs, config.output, settings).data_dir)
-    work = output / "work"
+        bucket = "://" in config.output
+        if not bucket:
+            same_settings(work, settings, "config.output")
+        builder = build_with_beam(jobs, config.output, settings, "" if bucket else str(work))
+        return Path(builder.data_dir)
     same_settings(work, settings, "config.output")
     outcomes = run_jobs(jobs, work, settings)
     # Of a small set a split should not go to the one person of whom nothing is left.
@@ -187,18 +192,21 @@ def _start_worker(settings: PrepareConfig) -> None:
     from vasa_jax.data.distance_deep3d import load_distance_model
     from vasa_jax.data.emotion import load_emotion_model
     from vasa_jax.data.gaze_l2cs import load_gaze_model
+    from vasa_jax.data.sync_syncnet import load_sync_model
 
     cv2.setNumThreads(1)
     analyzer = open_analyzer(settings.analyzer, settings.models)
-    if settings.distance_model and not analyzer.landmark_set:
-        raise InputError(
-            f"config.prepare.distance_model: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
-        )
+    for name in ("distance_model", "sync_model"):
+        if getattr(settings, name) and not analyzer.landmark_set:
+            raise InputError(
+                f"config.prepare.{name}: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
+            )
     _TOOLS["analyzer"] = analyzer
     _TOOLS["models"] = UserModels(
         load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
         load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
         load_distance_model(settings.distance_model) if settings.distance_model else None,
+        load_sync_model(settings.sync_model) if settings.sync_model else None,
     )
 
 
@@ -244,7 +252,7 @@ class _replacing:
     """A path beside `path` to write to; it takes the name of `path` when the block ends without an error."""
 
     def __init__(self, path: Path):
-        self._path, self._part = path, path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._path, self._part = path, path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
 
     def __enter__(self) -> Path:
         return self._part

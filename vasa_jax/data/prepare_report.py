@@ -16,7 +16,8 @@ BINS = 20
 HISTOGRAMS = {
     "seconds": "", "yaw": "degrees", "pitch": "degrees", "roll": "degrees", "gaze yaw": "degrees",
     "gaze pitch": "degrees", "distance": "not yet over the mean", "face pixels": "", "sharpness": "", "loudness dB": "",
-    "speech share": "", "mouth": "of the eye distance", "eyes closed": "share of frames",
+    "speech share": "", "sync confidence": "of the sync model", "mouth": "of the eye distance",
+    "eyes closed": "share of frames",
 }  # fmt: skip
 BAR_COLOUR, DISCARD_COLOUR = (70, 110, 180), (190, 90, 70)
 # Drawn on the contact sheet: jaw, brows, eyes, nose, lips and irises of the set mediapipe_478.
@@ -62,8 +63,9 @@ def _text(outcomes, statistics):
         yield "\n## Figures per clip\n\n| figure | mean | deviation | 5 % | 95 % |\n|---|---|---|---|---|"
         for name, f in statistics["figures"].items():
             yield f"| {name} | {f['mean']:.3g} | {f['deviation']:.3g} | {f['p5']:.3g} | {f['p95']:.3g} |"
-    yield "\n## Videos\n\nAn offset with a question mark is not certain, and was not corrected.\n"
-    yield "| video | s | clips | s kept | sound late by | correlation | notes |"
+    yield "\n## Videos\n\nAn offset with a question mark is not certain, and was not corrected. The sync score"
+    yield "is the correlation of mouth and loudness, or the confidence of the sync model.\n"
+    yield "| video | s | clips | s kept | sound late by | sync score | notes |"
     yield "|---|---|---|---|---|---|---|"
     for outcome in outcomes:
         kept = sum(clip["seconds"] for clip in outcome["clips"])

@@ -26,16 +26,17 @@ CERTAIN_HEIGHT, CERTAIN_SCORE, CERTAIN_LEAD = 2.4, 0.3, 0.1
 
 @dataclass(frozen=True)
 class SyncMeasure:
-    """offset: seconds by which the sound is late (negative: early). score: correlation at that offset.
+    """offset: seconds by which the sound is late (negative: early). score: correlation at that offset, or the
+    confidence of a sync model. certain: whether `offset` may be trusted.
 
-    height: how far the peak stands out, in standard deviations of chance (a correlation of unrelated curves of this
-    length). certain: whether `offset` may be trusted.
+    height: how far the correlation stands out, in standard deviations of chance (a correlation of unrelated curves of
+    this length); None of a sync model.
     """
 
     offset: float
     score: float
-    height: float
     certain: bool
+    height: float | None = None
 
 
 def loudness(samples: np.ndarray) -> np.ndarray:
@@ -75,7 +76,7 @@ def measure_offset(mouth: np.ndarray, samples: np.ndarray) -> SyncMeasure | None
     height = score * np.sqrt(independent)
     clear = height > CERTAIN_HEIGHT and score > CERTAIN_SCORE and score - rival > CERTAIN_LEAD
     certain = clear and 0 < best < len(shifts) - 1
-    return SyncMeasure(float(shifts[best] * STEP / RATE), score, float(height), bool(certain))
+    return SyncMeasure(float(shifts[best] * STEP / RATE), score, bool(certain), float(height))
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:

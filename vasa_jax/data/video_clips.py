@@ -6,8 +6,11 @@ labels. Nothing here writes files.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,7 @@ from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.data.media import FPS, FRAME_SAMPLES, read_audio, read_video
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.scenes import find_cuts, thumbnail
+from vasa_jax.data.sync_syncnet import SyncCurve
 from vasa_jax.data.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Track, find_tracks, fixed_crop
 from vasa_jax.errors import InputError
 
@@ -36,11 +40,12 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
 
 @dataclass(frozen=True)
 class UserModels:
-    """Labellers from the user's files; None: the label stays as the landmarks give it, or absent."""
+    """From the user's files; None: the label stays as the landmarks give it, or absent."""
 
     emotion: Callable | None = None  # see emotion.load_emotion_model
     gaze: Callable | None = None  # see gaze_l2cs.load_gaze_model
     distance: Callable | None = None  # see distance_deep3d.load_distance_model
+    sync: Callable | None = None  # see sync_syncnet.load_sync_model; None: loudness against the mouth's opening
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,20 @@ class _Shot:
     last: FaceLandmarks | None = None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Frames start to stop of the video, all of one shot. confidence: that of a sync model."""
+
+    shot: _Shot
+    start: int
+    stop: int
+    confidence: float | None = None
+
+    @property
+    def at(self) -> slice:
+        return slice(self.start - self.shot.track.start, self.stop - self.shot.track.start)
+
+
 def clips_of_video(
     path: Path,
     clip_prefix: str,
@@ -131,18 +150,19 @@ def clips_of_video(
     shots = list(_planned(tracks, scan, clip_prefix, settings, analyzer.framing, result))
     _cut_out(path, shots, settings, analyzer)
     kept = [part for shot in shots for part in _usable(shot, settings, analyzer, result)]
-    samples = _in_step(samples, kept, scan.frames, analyzer, result)
-    if samples is None:
-        return result
+    if models.sync is not None:
+        samples, kept = _in_step_by_model(samples, kept, models.sync, settings, result)
+    else:
+        samples, kept = _in_step(samples, kept, scan.frames, analyzer, result)
     identity = {"person_id": person, "split": split, "source": f"prepared from {path.name}"}
-    for shot, start, stop in kept:
+    for part in kept:
         clip_id = f"{clip_prefix}-{len(result.clips):03d}"
-        sound = samples[start * FRAME_SAMPLES : stop * FRAME_SAMPLES]
+        sound = _sound_of(part, samples)
         share = sync.speech_share(sound)
         if share < settings.min_speech:
-            result.discard(NO_SPEECH, start, stop, f"{share:.0%} of it is as loud as speech")
+            result.discard(NO_SPEECH, part.start, part.stop, f"{share:.0%} of it is as loud as speech")
             continue
-        result.clips.append(_clip(clip_id, identity, shot, start, stop, sound, share, analyzer, models))
+        result.clips.append(_clip(clip_id, identity, part, sound, share, analyzer, models))
     result.discards.sort(key=lambda discard: discard.start)
     return result
 
@@ -243,7 +263,7 @@ def _sharpness(frame: np.ndarray, x: float, y: float, size: float) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var() / (grey.var() + 1.0))
 
 
-def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) -> list[tuple[_Shot, int, int]]:
+def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) -> list[_Part]:
     """Spans of a shot (frames of the video) that keep every limit; the rest is discarded with its reason."""
     first = shot.track.start
     stop = first + len(shot.pictures)  # the second pass may end early where the file is damaged
@@ -270,7 +290,7 @@ def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) 
         elif span.stop - span.start < settings.min_seconds * FPS:
             result.discard(SHORT, span.start, span.stop, "between frames that are discarded")
         else:
-            kept.append((shot, span.start, span.stop))
+            kept.append(_Part(shot, span.start, span.stop))
     return kept
 
 
@@ -288,42 +308,87 @@ def _spans(states: np.ndarray, first: int) -> list[Span]:
     return spans
 
 
-def _in_step(samples, kept, frames: int, analyzer: FaceAnalyzer, result: VideoResult) -> np.ndarray | None:
-    """The sound, moved where its offset is certain; None (everything discarded) where it does not follow the mouth."""
+def _sound_of(part: _Part, samples: np.ndarray) -> np.ndarray:
+    return samples[part.start * FRAME_SAMPLES : part.stop * FRAME_SAMPLES]
+
+
+def _in_step(
+    samples, kept: list[_Part], frames: int, analyzer: FaceAnalyzer, result: VideoResult
+) -> tuple[np.ndarray, list[_Part]]:
+    """The sound, moved where its offset is certain, and the parts; none of them where it does not follow the mouth."""
     if not analyzer.landmark_set or not kept:
-        return samples
+        return samples, kept
     mouth = np.full(frames, np.nan)
-    for shot, start, stop in kept:
-        for index in range(start, stop):
-            points = shot.points[index - shot.track.start]
+    for part in kept:
+        for index, points in enumerate(part.shot.points[part.at], part.start):
             if points is not None:
                 mouth[index] = labels.lip_height(points[None])[0]
     measure = result.sync = sync.measure_offset(mouth, samples)
     if measure is None:
-        return samples
+        return samples, kept
     seen = np.isfinite(mouth).sum() / FPS
     if seen >= MUTE_FROM and measure.height < MUTE_HEIGHT:
-        for _, start, stop in kept:
-            result.discard(OUT_OF_SYNC, start, stop, f"best correlation {measure.score:.2f} in {seen:.0f} s")
-        return None
-    if measure.certain and abs(measure.offset) >= CORRECTED_FROM:
-        result.notes.append(f"the sound was {1000 * measure.offset:+.0f} ms late; corrected")
-        return sync.shifted(samples, measure.offset)
-    return samples
+        for part in kept:
+            result.discard(OUT_OF_SYNC, part.start, part.stop, f"best correlation {measure.score:.2f} in {seen:.0f} s")
+        return samples, []
+    return _corrected(samples, result), kept
+
+
+def _in_step_by_model(
+    samples, kept: list[_Part], model: Callable, settings: PrepareConfig, result: VideoResult
+) -> tuple[np.ndarray, list[_Part]]:
+    """The sound, moved where its offset is certain, and the parts that are in step with it by a sync model.
+
+    The offset is the file's: that of all parts which have a certain one; where no part has, none is in step. Parts
+    without speech are left to the rule that discards them.
+    """
+    curves: list[SyncCurve | None] = []
+    for part in kept:
+        curve = None
+        if sync.speech_share(_sound_of(part, samples)) >= settings.min_speech:
+            points = _without_gaps(part.shot.points[part.at])
+            curve = model(part.shot.pictures[part.at], points, samples, part.start)
+        curves.append(curve if curve is not None and curve.best_shift() is not None else None)
+    measured = [curve for curve in curves if curve is not None]
+    if not measured:
+        return samples, kept
+    certain = [curve for curve in measured if curve.certain(settings.min_sync)]
+    whole = functools.reduce(operator.add, certain or measured)
+    shift = whole.best_shift()
+    result.sync = sync.SyncMeasure(shift / FPS, whole.confidence(shift), bool(certain))
+    in_step = []
+    for part, curve in zip(kept, curves):
+        confidence = None if curve is None else curve.confidence(shift)
+        if confidence is not None and (not certain or confidence < settings.min_sync):
+            detail = f"confidence {confidence:.1f} by the sync model at {1000 * shift / FPS:+.0f} ms"
+            result.discard(OUT_OF_SYNC, part.start, part.stop, detail)
+        else:
+            in_step.append(dataclasses.replace(part, confidence=confidence))
+    return _corrected(samples, result), in_step
+
+
+def _corrected(samples: np.ndarray, result: VideoResult) -> np.ndarray:
+    measure = result.sync
+    if not measure.certain or abs(measure.offset) < CORRECTED_FROM:
+        return samples
+    result.notes.append(f"the sound was {1000 * measure.offset:+.0f} ms late; corrected")
+    return sync.shifted(samples, measure.offset)
 
 
 def _clip(
-    clip_id, identity, shot: _Shot, start, stop, sound, share, analyzer: FaceAnalyzer, models: UserModels
+    clip_id, identity, part: _Part, sound, share, analyzer: FaceAnalyzer, models: UserModels
 ) -> PreparedClip:
-    at = slice(start - shot.track.start, stop - shot.track.start)
+    shot, at = part.shot, part.at
     pictures = shot.pictures[at]
     figures = {
-        "seconds": (stop - start) / FPS,
+        "seconds": (part.stop - part.start) / FPS,
         "face pixels": float(np.median(shot.track.boxes[at, 2])),
         "sharpness": float(np.median(shot.sharpness[at])),
         "loudness dB": float(20 * np.log10(max(np.sqrt(np.mean(np.square(sound))), 1e-4))),
         "speech share": share,
     }
+    if part.confidence is not None:
+        figures["sync confidence"] = part.confidence
     values = {}
     if analyzer.landmark_set:
         values = _labels(_without_gaps(shot.points[at]), figures)
@@ -344,7 +409,7 @@ def _clip(
         values["emotion"] = models.emotion(pictures)
     audio = np.round(np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
     record = Record(clip_id=clip_id, fps=float(FPS), frames=tuple(pictures), audio=audio, **identity, **values)
-    return PreparedClip(record.check(), start / FPS, stop / FPS, figures)
+    return PreparedClip(record.check(), part.start / FPS, part.stop / FPS, figures)
 
 
 def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ class FaceFigures:
 
     def _drivers(self, pairs: Pairs) -> jax.Array:
         """Pictures of people other than the source, where there are any: shards pair a person with itself."""
-        return jnp.roll(pairs["driver"], -1, 0) if self._corpus.shards else pairs["driver"]
+        return pairs["driver"][next_stranger(pairs["person"])] if self._corpus.shards else pairs["driver"]
 
     @functools.partial(jax.jit, static_argnums=0)
     def _rows(self, params, batch: Pairs) -> jax.Array:
@@ -127,6 +127,16 @@ class FaceFigures:
             cross = self._show(params, latents, self._motion(params, self._drivers(pairs)), pairs)
             figures["identity"] = self._loss.judges.similarity(frozen, cross, pairs["source"])
         return figures
+
+
+def next_stranger(person: jax.Array) -> jax.Array:
+    """person (B,) -> index (B,) of the next row with another person, counted in a circle; of the next row if there is
+    none. Clips of one person lie side by side in shards.
+    """
+    count = len(person)
+    following = (jnp.arange(count)[:, None] + 1 + jnp.arange(count)) % count
+    first = (person[following] != person[:, None]).argmax(1)
+    return jnp.take_along_axis(following, first[:, None], 1)[:, 0]
 
 
 def psnr(x: jax.Array, y: jax.Array) -> jax.Array:

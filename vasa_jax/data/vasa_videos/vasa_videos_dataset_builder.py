@@ -14,24 +14,29 @@
 Videos and graph files are opened as local files: workers must see them under the same paths as the machine that starts
 the job (a network disk, a bucket mounted in IMAGE). The output may be a bucket, gs://B/prepared.
 
-Every video is one element, treated as by the processes of one machine (`prepare.result_of_video`). Discards go to
-DIR/discards.jsonl, the mean that distances are divided by to DIR/distance_mean.txt. A run that is stopped starts anew:
-use processes (no `beam`) where that matters.
+Every video is one element, treated as by the processes of one machine (`prepare.prepare_video`). Discards go to
+DIR/discards.jsonl, the mean that distances are divided by to DIR/distance_mean.txt. Where DIR is a path, the clips of a
+video are kept in DIR/work as soon as they are made, as the processes of one machine keep them: a run that was stopped
+goes on with the videos that are not done (also after one without `beam`), and more videos may be added later; only the
+data set is written anew. With a bucket's address as DIR every run starts from nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from vasa_jax.config import PrepareConfig
-from vasa_jax.data.prepare import VideoJob, result_of_video
+from vasa_jax.data.prepare import VideoJob, prepare_video, read_clip, read_outcome
 from vasa_jax.data.records import SCHEMA_VERSION, Record
 from vasa_jax.data.vasa_corpus.vasa_corpus_dataset_builder import example_of, record_features
 from vasa_jax.errors import InputError
@@ -44,8 +49,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(f"{SCHEMA_VERSION}.0.0")
     RELEASE_NOTES = {"1.0.0": "Schema version 1."}  # noqa: RUF012 (the name and type are TFDS's)
 
-    def __init__(self, *, jobs: list[VideoJob] = (), settings: PrepareConfig | None = None, output: str = "", **kwargs):
-        self._jobs, self._settings, self._output = list(jobs), settings or PrepareConfig(), output
+    def __init__(
+        self,
+        *,
+        jobs: list[VideoJob] = (),
+        settings: PrepareConfig | None = None,
+        output: str = "",
+        work: str = "",
+        **kwargs,
+    ):
+        self._jobs, self._settings, self._output, self._work = list(jobs), settings or PrepareConfig(), output, work
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -63,7 +76,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             pipeline
             | "videos" >> beam.Create(self._jobs)
             | "one machine each" >> beam.Reshuffle()
-            | "clips" >> beam.FlatMap(_outcomes, self._settings).with_outputs("discard", main="clip")
+            | "clips" >> beam.FlatMap(_outcomes, self._settings, self._work).with_outputs("discard", main="clip")
         )
         mean = (
             prepared.clip
@@ -88,18 +101,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return clips
 
 
-def _outcomes(job: VideoJob, settings: PrepareConfig) -> Iterator[Any]:
-    """The records of a video, and its discards as JSON lines under the tag `discard`."""
+def _outcomes(job: VideoJob, settings: PrepareConfig, work: str) -> Iterator[Any]:
+    """The records of a video, and its discards as JSON lines under the tag `discard`.
+
+    work: folder that keeps what each video gave; what is there is not made again. Empty: nothing is kept.
+    """
     import apache_beam as beam
 
-    result = result_of_video(job, settings)
-    for discard in result.discards:
-        beam.metrics.Metrics.counter("prepare", f"discarded: {discard.reason}").inc()
-        line = json.dumps({"video": job.name, **dataclasses.asdict(discard)})
-        yield beam.pvalue.TaggedOutput("discard", line)
-    beam.metrics.Metrics.counter("prepare", "clips").inc(len(result.clips))
-    for clip in result.clips:
-        yield clip.record
+    with contextlib.ExitStack() as stack:
+        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
+        if read_outcome(folder, job) is None:
+            prepare_video(job, folder, settings)
+        outcome = read_outcome(folder, job)
+        for discard in outcome["discards"]:
+            beam.metrics.Metrics.counter("prepare", f"discarded: {discard['reason']}").inc()
+            yield beam.pvalue.TaggedOutput("discard", json.dumps({"video": job.name, **discard}))
+        beam.metrics.Metrics.counter("prepare", "clips").inc(len(outcome["clips"]))
+        for index in range(len(outcome["clips"])):
+            yield dataclasses.replace(read_clip(folder, job.key, index), split=job.split)
 
 
 def _example(record: Record, mean: float) -> tuple[str, dict[str, Any]]:
@@ -108,9 +127,10 @@ def _example(record: Record, mean: float) -> tuple[str, dict[str, Any]]:
     return record.clip_id, example_of(record)
 
 
-def build_with_beam(jobs: list[VideoJob], output: str, settings: PrepareConfig):
-    """Runs the pipeline with the options `settings.beam` and returns the builder.
+def build_with_beam(jobs: list[VideoJob], output: str, settings: PrepareConfig, work: str = ""):
+    """Runs the pipeline with the options `settings.beam` and returns the builder. A data set that is there is replaced.
 
+    work: folder that all workers see, which keeps what each video gave for the next run; empty: nothing is kept.
     Raises InputError without apache_beam, and for a split without clips.
     """
     try:
@@ -120,9 +140,15 @@ def build_with_beam(jobs: list[VideoJob], output: str, settings: PrepareConfig):
             f"config.prepare.beam: apache_beam cannot be imported ({error}); pip install 'vasa_jax[beam]', "
             "or leave the setting empty"
         ) from error
-    builder = Builder(jobs=jobs, settings=settings, output=output, data_dir=output, file_format="array_record")
+    builder = Builder(
+        jobs=jobs, settings=settings, output=output, work=work, data_dir=output, file_format="array_record"
+    )
     options = PipelineOptions(shlex.split(settings.beam))
-    config = tfds.download.DownloadConfig(beam_options=options, register_checksums=False)
+    config = tfds.download.DownloadConfig(
+        beam_options=options,
+        register_checksums=False,
+        download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
+    )
     try:
         builder.download_and_prepare(download_config=config)
     except ValueError as error:  # TFDS checks the written examples of every split
