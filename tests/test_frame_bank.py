@@ -89,6 +89,8 @@ def test_a_face_is_rendered_in_several_poses(monkeypatch):
         return {"rgb": rgb, "background": rgb, "segmentation": frames}
 
     monkeypatch.setattr(bank, "render", render)
+    monkeypatch.setattr(bank, "sample_identity", lambda key: {"age": jax.random.uniform(key)})
+    monkeypatch.setattr(bank, "labels", lambda identity, motion: {"pose": jnp.zeros((len(motion["yaw"]), 9))})
     bank.render_groups(jax.random.key(0), 2, 2, 6, 8, 1, 3)
     for name, value in shown.items():
         value = np.asarray(value).reshape(2, 2, 2, 3)  # group, identity, face, pose
