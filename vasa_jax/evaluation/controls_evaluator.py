@@ -13,11 +13,11 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.evaluation import measures, sheets
+from vasa_jax.evaluation import sheets
 from vasa_jax.evaluation.control_trials import FREE, TRUTH, ControlTrials
 from vasa_jax.evaluation.controls_report import controls_markdown
 from vasa_jax.evaluation.emotion_reader import EmotionReader
-from vasa_jax.evaluation.figures import instrument_figures
+from vasa_jax.evaluation.figures import different_people, instrument_figures
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutSet
 from vasa_jax.evaluation.instrument import Instrument
 from vasa_jax.evaluation.report import save_report
@@ -80,8 +80,6 @@ class ControlsEvaluator:
         return report
 
     def _report(self, controls: list[dict], sampling: list[dict], truths: list) -> dict[str, Any]:
-        embedding = np.stack([reading.embedding.mean(0) for _, reading in truths])
-        different = measures.cosine(embedding[:, None], embedding[None])[~np.eye(len(truths), dtype=bool)]
         ways = self._sampling
         table = ways.summary(sampling)
         return {
@@ -89,14 +87,14 @@ class ControlsEvaluator:
             "settings": dataclasses.asdict(self._config.controls_evaluation)
             | {name: getattr(self._config, name) for name in GENERATOR_SETTINGS},
             "instrument": {
-                "talking": instrument_figures(self._instrument, truths),
+                "talking": instrument_figures(self._instrument, [(head.shown, reading) for head, reading in truths]),
                 "training": self._instrument.training_errors,
                 "frames": int(sum(len(reading.mouth) for _, reading in truths)),
             },
             "emotion_reader": None
             if self._reader is None
             else {"source": self._reader.source, "training": self._reader.training_figures},
-            "different_people": measures.spread(list(different)),
+            "different_people": different_people([reading for _, reading in truths]),
             "control_columns": list(self._controls.columns),
             "skipped": self._controls.skipped,
             "controls": self._controls.summary(controls),

@@ -60,7 +60,7 @@ def controls_markdown(report: dict[str, Any]) -> str:
         "## Controls",
         "",
         "Each control alone, by the scale of its guidance (0: the condition is given, not guided). Gaze and distance "
-        "are asked to be the clip's own; uncontrolled: nothing is given.",
+        "are asked to be the clip's own; uncontrolled: nothing is given, and the distance is then the portrait's.",
         "",
     ]
     for name, rows in CONTROL_ROWS.items():

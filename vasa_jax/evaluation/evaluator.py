@@ -19,7 +19,7 @@ from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import measures, sheets
-from vasa_jax.evaluation.figures import instrument_figures, label_figures, mean_figures
+from vasa_jax.evaluation.figures import different_people, instrument_figures, label_figures, mean_figures
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutHead, HeldOutSet
 from vasa_jax.evaluation.instrument import Instrument, Measurements
 from vasa_jax.evaluation.measures import spread
@@ -184,8 +184,6 @@ class Evaluator:
         }
         table["head_motion"]["labels"] = spread([head["labels"]["head_motion"] for head in heads])
         table["blinks"]["labels"] = spread([head["labels"]["blinks"] for head in heads])
-        embedding = np.stack([reading.embedding.mean(0) for _, reading in truths])
-        different = measures.cosine(embedding[:, None], embedding[None])[~np.eye(len(truths), dtype=bool)]
         codec_table = {}
         for row in ("same", "cross", "portrait"):
             codec_table[row] = {
@@ -199,12 +197,12 @@ class Evaluator:
             "settings": dataclasses.asdict(s),
             "controls": list(self._controls),
             "instrument": {
-                "talking": instrument_figures(self._instrument, truths),
+                "talking": instrument_figures(self._instrument, [(head.shown, reading) for head, reading in truths]),
                 "training": self._instrument.training_errors,
                 "frames": int(sum(len(reading.mouth) for _, reading in truths)),
             },
             "table": table,
-            "different_people": spread(list(different)),
+            "different_people": different_people([reading for _, reading in truths]),
             "codec": codec_table,
             "heads": [
                 {"name": truth.name, "text": truth.text}

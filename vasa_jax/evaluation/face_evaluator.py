@@ -10,9 +10,8 @@ dynamics change.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -22,6 +21,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.exchange import OPEN_LIDS, latent_changes, picture_changes
 from vasa_jax.evaluation.face_report import face_markdown
+from vasa_jax.evaluation.figures import different_people, instrument_figures
 from vasa_jax.evaluation.held_out import landmark_indices
 from vasa_jax.evaluation.held_out_stills import DYNAMICS, HELD_OUT_STILLS, HeldOutPerson, HeldOutStills, Stills
 from vasa_jax.evaluation.instrument import Instrument, Measurements, instrument_errors
@@ -29,31 +29,13 @@ from vasa_jax.evaluation.measures import spread
 from vasa_jax.evaluation.picture_figures import picture_figures
 from vasa_jax.evaluation.probes import class_accuracy, held_out_predictions, r_squared, splits_by_block
 from vasa_jax.evaluation.report import save_report
+from vasa_jax.evaluation.stage import Codec
 from vasa_jax.models.motion import POSE_DIM
 
 FOLDS = 5
 # Figures of several probes.
 MEANS = {"rotation": ("yaw", "pitch", "roll"), "lids": ("lid_left", "lid_right"), "gaze": ("gaze_yaw", "gaze_pitch")}
 COLUMNS = ("same", "cross", "truth", "portrait")
-
-
-class Codec(Protocol):
-    """What is evaluated: `vasa_jax.generation.animator.PortraitAnimator`, or anything that acts like it."""
-
-    @property
-    def image_size(self) -> int: ...
-
-    def prepare(self, portrait: np.ndarray) -> Any:
-        """uint8 (n, n, 3) to an avatar."""
-        ...
-
-    def encode_motion(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 (N, n, n, 3) to pose and dynamics, float32 (N, 137)."""
-        ...
-
-    def render(self, avatar: Any, motion: np.ndarray) -> Iterator[np.ndarray]:
-        """(N, 137) to batches of uint8 frames (b, n, n, 3)."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,18 +138,16 @@ class FaceEvaluator:
             column: {name: spread(head["table"][column][name] for head in heads) for name in heads[0]["table"][column]}
             for column in COLUMNS
         }
-        embedding = np.stack([reading.embedding.mean(0) for _, reading in readings])
-        different = measures.cosine(embedding[:, None], embedding[None])[~np.eye(len(readings), dtype=bool)]
         return {
             "set": HELD_OUT_STILLS,
             "settings": dataclasses.asdict(self._settings) | {"seed": self._seed},
             "instrument": {
-                "here": self._instrument_errors(readings),
+                "here": instrument_figures(self._instrument, readings),
                 "training": self._instrument.training_errors,
                 "frames": int(sum(len(reading.mouth) for _, reading in readings)),
             },
             "table": table,
-            "different_people": spread(different),
+            "different_people": different_people([reading for _, reading in readings]),
             "encoder": {name: spread(head["encoder"][name] for head in heads) for name in heads[0]["encoder"]},
             "probes": probe_figures(codes, self._seed),
             "latents": _spread_changes([head["latents"] for head in heads]),
@@ -177,13 +157,6 @@ class FaceEvaluator:
             "swapped": {name: spread(head["swapped"][name] for head in heads) for name in heads[0]["swapped"]},
             "heads": heads,
         }
-
-    def _instrument_errors(self, readings: list[tuple[dict, Measurements]]) -> dict[str, float]:
-        names = ("mouth", "lids", "gaze", "pose", "landmarks")
-        labels = {name: np.concatenate([truth[name] for truth, _ in readings]) for name in names}
-        labels["landmarks"] = labels["landmarks"][:, self._points]
-        labels["person"] = np.repeat(np.arange(len(readings)), [len(reading.mouth) for _, reading in readings])
-        return instrument_errors(Measurements.joined([reading for _, reading in readings]), labels)
 
 
 def probe_figures(codes: Codes, seed: int) -> dict[str, dict[str, float]]:

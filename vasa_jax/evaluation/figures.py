@@ -102,14 +102,22 @@ def true_lips(head: HeldOutHead, points: Sequence[str], frames: slice) -> np.nda
     return lip_shape(landmarks, head.truth["pose"][frames], points)
 
 
-def instrument_figures(instrument: Instrument, truths: Sequence[tuple[HeldOutHead, Measurements]]) -> Figures:
-    """The instrument's own errors on the true frames that it has read."""
-    points = landmark_indices(instrument.points)
+def instrument_figures(
+    instrument: Instrument, truths: Sequence[tuple[dict[str, np.ndarray], Measurements]]
+) -> Figures:
+    """The instrument's own errors on true pictures: (labels of a person's pictures, what it has read in them) each."""
     names = ("mouth", "lids", "gaze", "pose", "landmarks")
-    labels = {name: np.concatenate([head.in_window(name) for head, _ in truths]) for name in names}
-    labels["landmarks"] = labels["landmarks"][:, points]
-    labels["person"] = np.concatenate([np.full(len(head.frames), i) for i, (head, _) in enumerate(truths)])
+    labels = {name: np.concatenate([truth[name] for truth, _ in truths]) for name in names}
+    labels["landmarks"] = labels["landmarks"][:, landmark_indices(instrument.points)]
+    labels["person"] = np.repeat(np.arange(len(truths)), [len(reading.mouth) for _, reading in truths])
     return instrument_errors(Measurements.joined([reading for _, reading in truths]), labels)
+
+
+def different_people(readings: Sequence[Measurements]) -> dict[str, float]:
+    """{mean, error} of the cosine between the mean embeddings of two people, over all pairs; one reading each."""
+    embedding = np.stack([reading.embedding.mean(0) for reading in readings])
+    cosine = measures.cosine(embedding[:, None], embedding[None])
+    return measures.spread(list(cosine[~np.eye(len(readings), dtype=bool)]))
 
 
 def mean_figures(takes: Sequence[Figures]) -> Figures:

@@ -54,6 +54,11 @@ class HeldOutHead:
         """A label of the rendered frames."""
         return self.truth[name][self.window]
 
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """LABELS of the rendered frames."""
+        return {name: self.in_window(name) for name in self.truth}
+
 
 class HeldOutHeads:
     """Persons of a stream of keys that no training task uses, drawn at `size` pixels with exact labels."""

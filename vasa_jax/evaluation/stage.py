@@ -13,10 +13,8 @@ from vasa_jax.evaluation.instrument import Instrument, Measurements
 WHOLE = slice(None)
 
 
-class Generator(Protocol):
-    """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
-
-    trained_controls: tuple[str, ...]  # which of gaze, distance, emotion its weights know
+class Codec(Protocol):
+    """A codec that is evaluated: `vasa_jax.generation.animator.PortraitAnimator`, or anything that acts like it."""
 
     @property
     def image_size(self) -> int: ...
@@ -29,12 +27,18 @@ class Generator(Protocol):
         """uint8 (N, n, n, 3) to pose and dynamics, float32 (N, 137)."""
         ...
 
-    def motion(self, samples: np.ndarray, avatar: Any = None, **settings: Any) -> np.ndarray:
-        """16 kHz speech (640 T,) to (T, 137)."""
-        ...
-
     def render(self, avatar: Any, motion: np.ndarray) -> Iterator[np.ndarray]:
         """(T, 137) to batches of uint8 frames (b, n, n, 3)."""
+        ...
+
+
+class Generator(Codec, Protocol):
+    """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
+
+    trained_controls: tuple[str, ...]  # which of gaze, distance, emotion its weights know
+
+    def motion(self, samples: np.ndarray, avatar: Any = None, **settings: Any) -> np.ndarray:
+        """16 kHz speech (640 T,) to (T, 137)."""
         ...
 
 

@@ -17,14 +17,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.data.step_iterator import StepIterator
-from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key, to_uint8
+from vasa_jax.data.synthetic.bank import frames_per_device, named_key, on_each_device, own_key, to_uint8
 from vasa_jax.data.synthetic.clip_set import ClipSet
 from vasa_jax.data.synthetic.identity import sample_identity
 from vasa_jax.data.synthetic.labels import labels
 from vasa_jax.data.synthetic.landmarks import LANDMARKS
 from vasa_jax.data.synthetic.render import render
 from vasa_jax.data.synthetic.visemes import EMOTIONS, MOTION_NAMES
-from vasa_jax.errors import InputError
 from vasa_jax.evaluation.emotion_reader import CENTRE, PATCH, EmotionNetwork, face_patch, named_feeling
 from vasa_jax.evaluation.instrument import SIZE
 from vasa_jax.training.instrument_task import degrade
@@ -92,16 +91,10 @@ class EmotionData(StepIterator):
     def __init__(
         self, clips: ClipSet, batch_size: int, supersample: int, seed: int, sharding: NamedSharding | None = None
     ):
-        devices = sharding.num_devices if sharding else 1
-        if batch_size % devices:
-            raise InputError(
-                f"config.train.batch_size: {batch_size} frames do not spread over {devices} devices; "
-                f"choose a multiple of {devices}"
-            )
         self._key = np.asarray(jax.random.key_data(named_key(seed, "emotion/train")))
         everywhere = NamedSharding(sharding.mesh, PartitionSpec()) if sharding else None
         self._clips = jax.device_put((clips.motion, clips.emotion), everywhere)
-        self._shape = (batch_size // devices, supersample)
+        self._shape = (frames_per_device(batch_size, sharding), supersample)
         self._sharding = sharding
 
     def batch(self, step: int) -> Batch:

@@ -110,7 +110,7 @@ class FaceFigures:
         picture = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
         same, value = pairs["same_identity"], psnr(picture, target)
         pose, _ = self._motion(params, target)
-        error = jnp.abs(pose - pairs["driver_pose"]).mean(-1)
+        error = jnp.abs(pose - pairs["target_pose"]).mean(-1)
         valid = pairs.get("valid_pose", jnp.ones(same.shape, bool))
         figures = {
             "psnr_self": (value * same).sum() / jnp.maximum(same.sum(), 1),

@@ -16,12 +16,11 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import JudgeConfig
 from vasa_jax.data.step_iterator import StepIterator
-from vasa_jax.data.synthetic.bank import named_key, on_each_device, own_key
+from vasa_jax.data.synthetic.bank import frames_per_device, named_key, on_each_device, own_key
 from vasa_jax.data.synthetic.identity import in_other_surroundings, sample_identity
 from vasa_jax.data.synthetic.motion import sample_motion
 from vasa_jax.data.synthetic.render import LANDMARKS, SEGMENTS, render
 from vasa_jax.data.synthetic.style import stylise
-from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures
 from vasa_jax.losses import margin_softmax
 from vasa_jax.models.judges import FaceReading, IdentityJudge, PerceptualJudge
@@ -75,15 +74,9 @@ class JudgeData(StepIterator):
     """Frames of the training people as a pure function of (seed, step); each device of `sharding` renders its own."""
 
     def __init__(self, settings: JudgeConfig, batch_size: int, seed: int, sharding: NamedSharding | None = None):
-        devices = sharding.num_devices if sharding else 1
-        if batch_size % devices:
-            raise InputError(
-                f"config.train.batch_size: {batch_size} frames do not spread over {devices} devices; "
-                f"choose a multiple of {devices}"
-            )
         self._key = np.asarray(jax.random.key_data(named_key(seed, "judge/train")))
         look = (settings.size, settings.supersample, settings.style)
-        self._shape = (batch_size // devices, settings.people, look)
+        self._shape = (frames_per_device(batch_size, sharding), settings.people, look)
         self._sharding = sharding
 
     def batch(self, step: int) -> Batch:

@@ -7,7 +7,6 @@ import jax
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.training.face_task import FaceTask
-from vasa_jax.training.motion_task import MotionTask
 from vasa_jax.training.precision import compute_dtype
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.task import Task
@@ -24,6 +23,8 @@ def make_task(config: VASAConfig) -> Task:
 
         return AudioTask(config.speech, config.corpus, train.batch_size, train.precision, config.seed)
     if config.job == "train_motion":
+        from vasa_jax.training.motion_task import MotionTask
+
         return MotionTask(config.motion, config.corpus, train.batch_size, train.precision, config.seed)
     if config.job == "train_judge":
         from vasa_jax.training.judge_task import JudgeTask
@@ -48,7 +49,7 @@ def train(config: VASAConfig, workdir: Path) -> TrainState:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(config.to_config_dict().to_json(indent=2) + "\n")
     task = make_task(config)
-    if is_primary() and isinstance(task, (FaceTask, MotionTask)):
+    if is_primary() and hasattr(task, "notes"):
         for note in task.notes():
             print(note, flush=True)
     return VASATrainer(task, config.train, workdir, config.seed).fit()

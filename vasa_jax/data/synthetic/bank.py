@@ -175,6 +175,17 @@ def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: b
     return jax.shard_map(function, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec, check_vma=False)
 
 
+def frames_per_device(batch_size: int, sharding: NamedSharding | None) -> int:
+    """A device's part of `batch_size` rendered frames; InputError where they do not spread evenly."""
+    devices = sharding.num_devices if sharding else 1
+    if batch_size % devices:
+        raise InputError(
+            f"config.train.batch_size: {batch_size} frames do not spread over {devices} devices; "
+            f"choose a multiple of {devices}"
+        )
+    return batch_size // devices
+
+
 def own_key(key_data: Any, sharding: NamedSharding | None) -> jax.Array:
     """The key of the device that asks, within `on_each_device`; the key itself on a single device."""
     key = jax.random.wrap_key_data(key_data)

@@ -37,16 +37,12 @@ class Camera(NamedTuple):
         return p[0] * scale, -(p[1] - HEIGHT) * scale, depth
 
     def rays(self, size: int) -> tuple:
-        return rays(self.focal, size)
-
-
-def rays(focal: jax.Array, size: int) -> tuple:
-    """Unit directions (x, y, z), each (size * size,), of the rays through the pixel centres, row by row."""
-    centre = (jnp.arange(size, dtype=jnp.float32) * 2.0 + 1.0) / size - 1.0
-    x = jnp.broadcast_to(centre[None, :], (size, size)).reshape(-1)
-    y = jnp.broadcast_to(-centre[:, None], (size, size)).reshape(-1)
-    inverse = lax.rsqrt(x * x + y * y + focal * focal)
-    return x * inverse, y * inverse, -focal * inverse
+        """Unit directions (x, y, z), each (size * size,), of the rays through the pixel centres, row by row."""
+        centre = (jnp.arange(size, dtype=jnp.float32) * 2.0 + 1.0) / size - 1.0
+        x = jnp.broadcast_to(centre[None, :], (size, size)).reshape(-1)
+        y = jnp.broadcast_to(-centre[:, None], (size, size)).reshape(-1)
+        inverse = lax.rsqrt(x * x + y * y + self.focal * self.focal)
+        return x * inverse, y * inverse, -self.focal * inverse
 
 
 def along_rays(origin: tuple, rays: tuple, travel) -> tuple:

@@ -1,5 +1,6 @@
 """Clips of the built-in corpus: a seed becomes speech with its phonemes and a performance of it."""
 
+import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -122,22 +123,32 @@ def _compose(rng, voice, split, emotion, source):
     if split == "train" and rng.random() < SILENT_SHARE:
         seconds = limit / SAMPLE_RATE
         return Speech(np.zeros(limit, np.float32), (Phoneme(0.0, seconds, "sil", False, seconds),)), ""
-    next_sentence = (synthesised_sentences if source == "espeak" else shipped_sentences)(rng, voice, split, emotion)
+    next_sentence = SENTENCES[source](rng, voice, split, emotion)
     start, trail = (rng.uniform((0.2, 0.2), (0.8, 0.7)) * SAMPLE_RATE).astype(int)
     samples = np.zeros(limit, np.float32)
+    phonemes, texts, end = speak_in_turn(
+        next_sentence, samples, start, limit - trail, lambda: min(0.12 + rng.gamma(2.0, 0.17), 1.4), 0.7 * SAMPLE_RATE
+    )
+    frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
+    samples = set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
+    return Speech(samples, fill_pauses(phonemes, frames / FPS)), " ".join(texts)
+
+
+def speak_in_turn(next_sentence, samples, start, stop, gap, least=-math.inf):
+    """Writes sentence after sentence into `samples`, from `start` to at most `stop`, `gap()` seconds apart, as long as
+    more than `least` samples are left and there is one that fits: (their phonemes, their texts, where the last ends; 0
+    without any)."""
     phonemes, texts, end = [], [], 0
-    while (limit - trail - start) > 0.7 * SAMPLE_RATE:
-        text, spoken = next_sentence(limit - trail - start)
+    while stop - start > least:
+        text, spoken = next_sentence(stop - start)
         if spoken is None:
             break
         end = start + len(spoken.samples)
         samples[start:end] = spoken.samples
         phonemes += [shifted(phoneme, start / SAMPLE_RATE) for phoneme in spoken.phonemes]
         texts.append(text)
-        start = end + int(min(0.12 + rng.gamma(2.0, 0.17), 1.4) * SAMPLE_RATE)
-    frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
-    samples = set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
-    return Speech(samples, fill_pauses(phonemes, frames / FPS)), " ".join(texts)
+        start = end + int(gap() * SAMPLE_RATE)
+    return phonemes, texts, end
 
 
 def synthesised_sentences(rng, voice, split, emotion):
@@ -172,6 +183,9 @@ def shipped_sentences(rng, voice, split, emotion):
         return "", None
 
     return next_sentence
+
+
+SENTENCES = {"espeak": synthesised_sentences, "shipped": shipped_sentences}
 
 
 def set_level(samples, decibels):

@@ -10,7 +10,6 @@ from jax import lax
 
 from vasa_jax.data.synthetic import shading
 from vasa_jax.data.synthetic.anatomy import build_anatomy
-from vasa_jax.data.synthetic.camera import FOCAL, rays
 from vasa_jax.data.synthetic.field import NOTHING
 from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
 from vasa_jax.data.synthetic.shading import SEGMENTS
@@ -69,7 +68,7 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
         return values.reshape(batch, size, supersample, size, supersample)[:, :, 0, :, 0]
 
     covered = material != NOTHING
-    along_axis = jax.vmap(lambda lens: -rays(FOCAL * lens, fine)[2])(identity["lens"])
+    along_axis = jax.vmap(lambda i, m: -build_anatomy(i, m).camera.rays(fine)[2])(identity, motion)
     depth = jnp.where(covered, travel * along_axis, 0.0)
     return {
         "rgb": jnp.stack([shrink(c) for c in colours], -1),

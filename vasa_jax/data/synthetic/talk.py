@@ -6,13 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.config_checks import SPEECH_SOURCES
-from vasa_jax.data.synthetic.clips import fill_pauses, set_level, shipped_sentences, synthesised_sentences
+from vasa_jax.data.synthetic.clips import SENTENCES, fill_pauses, set_level, speak_in_turn
 from vasa_jax.data.synthetic.performance import FPS, FRAME_SAMPLES, perform, sample_emotion
 from vasa_jax.data.synthetic.shipped_speech import SHIPPED_VOICES
 from vasa_jax.data.synthetic.speech import SAMPLE_RATE, VOICES, Phoneme, Speech, shifted
 from vasa_jax.errors import InputError
 
-SENTENCES = {"espeak": synthesised_sentences, "shipped": shipped_sentences}
 SPOKEN = (4.0, 8.0)  # seconds between two pauses, at least and at most
 PAUSE = (2.0, 4.5)
 TRAIL = 0.6  # seconds of a pause that belong to what was said before it
@@ -73,21 +72,14 @@ def _stretch(rng, voice: str, emotion: np.ndarray, speech: str, room: float) -> 
     samples = np.zeros(most, np.float32)
     phonemes: list[Phoneme] = []
     texts: list[str] = []
-    start = end = min(int(pause * SAMPLE_RATE), most)
+    start = min(int(pause * SAMPLE_RATE), most)
     stop = min(start + int(spoken * SAMPLE_RATE), most - int(TRAIL * SAMPLE_RATE))
     if stop - start < SPOKEN[0] * SAMPLE_RATE:
         end = most  # too little is left to say anything: silence to the end
     else:
         next_sentence = SENTENCES[speech](rng, voice, "heldout", emotion)
-        while True:
-            text, sentence = next_sentence(stop - start)
-            if sentence is None:
-                break
-            end = start + len(sentence.samples)
-            samples[start:end] = sentence.samples
-            phonemes += [shifted(phoneme, start / SAMPLE_RATE) for phoneme in sentence.phonemes]
-            texts.append(text)
-            start = end + int(rng.uniform(*GAP) * SAMPLE_RATE)
+        phonemes, texts, end = speak_in_turn(next_sentence, samples, start, stop, lambda: rng.uniform(*GAP))
+        end = max(end, start)  # a pause alone, where no sentence fits
         end = min(-(-(end + int(TRAIL * SAMPLE_RATE)) // FRAME_SAMPLES) * FRAME_SAMPLES, most)
     return Speech(samples[:end], fill_pauses(phonemes, end / SAMPLE_RATE)), texts
 
