@@ -21,5 +21,5 @@ def get_config():
             best_metric="psnr_cross",
         ),
         corpus=CorpusConfig(groups=2048, chunk=1),
-        face=FaceConfig(variant="face_demo", recipe="counterfactual"),
+        face=FaceConfig(variant="face_demo_128", recipe="counterfactual"),
     ).to_config_dict()

@@ -34,7 +34,7 @@ def get_config():
         ),
         corpus=CorpusConfig(groups=2048, chunk=1),
         face=FaceConfig(
-            variant="face_demo",
+            variant="face_demo_128",
             recipe="self",
             consist=1.0,
             cross_id=1.0,

@@ -103,14 +103,16 @@ def test_convolution_parameters_of_the_codec(variant, kernels):
 
 
 def test_the_shipped_variant_is_small():
-    assert sum(np.prod(shape) for shape in shapes_of("face_demo").values()) <= 1.75e6
+    assert sum(np.prod(shape) for shape in shapes_of("face_demo").values()) <= 3.1e6
 
 
-def test_256_is_a_matter_of_fields():
-    demo = FACE_VARIANTS["face_demo"]
-    encoder = demo["encoder"] | {"image_size": 256, "widths": (32, 48, 80)}
-    decoder = demo["decoder"] | {"image_size": 256, "up_widths": (64, 32)}
-    encoder, decoder = face_codec({"encoder": encoder, "decoder": decoder})
+def test_256_pixels_start_from_128():
+    """What reads and moves a face has the same parameters at both sizes; what lifts and draws the picture has not."""
+    small, large = shapes_of("face_demo_128"), shapes_of("face_demo")
+    kept = {name for name in small if large.get(name) == small[name]}
+    others = {name.split("/")[1] for name in small.keys() - kept}
+    assert others == {"appearance_net", "image_net"}
+    encoder, decoder = face_codec("face_demo")
     latents, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
     decoded, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), *latents)
     assert decoded.rgb.shape == (1, 256, 256, 3)

@@ -98,7 +98,7 @@ def test_sharpness_is_the_share_of_edges_inside_the_region():
 
 def test_figures_do_not_depend_on_the_training_settings(make):
     corpus = CorpusConfig(identities=2, motions=3, drivers=1, chunk=1)
-    one, other = make(corpus), make(dataclasses.replace(corpus, groups=8, refresh=False))
+    one, other = make(corpus), make(dataclasses.replace(corpus, groups=8, refresh=0))
     for a, b in zip(jax.tree.leaves(one._figures.held_out()), jax.tree.leaves(other._figures.held_out()), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -122,7 +122,7 @@ def test_recipe_self_pairs_one_identity():
     assert np.asarray(next(make(recipe="self"))["same_identity"]).all()
 
 
-@pytest.mark.parametrize("refresh", [True, False])
+@pytest.mark.parametrize("refresh", [1, 3, 0])
 @pytest.mark.parametrize("stop", [1, 2, 5, 9])
 def test_stream_continues_after_restore(refresh, stop):
     corpus = dataclasses.replace(CORPUS, refresh=refresh)
@@ -143,7 +143,11 @@ def test_groups_are_replaced_in_turn():
     for _ in range(12):
         seen.append(set(np.unique(np.asarray(next(stream)["source"])[..., 0])))
     assert len(set().union(*seen)) > 12  # of 6 groups, 2 are new at each step
-    still = make(dataclasses.replace(CORPUS, refresh=False))
+    slow = make(dataclasses.replace(CORPUS, refresh=4))
+    batches = [next(slow) for _ in range(12)]
+    renewed = [set(np.unique(np.asarray(batch["source"])[..., 0])) for batch in batches]
+    assert 6 < len(set().union(*renewed)) <= 12  # three renewals of two groups
+    still = make(dataclasses.replace(CORPUS, refresh=0))
     assert len(set().union(*(set(np.unique(np.asarray(next(still)["source"])[..., 0])) for _ in range(12)))) <= 6
 
 

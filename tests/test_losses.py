@@ -57,6 +57,18 @@ def test_contrast_carries_its_margin_on_the_positives_only():
     assert shuffled > losses.motion_contrast(z, z, scale, margin)
 
 
+def test_disagreement_is_the_share_of_variance_that_is_not_shared():
+    z = jax.random.normal(jax.random.key(0), (4096, 3))
+    own = jax.random.normal(jax.random.key(1), (4096, 3))
+    assert losses.disagreement(z, z) == 0.0
+    np.testing.assert_allclose(losses.disagreement(z, own), 1.0, atol=0.03)
+    np.testing.assert_allclose(losses.disagreement(z - z.mean(0), z.mean(0) - z), 2.0, rtol=1e-5)
+    # numbers of any size count alike: one that is all shared, one in which a quarter of the variance is not
+    a = jnp.stack([z[:, 0], 1e-2 * (jnp.sqrt(0.75) * z[:, 1] + 0.5 * own[:, 1])], 1)
+    b = jnp.stack([z[:, 0], 1e-2 * (jnp.sqrt(0.75) * z[:, 1] + 0.5 * own[:, 2])], 1)
+    np.testing.assert_allclose(losses.disagreement(a, b), 0.125, atol=0.01)
+
+
 def test_regions_are_weighted_and_grow_by_one_pixel():
     loss = losses.VASALoss(FaceConfig(mouth_weight=8.0, eye_weight=6.0, background_weight=0.3), (4,), (6,))
     segmentation = jnp.ones((1, 9, 9)).at[0, 0, :].set(0).at[0, 4, 2].set(4).at[0, 4, 6].set(6)

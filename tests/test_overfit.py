@@ -19,7 +19,7 @@ def test_eight_pairs_are_learnt_by_heart(tmp_path, monkeypatch, variant, steps, 
     monkeypatch.setattr(bank, "_render_groups", lambda key, chunk, poses, sizes, sharding: smooth_groups(
         jax.random.fold_in(jax.random.wrap_key_data(key), chunk), *sizes))  # fmt: skip
     settings = TrainConfig(steps=steps, batch_size=8, learning_rate=2e-3, warmup_steps=20, precision="float32")
-    corpus = CorpusConfig(groups=2, identities=2, motions=2, drivers=1, chunk=1, refresh=False, style=0.0)
+    corpus = CorpusConfig(groups=2, identities=2, motions=2, drivers=1, chunk=1, refresh=0, style=0.0)
     face = FaceConfig(variant=variant, jitter=0.0, dynamics_noise=0.0)
     task = FaceTask(face, corpus, 8, "float32", 0)
     batch = next(task.data())

@@ -1,5 +1,6 @@
 """The learning rate by steps and by minutes."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -29,6 +30,13 @@ def test_the_cosine_follows_the_minutes_where_they_end_first():
     assert middle < pace.rates(20)["player"] and pace.rates(40, 0.5) == pace.rates(40)
     np.testing.assert_allclose(pace.rates(20, 1.0)["player"], 1e-4, rtol=1e-5)
     assert pace.rates(5, 0.01)["player"] == np.float32(5e-3)  # the warm-up is by steps in any case
+
+
+def test_a_part_is_frozen_from_a_share_of_steps_or_minutes_on():
+    pace = Pace(dataclasses.replace(SETTINGS, frozen=("w",), frozen_from=0.4))
+    assert pace.rates(19)["frozen"] == pace.rates(19)["player"] > 0
+    assert pace.rates(20)["frozen"] == pace.rates(3, 0.4)["frozen"] == 0 < pace.rates(20)["player"]
+    assert Pace(SETTINGS).rates(0)["frozen"] == 0
 
 
 def test_the_opponent_never_ends_above_its_start():

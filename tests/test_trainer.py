@@ -305,6 +305,31 @@ def test_frozen_parameters_keep_their_values_to_the_bit(tmp_path):
     assert not bool(jnp.array_equal(start.params["b"], end.params["b"]))
 
 
+def test_parameters_frozen_half_way_keep_their_average_from_there(tmp_path):
+    settings = dataclasses.replace(SETTINGS, frozen=("^w$",), frozen_from=0.5, steps=20, save_every=0, log_every=1)
+    exports = []
+
+    class Watched(VASATrainer):
+        def export(self, state):
+            path = super().export(state)
+            exports.append((int(state.step), jax.device_get(load_params(path)[0])))
+            return path
+
+    end = Watched(Regression(), settings, tmp_path).fit()
+    (middle, frozen), (last, final) = exports
+    assert (middle, last) == (10, 20)
+    np.testing.assert_array_equal(frozen["w"], final["w"])
+    np.testing.assert_array_equal(frozen["w"], end.params["w"])
+    assert (frozen["b"] != final["b"]).all()
+    # until then they learn as anything else does
+    free = dataclasses.replace(settings, frozen=(), frozen_from=0.0)
+    whole = VASATrainer(Regression(stop_at=9), free, tmp_path / "free")
+    with pytest.raises(Preempted):
+        whole.fit()
+    state = CheckpointManager(tmp_path / "free" / "checkpoints", 1).restore_average("latest")
+    np.testing.assert_allclose(state["w"], frozen["w"], rtol=4e-3)  # exports are bfloat16
+
+
 @pytest.mark.parametrize(("pattern", "fault"), [("nothing", "names no parameter"), ("(", "is no regex")])
 def test_frozen_rejects_what_means_nothing(tmp_path, pattern, fault):
     with pytest.raises(InputError, match=fault):

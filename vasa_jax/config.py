@@ -49,6 +49,7 @@ class TrainConfig:
     initial_step: str = "latest"  # of a checkpoints directory: latest, best
     initial_partial: bool = False  # start afresh what `initial` lacks or has in another shape
     frozen: tuple[str, ...] = ()  # regexes of parameters that keep the values they start with
+    frozen_from: float = 0.0  # share of the run before that, after which they keep their average's values
     opponent_learning_rate: float = 2e-4  # of a task's second player (the critic of a GAN); same schedule
     opponent_beta1: float = 0.5
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
@@ -64,7 +65,7 @@ class CorpusConfig:
     poses: int = 1  # head poses of each face of a group, which has motions / poses faces; > 1: targets in other poses
     drivers: int = 4  # drivers that share one source in a batch; the source is encoded once for all of them
     chunk: int = 2  # groups rendered at once
-    refresh: bool = True  # render one chunk anew at each update
+    refresh: int = 1  # updates after which the oldest chunk is rendered anew; 0 = never
     style: float = 0.5  # share of identities whose look is changed (paintings, drawings, other cameras); 0 = off
     supersample: int = 2  # rays per pixel side
     speech: str = "espeak"  # espeak (needs espeakng-loader), or shipped: 33 sentences of the package, for small runs
@@ -89,6 +90,7 @@ class FaceConfig:
     matte: float = 0.3
     pose: float = 1.0
     contrast: float = 0.02  # CosFace-form motion contrast
+    agreement: float = 0.0  # disagreement of codes that share a face, each of their numbers by itself
     code: float = 1e-3  # mean square of the dynamics code
     # Terms that cost a decode or a network; None leaves them out of the program, any number (also 0) is a traced weight
     consist: float | None = None  # VASA-1's l_consist: pairwise transfer of pose and dynamics within a clip

@@ -66,6 +66,11 @@ def _check_training(train: sections.TrainConfig) -> None:
             "choose a divisor"
         )
     _range("config.train.ema_decay", train.ema_decay, 0, 1)
+    _range("config.train.frozen_from", train.frozen_from, 0, 1)
+    if train.frozen_from and not train.frozen:
+        raise InputError(
+            f"config.train.frozen_from: {train.frozen_from}, but config.train.frozen names nothing; set it too"
+        )
     _range("config.train.log_every", train.log_every, 1, 10**9)
     _range("config.train.keep", train.keep, 1, 10**6)
     _choice("config.train.initial_step", train.initial_step, ("latest", "best"))
@@ -109,6 +114,7 @@ def _check_corpus(config: sections.VASAConfig) -> None:
     _range("config.corpus.style", corpus.style, 0, 1)
     _range("config.corpus.groups", corpus.groups, 1, 10**6)
     _range("config.corpus.chunk", corpus.chunk, 1, corpus.groups)
+    _range("config.corpus.refresh", corpus.refresh, 0, 10**6)
 
 
 def _check_prepare(prepare: sections.PrepareConfig) -> None:

@@ -1,7 +1,7 @@
 """Stage-1 losses: what decoded frames, mattes, poses and dynamics codes are held to."""
 
 from vasa_jax.losses.adversarial import critic_hinge, feature_matching, generator_hinge
-from vasa_jax.losses.latents import code_size, margin_softmax, motion_contrast, pose_loss
+from vasa_jax.losses.latents import code_size, disagreement, margin_softmax, motion_contrast, pose_loss
 from vasa_jax.losses.pictures import gradient_loss, matte_loss, ssim, structure_loss, weighted_l1
 from vasa_jax.losses.vasa import TERMS, VASALoss
 
@@ -10,6 +10,7 @@ __all__ = [
     "VASALoss",
     "code_size",
     "critic_hinge",
+    "disagreement",
     "feature_matching",
     "generator_hinge",
     "gradient_loss",

@@ -30,6 +30,18 @@ def motion_contrast(
     return 0.5 * (jax.nn.logsumexp(logits, 1) - diagonal + jax.nn.logsumexp(logits, 0) - diagonal).mean()
 
 
+def disagreement(a: Float[Array, "b z"], b: Float[Array, "b z"]) -> Float[Array, ""]:
+    """Share of the codes' variance that codes of one motion (a_i, b_i) do not share, mean over the z numbers.
+
+    1 - Lin's concordance with a common mean: 0 where a = b, about 1 where a number says nothing of the motion, 2 at most.
+    Unlike the cosine of the contrast it weighs a number that varies little as much as one that varies much, so that
+    what identity and pose leave in small ones counts too.
+    """
+    mean = 0.5 * (a.mean(0) + b.mean(0))
+    spread = jnp.square(a - mean).sum(0) + jnp.square(b - mean).sum(0)
+    return (jnp.square(a - b).sum(0) / (spread + 1e-6)).mean()
+
+
 def code_size(dynamics: Float[Array, "b z"]) -> Float[Array, ""]:
     """Mean square of the codes: bounds their scale, of which the contrast knows nothing."""
     return jnp.square(dynamics).mean()

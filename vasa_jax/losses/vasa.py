@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 
 from vasa_jax.config import FaceConfig
 from vasa_jax.losses.judged import Judges
-from vasa_jax.losses.latents import motion_contrast, pose_loss
+from vasa_jax.losses.latents import disagreement, motion_contrast, pose_loss
 from vasa_jax.losses.pictures import gradient_loss, matte_loss, structure_loss, weighted_l1
 
-# Each is a field of FaceConfig. The first seven cost next to nothing and are always computed; of the others a weight of
+# Each is a field of FaceConfig. The first eight cost next to nothing and are always computed; of the others a weight of
 # None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such
 # numbers share one compiled program.
-ALWAYS = ("l1", "structure", "gradient", "matte", "pose", "contrast", "code")
+ALWAYS = ("l1", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code")
 SELF_TRANSFER = ("consist",)
 JUDGED = ("perceptual", "face_perceptual", "cross_id")
 GAME = ("adversarial", "feature_matching")
@@ -92,6 +92,7 @@ class VASALoss:
             "matte": matte_loss(matte[..., 0], foreground, valid_matte),
             "pose": pose_loss(poses, pose_labels, valid_poses),
             "contrast": motion_contrast(dynamics, dynamics_of_target),
+            "agreement": disagreement(dynamics, dynamics_of_target),
         }
         return self.total(terms, self.weights() if weights is None else weights), terms
 

@@ -62,7 +62,7 @@ def _slim(stem: int, *widths: int) -> dict[str, Any]:
     }
 
 
-_DEMO = {
+_DEMO_128 = {
     "image_size": 128,
     "volume": (24, 8, 32),
     "stem": 32,
@@ -89,7 +89,19 @@ _DEMO = {
     "groups": 8,
 }
 
-_TINY = _DEMO | {
+# Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
+# and the crop that gaze and lips are read from.
+_DEMO = _DEMO_128 | {
+    "image_size": 256,
+    "widths": (48, 80, 128),
+    "dynamics_resnet": _slim(16, 24, 32, 48, 80) | {"stem_stride": 2},
+    "crop_size": 128,
+    "width": 128,
+    "blocks": 4,
+    "up_widths": (96, 64),
+}
+
+_TINY = _DEMO_128 | {
     "image_size": 64,
     "volume": (16, 4, 16),
     "stem": 16,
@@ -114,6 +126,7 @@ FACE_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "face_512_paper": _variant(**_PAPER),  # MegaPortraits' widths
     "face_512": _variant(**_512),  # the default: half of the decoding work
     "face_256": _variant(**_256),
-    "face_demo": _variant(**_DEMO),  # the shipped weights
+    "face_demo": _variant(**_DEMO),  # the shipped size
+    "face_demo_128": _variant(**_DEMO_128),  # what it starts from: most of its networks, at half the side
     "face_tiny": _variant(**_TINY),  # tests
 }

@@ -51,7 +51,7 @@ class FaceFigures:
             if self._corpus.shards:
                 self._batches = PairShards.held_out(self._corpus, self._encoder.image_size, BATCH, BATCHES)
             else:
-                plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": False, "style": 0.0}
+                plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
                 corpus = dataclasses.replace(self._corpus, **plain)
                 bank = FrameBank(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
                 self._batches = [next(bank) for _ in range(BATCHES)]

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from vasa_jax.config import TrainConfig
@@ -15,9 +16,9 @@ from vasa_jax.training.sharding import FSDP_MINIMUM_SIZE
 
 def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraArgs:
     """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free. `update` takes the
-    learning rate as its argument `rate`.
+    learning rate as its argument `rate`, that of the frozen parameters as `frozen_rate`.
 
-    Frozen parameters do not decay either; without a gradient (`hold_frozen`) AdamW then leaves them as they are.
+    Frozen parameters do not decay; without a gradient (`hold_frozen`), or at a rate of 0, AdamW leaves them as they are.
     """
     transforms = []
     if settings.clip_norm:
@@ -37,7 +38,9 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraAr
     frozen = _patterns(settings.frozen)
 
     def label(name: str, leaf: jax.Array) -> str:
-        return "decays" if leaf.ndim > 1 and not _finds(frozen, name) else "free"
+        if _finds(frozen, name):
+            return "frozen"
+        return "decays" if leaf.ndim > 1 else "free"
 
     return on_joined(optax.chain(*transforms), label, below)
 
@@ -47,8 +50,11 @@ def make_opponent_optimizer(settings: TrainConfig) -> optax.GradientTransformati
     return make_optimizer(dataclasses.replace(settings, beta1=settings.opponent_beta1, weight_decay=0.0, frozen=()))
 
 
-def _at_rate(updates, state, params=None, *, rate, **_):
-    return optax.tree.scale(rate, updates), state
+def _at_rate(updates, state, params=None, *, rate, frozen_rate=0.0, **_):
+    scaled = {
+        label: optax.tree.scale(frozen_rate if label == "frozen" else rate, part) for label, part in updates.items()
+    }
+    return scaled, state
 
 
 def tree_norm(tree: Any) -> jax.Array:
@@ -72,6 +78,16 @@ def hold_frozen(patterns: tuple[str, ...], params: Any) -> Any:
         jax.lax.stop_gradient(leaf) if _finds(compiled, name) else leaf for name, (_, leaf) in zip(names, paths)
     ]
     return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def with_averages(patterns: tuple[str, ...], params: Any, averages: Any) -> Any:
+    """`params`, of which those that one of the regexes finds have the values of `averages`, in memory of their own."""
+    compiled = _patterns(patterns)
+
+    def choose(path, value, average):
+        return jnp.copy(average) if _finds(compiled, name_of(path)) else value
+
+    return jax.tree_util.tree_map_with_path(choose, params, averages)
 
 
 def _patterns(patterns: tuple[str, ...]) -> list[re.Pattern]:

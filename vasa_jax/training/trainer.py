@@ -27,6 +27,7 @@ from vasa_jax.training.optim import (
     make_opponent_optimizer,
     make_optimizer,
     tree_norm,
+    with_averages,
 )
 from vasa_jax.training.pace import Pace, Rates
 from vasa_jax.training.performance import UpdateCost, update_cost
@@ -121,7 +122,7 @@ class VASATrainer:
         update, cost, pending, window = None, None, None, LogWindow()
         frozen = self._frozen()
         step = int(state.step)
-        first, passed = step, 0.0
+        first, passed, held = step, 0.0, not self._settings.frozen_from
         try:
             while True:
                 begin = time.time()
@@ -143,6 +144,9 @@ class VASATrainer:
                     raise Preempted()
                 if last:
                     break
+                if not held and self.pace.is_frozen(step, passed):
+                    held, state = True, self._freeze(state)
+                    logger.note(f"step {step}: {', '.join(settings.frozen)} keep their average's values from here")
                 window.pause(time.time() - begin)
                 begin, position = time.time(), data.state()
                 batch = place_batch(next(data), self._spread)
@@ -206,11 +210,14 @@ class VASATrainer:
         (grads, opponent_grads), metrics = value_and_gradients(
             self._loss(guidance or {}), players, batch, key, self._settings.accumulate, self._spread
         )
-        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params, rate=rates["player"])
+        updates, optimizer = self._optimizer.update(
+            grads, state.optimizer, state.params, rate=rates["player"], frozen_rate=rates["frozen"]
+        )
         params = optax.apply_updates(state.params, updates)
         # Early on the average follows closely, or it would carry the random start for thousands of steps.
         decay = jnp.minimum(self._settings.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema = optax.incremental_update(params, state.ema, 1.0 - decay)
+        # In this form a parameter that equals its average leaves it exactly as it is.
+        ema = jax.tree.map(lambda average, new: average + (1.0 - decay) * (new - average), state.ema, params)
         metrics = {
             **metrics,
             "gradient_norm": tree_norm(grads),
@@ -244,6 +251,13 @@ class VASATrainer:
             save_params(path, params, {**metadata, "step": step})
         return path
 
+    def _freeze(self, state: TrainState) -> TrainState:
+        """The frozen parameters at their average, which the export then has for good; exported at once, so that another
+        stage can start from them. A resumed run that was frozen before finds them there already."""
+        state = state.replace(params=with_averages(self._settings.frozen, state.params, state.ema))
+        self.export(state)
+        return state
+
     def _create(self) -> TrainState:
         params = self._task.init(self._key)
         arguments = (jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
@@ -257,7 +271,8 @@ class VASATrainer:
 
         def loss(players, batch, key):
             params, opponent = players
-            params = hold_frozen(self._settings.frozen, params)
+            if not self._settings.frozen_from:
+                params = hold_frozen(self._settings.frozen, params)
             rest = guidance if opponent is None else {**guidance, "opponent": opponent}
             return self._task.loss(params, batch, key, **rest)
 

@@ -2,8 +2,8 @@
 
 A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
 rendered, so that any pair (source, driver) has its exact cross-identity truth; a share of identities has its look
-changed, the same in all of its pictures. Each step renders a few groups anew in
-place of the oldest; batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
+changed, the same in all of its pictures. Every step, or every few, renders some groups anew in place of the oldest;
+batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
 each has a bank of its own, renders heads that no other device renders and draws its part of every batch.
 """
 
@@ -126,28 +126,30 @@ class FrameBank(StepIterator):
         if self._bank is None:
             self._fill()
         batch = self._draw(self._bank, step)
-        if self._corpus.refresh:
-            slot, chunk = self._slot_and_chunk(step)
-            self._bank = self._replace(self._bank, slot, chunk)
+        refresh = self._corpus.refresh
+        if refresh and step % refresh == 0:
+            renewed = step // refresh
+            self._bank = self._replace(self._bank, renewed % self._chunks, self._chunks + renewed)
         return batch
 
-    def _slot_and_chunk(self, step: int) -> tuple[int, int]:
-        """Where the groups rendered at `step` go, and their number in the stream of rendered chunks."""
-        chunks = -(-self._corpus.groups // self._corpus.chunk)
-        return step % chunks, chunks + step
+    @property
+    def _chunks(self) -> int:
+        """Chunks that the bank holds; the stream of rendered ones begins with them."""
+        return -(-self._corpus.groups // self._corpus.chunk)
 
     def _fill(self) -> None:
         """Renders what the bank holds before the draw of the current step."""
-        chunks = -(-self._corpus.groups // self._corpus.chunk)
+        chunks, refresh = self._chunks, self._corpus.refresh
+        renewed = -(-self._step // refresh) if refresh else 0
         shapes = jax.eval_shape(lambda: self._render(0))
         bank = {
             k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
             for k, s in shapes.items()
         }
         for slot in range(chunks):
-            # The newest step before the current one that wrote this slot, if any did.
-            last = self._step - 1 - (self._step - 1 - slot) % chunks
-            bank = self._replace(bank, slot, slot if last < 0 or not self._corpus.refresh else chunks + last)
+            # The newest of the renewals before the current step that wrote this slot, if any did.
+            last = renewed - 1 - (renewed - 1 - slot) % chunks
+            bank = self._replace(bank, slot, slot if last < 0 else chunks + last)
         self._bank = bank
 
     def _render(self, chunk: int) -> Group:
