@@ -33,7 +33,7 @@ def motion_contrast(
 def disagreement(a: Float[Array, "b z"], b: Float[Array, "b z"]) -> Float[Array, ""]:
     """Share of the codes' variance that codes of one motion (a_i, b_i) do not share, mean over the z numbers.
 
-    1 - Lin's concordance with a common mean: 0 where a = b, about 1 where a number says nothing of the motion, 2 at most.
+    1 - Lin's concordance with a common mean: 0 where a = b, about 1 where a number tells nothing of the motion.
     Unlike the cosine of the contrast it weighs a number that varies little as much as one that varies much, so that
     what identity and pose leave in small ones counts too.
     """

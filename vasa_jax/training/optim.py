@@ -18,7 +18,7 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraAr
     """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free. `update` takes the
     learning rate as its argument `rate`, that of the frozen parameters as `frozen_rate`.
 
-    Frozen parameters do not decay; without a gradient (`hold_frozen`), or at a rate of 0, AdamW leaves them as they are.
+    Frozen parameters do not decay; without a gradient (`hold_frozen`) or at a rate of 0 AdamW leaves them as they are.
     """
     transforms = []
     if settings.clip_norm:
