@@ -24,5 +24,5 @@ def get_config():
             initial_partial=True,
         ),
         corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
-        face=FaceConfig(variant="face_demo", recipe="counterfactual", agreement=0.05),
+        face=FaceConfig(variant="face_demo", recipe="counterfactual", agreement=0.1),
     ).to_config_dict()

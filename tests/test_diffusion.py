@@ -149,6 +149,9 @@ def test_drop_conditions_rates_and_tail():
     for name in ("gaze_mask", "distance_mask", "emotion_mask"):
         np.testing.assert_allclose(1 - getattr(dropped, name).mean(), 0.1, atol=0.02)
     np.testing.assert_allclose(1 - dropped.prev_mask.mean(), 0.5, atol=0.03)
+    known = jnp.ones((batch,), bool)
+    told = make_conditions(batch)._replace(blinks=jnp.zeros((batch, 12)), blinks_mask=known)
+    np.testing.assert_allclose(1 - drop(jax.random.key(0), told, blinks_rate=0.4).blinks_mask.mean(), 0.4, atol=0.03)
     lengths = np.asarray(dropped.audio_mask.sum(1))
     np.testing.assert_allclose((lengths == 0).mean(), 0.1, atol=0.02)
     np.testing.assert_allclose(((lengths > 0) & (lengths < 12)).mean(), 0.9 * 0.3, atol=0.03)

@@ -32,6 +32,8 @@ def make_inputs(model, batch, **masks):
         gaze_mask=known,
         distance_mask=known,
         emotion_mask=known,
+        blinks=np.abs(normal(model.window)),
+        blinks_mask=known,
     )
     noisy = normal(model.window, model.motion_dim)
     return noisy, np.arange(batch) * 211 % 1000, conditions._replace(**masks)
@@ -47,20 +49,20 @@ def tiny():
     return build()
 
 
-def abstract_params(name):
-    model = VASADiffusionTransformer(**MOTION_VARIANTS[name])
+def abstract_params(name, **change):
+    model = VASADiffusionTransformer(**MOTION_VARIANTS[name] | change)
     return jax.eval_shape(model.init, jax.random.key(0), *make_inputs(model, 1))["params"]
 
 
 def test_parameter_counts():
     counts = {name: sum(x.size for x in jax.tree.leaves(abstract_params(name))) for name in MOTION_VARIANTS}
     assert 25e6 < counts["motion_base"] < 30e6
-    assert counts["motion_demo"] == 3_388_515
+    assert counts["motion_demo"] == 6_540_899
 
 
 def test_demo_key_list_is_pinned():
-    """Shipped weights are stored under these names: a change here breaks them."""
-    leaves = jax.tree_util.tree_leaves_with_path(abstract_params("motion_demo"))
+    """Weights are stored under these names, older ones without blinks: a change here breaks them."""
+    leaves = jax.tree_util.tree_leaves_with_path(abstract_params("motion_demo", ff_width=256, blinks=False))
     keys = sorted(f"{'/'.join(k.key for k in path)} {tuple(leaf.shape)}" for path, leaf in leaves)
     assert (
         hashlib.sha256("\n".join(keys).encode()).hexdigest()
@@ -90,12 +92,21 @@ def test_batched_equals_single(change):
     np.testing.assert_allclose(mapped, batched, atol=tolerance)
 
 
+def test_blinks_that_nobody_knows_are_masked_ones(tiny):
+    model, apply, params = tiny
+    noisy, t, known = make_inputs(model, 2)
+    masked = apply(params, noisy, t, known._replace(blinks_mask=np.zeros((2,), bool)))
+    np.testing.assert_array_equal(apply(params, noisy, t, known._replace(blinks=None, blinks_mask=None)), masked)
+    assert np.abs(apply(params, noisy, t, known) - masked).max() > 1e-4
+
+
 MASKS = {
     "audio_mask": (["null_audio"], ["audio"]),
     "prev_mask": (["null_prev_motion", "null_prev_audio"], ["prev_motion", "prev_audio"]),
     "gaze_mask": (["null_gaze"], ["gaze"]),
     "distance_mask": (["null_distance"], ["distance"]),
     "emotion_mask": (["null_emotion"], ["emotion"]),
+    "blinks_mask": ([], ["blinks"]),
 }
 
 

@@ -110,7 +110,7 @@ def test_true_motion_has_the_true_mouth_and_other_motion_its_error(mouth):
 def test_places_are_those_of_the_batch():
     frame = np.arange(FRAMES, dtype=np.float32)
     motion = np.stack([1000.0 * clip + np.repeat(frame[:, None], 137, 1) for clip in range(5)])
-    labels = (jnp.zeros((5, 2)), jnp.ones(5), jnp.zeros((5, 8)))
+    labels = (jnp.zeros((5, 2)), jnp.ones(5), jnp.zeros((5, 8)), jnp.zeros((5, FRAMES)))
     found = motion_set.MotionSet(jnp.asarray(motion), jnp.zeros((5, 2, FRAMES, 8), jnp.float16), *labels)
     for unrolled in (False, True):
         windows = MotionWindows(found, 0.0, 1.0, 30, 10, 16, 3, unrolled=unrolled)

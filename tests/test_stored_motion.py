@@ -110,7 +110,7 @@ def numbered(count=3):
     audio = np.stack([[np.repeat(frame[:, None], 32, 1)] * 2 for _ in range(count)])
     return MotionSet(
         jnp.asarray(motion), jnp.asarray(audio, jnp.float16), jnp.zeros((count, 2)), jnp.ones((count,)),
-        jnp.zeros((count, 8)),
+        jnp.zeros((count, 8)), jnp.asarray(np.stack([frame] * count)),
     )  # fmt: skip
 
 
@@ -122,6 +122,7 @@ def test_the_next_window_follows_after_the_hop(window):
     np.testing.assert_array_equal(batch["motion"][:, 0, 0] // 1000, batch["next_motion"][:, 0, 0] // 1000)
     np.testing.assert_array_equal(batch["next_motion"][..., 0] % 1000, (start + hop)[:, None] + np.arange(window))
     np.testing.assert_array_equal(batch["next_audio"][..., 0], (start + hop)[:, None] + np.arange(window))
+    np.testing.assert_array_equal(batch["next_blinks"], (start + hop)[:, None] + np.arange(window))
     np.testing.assert_array_equal(batch["next_prev_audio"][..., 0], (start + hop)[:, None] + np.arange(-10, 0))
     np.testing.assert_array_equal(batch["prev_mask"], start > 0)
     assert hop.min() >= 10 and hop.max() <= window and len(set(hop)) > 15

@@ -11,12 +11,13 @@ import pytest
 from vasa_jax.config import AudioConfig, CorpusConfig
 from vasa_jax.data.synthetic import clip_set
 from vasa_jax.data.synthetic.clip_set import FRAMES, SAMPLES, ClipSet
+from vasa_jax.data.synthetic.motion import MOTION_NAMES
 from vasa_jax.main import parse
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.models.face import init_face
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.audio_task import AudioTask
-from vasa_jax.training.motion_set import MotionExtractor, MotionSet, statistics
+from vasa_jax.training.motion_set import MotionExtractor, MotionSet, blink_tracks, statistics
 from vasa_jax.training.motion_task import MotionWindows
 from vasa_jax.training.stages import train
 from vasa_jax.weights.safetensors_io import load_params, save_params
@@ -83,7 +84,7 @@ def numbered_motion_set(count=2, voices=2):
     audio = np.stack([[np.repeat(frame[:, None], 8, 1)] * voices for _ in range(count)])
     return MotionSet(
         jnp.asarray(motion), jnp.asarray(audio, jnp.float16), jnp.zeros((count, 2)), jnp.ones((count,)),
-        jnp.zeros((count, 8)),
+        jnp.zeros((count, 8)), jnp.asarray(np.stack([frame] * count)),
     )  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def test_motion_windows_are_contiguous_and_synchronous():
     frames = start[:, None] + np.arange(30)
     np.testing.assert_array_equal(batch["motion"][..., 0] % 1000, frames)
     np.testing.assert_array_equal(batch["audio"][..., 0], frames)
+    np.testing.assert_array_equal(batch["blinks"], frames)
     np.testing.assert_array_equal(batch["prev_mask"], start > 0)
     later = batch["prev_mask"]
     before = start[later][:, None] + np.arange(-10, 0)
@@ -130,7 +132,7 @@ def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch,
     np.testing.assert_allclose(params["statistics"]["mean"], expected["mean"], rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(params["statistics"]["std"], expected["std"], rtol=1e-2)
     assert metadata["fields"]["window"] == 12
-    assert metadata["trained_controls"] == ["gaze", "distance", "emotion"]
+    assert metadata["trained_controls"] == ["gaze", "distance", "emotion", "blinks"]
 
 
 def test_kept_latents_belong_to_their_codec_and_seed(tmp_path, clips, monkeypatch):
@@ -182,3 +184,14 @@ def test_clip_sets_are_cached(tmp_path, monkeypatch):
     first, second = (ClipSet.make(corpus, 2, "train", 0) for _ in range(2))
     assert len(calls) == 2
     np.testing.assert_array_equal(first.samples, second.samples)
+
+
+def test_blinks_are_what_closes_the_lids_beyond_their_rest():
+    lids = np.zeros((2, 100, len(MOTION_NAMES)), np.float32)
+    for name in ("blink_l", "blink_r"):
+        lids[0, :, MOTION_NAMES.index(name)] = 0.2  # as sadness has them
+        lids[:, 40:44, MOTION_NAMES.index(name)] = [0.6, 1.0, 1.0, 0.6]
+    lids[1, 80:90, MOTION_NAMES.index("blink_l")] = 1.0  # a wink is no blink
+    expected = np.zeros((2, 100))
+    expected[:, 40:44] = [[0.5, 1.0, 1.0, 0.5], [0.6, 1.0, 1.0, 0.6]]
+    np.testing.assert_allclose(blink_tracks(lids), expected, atol=1e-6)

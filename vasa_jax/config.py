@@ -155,6 +155,7 @@ class MotionConfig:
     previous: int = 10  # frames of the window before (K)
     drop_condition: float = 0.1
     drop_previous: float = 0.5
+    drop_blinks: float = 0.3  # so often that lids also know what to do by themselves
     truncate: float = 0.3  # share of examples whose last audio frames are dropped
     shortest_hop: int = 4  # frames of audio that are never dropped
     previous_noise: float = 0.05  # standard deviation added to X_pre, in z-scored units

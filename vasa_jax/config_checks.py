@@ -171,6 +171,7 @@ def _check_controls_evaluation(settings: sections.ControlsEvaluationConfig) -> N
 
 def _check_motion(motion: sections.MotionConfig) -> None:
     _range("config.motion.clips_per_shard", motion.clips_per_shard, 1, 10**6)
+    _range("config.motion.drop_blinks", motion.drop_blinks, 0, 1)
     _range("config.motion.live", motion.live, 0, 1)
     for frames in motion.live_frames:
         _range("config.motion.live_frames", frames, 1, motion.window)

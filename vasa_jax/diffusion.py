@@ -53,9 +53,11 @@ def drop_conditions(
     previous_rate: float = 0.5,
     truncate: float = 0.3,
     shortest: int = 4,
+    blinks_rate: float = 0.3,
 ) -> MotionConditions:
     """Training dropout: each condition goes to its null with probability `rate`, X_pre and A_pre together with
-    `previous_rate`, and with probability `truncate` the audio ends after a length uniform in [shortest, W).
+    `previous_rate`, blinks with `blinks_rate`, and with probability `truncate` the audio ends after a length uniform in
+    [shortest, W).
 
     Masks are only ever cleared, never set.
     """
@@ -68,6 +70,9 @@ def drop_conditions(
     length = jax.random.randint(keys["length"], (batch,), shortest, max(window, shortest + 1))
     length = jnp.where(jax.random.bernoulli(keys["truncate"], truncate, (batch,)), length, window)
     audio_mask = conditions.audio_mask & keep["audio"][:, None] & (jnp.arange(window) < length[:, None])
+    if conditions.blinks_mask is not None:
+        told = jax.random.bernoulli(jax.random.fold_in(key, 1), 1.0 - blinks_rate, (batch,))
+        conditions = conditions._replace(blinks_mask=conditions.blinks_mask & told)
     return conditions._replace(
         audio_mask=audio_mask,
         prev_mask=conditions.prev_mask & keep["previous"],

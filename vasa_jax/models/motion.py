@@ -22,13 +22,16 @@ MOTION_VARIANTS: dict[str, dict] = {
     # the paper's transformer: 8 layers, width 512, 8 heads; audio of wav2vec2-base
     "motion_base": {
         "width": 512, "layers": 8, "heads": 8, "ff_width": 2048, "audio_dim": 768, "window": 100, "previous": 10,
+        "blinks": True,
     },
     # the shipped size, with the audio of audio_demo
     "motion_demo": {
-        "width": 256, "layers": 8, "heads": 8, "ff_width": 256, "audio_dim": 128, "window": 100, "previous": 10,
+        "width": 256, "layers": 8, "heads": 8, "ff_width": 1024, "audio_dim": 128, "window": 100, "previous": 10,
+        "blinks": True,
     },
     "motion_tiny": {
         "width": 32, "layers": 2, "heads": 2, "ff_width": 32, "audio_dim": 32, "window": 12, "previous": 4,
+        "blinks": True,
     },
 }
 # fmt: on
@@ -51,6 +54,8 @@ class MotionConditions(NamedTuple):
     gaze_mask: Bool[Array, "batch"]
     distance_mask: Bool[Array, "batch"]
     emotion_mask: Bool[Array, "batch"]
+    blinks: Float[Array, "batch window"] | None = None  # how far blinking closes the lids, 1 = shut
+    blinks_mask: Bool[Array, "batch"] | None = None  # both None: not known
 
 
 class PositionalEncoding(nn.Module):
@@ -92,6 +97,7 @@ class VASADiffusionTransformer(nn.Module):
     positions: str = "learned"
     time_features: int = 64
     dropout: float = 0.0
+    blinks: bool = False  # whether it can be told when to blink, a condition of ours
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -142,7 +148,7 @@ class VASADiffusionTransformer(nn.Module):
         return nn.Dense(self.motion_dim, dtype=jnp.float32, name="motion_out")(x_BWC.astype(jnp.float32))
 
     def _frame_tokens(self, noisy_BWD: Array, conditions: MotionConditions) -> Array:
-        """Tokens of the K + W frames: Dense([motion, audio, is_prev, audio_valid, prev_valid])."""
+        """Tokens of the K + W frames: Dense of motion, audio, three flags and, where the model has them, blinks."""
         batch = noisy_BWD.shape[0]
         null_init = nn.initializers.normal(0.02)
         null_audio = self.param("null_audio", null_init, (self.audio_dim,))
@@ -161,7 +167,10 @@ class VASADiffusionTransformer(nn.Module):
         audio_valid = jnp.concatenate([prev_valid[:, : self.previous], conditions.audio_mask], axis=1)
         flags_BTF = jnp.stack([is_prev, audio_valid, prev_valid], axis=-1).astype(jnp.float32)
 
-        features = jnp.concatenate([motion_BTD, audio_BTA, flags_BTF], axis=-1).astype(self.dtype)
+        features = [motion_BTD, audio_BTA, flags_BTF]
+        if self.blinks:
+            features.append(self._blink_features(conditions, batch))
+        features = jnp.concatenate(features, axis=-1).astype(self.dtype)
         tokens_BTC = nn.Dense(self.width, dtype=self.dtype, name="frame_in")(features)
         sinusoids = PositionalEncoding(self.width, name="frame_encoding")(jnp.arange(-self.previous, self.window))
         if self.positions == "learned":
@@ -172,6 +181,14 @@ class VASADiffusionTransformer(nn.Module):
         else:
             raise ValueError(f"positions must be learned or sinusoidal, not {self.positions!r}")
         return tokens_BTC + positions.astype(self.dtype)
+
+    def _blink_features(self, conditions: MotionConditions, batch: int) -> Float[Array, "batch total 2"]:
+        """Lid closure and whether it is known, per frame; of the frames before the window the motion tells it."""
+        if conditions.blinks is None:
+            return jnp.zeros((batch, self.previous + self.window, 2))
+        known = conditions.blinks_mask[:, None] & jnp.ones(conditions.blinks.shape, bool)
+        features = jnp.stack([jnp.where(known, conditions.blinks, 0.0), known.astype(jnp.float32)], axis=-1)
+        return jnp.pad(features, ((0, 0), (self.previous, 0), (0, 0)))
 
     def _condition_token(self, name: str, value_BD: Array, mask_B: Array) -> Array:
         """(B, 1, width): Dense of a known condition, its own learned null otherwise."""

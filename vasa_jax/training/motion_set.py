@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.data.synthetic.bank import named_key, to_uint8
@@ -35,6 +36,7 @@ class MotionSet:
     gaze: jax.Array  # float32 (N, 2) degrees
     distance: jax.Array  # float32 (N,)
     emotion: jax.Array  # float32 (N, 8)
+    blinks: jax.Array  # float32 (N, T): how far blinking closes the lids, 1 = shut
     samples: jax.Array | None = None  # int16 (N, V, 640 T + 80): the sound, where examples are heard live
 
 
@@ -80,6 +82,7 @@ class MotionExtractor:
             motion.append(self._some_motion(clips.motion[start : start + CLIPS_PER_FILE], key, first, path))
         audio = [self._audio(self._audio_params, samples) for samples in clips.samples]
         labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
+        labels["blinks"] = jnp.asarray(blink_tracks(clips.motion), jnp.float32)
         return MotionSet(jnp.asarray(np.concatenate(motion), jnp.float32), jnp.stack(audio), **labels)
 
     def _some_motion(self, curves: np.ndarray, key: jax.Array, first: int, path: Path | None) -> np.ndarray:
@@ -113,6 +116,13 @@ class MotionExtractor:
     def _audio(self, params, samples):
         features = self._audio_encoder.apply({"params": params}, samples.astype(jnp.float32) / 32767.0)
         return pair_mean(features).astype(jnp.float16)
+
+
+def blink_tracks(curves: Float[np.ndarray, "clips frames fields"]) -> Float[np.ndarray, "clips frames"]:
+    """How far blinking closes the lids, [0, 1], in clips of MOTION_NAMES: beyond where an emotion lets them rest."""
+    lids = np.minimum(*(curves[..., MOTION_NAMES.index(name)] for name in ("blink_l", "blink_r")))
+    rest = np.median(lids, axis=1, keepdims=True)
+    return np.clip((lids - rest) / (1.0 - rest), 0.0, 1.0)
 
 
 def fingerprint(params: dict[str, Any]) -> int:

@@ -92,7 +92,7 @@ class MotionTask:
         own = jax.vmap(before)(jax.lax.stop_gradient(prediction), hop)
         error = own[:, -1] - jax.vmap(before)(batch["motion"], hop)[:, -1]
         known = jnp.ones_like(batch["prev_mask"])
-        following = {name: batch[f"next_{name}"] for name in ("motion", "audio", "prev_audio")}
+        following = {name: batch[f"next_{name}"] for name in ("motion", "blinks", "audio", "prev_audio")}
         conditions = self._conditions(batch | following | {"prev_motion": own, "prev_mask": known})
         conditions = self._drop(keys[0], conditions, 0.0)
         valid = jnp.ones(batch["motion"].shape[:2], bool)
@@ -109,6 +109,7 @@ class MotionTask:
             previous_rate=previous_rate,
             truncate=self._motion.truncate,
             shortest=self._motion.shortest_hop,
+            blinks_rate=self._motion.drop_blinks,
         )
 
     def evaluate(self, params) -> dict[str, float]:
@@ -154,7 +155,7 @@ class MotionTask:
         metadata = {
             "variant": self._motion.variant,
             "fields": self._variant,
-            "trained_controls": ["gaze", "distance", "emotion"],
+            "trained_controls": ["gaze", "distance", "emotion", "blinks"],
         }
         return {"transformer": params, "statistics": self._statistics}, metadata
 
@@ -189,6 +190,8 @@ class MotionTask:
             gaze_mask=known,
             distance_mask=known,
             emotion_mask=known,
+            blinks=batch["blinks"],
+            blinks_mask=known,
         )
 
     def _example(self) -> dict[str, jax.Array]:
@@ -199,6 +202,7 @@ class MotionTask:
             "audio": jnp.zeros((1, window, width)),
             "prev_motion": jnp.zeros((1, previous, motion)),
             "prev_audio": jnp.zeros((1, previous, width)),
+            "blinks": jnp.zeros((1, window)),
             "gaze": jnp.zeros((1, 2)),
             "distance": jnp.zeros((1, 1)),
             "emotion": jnp.zeros((1, 8)),

@@ -21,7 +21,7 @@ class MotionWindows(StepIterator):
 
     As part of P processes it draws batch_size / P examples from clips that no other process draws from. `unrolled` adds
     the window that follows each, as a stream with a random hop of K to W frames would come to it: `hop` (B,),
-    `next_motion`, `next_audio` and `next_prev_audio`. InputError if a clip is too short for two windows.
+    `next_motion`, `next_blinks`, `next_audio` and `next_prev_audio`. InputError if a clip is too short for two windows.
 
     An `ear` makes the first examples of each batch hear what a live stream hears: features of `heard` frames (B,) and
     of the HISTORY before them alone, instead of those cut from the whole clip's, A_pre among them.
@@ -48,6 +48,7 @@ class MotionWindows(StepIterator):
         self._set = {
             "motion": (motion_set.motion - mean) / std,
             "audio": motion_set.audio,
+            "blinks": motion_set.blinks,
             **control_conditions(motion_set.gaze, motion_set.distance, motion_set.emotion),
         }
         self._ear = None
@@ -95,9 +96,11 @@ class MotionWindows(StepIterator):
                 return jax.lax.dynamic_slice_in_dim(x, jnp.maximum(first, 0), length)
 
             motion, audio = arrays["motion"][clip], arrays["audio"][clip, voice].astype(jnp.float32)
+            blinks = arrays["blinks"][clip]
             windows = {
                 "motion": part(motion, start, self._window),
                 "audio": part(audio, start, self._window),
+                "blinks": part(blinks, start, self._window),
                 "prev_motion": part(motion, start - self._previous, self._previous),
                 "prev_audio": part(audio, start - self._previous, self._previous),
             }
@@ -105,6 +108,7 @@ class MotionWindows(StepIterator):
                 windows |= {
                     "hop": hop,
                     "next_motion": part(motion, start + hop, self._window),
+                    "next_blinks": part(blinks, start + hop, self._window),
                     "next_audio": part(audio, start + hop, self._window),
                     "next_prev_audio": part(audio, start + hop - self._previous, self._previous),
                 }

@@ -29,7 +29,7 @@ from vasa_jax.training.processes import is_primary
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 FORMAT = "array_record"
-KIND = "motion latents 1"  # of the records, in the manifest's settings
+KIND = "motion latents 2"  # of the records, in the manifest's settings
 STATISTICS = "statistics.safetensors"
 
 
@@ -44,6 +44,7 @@ class MotionRecord:
     gaze: np.ndarray  # float32 (2,) degrees
     distance: np.ndarray  # float32 ()
     emotion: np.ndarray  # float32 (8,)
+    blinks: np.ndarray  # float32 (T,)
 
     @property
     def frames(self) -> range:
@@ -57,7 +58,7 @@ class MotionRecord:
             value = getattr(self, name)
             features[name] = [value.astype("<f2").tobytes()]
             features[f"{name}/shape"] = np.array(value.shape, np.int64)
-        for name in ("gaze", "distance", "emotion"):
+        for name in ("gaze", "distance", "emotion", "blinks"):
             features[name] = np.asarray(getattr(self, name), np.float32)
         return encode_example(features)
 
@@ -73,7 +74,7 @@ class MotionRecord:
             texts = {name: features[name][0].decode() for name in ("clip_id", "person_id")}
             return cls(
                 **texts, **arrays, gaze=features["gaze"], distance=features["distance"].reshape(()),
-                emotion=features["emotion"],
+                emotion=features["emotion"], blinks=features["blinks"],
             )  # fmt: skip
         except (KeyError, IndexError, ValueError) as error:
             raise InputError(f"no motion record ({error}); extract the set again") from error
@@ -183,6 +184,7 @@ def _extracted(
             gaze=found.gaze[0],
             distance=found.distance[0],
             emotion=found.emotion[0],
+            blinks=found.blinks[0],
         )
 
 
@@ -200,7 +202,7 @@ def _motion_set(records: Iterator[MotionRecord]) -> MotionSet:
                 f"clip '{record.clip_id}': motion of {record.motion.shape}; this program trains on ({FRAMES}, "
                 f"{MOTION_DIM}): extract the set again"
             )
-    names = ("motion", "audio", "gaze", "distance", "emotion")
+    names = ("motion", "audio", "gaze", "distance", "emotion", "blinks")
     stacked = {name: np.stack([getattr(record, name) for record in records]) for name in names}
     stacked["motion"] = stacked["motion"].astype(np.float32)
     return MotionSet(**{name: jnp.asarray(value) for name, value in stacked.items()})
