@@ -14,6 +14,7 @@ from vasa_jax.generation.control_track import read_control_track
 from vasa_jax.generation.controls import EMOTIONS, Controls, Steering, control_arguments, parse_emotion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.motion_edit import finish_motion, rotation_columns
+from vasa_jax.generation.windows import Window
 from vasa_jax.models.geometry import rotation_from_6d
 
 MEAN = np.concatenate([rotation_columns(np.array([[3.0, -4.0, 1.0]]))[0], [0.1, 0.2, -0.1], np.full(128, 0.5)])
@@ -50,7 +51,7 @@ def test_a_track_holds_its_last_value_and_a_constant_everywhere():
     np.testing.assert_array_equal(steering.frames("gaze", 1, 3), [[10, -5]] * 3)
     assert steering.at("head_pose", 0) is None
     expected = control_arguments((10, -5), 1.3, parse_emotion("neutral"))
-    for name, value in steering.conditions(50).items():
+    for name, value in steering.conditions(Window(0, 100, 100), 100).items():
         np.testing.assert_allclose(value, expected[name])
 
 
@@ -61,11 +62,12 @@ def test_unset_controls_are_null():
 
 
 def test_a_head_keeps_the_portraits_distance_unless_told_otherwise():
-    kept = Steering(Controls()).conditions(0)
+    first = Window(0, 12, 12)
+    kept = Steering(Controls()).conditions(first, 12)
     assert kept["distance_mask"][0] and kept["distance"][0, 0] == 0.0
-    assert Steering(Controls(distance=1.15)).conditions(0)["distance"][0, 0] > 0.9
-    assert not Steering(Controls(pose_anchor="absolute")).conditions(0)["distance_mask"][0]
-    assert not Steering(Controls(), trained=("gaze",)).conditions(0)["distance_mask"][0]
+    assert Steering(Controls(distance=1.15)).conditions(first, 12)["distance"][0, 0] > 0.9
+    assert not Steering(Controls(pose_anchor="absolute")).conditions(first, 12)["distance_mask"][0]
+    assert not Steering(Controls(), trained=("gaze",)).conditions(first, 12)["distance_mask"][0]
     assert Controls().ignored(()) == []
 
 
@@ -238,7 +240,7 @@ def test_the_defaults_of_the_config_are_those_of_the_controls():
         ("{", "not JSON"),
         ([1], "holds no object"),
         ({"gaz": [1, 2]}, "no control 'gaz'; did you mean 'gaze'?"),
-        ({"blink_rate": 0.3}, "no condition for blinks"),
+        ({"blink_rate": 90}, "90 is out of range; choose 0 to 60"),
         ({"gaze": [100, 0]}, ".gaze: 100 is out of range"),
         ({"gaze": "left"}, ".gaze: not a constant or a track"),
         ({"gaze": None}, "gaze is null; leave it out"),

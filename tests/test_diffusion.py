@@ -17,7 +17,6 @@ from vasa_jax.diffusion import (
     drop_conditions,
     without,
 )
-from vasa_jax.generation.windows import sample_window
 from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
 
 diffusion = VASADiffusion()
@@ -365,7 +364,15 @@ def test_ten_dpmpp_steps_are_as_close_as_fifty_of_ddim(name):
     assert difference < 0.045
 
 
-# windows, by the function that generates them
+# windows
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def sample_window(steps, solver, params, key, conditions, guidance):
+    def apply(params, noisy, t, conditions):
+        return MODEL.apply({"params": params}, noisy, t, conditions)
+
+    return diffusion.sample_window(apply, params, key, conditions, steps, guidance, solver)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -373,7 +380,7 @@ def test_window_batched_equals_single(network, solver):
     conditions, guidance = make_conditions(3), {"audio": 0.5, "gaze": 1.0}
 
     def sample(key, conditions):
-        return sample_window(MODEL, diffusion, 5, solver, network[1], key, conditions, guidance)
+        return sample_window(5, solver, network[1], key, conditions, guidance)
 
     batched = sample(jax.random.key(0), conditions)
     assert batched.shape == (3, 12, 137)
@@ -393,7 +400,7 @@ def test_same_key_same_window_and_guidance_scales_do_not_recompile(network):
 
     def sample(seed, scale):
         key = jax.random.key(seed)
-        return sample_window(MODEL, diffusion, 3, "dpmpp", network[1], key, conditions, {"audio": scale})
+        return sample_window(3, "dpmpp", network[1], key, conditions, {"audio": scale})
 
     one = sample(0, 0.5)
     count = sample_window._cache_size()

@@ -17,7 +17,7 @@ from vasa_jax.generation.speech_features import HISTORY, TAIL, SpeechFeatures
 from vasa_jax.generation.stream import StreamBatch
 
 # A random encoder's pose may lie outside of the picture: the head stays in the middle.
-LIVE = Controls(hop=5, look_ahead=2, steps=2, solver="dpmpp", seed=3, pose_anchor="absolute")
+LIVE = Controls(hop=5, look_ahead=2, steps=2, solver="dpmpp", seed=3, pose_anchor="absolute", blink_rate=40.0)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_long_stream_keeps_only_what_it_needs(generator, avatar):
     for _ in range(40):
         session.write(speech(LIVE.hop * 640))
         batch.advance_motion()
-        held.append((sum(map(len, session._pieces)), session.past.shape[1]))
+        held.append((sum(map(len, session._pieces)), session.past.motion.shape[1]))
     assert held[-1] == held[-10], "neither sound nor motion piles up"
     assert held[-1][0] < (HISTORY + 3 * LIVE.hop + LIVE.look_ahead) * 640
 

@@ -15,7 +15,9 @@ from vasa_jax.weights.safetensors_io import save_params
 WINDOW, PREVIOUS = 12, 4
 
 
-def save_tiny_model(directory: Path, trained_controls: tuple[str, ...] = ("gaze", "distance", "emotion")) -> Path:
+def save_tiny_model(
+    directory: Path, trained_controls: tuple[str, ...] = ("gaze", "distance", "emotion", "blinks")
+) -> Path:
     """face, audio and motion .safetensors in `directory`."""
     face = random_params(lambda key: init_face(key, "face_tiny"))
     save_params(directory / "face.safetensors", face, {"fields": FACE_VARIANTS["face_tiny"]})

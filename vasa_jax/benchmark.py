@@ -12,13 +12,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from vasa_jax.benchmark_live import live_points, live_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.flop_count import flop_count
 from vasa_jax.generation.speech_features import MARGIN, PIECE
-from vasa_jax.generation.windows import sample_window
+from vasa_jax.generation.windows import no_past, sample_windows
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -54,6 +55,7 @@ def measure(stage: str, function: Callable, arguments: tuple, frames: float, rep
     memory = compiled.memory_analysis()
     peak = sum(getattr(memory, f"{part}_size_in_bytes", 0) for part in ("argument", "output", "temp"))
     gflop = flop_count(function, *arguments) / 1e9
+    logging.info("%s: %.2f ms", stage, 1e3 * seconds)
     return Row(stage, 1e3 * seconds, frames / seconds, gflop, peak / 1e6, compile_seconds)
 
 
@@ -96,23 +98,26 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
     settings, fields = config.benchmark, MOTION_VARIANTS[variant]
     model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
     guidance = active_guidance(audio=config.audio_guidance, gaze=config.gaze_guidance)
+    scales = {name: jnp.float32(scale) for name, scale in guidance.items()}
     noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, model_conditions(model, 1))
     params = random_like(shapes)["params"]
     on_cpu = jax.default_backend() == "cpu"
     rows = []
     for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):
-        conditions = model_conditions(model, batch)
+        conditions = model_conditions(model, batch)._replace(prev_motion=None, prev_mask=None)
+        past, one = no_past(batch, model.previous, model.motion_dim), jnp.ones((), jnp.int32)
+        window = jax.tree.map(lambda leaf: leaf[None], (one * model.window, jax.random.key(0), conditions, scales))
         for steps in settings.window_steps:
 
-            def sample(params, key, conditions, guidance, steps=steps):
-                return sample_window(model, diffusion, steps, config.solver, params, key, conditions, guidance)
+            def sample(*arguments, steps=steps):
+                return sample_windows(model, diffusion, steps, config.solver, *arguments)
 
             name = (
-                f"{variant}: {model.window} frames, {steps} {config.solver} steps, {1 + len(guidance)} branches, "
+                f"{variant}: {model.window} frames, {steps} {config.solver} steps, {1 + len(scales)} branches, "
                 f"batch {batch}"
             )
-            arguments = (params, jax.random.key(0), conditions, guidance)
+            arguments = (params, past, one, *window)
             rows.append(measure(name, sample, arguments, batch * model.window, settings.repeats))
     return rows
 

@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.generation.avatar import Avatar
@@ -51,6 +52,7 @@ def live_points(config: VASAConfig, dtype) -> list[LivePoint]:
             controls = Controls.from_config(dataclasses.replace(config, hop=hop, steps=steps))
             for sessions in settings.live_sessions or ((1,) if on_cpu else (1, 8, 16, 32, 40, 48, 64)):
                 points.append(measure_live(generator, avatar, controls, sessions, settings.live_calls, "/".join(names)))
+                logging.info("live: %s", points[-1])
                 if points[-1].stalls > 0.01:
                     break
     return points

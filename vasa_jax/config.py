@@ -362,6 +362,7 @@ class VASAConfig:
     gaze: tuple[float, float] | None = None  # yaw, pitch in degrees, camera frame, + = image right, image down
     distance: float | None = None  # 1.0 = the training set's mean, larger = further
     emotion: str = ""  # name or name:strength
+    blink_rate: float | None = 15.0  # blinks a minute; None = as the model thinks fit
     head_pose: tuple[float, float, float] | None = None  # yaw, pitch, roll in degrees in the place of generated ones
     pose_amplitude: float = 1.0  # of the generated head motion
     animate: str = "all"  # pose: dynamics stay the portrait's; dynamics: pose stays the portrait's

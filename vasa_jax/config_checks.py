@@ -54,6 +54,8 @@ def _check_generation(config: sections.VASAConfig) -> None:
             _range("config.gaze", angle, -60, 60)
     if config.distance is not None:
         _range("config.distance", config.distance, 0.5, 2)
+    if config.blink_rate is not None:
+        _range("config.blink_rate", config.blink_rate, 0, 60)
 
 
 def _check_training(train: sections.TrainConfig) -> None:

@@ -26,6 +26,7 @@ from vasa_jax.evaluation.stage import Generator, Stage
 
 GENERATOR_SETTINGS = (
     "seed", "steps", "solver", "hop", "look_ahead", "audio_guidance", "gaze_guidance", "distance_guidance",
+    "blink_rate",
 )  # fmt: skip
 # The error of each control that its chart shows.
 CONTROL_ERRORS = {

@@ -28,7 +28,7 @@ from vasa_jax.evaluation.report import report_markdown, save_report
 from vasa_jax.evaluation.stage import Generator, Stage
 
 SHEET_COLUMNS = 8
-GENERATOR_SETTINGS = ("steps", "solver", "hop", "look_ahead", "audio_guidance", "gaze_guidance")
+GENERATOR_SETTINGS = ("steps", "solver", "hop", "look_ahead", "audio_guidance", "gaze_guidance", "blink_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,7 @@ class EvaluationSettings:
     look_ahead: int = 0
     audio_guidance: float = 0.5
     gaze_guidance: float = 1.0
+    blink_rate: float | None = 15.0  # a minute, as far as the weights know of blinks
     give_controls: bool = True  # the clip's own main gaze and distance are given, as far as the weights know them
 
 
@@ -73,6 +74,7 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         look_ahead=config.look_ahead,
         audio_guidance=config.audio_guidance,
         gaze_guidance=config.gaze_guidance,
+        blink_rate=config.blink_rate,
     )
     instrument = Instrument.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)

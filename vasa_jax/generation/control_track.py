@@ -16,7 +16,6 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Controls))
-_IMPOSSIBLE = {"blink_rate": "the motion transformer has no condition for blinks, they come with the dynamics"}
 
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
@@ -31,8 +30,6 @@ def read_control_track(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object; write {{"gaze": [10, -5]}} or the like')
     for name in content:
-        if name in _IMPOSSIBLE:
-            raise InputError(f"{path}: {name} cannot be set: {_IMPOSSIBLE[name]}; leave it out")
         if name not in _NAMES:
             close = difflib.get_close_matches(name, _NAMES, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(_NAMES)}"

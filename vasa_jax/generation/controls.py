@@ -2,9 +2,7 @@
 
 Most controls are constant, or a track with one value per frame (25 per second) whose last value holds on. The
 transformer hears one gaze, distance, emotion and guidance scale per window: a track gives each window its value at the
-middle of the frames that the window makes. Head pose and pose amplitude act on every frame.
-
-The transformer has no condition for blinks (they come out of its dynamics codes), so there is no blink rate to set.
+middle of the frames that the window makes. Head pose, pose amplitude and blinks act on every frame.
 """
 
 import dataclasses
@@ -16,12 +14,16 @@ import numpy as np
 from vasa_jax.data.synthetic.visemes import EMOTIONS  # in the order of the HSEmotion classes
 from vasa_jax.diffusion import SOLVERS
 from vasa_jax.errors import InputError
+from vasa_jax.generation.blinking import Blinking
+from vasa_jax.generation.windows import Window
 
 GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one
 DISTANCE_UNIT = 0.15
 ANIMATE = ("all", "pose", "dynamics")
 POSE_ANCHORS = ("portrait", "absolute")
 CONDITIONS = ("gaze", "distance", "emotion")  # what a person may give; audio is always there
+
+BLINK_RATE = 15.0  # of people who talk, about
 
 Scale = float | Sequence[float]
 
@@ -38,6 +40,7 @@ class Controls:
     gaze: Sequence[float] | Sequence[Sequence[float]] | None = None  # yaw, pitch in degrees, + = image right, down
     distance: float | Sequence[float] | None = None  # 1.0 = as in the portrait, which is what nothing given means
     emotion: str | Sequence[str] = ""  # name or name:strength
+    blink_rate: Scale | None = BLINK_RATE  # blinks a minute, at times drawn from the seed; None = the model's own
     audio_guidance: Scale = 0.5  # the paper's lambda_A
     gaze_guidance: Scale = 1.0  # lambda_g; acts when a gaze is given
     distance_guidance: Scale = 0.0  # acts when a distance is given
@@ -77,10 +80,13 @@ class Controls:
 
     def ignored(self, trained: Sequence[str]) -> list[str]:
         """A line for each given condition that weights trained for `trained` do not know."""
+        needs = {**{name: name for name in CONDITIONS}, "blink_rate": "blinks"}
+        if np.array_equal(self.blink_rate, BLINK_RATE):
+            del needs["blink_rate"]  # nobody has asked for it
         return [
             f"config.{name}: these weights were not trained for it; it changes nothing"
-            for name in CONDITIONS
-            if _is_given(self, name) and name not in trained
+            for name, condition in needs.items()
+            if _is_given(self, name) and condition not in trained
         ]
 
 
@@ -88,6 +94,7 @@ _COUNTS = {"seed": (-(2**63), 2**63), "steps": (1, 1000), "hop": (0, 1000), "loo
 _NUMBERS = {
     "gaze": (2, -60.0, 60.0),
     "distance": (None, 0.5, 2.0),
+    "blink_rate": (None, 0.0, 60.0),
     "audio_guidance": (None, 0.0, 20.0),
     "gaze_guidance": (None, 0.0, 20.0),
     "distance_guidance": (None, 0.0, 20.0),
@@ -112,6 +119,10 @@ class Steering:
         emotion = _emotion_track(controls.emotion)
         if emotion is not None:
             self._tracks["emotion"] = emotion
+        self._blinks_known = "blinks" in trained
+        self._blinking = None
+        if self._blinks_known and "blink_rate" in self._tracks:
+            self._blinking = Blinking(self._tracks["blink_rate"], controls.seed)
         self._given = [name for name in CONDITIONS if _is_given(controls, name) and name in trained]
         self.guided = tuple(
             name for name in ("audio", *self._given) if np.any(self._tracks[f"{name}_guidance"])
@@ -127,9 +138,15 @@ class Steering:
         track = self._tracks.get(name)
         return None if track is None else track[np.minimum(np.arange(first, first + count), len(track) - 1)]
 
-    def conditions(self, frame: int) -> dict[str, np.ndarray]:
-        """Gaze, distance and emotion of the window around a frame: see `control_arguments`."""
-        return control_arguments(*(self.at(name, frame) if name in self._given else None for name in CONDITIONS))
+    def conditions(self, part: Window, width: int) -> dict[str, np.ndarray]:
+        """What a window of `width` frames is asked for: see `control_arguments`; of weights that know of blinks also
+        blinks (1, width) and blinks_mask (1,)."""
+        asked = control_arguments(*(self.at(name, part.centre) if name in self._given else None for name in CONDITIONS))
+        if not self._blinks_known:
+            return asked
+        given = self._blinking is not None
+        lids = self._blinking.closure(part.start, width) if given else np.zeros((width,), np.float32)
+        return asked | {"blinks": lids[None], "blinks_mask": np.array([given])}
 
     def guidance(self, frame: int, names: Sequence[str] | None = None) -> dict[str, float]:
         """The scale of each of `names` (default: `guided`) in the window around a frame; 0 for what is not guided."""

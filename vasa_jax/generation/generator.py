@@ -29,7 +29,7 @@ from vasa_jax.generation.motion_edit import finish_motion
 from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
-from vasa_jax.generation.windows import sample_sequence, sample_window
+from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 
@@ -134,8 +134,14 @@ class VideoGenerator(PortraitAnimator):
         if controls.hop:
             return StreamBatch(self, 1, controls).whole_motion(samples, avatar)
         steering = Steering(controls, self.trained_controls)
+
+        def sampler(past, count, keep, keys, conditions, centres):
+            scales = [steering.guidance(centre) for centre in centres]
+            guidance = {name: np.array([scale[name] for scale in scales], np.float32) for name in steering.guided}
+            return self.sample_windows(past, count, keep, keys, conditions, guidance, controls)
+
         sample = sample_sequence(
-            lambda key, conditions, centre: self.sample_window(key, conditions, steering.guidance(centre), controls),
+            sampler,
             jax.random.key(controls.seed),
             self.speech(samples)[None],
             steering.conditions,
@@ -145,11 +151,21 @@ class VideoGenerator(PortraitAnimator):
         )[0]
         return self.finish_motion(sample, 0, steering, avatar)
 
-    def sample_window(self, key: jax.Array, conditions: MotionConditions, guidance: dict, controls: Controls):
-        """z-scored motion (B, W, 137) of one window, by the solver and the steps of `controls`."""
-        return sample_window(
-            self.transformer, self._diffusion, controls.steps, controls.solver, self._transformer_params, key,
-            conditions, guidance,
+    def sample_windows(
+        self,
+        past: Past,
+        count: int,
+        keep: np.ndarray,
+        keys: jax.Array,
+        conditions: MotionConditions,
+        guidance: dict[str, np.ndarray],
+        controls: Controls,
+    ) -> jax.Array:
+        """z-scored motion (windows, B, W, 137) of windows in a row, by the solver and the steps of `controls`; see
+        `windows.sample_windows`."""
+        return sample_windows(
+            self.transformer, self._diffusion, controls.steps, controls.solver, self._transformer_params, past,
+            np.int32(count), np.asarray(keep, np.int32), keys, conditions, guidance,
         )  # fmt: skip
 
     def finish_motion(

@@ -27,7 +27,16 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.avatar import Avatar
 from vasa_jax.generation.controls import Controls, Steering
 from vasa_jax.generation.speech_features import HISTORY, TAIL
-from vasa_jax.generation.windows import Window, next_window, window_conditions
+from vasa_jax.generation.windows import (
+    Past,
+    Window,
+    last_frames,
+    next_window,
+    no_past,
+    padded,
+    stacked,
+    window_conditions,
+)
 from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, video_frames
 from vasa_jax.models.motion import MotionConditions
 
@@ -40,13 +49,12 @@ DEFAULT_HOP = 10  # frames: 0.4 s
 class Session:
     """One portrait's side of a `StreamBatch`: its sound, and what the next window needs of the past."""
 
-    def __init__(self, avatar: Avatar | None, steering: Steering, hop: int, look_ahead: int, motion_dim: int):
-        self.avatar, self.steering = avatar, steering
+    def __init__(self, avatar: Avatar | None, steering: Steering, hop: int, look_ahead: int, past: Past):
+        self.avatar, self.steering, self.past = avatar, steering, past
         self._hop, self._look_ahead = hop, look_ahead
         self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
         self._first, self._received, self._ended = 0, 0, False
         self.index = 0  # of the next window
-        self.past = np.zeros((1, 0, motion_dim), np.float32)  # z-scored motion before it, the last K frames
 
     def write(self, samples: np.ndarray) -> None:
         """Adds sound: float (N,) in [-1, 1], 16 kHz mono. InputError for anything else, or after `end`."""
@@ -89,11 +97,19 @@ class Session:
         return np.pad(inside, (left, stop - start - left - len(inside)))
 
     def conditions(self, window: Window, features: np.ndarray, width: int, previous: int) -> MotionConditions:
-        """A batch of one, from the features (HISTORY + hop + look_ahead, audio width) of `sound`; W and K frames."""
+        """A batch of one without X_pre, from the features (HISTORY + hop + look_ahead, audio width) of `sound`; W and K
+        frames."""
         before = features[HISTORY - min(previous, window.start) : HISTORY]
         heard = features[HISTORY : HISTORY + window.audio]
-        controls = self.steering.conditions(window.centre)
-        return window_conditions(heard[None], before[None], self.past, width, previous, controls)
+        return window_conditions(heard[None], before[None], width, previous, self.steering.conditions(window, width))
+
+    def advance(self, kept: np.ndarray) -> None:
+        """The next window's z-scored motion (hop or fewer, 137) is made: it becomes the past of the one after."""
+        before = self.past.motion if self.past.known[0] else kept[None, :0]
+        previous = self.past.motion.shape[1]
+        motion = np.concatenate([before, kept[None]], axis=1)
+        self.past = Past(last_frames(motion, previous), np.ones((1,), bool))
+        self.index += 1
 
 
 class StreamBatch:
@@ -151,7 +167,9 @@ class StreamBatch:
         for name in steering.guided:
             if name not in self.guided:
                 raise InputError(f"controls.{name}_guidance: the batch does not guide it; open it with guided={name}")
-        session = Session(avatar, steering, shared.hop, shared.look_ahead, self._generator.transformer.motion_dim)
+        transformer = self._generator.transformer
+        past = no_past(1, transformer.previous, transformer.motion_dim)
+        session = Session(avatar, steering, shared.hop, shared.look_ahead, past)
         self._sessions.append(session)
         return session
 
@@ -187,19 +205,24 @@ class StreamBatch:
             session.conditions(window, heard, generator.transformer.window, previous)
             for (session, window), heard in zip(due, features)
         ]
-        conditions = jax.tree.map(lambda *leaves: self._padded([leaf[0] for leaf in leaves]), *rows)
+        past, conditions = (
+            jax.tree.map(lambda rows: rows[:, 0], stacked(parts, self._capacity))
+            for parts in ([session.past for session, _ in due], rows)
+        )
         scales = [session.steering.guidance(window.centre, self.guided) for session, window in due]
         guidance = {
-            name: self._padded([np.float32(scale[name]) for scale in scales])[:, None, None] for name in self.guided
+            name: self._padded([np.float32(scale[name]) for scale in scales])[None, :, None, None]
+            for name in self.guided
         }
         seeds = self._padded([np.uint32(session.steering.controls.seed % 2**32) for session, _ in due])
         keys = _window_keys(seeds, self._padded([np.uint32(session.index) for session, _ in due]))
-        samples = np.asarray(generator.sample_window(keys, conditions, guidance, self._controls))
+        # The same program as offline, of one window: nothing after it is known.
+        keep, conditions = np.full((1,), self._controls.hop), jax.tree.map(lambda leaf: leaf[None], conditions)
+        samples = generator.sample_windows(past, 1, keep, keys[None], conditions, guidance, self._controls)
         result = []
-        for (session, window), sample in zip(due, samples):
+        for (session, window), sample in zip(due, np.asarray(samples)[0]):
             kept = sample[: window.keep]
-            session.past = np.concatenate([session.past, kept[None]], axis=1)[:, -previous:]
-            session.index += 1
+            session.advance(kept)
             motion = generator.finish_motion(kept, window.start, session.steering, session.avatar)
             result.append((session, motion))
             self._sessions.remove(session)
@@ -218,7 +241,7 @@ class StreamBatch:
 
     def _padded(self, rows: list) -> np.ndarray:
         """Stacked to `capacity` rows; the first one fills the rest."""
-        return np.stack(rows + [rows[0]] * (self._capacity - len(rows)))
+        return padded(rows, self._capacity)
 
 
 class Stream:

@@ -3,13 +3,24 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+
+AT_ONCE = 8  # windows of one call, offline
+
+
+class Past(NamedTuple):
+    """X_pre of the next window."""
+
+    motion: Float[Array, "batch previous motion_dim"]  # z-scored; where there were fewer frames, the first is held
+    known: Bool[Array, "batch"]  # whether there were any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,68 +61,100 @@ def last_frames(sequence: Float[np.ndarray, "batch time dim"], count: int) -> Fl
     return np.concatenate([np.repeat(tail[:, :1], missing, axis=1), tail], axis=1)
 
 
+def no_past(batch: int, previous: int, motion_dim: int) -> Past:
+    """Before the first window."""
+    return Past(np.zeros((batch, previous, motion_dim), np.float32), np.zeros((batch,), bool))
+
+
 def window_conditions(
     heard: Float[np.ndarray, "batch audio audio_dim"],
     before: Float[np.ndarray, "batch audio_before audio_dim"],
-    motion: Float[np.ndarray, "batch time motion_dim"],
     window: int,
     previous: int,
     controls: dict[str, np.ndarray],
 ) -> MotionConditions:
-    """Conditions of one window: its audio padded to W frames and masked, and the last K frames before it.
+    """Conditions of one window but X_pre: its audio padded to W frames and masked, and that of the K frames before it.
 
     Host arrays, so that nothing but the sampler itself is ever compiled.
 
     Args:
       heard: 25 Hz features of the frames that the window hears, at most W.
       before: features of the frames before it; the last K are used. None of them: this is the first window.
-      motion: z-scored motion of the frames before it; as many as `before`, or more than K.
       window, previous: W and K, frames.
-      controls: gaze (B, 2), distance (B, 1), emotion (B, 8) and gaze_mask, distance_mask, emotion_mask (B,).
+      controls: gaze (B, 2), distance (B, 1), emotion (B, 8) and gaze_mask, distance_mask, emotion_mask (B,); perhaps
+        blinks (B, W) and blinks_mask (B,).
     """
     batch, length, audio_dim = heard.shape
     audio = np.zeros((batch, window, audio_dim), np.float32)
     audio[:, :length] = heard
-    if before.shape[1]:
-        prev_motion, prev_audio = last_frames(motion, previous), last_frames(before, previous)
-    else:
-        prev_motion = np.zeros((batch, previous, motion.shape[-1]), np.float32)
-        prev_audio = np.zeros((batch, previous, audio_dim), np.float32)
+    known = before.shape[1] > 0
     return MotionConditions(
         audio=audio,
-        prev_motion=prev_motion,
-        prev_audio=prev_audio,
+        prev_motion=None,
+        prev_audio=last_frames(before, previous) if known else np.zeros((batch, previous, audio_dim), np.float32),
         audio_mask=np.broadcast_to(np.arange(window) < length, (batch, window)),
-        prev_mask=np.full((batch,), before.shape[1] > 0),
+        prev_mask=None,
         **controls,
     )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def sample_window(
+def sample_windows(
     model: VASADiffusionTransformer,
     diffusion: VASADiffusion,
     steps: int,
     solver: str,
     params: dict,
-    key: jax.Array,
+    past: Past,
+    count: Int[Array, ""],
+    keep: Int[Array, "windows"],
+    keys: Array,
     conditions: MotionConditions,
-    guidance: Mapping[str, float | Array],
-) -> Float[Array, "batch window motion_dim"]:
-    """`VASADiffusion.sample_window` of a network, compiled once per network, steps, solver, batch size and set of
-    guided conditions: code is shared by all generators of a process; scales and everything else are traced."""
+    guidance: Mapping[str, Float[Array, "windows ..."]],
+) -> Float[Array, "windows batch window motion_dim"]:
+    """Motion of windows that follow one another, z-scored: one scan over the windows, in each the solver's over its
+    steps. Compiled once per network, steps, solver, batch size, number of windows and set of guided conditions: code is
+    shared by all generators of a process.
+
+    Args:
+      past: X_pre of the first.
+      count: how many of the windows are wanted; the others are zeros and cost nothing.
+      keep: frames of each window that the next one follows; its X_pre is the last K of them and of those before.
+      keys: (windows,) or (windows, batch).
+      conditions: of each window, without X_pre; leading axis: the windows.
+      guidance: scales of each window, (windows,) or broadcasting to (windows, batch, W, D).
+    """
 
     def apply(params, noisy, t, conditions):
         return model.apply({"params": params}, noisy, t, conditions)
 
-    return diffusion.sample_window(apply, params, key, conditions, steps, guidance, solver)
+    def window(carry, given):
+        index, past = carry
+        keep, key, conditions, scales = given
+
+        def wanted(past):
+            known = conditions._replace(prev_motion=past.motion, prev_mask=past.known)
+            motion = diffusion.sample_window(apply, params, key, known, steps, scales, solver)
+            held = jnp.where(past.known[:, None, None], past.motion, motion[:, :1])
+            joined = jnp.concatenate([held, motion], axis=1)
+            last = jax.lax.dynamic_slice_in_dim(joined, keep, model.previous, axis=1)
+            return Past(last, jnp.ones_like(past.known)), motion
+
+        def idle(past):
+            return past, jnp.zeros((past.motion.shape[0], model.window, model.motion_dim), past.motion.dtype)
+
+        past, motion = jax.lax.cond(index < count, wanted, idle, past)
+        return (index + 1, past), motion
+
+    given = (keep, keys, conditions, dict(guidance))
+    return jax.lax.scan(window, (jnp.zeros_like(count), past), given)[1]
 
 
 def sample_sequence(
-    sampler: Callable[[jax.Array, MotionConditions, int], Array],
+    sampler: Callable[[Past, int, np.ndarray, jax.Array, MotionConditions, list[int]], Array],
     key: jax.Array,
     audio: Float[np.ndarray, "batch frames audio_dim"],
-    controls: Callable[[int], dict[str, np.ndarray]],
+    controls: Callable[[Window, int], dict[str, np.ndarray]],
     *,
     window: int,
     previous: int,
@@ -119,18 +162,44 @@ def sample_sequence(
 ) -> Float[np.ndarray, "batch frames motion_dim"]:
     """Motion of a whole sequence in windows of W frames, z-scored float32.
 
-    Every window goes through the one `sampler(key, conditions, centre)` with the controls at its middle frame `centre`.
-    All shapes that reach it are fixed by W, K and the batch size, so a jitted one compiles once for any number of
-    frames. Window i gets the key folded with i; the first has null X_pre and A_pre.
+    AT_ONCE windows at a time go through the one `sampler(past, count, keep, keys, conditions, centres)` with
+    `controls(part, W)`; `centres` are the windows' middle frames. All shapes that reach it are fixed by W, K and the
+    batch size, so a jitted one compiles once for any number of frames. Window i gets the key folded with i; the first
+    has null X_pre and A_pre.
     """
     audio = np.asarray(audio, np.float32)
     batch, frames, _ = audio.shape
     motion = np.zeros((batch, frames, motion_dim), np.float32)
-    for index, part in enumerate(plan(frames, window)):
-        heard, before = audio[:, part.start : part.start + part.audio], audio[:, : part.start]
-        conditions = window_conditions(
-            heard, before, motion[:, : part.start], window, previous, controls(part.centre)
-        )  # fmt: skip
-        sample = np.asarray(sampler(jax.random.fold_in(key, index), conditions, part.centre))
-        motion[:, part.start : part.start + part.keep] = sample[:, : part.keep]
+    past, parts = no_past(batch, previous, motion_dim), plan(frames, window)
+    for first in range(0, len(parts), AT_ONCE):
+        due = parts[first : first + AT_ONCE]
+        asked = [
+            window_conditions(
+                audio[:, part.start : part.start + part.audio], audio[:, : part.start], window, previous,
+                controls(part, window),
+            )
+            for part in due
+        ]  # fmt: skip
+        keys = _folded(key, np.arange(first, first + AT_ONCE, dtype=np.uint32))
+        keep, centres = (padded([getattr(part, name) for part in due], AT_ONCE) for name in ("keep", "centre"))
+        samples = np.asarray(sampler(past, len(due), keep, keys, stacked(asked, AT_ONCE), centres.tolist()))
+        for part, sample in zip(due, samples):
+            motion[:, part.start : part.start + part.keep] = sample[:, : part.keep]
+        so_far = motion[:, : due[-1].start + due[-1].keep]
+        past = Past(last_frames(so_far, previous), np.ones((batch,), bool))
     return motion
+
+
+def padded(rows: list, count: int) -> np.ndarray:
+    """Rows stacked to `count`; the first one fills the rest."""
+    return np.stack(rows + [rows[0]] * (count - len(rows)))
+
+
+def stacked(rows: list, count: int) -> Any:
+    """Trees stacked to `count`, leaf by leaf; the first one fills the rest."""
+    return jax.tree.map(lambda *leaves: padded(list(leaves), count), *rows)
+
+
+@jax.jit
+def _folded(key: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)

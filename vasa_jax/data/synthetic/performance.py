@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.data.synthetic.articulation import articulate
+from vasa_jax.data.synthetic.blink import blink_closure, draw_blink
 from vasa_jax.data.synthetic.gaze import move_gaze
 from vasa_jax.data.synthetic.noise import FPS, wander
 from vasa_jax.data.synthetic.speech import SAMPLE_RATE, Speech
@@ -196,11 +197,7 @@ def _blink(motion, rng, activity, shifts):
         if time - last < 0.5:
             continue
         last = time
-        closing, held, opening = rng.uniform(0.08, 0.11), rng.uniform(0.042, 0.07), rng.uniform(0.13, 0.19)
-        depth = rng.uniform(0.55, 0.85) if rng.random() < 0.1 else 1.0
-        phase = (np.arange(frames) + 0.5) / FPS - time
-        shut = np.clip(np.minimum((phase + closing) / closing, (held + opening - phase) / opening), 0.0, 1.0)
-        lids = np.maximum(lids, depth * shut * shut * (3 - 2 * shut))
+        lids = np.maximum(lids, blink_closure(np.arange(frames), time, *draw_blink(rng)))
     for name in ("blink_l", "blink_r"):
         # an emotion may lower the lid a little; a blink closes it from there
         motion[name] = np.clip(motion[name] + (1 - motion[name]) * lids, 0.0, 1.0)
