@@ -52,6 +52,7 @@ def pairs(drivers=1, **changes):
         "target_pose": jax.random.normal(jax.random.key(9), (BATCH, 9)),
         "segmentation": jax.random.randint(jax.random.key(8), (BATCH, N, N), 0, 7).astype(jnp.uint8),
         "same_identity": jnp.ones(BATCH, bool),
+        "same_pose": jnp.ones(BATCH, bool),
     }
     return {**batch, **changes}
 
@@ -133,10 +134,14 @@ def test_identity_is_asked_for_under_the_next_persons_motion(make):
 
 def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
     task = make(cross_id=2.0, judge="somewhere", recipe="counterfactual")
-    batch = pairs(target=pairs()["driver"][::-1], same_identity=jnp.array([False, True, False, False]))
+    same_pose = jnp.array([False, False, True, False])
+    other_person = jnp.array([False, True, False, False])
+    batch = pairs(target=pairs()["driver"][::-1], same_identity=other_person, same_pose=same_pose)
     _, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, driver, target, background = (clean(batch[n]) for n in ("source", "driver", "target", "background"))
-    picture = decode(source, source, target, driver, background)  # the pose to be shown is the target's own
+    # The pose to be shown is the driver's, or the target's own.
+    shown = jnp.where(same_pose[:, None, None, None], driver, target)
+    picture = decode(source, source, shown, driver, background)
     valid = jnp.array([1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(
         terms["cross_id"], JUDGES.identity_loss(JUDGES.params, picture, source, valid), rtol=1e-3
@@ -150,8 +155,8 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     batch = pairs()
     weights = task.weights(5)
     assert weights.keys() == {
-        "l1", "structure", "gradient", "matte", "pose", "contrast", "code", "consist", "perceptual", "adversarial",
-        "feature_matching",
+        "l1", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code", "consist", "perceptual",
+        "adversarial", "feature_matching",
     }  # fmt: skip
     assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["consist"] == 0
     early = task.weights(1)

@@ -192,6 +192,16 @@ def test_a_record_that_breaks_the_schema_leaves_no_finished_shard(tmp_path):
     assert write_shard(tmp_path, shard, [tiny_record(0)])
 
 
+def test_a_shard_that_goes_away_while_it_is_read_is_named(tmp_path):
+    manifest = write_tiny(tmp_path, clips=4, shards=2)
+    reader = ShardReader(manifest, manifest.shards[1], "tfrecord")
+    assert_same(reader[0], tiny_record(2))
+    path = tmp_path / manifest.shards[1].files["tfrecord"]["file"]
+    path.unlink()
+    with pytest.raises(InputError, match=f"{path.name}: is no longer there; put it back"):
+        reader[1]
+
+
 @pytest.mark.parametrize("name", shards.FORMATS)
 def test_a_corrupt_shard_is_named_and_refused(tmp_path, name):
     manifest = write_tiny(tmp_path, clips=4, shards=2)

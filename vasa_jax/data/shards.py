@@ -204,6 +204,8 @@ class ShardReader:
             return self._parse(self._file.read_at(index))
         except InputError as error:
             raise InputError(f"{self._path}: record {index}: {error}") from error
+        except FileNotFoundError as error:
+            raise InputError(f"{self._path}: is no longer there; put it back, or run the command that writes the data again") from error
         except (RuntimeError, OSError, ValueError) as error:
             fault = " ".join(str(error).split())
             raise InputError(f"{self._path}: record {index} is corrupt ({fault}); {_REMEDY}") from error

@@ -4,7 +4,7 @@ A prepared batch has, as the bank gives them,
 
   source, background (S, n, n, 3), source_pose (S, 9), person (S,) int32
   driver, target (B, n, n, 3), driver_pose, target_pose (B, 9), segmentation (B, n, n) of the target,
-  same_identity (B,) bool
+  same_identity, same_pose (B,) bool: whether driver and target are the same person, in the same head pose
 
 with B / S drivers per source, side by side, and pictures in [0, 1]; from shards also valid_pose and valid_matte (B,).
 """
@@ -41,7 +41,9 @@ def prepared(batch: Pairs) -> Pairs:
     target = jnp.where(valid, composite(pairs["driver"], driver_matte, background), pairs["driver"])
     same = jnp.ones(valid.shape[:1], bool)
     pose = pairs["driver_pose"]
-    return {**pairs, "background": background, "target": target, "target_pose": pose, "same_identity": same}
+    return {**pairs, "background": background, "target": target, "target_pose": pose} | {
+        name: same for name in ("same_identity", "same_pose")
+    }
 
 
 def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:

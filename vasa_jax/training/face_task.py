@@ -135,8 +135,9 @@ class FaceTask:
         first_valid = None if valid_pose is None else first(valid_pose)
         source_held, driver_held = held(source_pose, first_valid), held(pose, valid_pose)
         target_held = held(target_pose, valid_pose)
-        # In other recipes driver and target are one picture, the target perhaps before another background.
-        shown_pose = target_held if face.recipe == "counterfactual" else driver_held
+        # The pose that is shown is read from the driver where it is the driver's: of another person, it is a little off,
+        # and the decoder must live with that.
+        shown_pose = jnp.where(pairs["same_pose"][:, None], driver_held, target_held)
         pictures, views = source, (source_held, source_dynamics)
         if "consist" in weights:
             # Frame i is the source, frame j its first target: both of one clip, in the same colours.

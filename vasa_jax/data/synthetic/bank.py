@@ -278,4 +278,5 @@ def draw_pairs(
         "target_pose": bank["pose"][groups_of_pairs, owner, shown],
         "segmentation": bank["segmentation"][groups_of_pairs, owner, shown],
         "same_identity": owner == driver,
+        "same_pose": second == shown,
     }
