@@ -205,7 +205,7 @@ class ShardReader:
         except InputError as error:
             raise InputError(f"{self._path}: record {index}: {error}") from error
         except FileNotFoundError as error:
-            raise InputError(f"{self._path}: is no longer there; put it back, or run the command that writes the data again") from error
+            raise InputError(f"{self._path}: is no longer there; put it back, or {_WRITE_AGAIN}") from error
         except (RuntimeError, OSError, ValueError) as error:
             fault = " ".join(str(error).split())
             raise InputError(f"{self._path}: record {index} is corrupt ({fault}); {_REMEDY}") from error
@@ -294,7 +294,8 @@ class _ArrayRecordFile:
 _WRITERS = {"array_record": _ArrayRecordWriter, "tfrecord": TFRecordWriter}
 _READERS = {"array_record": _ArrayRecordFile, "tfrecord": TFRecordFile}
 _SHARD_FIELDS = tuple(field.name for field in dataclasses.fields(Shard))
-_REMEDY = "delete it and run the command that writes the data again"
+_WRITE_AGAIN = "run the command that writes the data again"
+_REMEDY = f"delete it and {_WRITE_AGAIN}"
 
 
 def _attempt(path: Path, write: Callable, *arguments: bytes) -> None:

@@ -41,9 +41,8 @@ def prepared(batch: Pairs) -> Pairs:
     target = jnp.where(valid, composite(pairs["driver"], driver_matte, background), pairs["driver"])
     same = jnp.ones(valid.shape[:1], bool)
     pose = pairs["driver_pose"]
-    return {**pairs, "background": background, "target": target, "target_pose": pose} | {
-        name: same for name in ("same_identity", "same_pose")
-    }
+    seen = {"background": background, "target": target, "target_pose": pose}
+    return {**pairs, **seen, "same_identity": same, "same_pose": same}
 
 
 def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:

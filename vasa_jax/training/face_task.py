@@ -135,8 +135,8 @@ class FaceTask:
         first_valid = None if valid_pose is None else first(valid_pose)
         source_held, driver_held = held(source_pose, first_valid), held(pose, valid_pose)
         target_held = held(target_pose, valid_pose)
-        # The pose that is shown is read from the driver where it is the driver's: of another person, it is a little off,
-        # and the decoder must live with that.
+        # The pose that is shown is read from the driver where it is the driver's: from another person's picture it is a
+        # little off, and the decoder must live with that.
         shown_pose = jnp.where(pairs["same_pose"][:, None], driver_held, target_held)
         pictures, views = source, (source_held, source_dynamics)
         if "consist" in weights:
