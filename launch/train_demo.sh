@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Trains the parts of the shipped model from nothing and puts the exports side by side in $RUNS/model.
-#   launch/train_demo.sh [RUNS]     default runs; extra settings per part in FACE, AUDIO, MOTION, INSTRUMENT,
+#   launch/train_demo.sh [RUNS]     default runs; extra settings per part in FACE, FACE_256, AUDIO, MOTION, INSTRUMENT,
 #                                   e.g. FACE="--config.train.steps=100"; DRY_RUN=1 prints the commands
-#   PARTS="face motion"             only these; the audio encoder and the instrument are then the shipped ones
+#   PARTS="face face_256 motion"    only these; the audio encoder and the instrument are then the shipped ones
+# The codec is trained at 128 pixels (face), then at 256 (face_256), which is the one that speaks.
 # A part that is finished is not trained again, and one that was stopped goes on from its newest checkpoint. Where there
 # are two GPUs, audio encoder and instrument train on the second while the codec trains on the first.
 set -euo pipefail
 RUNS=${1:-runs}
 PYTHON=${PYTHON:-python3}
-PARTS=${PARTS:-audio instrument face motion}
+PARTS=${PARTS:-audio instrument face face_256 motion}
 GPUS=${GPUS:-$(nvidia-smi -L 2>/dev/null | wc -l || true)}
 run() {
   if [ -n "${DRY_RUN:-}" ]; then echo "$*"; else "$@"; fi
@@ -23,26 +24,31 @@ train() { # train GPU PART [SETTING...]
 read -ra audio <<<"${AUDIO:-}"
 read -ra instrument <<<"${INSTRUMENT:-}"
 read -ra face <<<"${FACE:-}"
+read -ra face_256 <<<"${FACE_256:-}"
 read -ra motion <<<"${MOTION:-}"
 clips="--config.corpus.cache=$RUNS/clips"
 hearing() {
   train 1 audio "$clips" "${audio[@]}"
   train 1 instrument "${instrument[@]}"
 }
+seeing() {
+  train 0 face "${face[@]}"
+  train 0 face_256 "--config.train.initial=$RUNS/face/export" "${face_256[@]}"
+}
 if [ "$GPUS" -lt 2 ]; then
   hearing
-  train 0 face "${face[@]}"
+  seeing
 else
   hearing &
-  train 0 face "${face[@]}"
+  seeing
   wait $!
 fi
 if wanted audio; then motion+=("--config.motion.audio=$RUNS/audio/export"); fi
-train 0 motion "$clips" "--config.motion.latents=$RUNS/latents" "--config.motion.face=$RUNS/face/export" "${motion[@]}"
+train 0 motion "$clips" "--config.motion.latents=$RUNS/latents" "--config.motion.face=$RUNS/face_256/export" "${motion[@]}"
 run mkdir -p "$RUNS/model"
 for part in audio instrument; do
   wanted "$part" || run cp "vasa_jax/pretrained/$part.safetensors" "$RUNS/model/"
 done
 for part in $PARTS; do
-  run cp "$RUNS/$part/export/$part.safetensors" "$RUNS/model/"
+  [ "$part" = face ] || run cp "$RUNS/$part/export/${part%_256}.safetensors" "$RUNS/model/"
 done

@@ -23,6 +23,7 @@ FACE = ("--config.face.variant=face_least", "--config.corpus.groups=4", "--confi
 SHRUNK = {
     "train_face": FACE,
     "train_face_vasa": (*FACE, "--config.face.judge=here", "--config.face.transfer_from=1"),
+    "train_face_256": (*FACE, "--config.train.initial=START", "--config.corpus.groups=2"),
     "train_face_decoder": (*FACE, "--config.train.initial=START"),
     "train_face_gan": (*FACE, "--config.face.critic_widths=(4, 4)"),
     "train_instrument": ("--config.corpus.supersample=1",),
