@@ -1,6 +1,6 @@
 """Report on the codec alone, on held-out people: `python -m vasa_jax.main --config configs/evaluate_face.py`.
 
-Of one's own training: --config.checkpoint=runs/face/export. Writes report.md, report.json and sheet.png to
+Of one's own training: --config.checkpoint=runs/face_256/export. Writes report.md, report.json and sheet.png to
 runs/evaluate_face/.
 """
 

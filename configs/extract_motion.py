@@ -1,7 +1,7 @@
 r"""Motion latents, audio features and labels of rendered clips as shards, for train_motion (needs espeakng-loader):
 
 python -m vasa_jax.main --config configs/extract_motion.py --workdir runs/motion_set \
-    --config.motion.face=runs/face/export --config.motion.audio=runs/audio/export
+    --config.motion.face=runs/face_256/export --config.motion.audio=runs/audio/export
 python -m vasa_jax.main --config configs/train_motion.py --config.motion.set=runs/motion_set
 
 The same clips as configs/train_motion.py makes on the fly; a run that was stopped goes on with the missing shards.

@@ -1,7 +1,7 @@
 r"""Fine-tunes a trained codec against a critic of patches on two scales, with feature matching, for sharper details:
 
 python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_gan \
-    --config.train.initial=runs/face/export
+    --config.train.initial=runs/face_256/export
 
 Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
 sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a critic costs. In one run from
@@ -23,7 +23,7 @@ def get_config():
             save_every=2_000,
             best_metric="psnr_cross",
         ),
-        corpus=CorpusConfig(groups=2048, chunk=1),
+        corpus=CorpusConfig(groups=512, chunk=1, refresh=4),
         face=FaceConfig(
             variant="face_demo",
             recipe="counterfactual",
