@@ -306,7 +306,8 @@ def test_frozen_parameters_keep_their_values_to_the_bit(tmp_path):
 
 
 def test_parameters_frozen_half_way_keep_their_average_from_there(tmp_path):
-    settings = dataclasses.replace(SETTINGS, frozen=("^w$",), frozen_from=0.5, steps=20, save_every=0, log_every=1)
+    settings = dataclasses.replace(SETTINGS, frozen=("^w$",), frozen_from=0.5, steps=20, save_every=0)
+    settings = dataclasses.replace(settings, weight_decay=0.0)  # what will be frozen never decays
     exports = []
 
     class Watched(VASATrainer):
@@ -319,7 +320,7 @@ def test_parameters_frozen_half_way_keep_their_average_from_there(tmp_path):
     (middle, frozen), (last, final) = exports
     assert (middle, last) == (10, 20)
     np.testing.assert_array_equal(frozen["w"], final["w"])
-    np.testing.assert_array_equal(frozen["w"], end.params["w"])
+    np.testing.assert_array_equal(frozen["w"], end.params["w"].astype(jnp.bfloat16))  # as it is exported
     assert (frozen["b"] != final["b"]).all()
     # until then they learn as anything else does
     free = dataclasses.replace(settings, frozen=(), frozen_from=0.0)

@@ -89,6 +89,8 @@ class Evaluator:
         known = generator.trained_controls if settings.give_controls else ()
         self._controls = tuple(name for name in ("gaze", "distance") if name in known)
         self._settings = settings
+        blinks = settings.blink_rate is not None and "blinks" in generator.trained_controls
+        self._asked = [f"{settings.blink_rate:g} blinks a minute"] if blinks else []
         self._instrument = instrument
 
     def run(self, workdir: str | Path) -> dict[str, Any]:
@@ -197,7 +199,7 @@ class Evaluator:
         return {
             "set": HELD_OUT_SET,
             "settings": dataclasses.asdict(s),
-            "controls": list(self._controls),
+            "controls": [*self._controls, *self._asked],
             "instrument": {
                 "talking": instrument_figures(self._instrument, [(head.shown, reading) for head, reading in truths]),
                 "training": self._instrument.training_errors,

@@ -11,6 +11,7 @@ from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
 from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.layers import Dtype
+from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.models.warp import START
 
@@ -36,13 +37,17 @@ def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
     key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")
     encoder_key, decoder_key = jax.random.split(key)
     channels, depth, side = encoder.volume
+    appearance = jnp.zeros((1, depth, side, side, channels))
+    image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
+    if encoder.portrait_pixels:
+        warp = jnp.zeros((1, depth, side, side, 3))
+        appearance = Appearance(appearance, image, warp, jnp.asarray([IDENTITY_POSE]))
     latents = Latents(
-        appearance=jnp.zeros((1, depth, side, side, channels)),
+        appearance=appearance,
         identity=jnp.zeros((1, START, START, encoder.embedding_width)),
         pose=jnp.asarray([IDENTITY_POSE]),
         dynamics=jnp.zeros((1, encoder.dynamics_width)),
     )
-    image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
     return {
         "encoder": jax.jit(encoder.init)(encoder_key, image)["params"],
         "decoder": jax.jit(decoder.init)(decoder_key, *latents)["params"],

@@ -7,8 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
-from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle
+from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
+
+KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the picture
+_ZEROS = nn.initializers.zeros
 
 
 class Decoded(NamedTuple):
@@ -21,7 +25,8 @@ class Decoded(NamedTuple):
 class ImageNet2D(nn.Module):
     """G2D: residual blocks at the side of the volume, then one block per doubling, then colour and matte.
 
-    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2.
+    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. Given the portrait's pixels where
+    they are to be seen, it takes them into account and keeps a share of each, which it chooses.
     """
 
     width: int
@@ -32,16 +37,26 @@ class ImageNet2D(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "T S S DC"]) -> Decoded:
+    def __call__(self, x: Float[Array, "T S S DC"], pixels: Float[Array, "T H W 3"] | None = None) -> Decoded:
         x = Conv(self.width, 1, bias=True, dtype=self.dtype, name="project")(x)
         for i in range(self.blocks):
             x = ResidualBlock(self.width, self.groups, dtype=self.dtype, name=f"block{i}")(x)
         for i, width in enumerate(self.up_widths):
             x = ResidualBlock(width, self.groups, (2, 2), self.dtype, name=f"up{i}")(x)
         x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
-        x = Conv(4 * self.shuffle**2, standardise=False, bias=True, dtype=self.dtype, name="head")(x)
-        x = nn.sigmoid(pixel_shuffle(x, self.shuffle).astype(jnp.float32))
-        return Decoded(x[..., :3], x[..., 3:])
+        plain = {"standardise": False, "bias": True, "dtype": self.dtype}
+        if pixels is not None:
+            shown = pixel_unshuffle(2.0 * pixels - 1.0, self.shuffle).astype(self.dtype)
+            merge = Conv(x.shape[-1], 1, kernel_init=_ZEROS, name="merge", **plain)
+            x = nn.relu(x + merge(jnp.concatenate([x, shown], -1)))
+        painted = Conv(4 * self.shuffle**2, name="head", **plain)(x)
+        painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
+        rgb, matte = painted[..., :3], painted[..., 3:]
+        if pixels is not None:
+            keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
+            kept = nn.sigmoid(pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST)
+            rgb = kept * pixels + (1.0 - kept) * rgb
+        return Decoded(rgb, matte)
 
 
 class FaceDecoder(nn.Module):
@@ -60,6 +75,7 @@ class FaceDecoder(nn.Module):
     warp_widths: tuple[int, ...] = (256, 128, 64, 32)
     embedding_width: int = 512
     embedding_map_width: int = 512
+    portrait_pixels: bool = False  # whether it sees the portrait's own pixels too; then appearances are `Appearance`
     groups: int = 32
     dtype: Dtype = jnp.float32
 
@@ -71,15 +87,21 @@ class FaceDecoder(nn.Module):
         self.embedding = MotionEmbedding(self.embedding_width, self.embedding_map_width, self.dtype)
         self.warp_net = WarpGenerator(depth, side, self.warp_widths, self.groups, self.dtype)
         self.image_net = ImageNet2D(self.width, self.blocks, self.up_widths, self.shuffle, self.groups, self.dtype)
+        if self.portrait_pixels:
+            self.pixels = PortraitPixels(depth, self.dtype)
 
     def __call__(
         self,
-        appearance: Float[Array, "#T D S S C"],
+        appearance: Float[Array, "#T D S S C"] | Appearance,
         identity: Float[Array, "#T 4 4 E"],
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
     ) -> Decoded:
-        return self.image_net(self.drive(appearance, identity, pose, dynamics))
+        if not self.portrait_pixels:
+            return self.image_net(self.drive(appearance, identity, pose, dynamics))
+        canonical = self.driven_grid(identity, pose, dynamics)
+        features = self._seen(appearance.volume, canonical)
+        return self.image_net(features, self.pixels(appearance, features, canonical))
 
     def drive(
         self,
@@ -89,11 +111,7 @@ class FaceDecoder(nn.Module):
         dynamics: Float[Array, "T Z"],
     ) -> Float[Array, "T S S DC"]:
         """The volume as the camera sees it, depth and channels in one axis."""
-        channels, depth, side = self.volume
-        # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
-        grid = self.driven_grid(identity, pose, dynamics).transpose(0, 2, 3, 1, 4)
-        driven = geometry.trilinear_sample(appearance.astype(self.dtype), grid)
-        return driven.reshape(-1, side, side, depth * channels)
+        return self._seen(appearance, self.driven_grid(identity, pose, dynamics))
 
     def driven_grid(
         self, identity: Float[Array, "#T 4 4 E"], pose: Float[Array, "T 9"], dynamics: Float[Array, "T Z"]
@@ -102,3 +120,12 @@ class FaceDecoder(nn.Module):
         _, depth, side = self.volume
         points = geometry.canonical_from_image(geometry.pixel_grid(depth, side, side)[None], pose)
         return geometry.compose(self.warp_net(self.embedding(identity, dynamics)), points)
+
+    def _seen(
+        self, volume: Float[Array, "#T D S S C"], canonical: Float[Array, "T D S S 3"]
+    ) -> Float[Array, "T S S DC"]:
+        """The volume at canonical points, depth and channels in one axis."""
+        channels, depth, side = self.volume
+        # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
+        driven = geometry.trilinear_sample(volume.astype(self.dtype), canonical.transpose(0, 2, 3, 1, 4))
+        return driven.reshape(-1, side, side, depth * channels)

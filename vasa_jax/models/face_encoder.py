@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, upsample
+from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.resnet import RESNET_18, RESNET_50, ResNet
 from vasa_jax.models.warp import START, MotionEmbedding, WarpGenerator
 
@@ -17,7 +18,7 @@ from vasa_jax.models.warp import START, MotionEmbedding, WarpGenerator
 class Latents(NamedTuple):
     """What the encoder makes of an image. Float32, except the appearance (compute dtype)."""
 
-    appearance: Float[Array, "B D S S C"]  # V_app, canonical: no pose, neutral expression
+    appearance: Float[Array, "B D S S C"] | Appearance  # V_app, canonical: no pose, neutral expression
     identity: Float[Array, "B 4 4 E"]  # z_id
     pose: Float[Array, "B 9"]  # z_pose, see geometry
     dynamics: Float[Array, "B Z"]  # z_dyn
@@ -151,6 +152,7 @@ class VASAFaceEncoder(nn.Module):
     crop_size: int = 128  # pixels of the aligned crop
     crop_zoom: float = 2.0
     crop_centre: tuple[float, float, float] = (0.0, 0.2, -0.23)  # canonical, between eyes and mouth
+    portrait_pixels: bool = False  # whether the decoder sees the portrait's own pixels too
     groups: int = 32
     dtype: Dtype = jnp.float32
 
@@ -207,20 +209,29 @@ class VASAFaceEncoder(nn.Module):
 
     def encode_appearance(
         self, image: Float[Array, "B H W 3"], pose: Float[Array, "B 9"], dynamics: Float[Array, "B Z"]
-    ) -> tuple[Float[Array, "B D S S C"], Float[Array, "B 4 4 E"]]:
-        """(canonical appearance volume, identity map) of images with their own poses and dynamics."""
+    ) -> tuple[Float[Array, "B D S S C"] | Appearance, Float[Array, "B 4 4 E"]]:
+        """(canonical appearance, identity map) of images with their own poses and dynamics."""
         identity = self.encode_identity(image)
-        grid = self.source_grid(identity, pose, dynamics)
+        warp = self._source_warp(identity, dynamics)
         source = self.appearance_net(image)
-        return self.canonical_net(geometry.trilinear_sample(source, grid)), identity
+        volume = self.canonical_net(geometry.trilinear_sample(source, self._placed(warp, pose)))
+        return Appearance(volume, image, warp, pose) if self.portrait_pixels else volume, identity
 
     def source_grid(
         self, identity: Float[Array, "B 4 4 E"], pose: Float[Array, "B 9"], dynamics: Float[Array, "B Z"]
     ) -> Float[Array, "B D S S 3"]:
         """Where in the image's volume each canonical voxel is found: s R (p + delta(p)) + t."""
+        return self._placed(self._source_warp(identity, dynamics), pose)
+
+    def _source_warp(
+        self, identity: Float[Array, "B 4 4 E"], dynamics: Float[Array, "B Z"]
+    ) -> Float[Array, "B D S S 3"]:
+        return self.warp_net(self.embedding(identity, dynamics))
+
+    def _placed(self, warp: Float[Array, "B D S S 3"], pose: Float[Array, "B 9"]) -> Float[Array, "B D S S 3"]:
+        """The canonical grid, displaced, in the image."""
         _, depth, side = self.volume
-        points = geometry.pixel_grid(depth, side, side) + self.warp_net(self.embedding(identity, dynamics))
-        return geometry.image_from_canonical(points, pose)
+        return geometry.image_from_canonical(geometry.pixel_grid(depth, side, side) + warp, pose)
 
     def _check(self, image: Array) -> None:
         if image.shape[1:] != (self.image_size, self.image_size, 3):

@@ -165,6 +165,13 @@ def pixel_shuffle(x: Float[Array, "batch h w c_r_r"], factor: int) -> Float[Arra
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * factor, width * factor, -1)
 
 
+def pixel_unshuffle(x: Float[Array, "batch h_r w_r c"], factor: int) -> Float[Array, "batch h w c_r_r"]:
+    """The inverse of `pixel_shuffle`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // factor, width // factor, -1)
+
+
 def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     axes, size = x.ndim - 2, kernel.shape[0]
     space = "DHW"[3 - axes :]

@@ -5,7 +5,9 @@ Any size is a set of fields; these are the ones with a name. Plain values only, 
 
 from typing import Any
 
-_SHARED = ("image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "groups")
+_SHARED = (
+    "image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "portrait_pixels", "groups",
+)  # fmt: skip
 _DECODER = ("width", "blocks", "up_widths", "shuffle")
 
 
@@ -29,6 +31,7 @@ _PAPER = {
     "blocks": 8,
     "up_widths": (256, 128, 64),
     "shuffle": 1,
+    "portrait_pixels": False,
     "groups": 32,
 }
 
@@ -86,11 +89,12 @@ _DEMO_128 = {
     "blocks": 3,
     "up_widths": (64,),
     "shuffle": 2,
+    "portrait_pixels": False,
     "groups": 8,
 }
 
 # Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
-# and the crop that gaze and lips are read from.
+# and the crop that gaze and lips are read from; and it sees the portrait's own pixels.
 _DEMO = _DEMO_128 | {
     "image_size": 256,
     "widths": (48, 80, 128),
@@ -99,6 +103,7 @@ _DEMO = _DEMO_128 | {
     "width": 128,
     "blocks": 4,
     "up_widths": (96, 64),
+    "portrait_pixels": True,
 }
 
 _TINY = _DEMO_128 | {

@@ -11,6 +11,7 @@ with B / S drivers per source, side by side, and pictures in [0, 1]; from shards
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,20 +75,29 @@ def composite(rgb: jax.Array, matte: jax.Array, background: jax.Array) -> jax.Ar
     return matte * rgb + (1.0 - matte) * background
 
 
-def side_by_side(parts: Sequence[jax.Array], sources: int) -> jax.Array:
-    """Arrays of k_i rows per source as one, the rows of a source together.
+def side_by_side(parts: Sequence[Any], sources: int) -> Any:
+    """Arrays, or trees of them, of k_i rows per source as one, the rows of a source together.
 
     One behind the other, as `concatenate` has them, rows of a batch that is spread over devices would change devices.
     """
-    rows = [part.reshape(sources, -1, *part.shape[1:]) for part in parts]
-    return jnp.concatenate(rows, 1).reshape(-1, *parts[0].shape[1:])
+
+    def join(*parts):
+        rows = [part.reshape(sources, -1, *part.shape[1:]) for part in parts]
+        return jnp.concatenate(rows, 1).reshape(-1, *parts[0].shape[1:])
+
+    return jax.tree.map(join, *parts)
 
 
-def taken_apart(joined: jax.Array, counts: Sequence[int], sources: int) -> list[jax.Array]:
+def taken_apart(joined: Any, counts: Sequence[int], sources: int) -> list[Any]:
     """The parts of `side_by_side`, of k_i = `counts` rows per source."""
-    rows = joined.reshape(sources, -1, *joined.shape[1:])
-    parts = jnp.split(rows, list(itertools.accumulate(counts))[:-1], 1)
-    return [part.reshape(-1, *joined.shape[1:]) for part in parts]
+
+    def part(stop: int, count: int):
+        def rows(x):
+            return x.reshape(sources, -1, *x.shape[1:])[:, stop - count : stop].reshape(-1, *x.shape[1:])
+
+        return jax.tree.map(rows, joined)
+
+    return [part(stop, count) for stop, count in zip(itertools.accumulate(counts), counts)]
 
 
 def to_float(image: jax.Array) -> jax.Array:

@@ -105,7 +105,7 @@ class FaceTask:
         valid_matte, valid_pose = pairs.get("valid_matte"), pairs.get("valid_pose")
 
         def per_driver(x):
-            return jnp.repeat(x, drivers, 0)
+            return jax.tree.map(lambda leaf: jnp.repeat(leaf, drivers, 0), x)
 
         def first(x):
             """The first driver of each source."""
@@ -225,7 +225,7 @@ class FaceTask:
         """(picture over its background, matte) for every named order, all from one pass of the decoder."""
         latents = (side_by_side(parts, sources) for parts in zip(*orders.values()))
         decoded = self._decoder.apply({"params": params["decoder"]}, *latents)
-        counts = [len(appearance) // sources for appearance, *_ in orders.values()]
+        counts = [len(pose) // sources for *_, pose, _ in orders.values()]
         parts = zip(*(taken_apart(part, counts, sources) for part in (decoded.rgb, decoded.matte)))
         shown = {}
         for name, (rgb, matte) in zip(orders, parts):

@@ -1,0 +1,126 @@
+"""The portrait's own pixels in the decoded picture."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+from random_params import random_params
+from tiny_face import LEAST
+from tiny_face import SIZE as LEAST_SIZE
+
+from vasa_jax.models import geometry
+from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPixels
+
+PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in LEAST.items()}
+SIZE, DEPTH, SIDE = 64, 4, 16
+POSE = jnp.asarray([[0.96, 0.05, -0.28, 0.0, 0.99, 0.1, -0.2, 0.1, -0.05]])
+
+
+def pictures(count, size=SIZE):
+    """Smooth, so that what interpolation loses is small."""
+    coarse = np.random.default_rng(1).random((count, 8, 8, 3)).astype(np.float32)
+    return jnp.clip(jax.image.resize(coarse, (count, size, size, 3), "cubic"), 0, 1)
+
+
+def appearance(portrait, pose=POSE):
+    """Without a warp; nothing is in the volume."""
+    volume = jnp.zeros((1, DEPTH, SIDE, SIDE, 16))
+    return Appearance(volume, portrait, jnp.zeros((1, DEPTH, SIDE, SIDE, 3)), pose)
+
+
+def view(poses):
+    """Canonical points of the voxels that heads in these poses show."""
+    return geometry.canonical_from_image(geometry.pixel_grid(DEPTH, SIDE, SIDE)[None], poses)
+
+
+def moved(seen, poses):
+    model, features = PortraitPixels(DEPTH), jnp.zeros((len(poses), SIDE, SIDE, DEPTH * 16))
+    params = random_params(model.init, seen, features, view(poses))
+    return model.apply(params, seen, features, view(poses))
+
+
+def test_a_head_in_the_portraits_own_pose_is_the_portrait():
+    portrait = pictures(1)
+    np.testing.assert_allclose(moved(appearance(portrait), POSE)[0], portrait[0], atol=2e-5)
+
+
+def test_a_head_that_shifts_and_grows_takes_its_pixels_along():
+    """Without rotation all depths agree: the picture is the portrait, scaled and shifted in the plane."""
+    portrait, still = pictures(1), jnp.asarray([geometry.IDENTITY_POSE])
+    poses = jnp.repeat(still, 2, 0).at[:, 6].set(jnp.log(jnp.array([1.0, 1.5]))).at[:, 7].set(2 * 6 / SIZE)
+    shown = moved(appearance(portrait, still), poses)
+    np.testing.assert_allclose(shown[0, :, 6:], portrait[0, :, :-6], atol=2e-5)
+    plane = (geometry.pixel_grid(SIZE, SIZE)[None] - jnp.array([2 * 6 / SIZE, 0.0])) / 1.5
+    inside = slice(4, -4)  # beyond the last voxel's centre displacements are held
+    expected = geometry.bilinear_sample(portrait, plane, "border")[0]
+    np.testing.assert_allclose(shown[1, inside, inside], expected[inside, inside], atol=2e-4)
+
+
+def test_an_expression_is_undone_by_the_portraits_warp():
+    portrait, still = pictures(1), jnp.asarray([geometry.IDENTITY_POSE])
+    seen = appearance(portrait, still)
+    seen = seen._replace(warp=jnp.broadcast_to(jnp.array([0.0, -2 * 4 / SIZE, 0.0]), seen.warp.shape))
+    inside = slice(16, -16)  # beyond the last voxel's centre there is no warp
+    expected = portrait[0, 12 : SIZE - 20, inside]
+    np.testing.assert_allclose(moved(seen, still)[0, inside, inside], expected, atol=2e-5)
+
+
+def test_pixels_are_taken_apart_and_put_together():
+    x = jnp.arange(2 * 8 * 6 * 3, dtype=jnp.float32).reshape(2, 8, 6, 3)
+    assert pixel_unshuffle(x, 2).shape == (2, 4, 3, 12)
+    np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return face_codec(LEAST), init_face(jax.random.key(0), LEAST)
+
+
+def test_a_trained_codec_may_begin_to_see_the_pixels(codec):
+    """With the weights of a codec that does not see them, it paints the same and mixes an eighth of them in."""
+    (encoder, decoder), params = codec
+    image, poses = pictures(2, LEAST_SIZE), jnp.repeat(POSE, 2, 0)
+    codes = jax.random.normal(jax.random.key(1), (2, 128))
+    latents, identity = encoder.apply({"params": params["encoder"]}, image, poses, codes, method="encode_appearance")
+    picture = decoder.apply({"params": params["decoder"]}, latents, identity, poses, codes)
+    known = {n: x for n, x in flatten_dict(params["decoder"]).items() if not {"pixels", "merge", "keep"} & set(n)}
+    _, plain = face_codec(PLAIN)
+    painted = plain.apply({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
+    np.testing.assert_array_equal(picture.matte, painted.matte)
+    mixed = 1 / (1 + np.exp(2.0))
+    pixels = (picture.rgb - (1 - mixed) * painted.rgb) / mixed
+    assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05
+
+
+def test_one_portrait_is_driven_as_many_are_and_every_parameter_learns(codec):
+    (encoder, decoder), params = codec
+    noise = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
+    leaves, structure = jax.tree.flatten(params)
+    leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for key, leaf in zip(noise, leaves)]
+    params = jax.tree.unflatten(structure, leaves)
+    image, codes = pictures(1, LEAST_SIZE), 0.3 * jax.random.normal(jax.random.key(1), (3, 128))
+    poses = jnp.repeat(POSE, 3, 0).at[:, 7].set(jnp.array([0.0, 0.2, -0.1]))
+
+    encode = jax.jit(functools.partial(encoder.apply, method="encode_appearance"))
+    portrait = encode({"params": params["encoder"]}, image, POSE, 0.3 * codes[:1])
+
+    @jax.jit
+    def drive(params, portrait):
+        return decoder.apply({"params": params}, *portrait, poses, codes)
+
+    many = drive(params["decoder"], jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), portrait))
+    for name, one in zip(("rgb", "matte"), drive(params["decoder"], portrait)):
+        np.testing.assert_allclose(one, getattr(many, name), atol=1e-4)
+
+    def loss(params):
+        decoded = drive(params, portrait)
+        return jnp.square(decoded.rgb - 0.3).mean() + jnp.square(decoded.matte - 0.5).mean()
+
+    gradients = flatten_dict(jax.jit(jax.grad(loss))(params["decoder"]), sep="/")
+    assert all(jnp.isfinite(gradient).all() for gradient in gradients.values())
+    assert [name for name, gradient in gradients.items() if not gradient.any()] == []

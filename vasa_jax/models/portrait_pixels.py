@@ -1,0 +1,55 @@
+"""The portrait's own pixels, moved with the head: the detail that a volume of some thousand voxels cannot hold.
+
+Every voxel of a driven view has a place in the canonical frame (FaceDecoder), and every canonical place one in the
+portrait (VASAFaceEncoder's warp). Put together they say where in the portrait each pixel of the view was seen. An
+addition of ours to VASA-1's decoder; keypoint codecs (face-vid2vid, LivePortrait) move features in the same way.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.models import geometry
+from vasa_jax.models.layers import Conv, Dtype
+
+
+class Appearance(NamedTuple):
+    """The canonical volume, and what it takes to find a canonical point in the portrait."""
+
+    volume: Float[Array, "B D S S C"]  # V_app
+    portrait: Float[Array, "B H W 3"]  # [0, 1]
+    warp: Float[Array, "B D S S 3"]  # displacements of the canonical grid into the portrait's expression, float32
+    pose: Float[Array, "B 9"]  # the portrait's
+
+
+class PortraitPixels(nn.Module):
+    """The portrait as the driven head shows it, at the portrait's resolution.
+
+    Which of a pixel's depths is the surface is told from the driven features. Occlusion is not: what the portrait does
+    not show is for the image network to see and to paint.
+    """
+
+    depth: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        appearance: Appearance,
+        features: Float[Array, "T S S DC"],
+        canonical: Float[Array, "T D S S 3"],
+    ) -> Float[Array, "T H W 3"]:
+        seen = geometry.compose(appearance.warp, canonical)
+        places = geometry.image_from_canonical(seen, appearance.pose)[..., :2]
+        surface = Conv(self.depth, standardise=False, bias=True, dtype=self.dtype, name="surface")(features)
+        surface = jax.nn.softmax(surface.astype(jnp.float32), axis=-1)
+        place = jnp.einsum("tdhwc,thwd->thwc", places, surface, precision="highest")
+        height, width = appearance.portrait.shape[1:3]
+        count, rows, columns, _ = place.shape
+        # Displacements rather than places are made finer: a head that does not move is then copied exactly.
+        moved = place - geometry.pixel_grid(rows, columns)
+        fine = jax.image.resize(moved, (count, height, width, 2), "linear") + geometry.pixel_grid(height, width)
+        return geometry.bilinear_sample(appearance.portrait, fine, "border")
