@@ -62,7 +62,8 @@ def drop_conditions(
     Masks are only ever cleared, never set.
     """
     batch, window = conditions.audio_mask.shape
-    keys = dict(zip([*GUIDED, "truncate", "length"], jax.random.split(key, len(GUIDED) + 2)))
+    names = [*GUIDED, "truncate", "length", "blinks"]
+    keys = dict(zip(names, jax.random.split(key, len(names))))
     keep = {
         name: jax.random.bernoulli(keys[name], 1.0 - (previous_rate if name == "previous" else rate), (batch,))
         for name in GUIDED
@@ -71,7 +72,7 @@ def drop_conditions(
     length = jnp.where(jax.random.bernoulli(keys["truncate"], truncate, (batch,)), length, window)
     audio_mask = conditions.audio_mask & keep["audio"][:, None] & (jnp.arange(window) < length[:, None])
     if conditions.blinks_mask is not None:
-        told = jax.random.bernoulli(jax.random.fold_in(key, 1), 1.0 - blinks_rate, (batch,))
+        told = jax.random.bernoulli(keys["blinks"], 1.0 - blinks_rate, (batch,))
         conditions = conditions._replace(blinks_mask=conditions.blinks_mask & told)
     return conditions._replace(
         audio_mask=audio_mask,
