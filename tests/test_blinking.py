@@ -13,8 +13,8 @@ def count(closure):
 
 @pytest.mark.parametrize("rate", [6.0, 15.0, 30.0])
 def test_the_rate_is_kept_and_intervals_vary(rate):
-    minutes = 200
-    closure = Blinking(np.array([rate]), seed=3).closure(0, minutes * 1500)
+    minutes, blinking = 200, Blinking(np.array([rate]), seed=3)
+    closure = np.concatenate([blinking.closure(1500 * minute, 1500) for minute in range(minutes)])
     assert closure.min() == 0.0 and closure.max() == 1.0
     assert count(closure) / minutes == pytest.approx(rate, rel=0.06)
     shut = np.flatnonzero((closure[1:] > 0.5) & (closure[:-1] <= 0.5))
