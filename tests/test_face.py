@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from random_params import random_params
+from tiny_face import LEAST
 
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
@@ -291,16 +292,19 @@ def test_no_gradient_reaches_the_pose_through_the_aligned_crop(params):
     assert jnp.abs(by_pose).max() == 0 < jnp.abs(by_image).max()
 
 
-def test_a_training_step_reaches_every_parameter(params):
+def test_a_training_step_reaches_every_parameter():
     """From source and driver to the driver's picture: every parameter gets a finite gradient that is not 0."""
+
+    encoder, decoder = face_codec(LEAST)
+    params = random_params(lambda key: init_face(key, LEAST))
 
     @jax.jit
     def gradient(params, source, driver):
         def loss(params):
-            encoder = {"params": params["encoder"]}
-            poses, codes = ENCODER.apply(encoder, jnp.concatenate([source, driver]), method="encode_motion")
-            portrait = ENCODER.apply(encoder, source, poses[:2], codes[:2], method="encode_appearance")
-            decoded = DECODER.apply({"params": params["decoder"]}, *portrait, poses[2:], codes[2:])
+            weights = {"params": params["encoder"]}
+            poses, codes = encoder.apply(weights, jnp.concatenate([source, driver]), method="encode_motion")
+            portrait = encoder.apply(weights, source, poses[:2], codes[:2], method="encode_appearance")
+            decoded = decoder.apply({"params": params["decoder"]}, *portrait, poses[2:], codes[2:])
             return jnp.square(decoded.rgb - driver).mean() + jnp.square(decoded.matte - 0.5).mean()
 
         return jax.grad(loss)(params)
@@ -308,7 +312,8 @@ def test_a_training_step_reaches_every_parameter(params):
     # Near the identity pose, where a head would be.
     flat = flatten_dict(params, sep="/")
     flat["encoder/pose_net/head/kernel"] = 0.02 * flat["encoder/pose_net/head/kernel"]
-    gradients = gradient(unflatten_dict(flat, sep="/"), images(2), images(2)[::-1])
+    pictures = images(2)[:, ::2, ::2]
+    gradients = gradient(unflatten_dict(flat, sep="/"), pictures, pictures[::-1])
     sizes = {name: float(jnp.abs(leaf).max()) for name, leaf in flatten_dict(gradients, sep="/").items()}
     assert all(np.isfinite(size) for size in sizes.values())
     assert [name for name, size in sizes.items() if size == 0] == []

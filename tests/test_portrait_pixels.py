@@ -97,7 +97,7 @@ def test_a_trained_codec_may_begin_to_see_the_pixels(codec):
     assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05
 
 
-def test_one_portrait_is_driven_as_many_are_and_every_parameter_learns(codec):
+def test_one_portrait_is_driven_as_many_are(codec):
     (encoder, decoder), params = codec
     noise = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
     leaves, structure = jax.tree.flatten(params)
@@ -116,11 +116,3 @@ def test_one_portrait_is_driven_as_many_are_and_every_parameter_learns(codec):
     many = drive(params["decoder"], jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), portrait))
     for name, one in zip(("rgb", "matte"), drive(params["decoder"], portrait)):
         np.testing.assert_allclose(one, getattr(many, name), atol=1e-4)
-
-    def loss(params):
-        decoded = drive(params, portrait)
-        return jnp.square(decoded.rgb - 0.3).mean() + jnp.square(decoded.matte - 0.5).mean()
-
-    gradients = flatten_dict(jax.jit(jax.grad(loss))(params["decoder"]), sep="/")
-    assert all(jnp.isfinite(gradient).all() for gradient in gradients.values())
-    assert [name for name, gradient in gradients.items() if not gradient.any()] == []
