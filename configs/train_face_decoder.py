@@ -1,10 +1,8 @@
-r"""The codec's second half, after train_face_256: pictures get sharper, pose and dynamics keep their meaning, so that
-stage 2 can learn from the first half's latents at the same time:
+r"""The codec's last part, after train_face_256.py and erase_pose.py: python -m vasa_jax.main \
+    --config configs/train_face_decoder.py --config.train.initial=runs/erased/export --workdir runs/face_decoder
 
-python -m vasa_jax.main --config configs/train_face_decoder.py --workdir runs/face_decoder \
-    --config.train.initial=runs/face_256/export
-
-Writes export/face.safetensors, whose pose and dynamics networks are those it started from.
+Dynamics keep their meaning, so that what erase_pose.py took out of them stays out and a transformer that was trained on
+them stays valid; the pose is read finer and pictures get sharper. Writes export/face.safetensors.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -15,14 +13,16 @@ def get_config():
         job="train_face",
         seed=1,
         train=TrainConfig(
-            steps=12_000,
+            steps=24_000,
             batch_size=64,
-            learning_rate=6e-4,
+            learning_rate=8e-4,
             evaluate_every=6_000,
             save_every=4_000,
-            initial="runs/face_256/export",
-            frozen=("^encoder/(pose_net|dynamics_net)/",),
+            best_metric="psnr_cross",
+            initial="runs/erased/export",
+            initial_partial=True,
+            frozen=("^encoder/dynamics_net/", "/embedding/dynamics_map/"),
         ),
-        corpus=CorpusConfig(groups=512, chunk=1, refresh=4),
-        face=FaceConfig(variant="face_demo", recipe="counterfactual"),
+        corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
+        face=FaceConfig(variant="face_demo", recipe="counterfactual", background_weight=1.0),
     ).to_config_dict()

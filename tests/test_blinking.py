@@ -23,6 +23,13 @@ def test_the_rate_is_kept_and_intervals_vary(rate):
     assert intervals.min() > 0.25 * 60 / rate
 
 
+def test_short_videos_have_the_rate_too():
+    seeds, seconds = 3000, 4
+    counts = [count(Blinking(np.array([15.0]), seed).closure(0, 25 * seconds)) for seed in range(seeds)]
+    # One blink expected; a video's edges show a little of a blink whose middle is outside.
+    assert np.mean(counts) == pytest.approx(1.0, abs=0.05)
+
+
 def test_frames_do_not_depend_on_how_they_are_asked_for():
     track = np.r_[np.full(300, 40.0), np.zeros(400), np.full(100, 10.0), np.full(200, 25.0)]
     whole = Blinking(track, 0).closure(0, 3000)

@@ -104,7 +104,7 @@ def test_convolution_parameters_of_the_codec(variant, kernels):
 
 
 def test_the_shipped_variant_is_small():
-    assert sum(np.prod(shape) for shape in shapes_of("face_demo").values()) <= 3.2e6
+    assert sum(np.prod(shape) for shape in shapes_of("face_demo").values()) <= 5.5e6
 
 
 def test_256_pixels_start_from_128():
@@ -113,7 +113,7 @@ def test_256_pixels_start_from_128():
     kept = {name for name in small if large.get(name) == small[name]}
     others = {name.split("/")[1] for name in small.keys() - kept}
     assert others == {"appearance_net", "image_net"}
-    assert {name.split("/")[1] for name in large.keys() - small.keys()} == {*others, "pixels"}
+    assert {name.split("/")[1] for name in large.keys() - small.keys()} == {*others, "pixels", "pose_correction"}
     encoder, decoder = face_codec("face_demo")
     latents, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
     decoded, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), *latents)

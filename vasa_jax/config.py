@@ -206,6 +206,15 @@ class FaceEvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PoseErasureConfig:
+    """What the projection is fitted on that takes rotation out of the dynamics (job erase_pose)."""
+
+    people: int = 300  # rendered persons
+    stills: int = 8  # pictures of each
+    supersample: int = 1  # rays per pixel side
+
+
+@dataclasses.dataclass(frozen=True)
 class DriftConfig:
     """One long video of held-out speech with pauses (job evaluate_drift)."""
 
@@ -381,6 +390,7 @@ class VASAConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     controls_evaluation: ControlsEvaluationConfig = ControlsEvaluationConfig()
     face_evaluation: FaceEvaluationConfig = FaceEvaluationConfig()
+    pose_erasure: PoseErasureConfig = PoseErasureConfig()
     drift: DriftConfig = DriftConfig()
     voices: VoicesConfig = VoicesConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()

@@ -13,6 +13,7 @@ JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
     "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
     "extract_motion", "evaluate_controls", "train_emotion", "evaluate_face", "evaluate_drift", "evaluate_voices",
+    "erase_pose",
 )  # fmt: skip
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
@@ -142,6 +143,9 @@ def _check_pictures_and_reports(config: sections.VASAConfig) -> None:
     _range("config.face_evaluation.stills", config.face_evaluation.stills, 4, 1000)
     _range("config.face_evaluation.mixed", config.face_evaluation.mixed, 1, config.face_evaluation.stills)
     _range("config.face_evaluation.supersample", config.face_evaluation.supersample, 1, 4)
+    _range("config.pose_erasure.people", config.pose_erasure.people, 30, 100_000)
+    _range("config.pose_erasure.stills", config.pose_erasure.stills, 5, 1000)
+    _range("config.pose_erasure.supersample", config.pose_erasure.supersample, 1, 4)
     _range("config.drift.minutes", config.drift.minutes, 0.5, 600)
     _range("config.drift.truth_stride", config.drift.truth_stride, 1, 250)
     _range("config.voices.seconds", config.voices.seconds, 2, 60)

@@ -36,6 +36,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.evaluation.face_evaluator import evaluate_face
 
         return evaluate_face(config, workdir)
+    if config.job == "erase_pose":
+        from vasa_jax.training.pose_erasure import erase_pose
+
+        return erase_pose(config, workdir)
     if config.job == "evaluate_drift":
         from vasa_jax.evaluation.drift import evaluate_drift
 

@@ -69,12 +69,12 @@ class HeldOutHeads:
         self._batch = render_batch
         self._render = jax.jit(functools.partial(render, size=size, supersample=supersample))
         self._labels = jax.jit(true_labels)
-        self._identity_key = named_key(seed, stream)
+        self.key = named_key(seed, stream)
         self._sample_identity = jax.jit(sample_identity)
 
     def identity(self, index: int) -> dict[str, np.ndarray]:
         """Scalars by name of the head's identity."""
-        return jax.device_get(self._sample_identity(jax.random.fold_in(self._identity_key, index)))
+        return jax.device_get(self._sample_identity(jax.random.fold_in(self.key, index)))
 
     def portrait(self, identity: dict[str, np.ndarray]) -> np.ndarray:
         """uint8 (n, n, 3): the face at rest, looking into the camera."""

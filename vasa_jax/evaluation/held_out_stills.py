@@ -46,6 +46,17 @@ class HeldOutPerson:
         return (np.arange(len(self.mixed.rgb)) + 1) % len(self.stills.rgb)
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def motions_with_other_poses(key: jax.Array, count: int) -> dict[str, jax.Array]:
+    """(count,) tracks by name: dynamics of one draw each, head pose of another; more stills do not change the first ones."""
+
+    def draws(stream):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, stream), jnp.arange(count))
+        return jax.vmap(sample_motion)(keys)
+
+    return exchanged(Scene({}, draws(0)), Scene({}, draws(1)), "pose").motion
+
+
 class HeldOutStills:
     """`count` people in `stills` stills each, `mixed` of them also in another's head pose; deterministic by seed.
 
@@ -64,7 +75,7 @@ class HeldOutStills:
 
     def __getitem__(self, index: int) -> HeldOutPerson:
         identity, following = (self._people.identity(i % self._count) for i in (index, index + 1))
-        motion = jax.device_get(_draw(jax.random.fold_in(self._key, index), self._stills))
+        motion = jax.device_get(motions_with_other_poses(jax.random.fold_in(self._key, index), self._stills))
         rows = np.arange(self._mixed)
         own, other = (
             Scene({}, {name: track[which] for name, track in motion.items()})
@@ -92,17 +103,6 @@ class HeldOutStills:
             labels=self._people.label(identity, motion),
             motion=motion,
         )
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _draw(key: jax.Array, count: int) -> dict[str, jax.Array]:
-    """(count,) by name: dynamics of one draw each, head pose of another; more stills do not change the first ones."""
-
-    def draws(stream):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, stream), jnp.arange(count))
-        return jax.vmap(sample_motion)(keys)
-
-    return exchanged(Scene({}, draws(0)), Scene({}, draws(1)), "pose").motion
 
 
 def _part(stills: Stills, rows: slice) -> Stills:

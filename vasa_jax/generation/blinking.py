@@ -39,9 +39,14 @@ class Blinking:
 
     def _draw(self, until: float) -> None:
         while not self._due or self._due[-1] < until:
-            interval = REFRACTORY + (1.0 - REFRACTORY) * self._rng.gamma(2.0, 0.5)
-            # The first is as likely at any moment of its interval: a video may begin between two blinks.
-            self._due.append(self._due[-1] + interval if self._due else interval * self._rng.random())
+            if self._due:
+                self._due.append(self._due[-1] + REFRACTORY + (1.0 - REFRACTORY) * self._rng.gamma(2.0, 0.5))
+            else:
+                # A video begins at any moment of an interval, and in a long one more often than in a short one: the
+                # share of moments that the refractory times have says whether the gamma variable is length-biased.
+                shape = 2.0 if self._rng.random() < REFRACTORY else 3.0
+                interval = REFRACTORY + (1.0 - REFRACTORY) * self._rng.gamma(shape, 0.5)
+                self._due.append(interval * self._rng.random())
             self._shapes.append(draw_blink(self._rng))
 
     def _expected_before(self, frame: int) -> float:

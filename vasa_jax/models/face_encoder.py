@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, upsample
 from vasa_jax.models.portrait_pixels import Appearance
+from vasa_jax.models.pose import PoseCorrection, PoseNet, corrected_pose
 from vasa_jax.models.resnet import RESNET_18, RESNET_50, ResNet
 from vasa_jax.models.warp import START, MotionEmbedding, WarpGenerator
 
@@ -90,23 +91,6 @@ class IdentityNet(nn.Module):
         return average_pool(x.astype(jnp.float32), x.shape[1] // START)
 
 
-class PoseNet(nn.Module):
-    """z_pose, from the whole image; the identity pose at initialisation."""
-
-    size: int
-    resnet: Mapping[str, Any]
-    groups: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
-        x = 2.0 * _resize(image, self.size) - 1.0
-        x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(x)
-        x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-        offset = nn.Dense(geometry.POSE_DIM, kernel_init=nn.initializers.zeros, name="head")(x)
-        return offset + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32)
-
-
 class DynamicsNet(nn.Module):
     """z_dyn, from the pose-aligned crop of the face."""
 
@@ -148,10 +132,13 @@ class VASAFaceEncoder(nn.Module):
     identity_size: int = 256  # pixels
     pose_resnet: Mapping[str, Any] = RESNET_18
     pose_size: int = 128  # pixels
+    correction_resnet: Mapping[str, Any] | None = None  # of the second reading of the pose; None = no second reading
+    correction_size: int = 128  # pixels of the aligned view that it reads
+    correction_zoom: float = 1.5
     dynamics_resnet: Mapping[str, Any] = RESNET_18
     crop_size: int = 128  # pixels of the aligned crop
     crop_zoom: float = 2.0
-    crop_centre: tuple[float, float, float] = (0.0, 0.2, -0.23)  # canonical, between eyes and mouth
+    crop_centre: tuple[float, float, float] = (0.0, 0.2, -0.23)  # of both views; canonical, between eyes and mouth
     portrait_pixels: bool = False  # whether the decoder sees the portrait's own pixels too
     groups: int = 32
     dtype: Dtype = jnp.float32
@@ -164,6 +151,8 @@ class VASAFaceEncoder(nn.Module):
         )
         self.identity_net = IdentityNet(self.embedding_width, self.identity_size, self.identity_resnet, **common)
         self.pose_net = PoseNet(self.pose_size, self.pose_resnet, **common)
+        if self.correction_resnet is not None:
+            self.pose_correction = PoseCorrection(self.correction_resnet, **common)
         self.dynamics_net = DynamicsNet(self.dynamics_width, self.dynamics_head_width, self.dynamics_resnet, **common)
         self.embedding = MotionEmbedding(self.embedding_width, self.embedding_map_width, self.dtype)
         self.warp_net = WarpGenerator(depth, side, self.warp_widths, **common)
@@ -186,7 +175,12 @@ class VASAFaceEncoder(nn.Module):
     def encode_pose(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
         """Head poses; give it the clean image, not one augmented for the dynamics."""
         self._check(image)
-        return self.pose_net(image)
+        pose = self.pose_net(image)
+        if self.correction_resnet is None:
+            return pose
+        straight = jax.lax.stop_gradient(pose)
+        view = geometry.align_crop(image, straight, self.correction_size, self.correction_zoom, self.crop_centre)
+        return corrected_pose(pose, self.pose_correction(view))
 
     def encode_dynamics(self, image: Float[Array, "B H W 3"], pose: Float[Array, "B 9"]) -> Float[Array, "B Z"]:
         """Facial dynamics of images whose poses are known."""

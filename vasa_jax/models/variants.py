@@ -53,10 +53,10 @@ _256 = _512 | {
 }
 
 
-def _slim(stem: int, *widths: int) -> dict[str, Any]:
-    """A residual network of one basic block per stage; each stage halves the size."""
+def _slim(stem: int, *widths: int, depth: int = 1) -> dict[str, Any]:
+    """A residual network of `depth` basic blocks per stage; each stage halves the size."""
     return {
-        "depths": (1,) * len(widths),
+        "depths": (depth,) * len(widths),
         "widths": widths,
         "stem": stem,
         "strides": (2,) * len(widths),
@@ -94,10 +94,11 @@ _DEMO_128 = {
 }
 
 # Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
-# and the crop that gaze and lips are read from; and it sees the portrait's own pixels.
+# and the crop that gaze and lips are read from; the pose is read twice; and it sees the portrait's own pixels.
 _DEMO = _DEMO_128 | {
     "image_size": 256,
     "widths": (48, 80, 128),
+    "correction_resnet": _slim(32, 64, 96, 128, 192, depth=2) | {"stem_stride": 2},
     "dynamics_resnet": _slim(16, 24, 32, 48, 80) | {"stem_stride": 2},
     "crop_size": 128,
     "width": 128,

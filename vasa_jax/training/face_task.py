@@ -162,13 +162,13 @@ class FaceTask:
             target,
             matte,
             pairs["segmentation"],
-            joined(source_pose, pose),
-            joined(pairs["source_pose"], pairs["driver_pose"]),
+            joined(source_pose, pose, target_pose),
+            joined(pairs["source_pose"], pairs["driver_pose"], pairs["target_pose"]),
             dynamics,
             target_dynamics,
             weights=weights,
             valid_matte=valid_matte,
-            valid_poses=None if valid_pose is None else joined(first_valid, valid_pose),
+            valid_poses=None if valid_pose is None else joined(first_valid, valid_pose, valid_pose),
         )
         extra = {"code": code_size(dynamics)}
         if "consist" in weights:

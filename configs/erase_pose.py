@@ -1,0 +1,12 @@
+r"""Takes the head's rotation out of a codec's dynamics, as far as linear probes find it:
+
+python -m vasa_jax.main --config configs/erase_pose.py --config.checkpoint=runs/face_256/export --workdir runs/erased
+
+Writes runs/erased/export/face.safetensors, for train_face_decoder.py to go on from.
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="erase_pose").to_config_dict()

@@ -1,0 +1,62 @@
+"""How a head pose is read from a picture: at a glance, then again from the view that the first reading straightens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.models import geometry
+from vasa_jax.models.layers import Dtype
+from vasa_jax.models.resnet import ResNet
+
+_ZEROS = nn.initializers.zeros
+
+
+class PoseNet(nn.Module):
+    """z_pose, from the whole image; the identity pose at initialisation."""
+
+    size: int
+    resnet: Mapping[str, Any]
+    groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
+        batch, _, _, channels = image.shape
+        x = jax.image.resize(image, (batch, self.size, self.size, channels), "linear")
+        x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(2.0 * x - 1.0)
+        x = x.astype(jnp.float32).reshape(batch, -1)
+        offset = nn.Dense(geometry.POSE_DIM, kernel_init=_ZEROS, name="head")(x)
+        return offset + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32)
+
+
+class PoseCorrection(nn.Module):
+    """How far the head in a pose-aligned view is from standing straight; nothing at initialisation.
+
+    An addition of ours to VASA-1's pose encoder: heads in such views differ little in place, size and turn, so a small
+    network tells the rest of the pose finer than one that must cover them all.
+    """
+
+    resnet: Mapping[str, Any]
+    groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, view: Float[Array, "B K K 3"]) -> Float[Array, "B 9"]:
+        x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(2.0 * view - 1.0)
+        x = x.astype(jnp.float32).reshape(x.shape[0], -1)
+        return nn.Dense(geometry.POSE_DIM, kernel_init=_ZEROS, name="head")(x)
+
+
+def corrected_pose(pose: Float[Array, "B 9"], correction: Float[Array, "B 9"]) -> Float[Array, "B 9"]:
+    """The pose of a head that stands in the frame of `pose` as `correction` + IDENTITY_POSE says."""
+    rotation, scale, translation = geometry.pose_matrix(pose)
+    inner, growth, shift = geometry.pose_matrix(correction + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32))
+    # Written out: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
+    turned = (rotation[:, :, :, None] * inner[:, None, :, :2]).sum(2)
+    moved = translation + scale[:, None] * (rotation * shift[:, None, :]).sum(-1)
+    size = jnp.log(scale * growth)
+    return jnp.concatenate([turned[..., 0], turned[..., 1], size[:, None], moved[:, :2]], axis=-1)

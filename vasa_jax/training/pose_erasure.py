@@ -1,0 +1,92 @@
+"""Takes out of the dynamics what a linear reading of them tells of the head's rotation.
+
+Agreement between codes of one face in two head poses (`face.agreement`) makes the pose a small part of them, but no
+loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a code after
+which no linear probe finds the concept. It is folded into the last layer of the dynamics network, and into the first
+layers of what reads its codes, so that codes from before it, which a trained transformer goes on making, count the same.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.errors import InputError
+from vasa_jax.evaluation.held_out import HeldOutHeads
+from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
+from vasa_jax.generation.pretrained import load_part
+from vasa_jax.models.face import face_codec
+from vasa_jax.weights.safetensors_io import save_params
+
+HEAD = "encoder/dynamics_net/head/kernel"  # (features, Z)
+READERS = ("encoder/embedding/dynamics_map/kernel", "decoder/embedding/dynamics_map/kernel")  # (Z, features)
+ROTATION = slice(0, 6)  # of a pose: place and size are not in the crop that dynamics are read from
+BATCH = 8  # pictures encoded at once
+
+
+def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
+    """The `erase_pose` job: the codec of `config.checkpoint` without rotation in its dynamics, to workdir/export.
+
+    Fitted on rendered people whom no evaluation knows, their head poses drawn apart from their faces; the crops are
+    aligned by the true poses. Returns the file's path.
+    """
+    params, metadata = load_part(config.checkpoint, "face")
+    if "fields" not in metadata:
+        raise InputError(f"{config.checkpoint}/face.safetensors: not a codec (no fields); export it again")
+    settings = config.pose_erasure
+    encoder, _ = face_codec(metadata["fields"])
+    people = HeldOutHeads(encoder.image_size, config.seed, settings.supersample, BATCH, "pose erasure")
+    encode = jax.jit(lambda rgb, pose: _dynamics(encoder, params, rgb, pose))
+    codes, poses = [], []
+    for index in range(settings.people):
+        identity = people.identity(index)
+        motion = motions_with_other_poses(jax.random.fold_in(people.key, index), settings.stills)
+        rgb, pose = people.render(identity, motion)["rgb"], people.label(identity, motion)["pose"]
+        for start in range(0, len(rgb), BATCH):
+            rows = np.minimum(np.arange(start, start + BATCH), len(rgb) - 1)  # one compiled shape
+            codes.append(np.asarray(encode(rgb[rows], pose[rows]))[: len(rgb) - start])
+        poses.append(pose[:, ROTATION])
+    codes, poses = np.concatenate(codes), np.concatenate(poses)
+    eraser = linear_eraser(codes, poses)
+    moved = np.linalg.norm((codes - codes.mean(0)) @ (np.eye(len(eraser)) - eraser)) / np.linalg.norm(codes - codes.mean(0))
+    path = Path(workdir) / "export" / "face.safetensors"
+    save_params(path, without_directions(params, eraser), metadata | {"pose_erasure": dataclasses.asdict(settings)})
+    print(f"{path}: rotation taken out of the dynamics, {len(codes)} of which moved by {moved:.1%} of their spread")
+    return path
+
+
+def linear_eraser(x_NF: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
+    """(F, F) E for which x E is uncorrelated with every column of y, and E E = E; of all such maps the one that moves
+    x - mean(x) least (LEACE).
+
+    ValueError with fewer rows than features: what is taken out would be chance.
+    """
+    x, y = (np.asarray(value, np.float64) - np.mean(value, 0, np.float64) for value in (x_NF, y_NT))
+    if len(x) < x.shape[1]:
+        raise ValueError(f"{len(x)} rows of {x.shape[1]} features; at least as many rows are needed")
+    values, vectors = np.linalg.eigh(x.T @ x / len(x))
+    kept = values > 1e-8 * values.max()
+    roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    whiten, colour = (vectors / roots) @ vectors.T, (vectors * roots) @ vectors.T
+    directions, strengths, _ = np.linalg.svd(whiten @ (x.T @ y) / len(x), full_matrices=False)
+    directions = directions[:, strengths > 1e-6 * strengths.max()]
+    return np.eye(x.shape[1]) - whiten @ directions @ directions.T @ colour
+
+
+def without_directions(params: dict[str, Any], eraser: np.ndarray) -> dict[str, Any]:
+    """A codec's parameters that make codes z E in the place of z, and read every code z as z E."""
+    flat = flatten_dict(params, sep="/")
+    flat[HEAD] = np.asarray(flat[HEAD] @ eraser, np.float32)
+    for name in READERS:
+        flat[name] = np.asarray(eraser @ flat[name], np.float32)
+    return unflatten_dict(flat, sep="/")
+
+
+def _dynamics(encoder, params, rgb: jax.Array, pose: jax.Array) -> jax.Array:
+    variables = {"params": params["encoder"]}
+    return encoder.apply(variables, rgb.astype(jnp.float32) / 255.0, pose, method="encode_dynamics")
