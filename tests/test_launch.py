@@ -98,10 +98,16 @@ def test_wrong_calls_explain_themselves():
 def test_parts_of_the_demo_share_two_gpus():
     lines = call("train_demo.sh", "out", DRY_RUN="1", GPUS="2", FACE="--config.train.steps=9").stdout.splitlines()
     trained = {line.split("--workdir out/")[1].split()[0]: line for line in lines if "--workdir" in line}
-    assert list(trained)[-1] == "motion" and set(trained) == {"audio", "instrument", "face", "face_256", "motion"}
+    codec = ["face", "face_256", "erased", "face_decoder"]
+    assert [part for part in trained if part not in ("audio", "instrument")] == [*codec, "motion"]
+    assert set(trained) == {"audio", "instrument", *codec, "motion"} and list(trained)[-1] == "motion"
+    for part, before in zip(codec[1:], codec):
+        assert f"out/{before}/export" in trained[part]
     assert [trained[part].split()[1][-1] for part in ("audio", "instrument", "face", "motion")] == ["1", "1", "0", "0"]
     assert trained["face"].endswith("--config.train.steps=9")
     assert "--config.motion.audio=out/audio/export" in trained["motion"]
+    assert "--config.motion.face=out/face_decoder/export" in trained["motion"]
+    assert "cp out/face_decoder/export/face.safetensors out/model/" in lines
 
 
 def test_parts_of_the_demo_that_are_not_trained_are_the_shipped_ones():
@@ -109,5 +115,7 @@ def test_parts_of_the_demo_that_are_not_trained_are_the_shipped_ones():
     trained = [line.split("configs/train_")[1].split(".py")[0] for line in lines if "configs/" in line]
     assert trained == ["face", "face_256", "motion"]
     assert "--config.motion.audio" not in "".join(lines)
+    assert "--config.motion.face=out/face_256/export" in "".join(lines)
+    assert "cp out/face_256/export/face.safetensors out/model/" in lines
     for part in ("audio", "instrument"):
         assert f"cp vasa_jax/pretrained/{part}.safetensors out/model/" in lines

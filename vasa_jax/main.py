@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from vasa_jax.config import VASAConfig, field_names, nearest_name
@@ -99,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             start_processes()
         use_compilation_cache()
+        if config.job.startswith(("evaluate", "benchmark")):
+            logging.set_verbosity(logging.INFO)  # minutes go by; trainings log by themselves, and checkpoints much more
         run(config, workdir)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -35,6 +35,8 @@ def model_conditions(model: VASADiffusionTransformer, batch: int) -> MotionCondi
         gaze_mask=known,
         distance_mask=known,
         emotion_mask=known,
+        blinks=jnp.zeros((batch, model.window)) if model.blinks else None,
+        blinks_mask=known if model.blinks else None,
     )
 
 
@@ -55,7 +57,7 @@ def random_generator(face: str, audio: str, motion: str, dtype) -> VideoGenerato
         "audio": (random_like(audio_shapes), {"fields": AUDIO_VARIANTS[audio]}),
         "motion": (
             {"transformer": random_like(motion_shapes), "statistics": statistics},
-            {"fields": fields, "trained_controls": ["gaze", "distance", "emotion"]},
+            {"fields": fields, "trained_controls": ["gaze", "distance", "emotion", "blinks"]},
         ),
     }
     return VideoGenerator(parts, dtype=dtype)

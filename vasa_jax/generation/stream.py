@@ -188,6 +188,8 @@ class StreamBatch:
         moved = self.advance_motion()
         hop = self._controls.hop
         pictures = [self._generator.decode(session.avatar, motion, hop) for session, motion in moved]
+        for frames in pictures:  # each leaves the device while the next one's are computed
+            frames.copy_to_host_async()
         return [
             (session, np.asarray(frames)[: len(motion)])
             for (session, motion), frames in zip(moved, pictures)
