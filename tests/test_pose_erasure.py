@@ -80,7 +80,8 @@ def test_folded_networks_make_erased_codes_and_read_every_code_as_erased():
     np.testing.assert_allclose(found.dynamics, latents.dynamics @ eraser, atol=1e-5)
 
     def grid(params, dynamics):
-        return decoder.apply({"params": params["decoder"]}, latents.identity, latents.pose, dynamics, method="driven_grid")
+        variables = {"params": params["decoder"]}
+        return decoder.apply(variables, latents.identity, latents.pose, dynamics, method="driven_grid")
 
     np.testing.assert_allclose(grid(folded, latents.dynamics), grid(params, found.dynamics), atol=1e-5)
     np.testing.assert_allclose(grid(folded, found.dynamics), grid(params, found.dynamics), atol=1e-5)
@@ -94,14 +95,16 @@ def draw(self, identity, motion):
     """In place of the renderer: brightness ramps that turn with the head, and noise."""
     yaw, pitch = (np.asarray(motion[name])[:, None, None] for name in ("yaw", "pitch"))
     x = np.linspace(-1, 1, SIZE)
-    ramp = 0.5 + 0.4 * np.tanh(2 * (np.sin(yaw) * x + np.sin(pitch) * x[:, None] + 0.3 * x * motion["smile"][:, None, None]))
+    turned = np.sin(yaw) * x + np.sin(pitch) * x[:, None]
+    ramp = 0.5 + 0.4 * np.tanh(2 * (turned + 0.3 * x * motion["smile"][:, None, None]))
     noise = 10 * np.random.default_rng(int(1e6 * abs(yaw.sum()))).normal(size=(*ramp.shape, 3))
     return {"rgb": np.clip(255 * ramp[..., None] + noise, 0, 255).astype(np.uint8)}
 
 
 def test_the_job_writes_a_codec_from_whose_dynamics_rotation_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(held_out.HeldOutHeads, "render", draw)
-    save_params(tmp_path / "in" / "face.safetensors", init_face(jax.random.key(0), LEAST), {"fields": LEAST}, np.float32)
+    params = init_face(jax.random.key(0), LEAST)
+    save_params(tmp_path / "in" / "face.safetensors", params, {"fields": LEAST}, np.float32)
     settings = PoseErasureConfig(people=80, stills=8)
     run(VASAConfig(job="erase_pose", checkpoint=str(tmp_path / "in"), pose_erasure=settings), tmp_path / "out")
     before, _ = load_params(tmp_path / "in" / "face.safetensors")

@@ -48,7 +48,7 @@ class HeldOutPerson:
 
 @functools.partial(jax.jit, static_argnums=1)
 def motions_with_other_poses(key: jax.Array, count: int) -> dict[str, jax.Array]:
-    """(count,) tracks by name: dynamics of one draw each, head pose of another; more stills do not change the first ones."""
+    """(count,) tracks by name: dynamics of one draw each, head pose of another; more do not change the first ones."""
 
     def draws(stream):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, stream), jnp.arange(count))

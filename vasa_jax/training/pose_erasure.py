@@ -3,7 +3,7 @@
 Agreement between codes of one face in two head poses (`face.agreement`) makes the pose a small part of them, but no
 loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a code after
 which no linear probe finds the concept. It is folded into the last layer of the dynamics network, and into the first
-layers of what reads its codes, so that codes from before it, which a trained transformer goes on making, count the same.
+layers of what reads its codes, so that codes from before it, which a trained transformer goes on making, count alike.
 """
 
 import dataclasses
@@ -53,7 +53,8 @@ def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
         poses.append(pose[:, ROTATION])
     codes, poses = np.concatenate(codes), np.concatenate(poses)
     eraser = linear_eraser(codes, poses)
-    moved = np.linalg.norm((codes - codes.mean(0)) @ (np.eye(len(eraser)) - eraser)) / np.linalg.norm(codes - codes.mean(0))
+    spread = codes - codes.mean(0)
+    moved = np.linalg.norm(spread - spread @ eraser) / np.linalg.norm(spread)
     path = Path(workdir) / "export" / "face.safetensors"
     save_params(path, without_directions(params, eraser), metadata | {"pose_erasure": dataclasses.asdict(settings)})
     print(f"{path}: rotation taken out of the dynamics, {len(codes)} of which moved by {moved:.1%} of their spread")
