@@ -21,7 +21,7 @@ def get_config():
             best_metric="psnr_cross",
             initial="runs/erased/export",
             initial_partial=True,
-            frozen=("^encoder/dynamics_net/", "/embedding/dynamics_map/"),
+            frozen=("^encoder/dynamics_net/|/embedding/dynamics_map/",),
         ),
         corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
         face=FaceConfig(variant="face_demo", recipe="counterfactual", background_weight=1.0),
