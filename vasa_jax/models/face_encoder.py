@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
-from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, upsample
+from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, resized, upsample
 from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.pose import PoseCorrection, PoseNet, corrected_pose
 from vasa_jax.models.resnet import RESNET_18, RESNET_50, ResNet
@@ -85,7 +85,7 @@ class IdentityNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 4 4 width"]:
-        x = 2.0 * _resize(image, self.size) - 1.0
+        x = 2.0 * resized(image, self.size) - 1.0
         x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(x)
         x = Conv(self.width, 1, standardise=False, bias=True, dtype=self.dtype, name="head")(x)
         return average_pool(x.astype(jnp.float32), x.shape[1] // START)
@@ -230,7 +230,3 @@ class VASAFaceEncoder(nn.Module):
     def _check(self, image: Array) -> None:
         if image.shape[1:] != (self.image_size, self.image_size, 3):
             raise ValueError(f"image of shape {image.shape}; this encoder takes sides of {self.image_size}, 3 channels")
-
-
-def _resize(image: Array, size: int) -> Array:
-    return jax.image.resize(image, (image.shape[0], size, size, image.shape[3]), "linear")

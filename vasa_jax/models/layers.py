@@ -172,6 +172,11 @@ def pixel_unshuffle(x: Float[Array, "batch h_r w_r c"], factor: int) -> Float[Ar
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // factor, width // factor, -1)
 
 
+def resized(image: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch size size c"]:
+    """Images of another side, interpolated linearly."""
+    return jax.image.resize(image, (image.shape[0], size, size, image.shape[3]), "linear")
+
+
 def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     axes, size = x.ndim - 2, kernel.shape[0]
     space = "DHW"[3 - axes :]

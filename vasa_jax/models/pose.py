@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
-from vasa_jax.models.layers import Dtype
+from vasa_jax.models.layers import Dtype, resized
 from vasa_jax.models.resnet import ResNet
-
-_ZEROS = nn.initializers.zeros
 
 
 class PoseNet(nn.Module):
@@ -25,11 +22,7 @@ class PoseNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
-        batch, _, _, channels = image.shape
-        x = jax.image.resize(image, (batch, self.size, self.size, channels), "linear")
-        x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(2.0 * x - 1.0)
-        x = x.astype(jnp.float32).reshape(batch, -1)
-        offset = nn.Dense(geometry.POSE_DIM, kernel_init=_ZEROS, name="head")(x)
+        offset = _offset(resized(image, self.size), self.resnet, self.groups, self.dtype)
         return offset + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32)
 
 
@@ -46,9 +39,7 @@ class PoseCorrection(nn.Module):
 
     @nn.compact
     def __call__(self, view: Float[Array, "B K K 3"]) -> Float[Array, "B 9"]:
-        x = ResNet(**self.resnet, groups=self.groups, dtype=self.dtype, name="resnet")(2.0 * view - 1.0)
-        x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-        return nn.Dense(geometry.POSE_DIM, kernel_init=_ZEROS, name="head")(x)
+        return _offset(view, self.resnet, self.groups, self.dtype)
 
 
 def corrected_pose(pose: Float[Array, "B 9"], correction: Float[Array, "B 9"]) -> Float[Array, "B 9"]:
@@ -60,3 +51,10 @@ def corrected_pose(pose: Float[Array, "B 9"], correction: Float[Array, "B 9"]) -
     moved = translation + scale[:, None] * (rotation * shift[:, None, :]).sum(-1)
     size = jnp.log(scale * growth)
     return jnp.concatenate([turned[..., 0], turned[..., 1], size[:, None], moved[:, :2]], axis=-1)
+
+
+def _offset(image: Array, resnet: Mapping[str, Any], groups: int, dtype: Dtype) -> Array:
+    """Layers of the calling module: images in [0, 1] to nine numbers each, zero at initialisation."""
+    x = ResNet(**resnet, groups=groups, dtype=dtype, name="resnet")(2.0 * image - 1.0)
+    x = x.astype(jnp.float32).reshape(x.shape[0], -1)
+    return nn.Dense(geometry.POSE_DIM, kernel_init=nn.initializers.zeros, name="head")(x)
