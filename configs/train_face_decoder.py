@@ -2,7 +2,8 @@ r"""The codec's last part, after train_face_256.py and erase_pose.py: python -m 
     --config configs/train_face_decoder.py --config.train.initial=runs/erased/export --workdir runs/face_decoder
 
 Dynamics keep their meaning, so that what erase_pose.py took out of them stays out and a transformer that was trained on
-them stays valid; the pose is read finer and pictures get sharper. Writes export/face.safetensors.
+them stays valid; the pose is read finer, from labels and from the pictures that come out, and pictures get closer to
+the truth. Writes export/face.safetensors.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -24,5 +25,7 @@ def get_config():
             frozen=("^encoder/dynamics_net/|/embedding/dynamics_map/",),
         ),
         corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
-        face=FaceConfig(variant="face_demo", recipe="counterfactual", background_weight=1.0),
+        face=FaceConfig(
+            variant="face_demo", recipe="counterfactual", background_weight=1.0, square=10.0, pose_from_picture=1.0
+        ),
     ).to_config_dict()

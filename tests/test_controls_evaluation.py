@@ -87,10 +87,10 @@ def test_report_of_an_obedient_generator(fake_corpus, tmp_path, capsys):
     assert report["controls"]["named"]["anger"]["uncontrolled"]["mean"] == 0.0
 
     usual, unguided = report["usual"], report["by_guidance"]["0"]
-    assert usual == "audio guidance 0.5, 25 steps, ddim"
+    assert usual == "audio guidance 0.5, 25 steps, dpmpp"
     sampling = report["sampling"]
     assert set(sampling) == {
-        "audio guidance 0, 25 steps, ddim", "audio guidance 2, 25 steps, ddim", "audio guidance 0.5, 5 steps, dpmpp",
+        "audio guidance 0, 25 steps, dpmpp", "audio guidance 2, 25 steps, dpmpp", "audio guidance 0.5, 5 steps, dpmpp",
         "truth", "second", "shuffled", "constant",
     }  # fmt: skip
     assert (sampling[unguided]["offset"]["mean"], sampling[unguided]["in_sync"]["mean"]) == (3, 0.0)
@@ -111,7 +111,7 @@ def test_report_of_an_obedient_generator(fake_corpus, tmp_path, capsys):
     for asked in generator.asked:
         if asked["audio_guidance"] != 0.5 or asked["steps"] == 5:
             by_way.setdefault((asked["audio_guidance"], asked["steps"], asked["solver"]), []).append(asked["seed"])
-    assert by_way == {way: [0, 1, 2, 3, 4, 5] for way in [(0.0, 25, "ddim"), (2.0, 25, "ddim"), (0.5, 5, "dpmpp")]}
+    assert by_way == {way: [0, 1, 2, 3, 4, 5] for way in [(0.0, 25, "dpmpp"), (2.0, 25, "dpmpp"), (0.5, 5, "dpmpp")]}
 
     text = (tmp_path / "report.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()

@@ -155,8 +155,8 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     batch = pairs()
     weights = task.weights(5)
     assert weights.keys() == {
-        "l1", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code", "consist", "perceptual",
-        "adversarial", "feature_matching",
+        "l1", "square", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code", "consist",
+        "perceptual", "adversarial", "feature_matching",
     }  # fmt: skip
     assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["consist"] == 0
     early = task.weights(1)
@@ -261,16 +261,19 @@ def test_absent_labels_change_nothing(make):
         assert value(present) != base, name
 
 
-def test_pose_learns_from_the_picture_only_without_a_label(make):
-    task = make(pose=0.0, consist=1.0)
-
-    def gradient(valid):
+def test_poses_without_a_label_learn_from_the_picture_and_others_as_much_as_is_asked_for(make):
+    def gradient(valid, share):
+        task = make(pose=0.0, consist=1.0, pose_from_picture=share)
         batch = shards_batch(valid_pose=jnp.full(BATCH, valid))
-        found = jax.jit(jax.grad(lambda p: task.loss(p, batch, jax.random.key(0))[0]))(PARAMS)
-        return found["encoder"]["pose_net"]["factor"]
+        loss, found = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, jax.random.key(0))[0]))(PARAMS)
+        return loss, found["encoder"]["pose_net"]["factor"]
 
-    assert gradient(True) == 0
-    assert gradient(False) != 0
+    loss, still = gradient(True, 0.0)
+    same_loss, half = gradient(True, 0.5)
+    unlabelled_loss, full = gradient(False, 0.0)
+    assert still == 0 and full != 0
+    np.testing.assert_allclose([same_loss, unlabelled_loss], loss, rtol=1e-6)
+    np.testing.assert_allclose(half, 0.5 * full, rtol=1e-4)
 
 
 def test_mirrored_pairs_are_those_of_a_mirrored_world():

@@ -22,6 +22,10 @@ def test_weighted_l1_counts_only_weighted_pixels(images):
     np.testing.assert_allclose(losses.weighted_l1(images + 0.25, images, weight), 0.25, rtol=1e-5)
 
 
+def test_square_error_is_what_psnr_measures(images):
+    np.testing.assert_allclose(-10 * np.log10(losses.square_error(images + 0.1, images)), 20.0, rtol=1e-4)
+
+
 def test_ssim_is_one_for_equal_and_known_for_constant_images(images):
     np.testing.assert_allclose(losses.ssim(images, images), 1.0, atol=1e-5)
     a, b = jnp.full((1, 8, 8, 3), 0.2), jnp.full((1, 8, 8, 3), 0.6)
@@ -83,7 +87,7 @@ def test_perfect_prediction_leaves_only_the_contrast(images):
     segmentation = jnp.ones((2, 32, 32))
     pose, z = jnp.zeros((2, 9)), jnp.eye(2)
     total, terms = loss(images, images, jnp.ones((2, 32, 32, 1)), segmentation, pose, pose, z, z)
-    np.testing.assert_allclose([terms[n] for n in ("l1", "gradient", "pose")], 0.0, atol=1e-6)
+    np.testing.assert_allclose([terms[n] for n in ("l1", "square", "gradient", "pose")], 0.0, atol=1e-6)
     np.testing.assert_allclose(terms["structure"], 0.0, atol=1e-5)
     np.testing.assert_allclose(terms["matte"], 1e-4, rtol=0.1)
     s = FaceConfig()

@@ -12,10 +12,12 @@ from tiny_face import SIZE as LEAST_SIZE
 
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.face_decoder import ImageNet2D
 from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPixels
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
 
-PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in LEAST.items()}
+SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
+PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in SEEN_ONCE.items()}
 SIZE, DEPTH, SIDE = 64, 4, 16
 POSE = jnp.asarray([[0.96, 0.05, -0.28, 0.0, 0.99, 0.1, -0.2, 0.1, -0.05]])
 
@@ -38,9 +40,9 @@ def view(poses):
 
 
 def moved(seen, poses):
-    model, features = PortraitPixels(DEPTH), jnp.zeros((len(poses), SIDE, SIDE, DEPTH * 16))
+    model, features = PortraitPlaces(DEPTH), jnp.zeros((len(poses), SIDE, SIDE, DEPTH * 16))
     params = random_params(model.init, seen, features, view(poses))
-    return model.apply(params, seen, features, view(poses))
+    return moved_pixels(seen.portrait, model.apply(params, seen, features, view(poses)))
 
 
 def test_a_head_in_the_portraits_own_pose_is_the_portrait():
@@ -75,14 +77,26 @@ def test_pixels_are_taken_apart_and_put_together():
     np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
 
 
+def test_pixels_that_are_kept_are_moved_into_place_first():
+    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
+    still = jnp.zeros((2, 8, 8, 2))
+    x, portrait = jax.random.normal(jax.random.key(0), (2, 8, 8, 8)), pictures(1, 32)
+    params = net.init(jax.random.key(1), x, portrait, still)["params"]
+    params["keep"]["bias"] = jnp.full(4, 50.0)
+    np.testing.assert_allclose(net.apply({"params": params}, x, portrait, still).rgb[1], portrait[0], atol=1e-6)
+    params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
+    shown = net.apply({"params": params}, x, portrait, still).rgb
+    np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
+
+
 @pytest.fixture(scope="module")
 def codec():
     return face_codec(LEAST), init_face(jax.random.key(0), LEAST)
 
 
-def test_a_trained_codec_may_begin_to_see_the_pixels(codec):
+def test_a_trained_codec_may_begin_to_see_the_pixels():
     """With the weights of a codec that does not see them, it paints the same and mixes an eighth of them in."""
-    (encoder, decoder), params = codec
+    (encoder, decoder), params = face_codec(SEEN_ONCE), init_face(jax.random.key(0), SEEN_ONCE)
     image, poses = pictures(2, LEAST_SIZE), jnp.repeat(POSE, 2, 0)
     codes = jax.random.normal(jax.random.key(1), (2, 128))
     latents, identity = encoder.apply({"params": params["encoder"]}, image, poses, codes, method="encode_appearance")

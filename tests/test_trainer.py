@@ -281,8 +281,8 @@ def test_flop_of_an_update_are_those_of_its_products():
         return a @ b @ b
 
     a, b = jnp.ones((32, 64)), jnp.ones((64, 64))
-    lowered = jax.jit(double_product).lower(a, b)
-    cost = performance.update_cost(lowered, lowered.compile(), 2)
+    traced = jax.jit(double_product).trace(a, b)
+    cost = performance.update_cost(traced, traced.lower().compile(), 2)
     assert cost.flop == 2 * 2 * 32 * 64 * 64
     assert cost.utilisation(1e-6, "NVIDIA H200") == pytest.approx(cost.flop / (1e-6 * 2 * 989e12))
     assert cost.utilisation(1.0, "abacus") is None

@@ -14,7 +14,7 @@ LEAST = variants._variant(
     warp_widths=(8,), embedding_width=8, embedding_map_width=8, dynamics_width=128, dynamics_head_width=8,
     identity_resnet=_NET | {"stem_stride": 2}, identity_size=16, pose_resnet=_NET | {"stem_stride": 2}, pose_size=16,
     dynamics_resnet=_NET | {"stem_stride": 2}, crop_size=16, width=8, blocks=0, up_widths=(8,), shuffle=2, groups=4,
-    correction_resnet=_NET | {"stem_stride": 2}, correction_size=16, portrait_pixels=True,
+    correction_resnet=_NET | {"stem_stride": 2}, correction_size=16, portrait_pixels=True, pixel_blocks=1,
 )  # fmt: skip
 
 

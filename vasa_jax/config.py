@@ -85,10 +85,12 @@ class FaceConfig:
     variant: str = "face_demo"  # a name of models.variants.FACE_VARIANTS
     recipe: str = "counterfactual"  # counterfactual: rendered cross-identity truth; self: pairs of one identity
     l1: float = 1.0
+    square: float = 0.0  # mean square error of the whole picture, which PSNR measures
     structure: float = 1.0  # 1 - SSIM over three scales
     gradient: float = 1.0  # L1 between image gradients
     matte: float = 0.3
     pose: float = 1.0
+    pose_from_picture: float = 0.0  # share of the picture's gradient that reaches poses which have a label
     contrast: float = 0.02  # CosFace-form motion contrast
     agreement: float = 0.0  # disagreement of codes that share a face, each of their numbers by itself
     code: float = 1e-3  # mean square of the dynamics code
@@ -361,7 +363,7 @@ class VASAConfig:
     audio: str = ""  # speech: a sound file, or a video with sound
     output: str = ""  # .mp4
     steps: int = 25  # of the solver
-    solver: str = "ddim"  # a name of diffusion.SOLVERS; dpmpp needs fewer steps
+    solver: str = "dpmpp"  # a name of diffusion.SOLVERS
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
     look_ahead: int = 0  # frames of sound heard beyond the hop
     audio_guidance: float = 0.5  # lambda_A of the paper

@@ -23,7 +23,12 @@ def flop_count(function: Callable, *arguments: Any) -> int:
 
     arguments: arrays or ShapeDtypeStructs. A `while` of unknown length counts once, a `cond` as its longest branch.
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return flop_of(jax.make_jaxpr(function)(*arguments))
+
+
+def flop_of(traced: Any) -> int:
+    """The same of a traced function, a `ClosedJaxpr`."""
+    return _count(traced.jaxpr)
 
 
 def _count(jaxpr) -> int:

@@ -47,7 +47,7 @@ class EvaluationSettings:
     seed: int = 0
     speech: str = "espeak"  # of config_checks.SPEECH_SOURCES; shipped: the package's few held-out sentences
     steps: int = 25  # of the solver
-    solver: str = "ddim"
+    solver: str = "dpmpp"
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
     look_ahead: int = 0
     audio_guidance: float = 0.5

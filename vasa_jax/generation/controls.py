@@ -34,7 +34,7 @@ class Controls:
 
     seed: int = 0  # same seed, same video
     steps: int = 25  # of the solver
-    solver: str = "ddim"  # one of diffusion.SOLVERS
+    solver: str = "dpmpp"  # one of diffusion.SOLVERS
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
     look_ahead: int = 0  # frames of sound heard beyond the hop; needs a hop
     gaze: Sequence[float] | Sequence[Sequence[float]] | None = None  # yaw, pitch in degrees, + = image right, down

@@ -2,7 +2,7 @@
 
 from vasa_jax.losses.adversarial import critic_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.latents import code_size, disagreement, margin_softmax, motion_contrast, pose_loss
-from vasa_jax.losses.pictures import gradient_loss, matte_loss, ssim, structure_loss, weighted_l1
+from vasa_jax.losses.pictures import gradient_loss, matte_loss, square_error, ssim, structure_loss, weighted_l1
 from vasa_jax.losses.vasa import TERMS, VASALoss
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "matte_loss",
     "motion_contrast",
     "pose_loss",
+    "square_error",
     "ssim",
     "structure_loss",
     "weighted_l1",

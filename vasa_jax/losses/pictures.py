@@ -11,6 +11,11 @@ def weighted_l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w
     return (error * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
 
 
+def square_error(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, ""]:
+    """Mean square difference, of which PSNR is the logarithm."""
+    return jnp.square(x - y).mean()
+
+
 def ssim(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7) -> Float[Array, "b h w c"]:
     """Structural similarity (Wang et al. 2004) of images in [0, 1] under a uniform window, per valid position."""
 

@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 from vasa_jax.config import FaceConfig
 from vasa_jax.losses.judged import Judges
 from vasa_jax.losses.latents import disagreement, motion_contrast, pose_loss
-from vasa_jax.losses.pictures import gradient_loss, matte_loss, structure_loss, weighted_l1
+from vasa_jax.losses.pictures import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
 
-# Each is a field of FaceConfig. The first eight cost next to nothing and are always computed; of the others a weight of
+# Each is a field of FaceConfig. The first nine cost next to nothing and are always computed; of the others a weight of
 # None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such
 # numbers share one compiled program.
-ALWAYS = ("l1", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code")
+ALWAYS = ("l1", "square", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code")
 SELF_TRANSFER = ("consist",)
 JUDGED = ("perceptual", "face_perceptual", "cross_id")
 GAME = ("adversarial", "feature_matching")
@@ -87,6 +87,7 @@ class VASALoss:
         foreground = (segmentation > 0).astype(jnp.float32)
         terms = {
             "l1": weighted_l1(picture, target, weight),
+            "square": square_error(picture, target),
             "structure": structure_loss(picture, target),
             "gradient": gradient_loss(picture, target, weight),
             "matte": matte_loss(matte[..., 0], foreground, valid_matte),

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
-from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPixels
+from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle, resized
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
 KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the picture
@@ -25,19 +25,26 @@ class Decoded(NamedTuple):
 class ImageNet2D(nn.Module):
     """G2D: residual blocks at the side of the volume, then one block per doubling, then colour and matte.
 
-    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. Given the portrait's pixels where
-    they are to be seen, it takes them into account and keeps a share of each, which it chooses.
+    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. Given the portrait and where its
+    pixels are to be seen, it takes them into account and keeps a share of each, which it chooses; with `pixel_blocks`,
+    residual blocks that have seen them, it also moves them into place before it keeps them.
     """
 
     width: int
     blocks: int
     up_widths: tuple[int, ...]
     shuffle: int
+    pixel_blocks: int
     groups: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "T S S DC"], pixels: Float[Array, "T H W 3"] | None = None) -> Decoded:
+    def __call__(
+        self,
+        x: Float[Array, "T S S DC"],
+        portrait: Float[Array, "#T H W 3"] | None = None,
+        moved: Float[Array, "T S S 2"] | None = None,
+    ) -> Decoded:
         x = Conv(self.width, 1, bias=True, dtype=self.dtype, name="project")(x)
         for i in range(self.blocks):
             x = ResidualBlock(self.width, self.groups, dtype=self.dtype, name=f"block{i}")(x)
@@ -45,18 +52,29 @@ class ImageNet2D(nn.Module):
             x = ResidualBlock(width, self.groups, (2, 2), self.dtype, name=f"up{i}")(x)
         x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
         plain = {"standardise": False, "bias": True, "dtype": self.dtype}
-        if pixels is not None:
+        if portrait is not None:
+            pixels = moved_pixels(portrait, moved)
             shown = pixel_unshuffle(2.0 * pixels - 1.0, self.shuffle).astype(self.dtype)
             merge = Conv(x.shape[-1], 1, kernel_init=_ZEROS, name="merge", **plain)
             x = nn.relu(x + merge(jnp.concatenate([x, shown], -1)))
+            if self.pixel_blocks:
+                x = self._looked_closer(x)
+                cell = 2.0 / x.shape[1]
+                shift = Conv(2, kernel_init=_ZEROS, name="shift", **plain)(x).astype(jnp.float32) * cell
+                pixels = moved_pixels(portrait, resized(moved, x.shape[1]) + shift)
         painted = Conv(4 * self.shuffle**2, name="head", **plain)(x)
         painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
         rgb, matte = painted[..., :3], painted[..., 3:]
-        if pixels is not None:
+        if portrait is not None:
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
             kept = nn.sigmoid(pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST)
             rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
+
+    def _looked_closer(self, x: Float[Array, "T h w C"]) -> Float[Array, "T h w C"]:
+        for i in range(self.pixel_blocks):
+            x = ResidualBlock(x.shape[-1], self.groups, dtype=self.dtype, name=f"pixel_block{i}")(x)
+        return nn.relu(GroupNorm(self.groups, self.dtype, name="pixel_norm")(x))
 
 
 class FaceDecoder(nn.Module):
@@ -76,6 +94,7 @@ class FaceDecoder(nn.Module):
     embedding_width: int = 512
     embedding_map_width: int = 512
     portrait_pixels: bool = False  # whether it sees the portrait's own pixels too; then appearances are `Appearance`
+    pixel_blocks: int = 0  # see ImageNet2D
     groups: int = 32
     dtype: Dtype = jnp.float32
 
@@ -86,9 +105,11 @@ class FaceDecoder(nn.Module):
             raise ValueError(f"volume, up_widths and shuffle make {size} pixels, not {self.image_size}")
         self.embedding = MotionEmbedding(self.embedding_width, self.embedding_map_width, self.dtype)
         self.warp_net = WarpGenerator(depth, side, self.warp_widths, self.groups, self.dtype)
-        self.image_net = ImageNet2D(self.width, self.blocks, self.up_widths, self.shuffle, self.groups, self.dtype)
+        self.image_net = ImageNet2D(
+            self.width, self.blocks, self.up_widths, self.shuffle, self.pixel_blocks, self.groups, self.dtype
+        )
         if self.portrait_pixels:
-            self.pixels = PortraitPixels(depth, self.dtype)
+            self.pixels = PortraitPlaces(depth, self.dtype)
 
     def __call__(
         self,
@@ -101,7 +122,7 @@ class FaceDecoder(nn.Module):
             return self.image_net(self.drive(appearance, identity, pose, dynamics))
         canonical = self.driven_grid(identity, pose, dynamics)
         features = self._seen(appearance.volume, canonical)
-        return self.image_net(features, self.pixels(appearance, features, canonical))
+        return self.image_net(features, appearance.portrait, self.pixels(appearance, features, canonical))
 
     def drive(
         self,

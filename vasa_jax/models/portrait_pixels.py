@@ -25,8 +25,8 @@ class Appearance(NamedTuple):
     pose: Float[Array, "B 9"]  # the portrait's
 
 
-class PortraitPixels(nn.Module):
-    """The portrait as the driven head shows it, at the portrait's resolution.
+class PortraitPlaces(nn.Module):
+    """Where in the portrait the driven head's pixels were seen, as displacements on the grid of the view.
 
     Which of a pixel's depths is the surface is told from the driven features. Occlusion is not: what the portrait does
     not show is for the image network to see and to paint.
@@ -41,15 +41,18 @@ class PortraitPixels(nn.Module):
         appearance: Appearance,
         features: Float[Array, "T S S DC"],
         canonical: Float[Array, "T D S S 3"],
-    ) -> Float[Array, "T H W 3"]:
+    ) -> Float[Array, "T S S 2"]:
         seen = geometry.compose(appearance.warp, canonical)
         places = geometry.image_from_canonical(seen, appearance.pose)[..., :2]
         surface = Conv(self.depth, standardise=False, bias=True, dtype=self.dtype, name="surface")(features)
         surface = jax.nn.softmax(surface.astype(jnp.float32), axis=-1)
         place = jnp.einsum("tdhwc,thwd->thwc", places, surface, precision="highest")
-        height, width = appearance.portrait.shape[1:3]
-        count, rows, columns, _ = place.shape
-        # Displacements rather than places are made finer: a head that does not move is then copied exactly.
-        moved = place - geometry.pixel_grid(rows, columns)
-        fine = jax.image.resize(moved, (count, height, width, 2), "linear") + geometry.pixel_grid(height, width)
-        return geometry.bilinear_sample(appearance.portrait, fine, "border")
+        # Displacements rather than places are what is made finer: a head that does not move is then copied exactly.
+        return place - geometry.pixel_grid(*place.shape[1:3])
+
+
+def moved_pixels(portrait: Float[Array, "#T H W 3"], moved: Float[Array, "T h w 2"]) -> Float[Array, "T H W 3"]:
+    """The portrait's pixels at displaced places, in its own resolution."""
+    height, width = portrait.shape[1:3]
+    fine = jax.image.resize(moved, (moved.shape[0], height, width, 2), "linear") + geometry.pixel_grid(height, width)
+    return geometry.bilinear_sample(portrait, fine, "border")

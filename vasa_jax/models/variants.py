@@ -8,7 +8,7 @@ from typing import Any
 _SHARED = (
     "image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "portrait_pixels", "groups",
 )  # fmt: skip
-_DECODER = ("width", "blocks", "up_widths", "shuffle")
+_DECODER = ("width", "blocks", "up_widths", "shuffle", "pixel_blocks")
 
 
 def _variant(**fields: Any) -> dict[str, dict[str, Any]]:
@@ -32,6 +32,7 @@ _PAPER = {
     "up_widths": (256, 128, 64),
     "shuffle": 1,
     "portrait_pixels": False,
+    "pixel_blocks": 0,
     "groups": 32,
 }
 
@@ -90,11 +91,12 @@ _DEMO_128 = {
     "up_widths": (64,),
     "shuffle": 2,
     "portrait_pixels": False,
+    "pixel_blocks": 0,
     "groups": 8,
 }
 
 # Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
-# and the crop that gaze and lips are read from; the pose is read twice; and it sees the portrait's own pixels.
+# and the crop that gaze and lips are read from; the pose is read twice; and it sees the portrait's own pixels, twice.
 _DEMO = _DEMO_128 | {
     "image_size": 256,
     "widths": (48, 80, 128),
@@ -105,6 +107,7 @@ _DEMO = _DEMO_128 | {
     "blocks": 4,
     "up_widths": (96, 64),
     "portrait_pixels": True,
+    "pixel_blocks": 1,
 }
 
 _TINY = _DEMO_128 | {

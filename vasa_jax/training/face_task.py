@@ -4,8 +4,8 @@ Recipe `counterfactual`: source (identity A, motion 1) and driver (identity B, m
 truth (identity A, motion 2); where the bank has faces in several poses, the truth is in a pose of its own, so that
 the dynamics that are read from the driver cannot carry the driver's. Recipe `self`: A and B are the same, and
 VASA-1's transfer terms may take the truth's place. Exact labels supervise the pose encoder and the matte only; the
-decoder sees labelled poses as predicted, without gradient, so that the pose keeps the labels' frame. Poses without a
-label learn from the picture.
+decoder sees labelled poses as predicted, with as much gradient as `pose_from_picture` says, none unless asked for: the
+pose keeps the labels' frame. Poses without a label learn from the picture.
 """
 
 from collections.abc import Mapping
@@ -128,8 +128,10 @@ class FaceTask:
         noisy = dynamics + face.dynamics_noise * spread * jax.random.normal(keys[2], dynamics.shape)
 
         def held(pose, valid):
-            """Poses learn from their labels alone: no gradient of the picture moves them out of the labels' frame."""
+            """Poses with a label learn from it, and from the picture so little that they stay in the labels' frame."""
             still = jax.lax.stop_gradient(pose)
+            if face.pose_from_picture:
+                still = still + face.pose_from_picture * (pose - still)
             return still if valid is None else jnp.where(valid[:, None], still, pose)
 
         first_valid = None if valid_pose is None else first(valid_pose)

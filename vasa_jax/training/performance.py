@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from vasa_jax.flop_count import flop_of
+
 # Dense peak of one device in TFLOP/s (bfloat16), by a part of jax.Device.device_kind; makers' data sheets.
 PEAK_TFLOPS = {
     "H200": 989.0,
@@ -26,30 +28,28 @@ _GIB = 2**30
 class UpdateCost:
     """Of one compiled update: FLOP of the whole mesh, GiB per device."""
 
-    flop: float  # as the model asks for them, before the compiler fuses or repeats any; 0 = unknown
+    flop: float  # as the model asks for them, before the compiler fuses or repeats any
     devices: int
     arguments_gib: float  # state and batch
     temporary_gib: float
 
     def __str__(self) -> str:
-        flop = f"{self.flop / 1e9:.4g} GFLOP, " if self.flop else ""
         return (
-            f"update: {flop}{self.arguments_gib:.3f} GiB of state and batch and {self.temporary_gib:.3f} GiB of "
-            f"temporaries per device, {self.devices} device{'s' * (self.devices > 1)}"
+            f"update: {self.flop / 1e9:.4g} GFLOP, {self.arguments_gib:.3f} GiB of state and batch and "
+            f"{self.temporary_gib:.3f} GiB of temporaries per device, {self.devices} device{'s' * (self.devices > 1)}"
         )
 
     def utilisation(self, seconds: float, device_kind: str) -> float | None:
         """Model FLOP utilisation of an update that takes `seconds`; None where the peak is unknown."""
         peak = peak_flops(device_kind)
-        return self.flop / (seconds * self.devices * peak) if peak and self.flop else None
+        return self.flop / (seconds * self.devices * peak) if peak else None
 
 
-def update_cost(lowered: Any, compiled: Any, devices: int) -> UpdateCost:
-    """The cost of a `jax.stages.Lowered` update and its `Compiled` form; what a back end does not tell counts as 0."""
+def update_cost(traced: Any, compiled: Any, devices: int) -> UpdateCost:
+    """The cost of a `jax.stages.Traced` update and its `Compiled` form; memory a back end does not tell counts as 0."""
     memory = compiled.memory_analysis()
-    analysis = lowered.cost_analysis() or {}
     return UpdateCost(
-        float(analysis.get("flops", 0.0)),
+        float(flop_of(traced.jaxpr)),
         devices,
         getattr(memory, "argument_size_in_bytes", 0) / _GIB,
         getattr(memory, "temp_size_in_bytes", 0) / _GIB,

@@ -238,9 +238,9 @@ class VASATrainer:
     ) -> tuple[Any, UpdateCost]:
         """(`update` compiled for these (abstract) arguments, what it costs)."""
         arguments = (state, batch, rates) if guidance is None else (state, batch, rates, guidance)
-        lowered = VASATrainer.update.lower(self, *arguments)
-        program = lowered.compile()
-        return program, update_cost(lowered, program, self._mesh.size)
+        traced = VASATrainer.update.trace(self, *arguments)
+        program = traced.lower().compile()
+        return program, update_cost(traced, program, self._mesh.size)
 
     def export(self, state: TrainState) -> Path:
         """Writes the EMA parameters to export/<task>.safetensors."""
