@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains the parts of the shipped model from nothing and puts the exports side by side in $RUNS/model.
-#   launch/train_demo.sh [RUNS]     default runs; extra settings per part in FACE, FACE_256, ERASE, FACE_DECODER,
-#                                   AUDIO, MOTION, INSTRUMENT, e.g. FACE="--config.train.steps=100"; DRY_RUN=1 prints the commands
+#   launch/train_demo.sh [RUNS]     default runs; extra settings per part in FACE, FACE_256, ERASE, FACE_DECODER, AUDIO,
+#                                   MOTION, INSTRUMENT, e.g. FACE="--config.train.steps=100"
+#   DRY_RUN=1                       only prints the commands
 #   PARTS="face face_256 face_decoder motion"   only these; audio encoder and instrument are then the shipped ones
 # The codec is trained at 128 pixels (face), then at 256 (face_256); the head's rotation is projected out of its dynamics,
 # and its last part (face_decoder), which keeps them as they are, is the one that speaks.

@@ -1,10 +1,11 @@
 """The portrait's own pixels in the decoded picture."""
 
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from random_params import random_params
 from tiny_face import LEAST
@@ -79,19 +80,16 @@ def test_pixels_are_taken_apart_and_put_together():
 
 def test_pixels_that_are_kept_are_moved_into_place_first():
     net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
+    decode = jax.jit(net.apply)
     still = jnp.zeros((2, 8, 8, 2))
     x, portrait = jax.random.normal(jax.random.key(0), (2, 8, 8, 8)), pictures(1, 32)
-    params = net.init(jax.random.key(1), x, portrait, still)["params"]
-    params["keep"]["bias"] = jnp.full(4, 50.0)
-    np.testing.assert_allclose(net.apply({"params": params}, x, portrait, still).rgb[1], portrait[0], atol=1e-6)
+    params = random_params(net.init, x, portrait, still)["params"]
+    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, 50.0)}
+    params["shift"] = {"kernel": jnp.zeros((3, 3, 8, 2)), "bias": jnp.zeros(2)}
+    np.testing.assert_allclose(decode({"params": params}, x, portrait, still).rgb[1], portrait[0], atol=1e-6)
     params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
-    shown = net.apply({"params": params}, x, portrait, still).rgb
+    shown = decode({"params": params}, x, portrait, still).rgb
     np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
-
-
-@pytest.fixture(scope="module")
-def codec():
-    return face_codec(LEAST), init_face(jax.random.key(0), LEAST)
 
 
 def test_a_trained_codec_may_begin_to_see_the_pixels():
@@ -99,35 +97,39 @@ def test_a_trained_codec_may_begin_to_see_the_pixels():
     (encoder, decoder), params = face_codec(SEEN_ONCE), init_face(jax.random.key(0), SEEN_ONCE)
     image, poses = pictures(2, LEAST_SIZE), jnp.repeat(POSE, 2, 0)
     codes = jax.random.normal(jax.random.key(1), (2, 128))
-    latents, identity = encoder.apply({"params": params["encoder"]}, image, poses, codes, method="encode_appearance")
-    picture = decoder.apply({"params": params["decoder"]}, latents, identity, poses, codes)
+    encode = jax.jit(partial(encoder.apply, method="encode_appearance"))
+    latents, identity = encode({"params": params["encoder"]}, image, poses, codes)
+    picture = jax.jit(decoder.apply)({"params": params["decoder"]}, latents, identity, poses, codes)
     known = {n: x for n, x in flatten_dict(params["decoder"]).items() if not {"pixels", "merge", "keep"} & set(n)}
     _, plain = face_codec(PLAIN)
-    painted = plain.apply({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
+    painted = jax.jit(plain.apply)({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
     np.testing.assert_array_equal(picture.matte, painted.matte)
     mixed = 1 / (1 + np.exp(2.0))
     pixels = (picture.rgb - (1 - mixed) * painted.rgb) / mixed
     assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05
 
 
-def test_one_portrait_is_driven_as_many_are(codec):
-    (_, decoder), params = codec
-    noise = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
-    leaves, structure = jax.tree.flatten(params)
-    leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for key, leaf in zip(noise, leaves)]
-    params = jax.tree.unflatten(structure, leaves)
-    codes = 0.3 * jax.random.normal(jax.random.key(1), (3, 128))
+def test_one_portrait_is_looked_up_as_many_are():
+    """The image network included, which has a shift of its own for every frame."""
+    keys = jax.random.split(jax.random.key(2), 4)
+    volume, warp = (jax.random.normal(key, (1, DEPTH, SIDE, SIDE, n)) for key, n in zip(keys, (16, 3)))
+    one = Appearance(volume, pictures(1), 0.1 * warp, POSE)
+    many = jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), one)
     poses = jnp.repeat(POSE, 3, 0).at[:, 7].set(jnp.array([0.0, 0.2, -0.1]))
-
-    depth, side, channels = (decoder.volume[i] for i in (1, 2, 0))
-    volume, warp = (jax.random.normal(key, (1, depth, side, side, n)) for key, n in zip(noise, (channels, 3)))
-    identity = jax.random.normal(noise[2], (1, 4, 4, decoder.embedding_width))
-    portrait = Appearance(volume, pictures(1, LEAST_SIZE), 0.1 * warp, POSE), identity
+    features = jax.random.normal(keys[2], (3, SIDE, SIDE, DEPTH * 16))
+    places = PortraitPlaces(DEPTH)
+    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
+    moved = jnp.zeros((3, SIDE, SIDE, 2))
+    params = {
+        "places": random_params(places.init, one, features, view(poses)),
+        "net": random_params(net.init, features, one.portrait, moved),
+    }
 
     @jax.jit
-    def drive(params, portrait):
-        return decoder.apply({"params": params}, *portrait, poses, codes)
+    def decode(seen):
+        where = places.apply(params["places"], seen, features, view(poses))
+        return net.apply(params["net"], features, seen.portrait, where)
 
-    many = drive(params["decoder"], jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), portrait))
-    for name, one in zip(("rgb", "matte"), drive(params["decoder"], portrait)):
-        np.testing.assert_allclose(one, getattr(many, name), atol=1e-4)
+    for expected, shown in zip(decode(many), decode(one)):
+        assert expected.std() > 0.01
+        np.testing.assert_allclose(shown, expected, atol=1e-4)

@@ -1,5 +1,7 @@
 """The second reading of the head pose."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,13 +48,13 @@ def test_an_encoder_with_a_second_reading_starts_at_what_it_read_without_and_lea
     last = [name for name in flat if name.startswith("params/pose_correction/head/")]
     assert len(last) == 2
     new = unflatten_dict({name: jnp.zeros_like(x) if name in last else x for name, x in flat.items()}, sep="/")
-    found, first = (net.apply(new, images, method="encode_pose") for net in (twice, once))
+    found, first = (jax.jit(partial(net.apply, method="encode_pose"))(new, images) for net in (twice, once))
     for kept, expected in zip(geometry.pose_matrix(found), geometry.pose_matrix(first)):
         np.testing.assert_allclose(kept, expected, atol=1e-5)
 
     def error(params):
         return jnp.square(twice.apply(params, images, method="encode_pose") - IDENTITY).sum()
 
-    slopes = flatten_dict(jax.grad(error)(unflatten_dict(flat, sep="/"))["params"], sep="/")
+    slopes = flatten_dict(jax.jit(jax.grad(error))(unflatten_dict(flat, sep="/"))["params"], sep="/")
     for part in ("pose_net", "pose_correction"):
         assert all(jnp.abs(slope).max() > 0 for name, slope in slopes.items() if name.startswith(part))

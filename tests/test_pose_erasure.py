@@ -114,6 +114,10 @@ def test_the_job_writes_a_codec_from_whose_dynamics_rotation_cannot_be_read(tmp_
     encoder, _ = face_codec(LEAST)
     people = held_out.HeldOutHeads(SIZE, 0, 1, 8, "pose erasure")
 
+    @jax.jit
+    def dynamics(params, rgb, pose):
+        return encoder.apply({"params": params["encoder"]}, rgb, pose, method="encode_dynamics")
+
     def explained(params):
         """R2 of yaw and pitch by probes that did not see the person."""
         codes, angles = [], []
@@ -121,7 +125,7 @@ def test_the_job_writes_a_codec_from_whose_dynamics_rotation_cannot_be_read(tmp_
             motion = motions_with_other_poses(jax.random.fold_in(people.key, index), 8)
             label = people.label(people.identity(index), motion)["pose"]
             rgb = people.render({}, motion)["rgb"] / 255.0
-            codes.append(encoder.apply({"params": params["encoder"]}, rgb, label, method="encode_dynamics"))
+            codes.append(dynamics(params, rgb, label))
             angles.append(measures.euler_degrees(label)[:, :2])
         codes, angles = np.concatenate(codes), np.concatenate(angles)
         splits = probes.splits_by_block(np.arange(len(codes)) // 8 % 4)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from vasa_jax.config import AudioConfig, CorpusConfig
 from vasa_jax.data.synthetic import clip_set
@@ -114,10 +115,11 @@ def test_motion_windows_continue_after_restore():
 
 
 def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch, capsys):
-    face = init_face(jax.random.key(0), "face_tiny")
-    save_params(tmp_path / "parts" / "face.safetensors", face, {"fields": FACE_VARIANTS["face_tiny"]})
+    fields = FACE_VARIANTS["face_tiny"]
+    face = random_params(lambda key: init_face(key, fields))
+    save_params(tmp_path / "parts" / "face.safetensors", face, {"fields": fields})
     fields = AUDIO_VARIANTS["audio_tiny"]
-    audio = AudioEncoder(**fields).init(jax.random.key(0), jnp.zeros((1, 16_000)))["params"]
+    audio = random_params(AudioEncoder(**fields).init, jnp.zeros((1, 16_000)))["params"]
     save_params(tmp_path / "parts" / "audio.safetensors", audio, {"fields": fields})
     motion = jax.random.normal(jax.random.key(1), (3, FRAMES, 137)) * 2.0 + 1.0
     # Rendering is tested elsewhere: here the encoder's output stands for any clip.

@@ -17,7 +17,6 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import FaceEvaluationConfig, VASAConfig
-from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.exchange import OPEN_LIDS, latent_changes, picture_changes
 from vasa_jax.evaluation.face_report import face_markdown
@@ -53,13 +52,10 @@ class Codes:
 def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """The `evaluate_face` job: the report on the codec in `config.checkpoint`."""
     from vasa_jax.generation.animator import PortraitAnimator
-    from vasa_jax.generation.pretrained import load_part
+    from vasa_jax.generation.pretrained import load_codec
 
     instrument = Instrument.from_pretrained(config.face_evaluation.instrument)
-    params, metadata = load_part(config.checkpoint, "face")
-    if "fields" not in metadata:
-        raise InputError(f"{config.checkpoint}/face.safetensors: not a codec (no fields); export it again")
-    codec = PortraitAnimator((params, metadata), config.decode_batch)
+    codec = PortraitAnimator(load_codec(config.checkpoint), config.decode_batch)
     return FaceEvaluator(codec, config.face_evaluation, config.seed, instrument).run(workdir)
 
 

@@ -26,3 +26,11 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
         raise InputError(f"{folder}: no such directory; give one that holds {part}.safetensors")
     path = folder / f"{part}.safetensors"
     return load_wav2vec2(path) if part == "audio" and is_public_file(path) else load_params(path)
+
+
+def load_codec(directory: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters, metadata) of the face codec; InputError also where the file tells no fields to build it from."""
+    params, metadata = load_part(directory, "face")
+    if "fields" not in metadata:
+        raise InputError(f"{Path(directory) / 'face.safetensors'}: not a codec (no fields); export it again")
+    return params, metadata
