@@ -69,7 +69,8 @@ def test_eight_devices_agree_with_one(tmp_path):
 def test_examples_stay_on_their_devices(tmp_path):
     """Devices exchange gradients, and the codes that the contrast of motions compares; no picture and no volume."""
     # What is sent is decided before machine code is made, and that is all that is read here.
-    finish([start(["traffic", tmp_path], 8, "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")])
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    finish([start(["traffic", tmp_path], 8, quick)])
     sent = json.loads((tmp_path / "traffic.json").read_text())
     parameters = sent.pop("parameters")
     codes = 4 * 32 * 128
