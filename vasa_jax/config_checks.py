@@ -209,7 +209,7 @@ def _check_face(face: sections.FaceConfig) -> None:
         raise InputError(f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none")
     if not face.critic_widths or min(face.critic_widths) < 1:
         raise InputError(f"{path}.critic_widths: {face.critic_widths} are no widths; give e.g. (64, 128, 256, 512)")
-    for name in ("pose_pool", "flip", "jitter", "same_frame"):
+    for name in ("pose_pool", "pose_from_picture", "flip", "jitter", "same_frame"):
         _range(f"{path}.{name}", getattr(face, name), 0, 1)
     for name in ("transfer_from", "gan_from"):
         _range(f"{path}.{name}", getattr(face, name), 0, 10**9)
