@@ -42,7 +42,7 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
         jax.eval_shape(pairs, bank, jax.random.key(0)),
     )
     trainer = VASATrainer(task, settings, "unused", mesh=mesh)
-    # Memory, work and collectives are asked for, not the fastest program, which takes eight times as long to find.
+    # Memory, work and collectives are asked for, not the fastest program, which takes many times as long to find.
     jax.config.update("jax_exec_time_optimization_effort", -1.0)
     arguments = trainer.abstract_state(), batch, trainer.pace.rates(0)
     program, cost = trainer.compiled(*arguments)
