@@ -4,8 +4,8 @@
 #                                   MOTION, INSTRUMENT, e.g. FACE="--config.train.steps=100"
 #   DRY_RUN=1                       only prints the commands
 #   PARTS="face face_256 face_decoder motion"   only these; audio encoder and instrument are then the shipped ones
-# The codec is trained at 128 pixels (face), then at 256 (face_256); the head's rotation is projected out of its dynamics,
-# and its last part (face_decoder), which keeps them as they are, is the one that speaks.
+# The codec is trained at 128 pixels (face), then at 256 (face_256); the head's rotation is projected out of its
+# dynamics, and its last part (face_decoder), which keeps them as they are, is the one that speaks.
 # A part that is finished is not trained again, and one that was stopped goes on from its newest checkpoint. Where there
 # are two GPUs, audio encoder and instrument train on the second while the codec trains on the first.
 set -euo pipefail

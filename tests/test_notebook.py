@@ -33,7 +33,8 @@ print(json.dumps({
     "yaw": yaw.tolist(),
     "agreement": agreement,
     "people": len(rows),
-    "live": len(live) / 25,
+    "live_as_at_once": bool(np.array_equal(live, np.concatenate(list(
+        generator.render(avatar, generator.motion(start, avatar, hop=10, **FAST), 10))))),
 }))
 """
 
@@ -115,7 +116,7 @@ def test_controls_do_what_the_text_says(run):
     assert findings["yaw"][0] < -10 and findings["yaw"][-1] > 10 and (np.diff(findings["yaw"]) > 0).all()
     assert findings["agreement"] > 0.3
     assert findings["people"] == 4
-    assert findings["live"] == SECONDS
+    assert findings["live_as_at_once"]
     assert "looking left: -20 degrees wanted" in cells["read"].outputs[0].text
 
 

@@ -1,6 +1,5 @@
 """The portrait's own pixels in the decoded picture."""
 
-
 from functools import partial
 
 import jax
@@ -109,27 +108,22 @@ def test_a_trained_codec_may_begin_to_see_the_pixels():
     assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05
 
 
-def test_one_portrait_is_looked_up_as_many_are():
-    """The image network included, which has a shift of its own for every frame."""
-    keys = jax.random.split(jax.random.key(2), 4)
-    volume, warp = (jax.random.normal(key, (1, DEPTH, SIDE, SIDE, n)) for key, n in zip(keys, (16, 3)))
-    one = Appearance(volume, pictures(1), 0.1 * warp, POSE)
-    many = jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), one)
+def test_one_portrait_is_driven_as_many_are():
+    _, decoder = face_codec(LEAST)
+    codes = 0.3 * jax.random.normal(jax.random.key(1), (3, 128))
     poses = jnp.repeat(POSE, 3, 0).at[:, 7].set(jnp.array([0.0, 0.2, -0.1]))
-    features = jax.random.normal(keys[2], (3, SIDE, SIDE, DEPTH * 16))
-    places = PortraitPlaces(DEPTH)
-    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
-    moved = jnp.zeros((3, SIDE, SIDE, 2))
-    params = {
-        "places": random_params(places.init, one, features, view(poses)),
-        "net": random_params(net.init, features, one.portrait, moved),
-    }
+
+    depth, side, channels = (decoder.volume[i] for i in (1, 2, 0))
+    keys = jax.random.split(jax.random.key(2), 3)
+    volume, warp = (jax.random.normal(key, (1, depth, side, side, n)) for key, n in zip(keys, (channels, 3)))
+    identity = jax.random.normal(keys[2], (1, 4, 4, decoder.embedding_width))
+    portrait = Appearance(volume, pictures(1, LEAST_SIZE), 0.1 * warp, POSE), identity
+    params = random_params(decoder.init, *portrait, poses, codes)
 
     @jax.jit
-    def decode(seen):
-        where = places.apply(params["places"], seen, features, view(poses))
-        return net.apply(params["net"], features, seen.portrait, where)
+    def drive(params, portrait):
+        return decoder.apply(params, *portrait, poses, codes)
 
-    for expected, shown in zip(decode(many), decode(one)):
-        assert expected.std() > 0.01
-        np.testing.assert_allclose(shown, expected, atol=1e-4)
+    many = drive(params, jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, 0), portrait))
+    for name, one in zip(("rgb", "matte"), drive(params, portrait)):
+        np.testing.assert_allclose(one, getattr(many, name), atol=1e-4)

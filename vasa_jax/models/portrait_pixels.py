@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
-from vasa_jax.models.layers import Conv, Dtype
+from vasa_jax.models.layers import Conv, Dtype, resized
 
 
 class Appearance(NamedTuple):
@@ -51,8 +51,7 @@ class PortraitPlaces(nn.Module):
         return place - geometry.pixel_grid(*place.shape[1:3])
 
 
-def moved_pixels(portrait: Float[Array, "#T H W 3"], moved: Float[Array, "T h w 2"]) -> Float[Array, "T H W 3"]:
+def moved_pixels(portrait: Float[Array, "#T H H 3"], moved: Float[Array, "T h h 2"]) -> Float[Array, "T H H 3"]:
     """The portrait's pixels at displaced places, in its own resolution."""
-    height, width = portrait.shape[1:3]
-    fine = jax.image.resize(moved, (moved.shape[0], height, width, 2), "linear") + geometry.pixel_grid(height, width)
-    return geometry.bilinear_sample(portrait, fine, "border")
+    size = portrait.shape[1]
+    return geometry.bilinear_sample(portrait, resized(moved, size) + geometry.pixel_grid(size, size), "border")
