@@ -5,6 +5,7 @@ from tiny_face import add_variant
 
 from vasa_jax.losses.judged import FeatureJudge, Judges
 from vasa_jax.models.face import Decoded, Latents
+from vasa_jax.models.geometry import rows_for
 from vasa_jax.training import face_task
 
 N = 32
@@ -39,6 +40,7 @@ class Decoder:
 
     def apply(self, variables, appearance, identity, pose, dynamics):
         p = variables["params"]
+        appearance, identity = (rows_for(x, len(pose)) for x in (appearance, identity))
         shade = appearance[:, 0, 0, 0] + 0.3 * identity[:, 0, 0] + 0.5 * pose[:, :3] + 0.7 * dynamics
         rgb = jnp.broadcast_to(0.2 * shade[:, None, None], (len(shade), N, N, 3))
         return Decoded(rgb, jnp.full((*rgb.shape[:3], 1), p["matte"]))

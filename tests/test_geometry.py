@@ -121,6 +121,25 @@ def test_one_volume_serves_a_batch_of_grids():
     assert geometry.trilinear_sample(volumes.astype(jnp.bfloat16), grid).dtype == jnp.bfloat16
 
 
+def test_each_of_several_volumes_serves_neighbouring_grids():
+    volumes, grid = random_volume(2, 4, 6, 8, 3), random_volume(6, 7, 3) * 0.7
+    weights = random_volume(6, 7, 3)
+
+    def of_shared(volumes, grid):
+        return geometry.trilinear_sample(volumes, grid)
+
+    def of_copies(volumes, grid):
+        return geometry.trilinear_sample(geometry.rows_for(volumes, 6), grid)
+
+    values, gradients = [], []
+    for sample in (of_shared, of_copies):
+        values.append(sample(volumes, grid))
+        gradients.append(jax.grad(lambda *x, sample=sample: (weights * sample(*x)).sum(), (0, 1))(volumes, grid))
+    np.testing.assert_allclose(*values, atol=1e-6)
+    for shared, copied in zip(*gradients):
+        np.testing.assert_allclose(shared, copied, atol=1e-5)
+
+
 def test_composed_warp_equals_two_steps():
     """Warp, then rotate, against one lookup of the composition: only the blur of the second resampling is between."""
     points = geometry.pixel_grid(16, 32, 32)

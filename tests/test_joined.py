@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vasa_jax.config import TrainConfig
@@ -57,12 +58,18 @@ def test_optimizer_clips_by_the_norm_of_everything_and_spares_biases_from_decay(
     settings = TrainConfig(steps=10, warmup_steps=0, learning_rate=1.0, weight_decay=0.5, clip_norm=1.0)
     optimizer, params = make_optimizer(settings), tree(0)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params, rate=1.0)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params, norm=jnp.zeros(()), rate=1.0)
     for layer, values in params.items():
         assert jnp.allclose(updates[layer]["kernel"], -0.5 * values["kernel"], rtol=1e-6)
         assert not updates[layer]["bias"].any()
+    for norm, first_moment in ((0.5, 1.0), (4.0, 0.25)):
+        grads = jax.tree.map(jnp.ones_like, params)
+        _, state = optimizer.update(grads, optimizer.init(params), params, norm=norm, rate=1.0)
+        for leaf in jax.tree.leaves(state[1][0].mu):
+            np.testing.assert_allclose(leaf, (1 - settings.beta1) * first_moment, rtol=1e-5)
 
 
 def test_norm_of_a_tree():
     flat = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree(3))])
-    assert jnp.allclose(tree_norm(tree(3)), jnp.linalg.norm(flat), rtol=1e-6)
+    for whole in (False, True):
+        assert jnp.allclose(tree_norm(tree(3), whole), jnp.linalg.norm(flat), rtol=1e-6)

@@ -82,10 +82,12 @@ def expected_run(steps):
         amount = float(step + 1)
         w_gradient = jax.grad(lambda w, c=c: 0.5 * 3.0 * jnp.square(w["w"] - c["c"]).mean())(w)
         c_gradient = jax.grad(lambda c, w=w, a=amount: jnp.square(c["c"] - w["w"] - a).mean())(c)
-        updates, player_state = player.update(w_gradient, player_state, w, rate=pace.rates(step)["player"])
+        norms = {name: optax.tree.norm(gradient) for name, gradient in (("w", w_gradient), ("c", c_gradient))}
+        rates = pace.rates(step)
+        updates, player_state = player.update(w_gradient, player_state, w, norm=norms["w"], rate=rates["player"])
         if step >= 2:
-            rate = pace.rates(step)["opponent"]
-            moves, opponent_state = opponent.update(c_gradient, opponent_state, c, rate=rate)
+            rate = rates["opponent"]
+            moves, opponent_state = opponent.update(c_gradient, opponent_state, c, norm=norms["c"], rate=rate)
             c = optax.apply_updates(c, moves)
         w = optax.apply_updates(w, updates)
     return w, c, opponent_state

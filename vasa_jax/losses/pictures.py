@@ -20,7 +20,8 @@ def ssim(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7
     """Structural similarity (Wang et al. 2004) of images in [0, 1] under a uniform window, per valid position."""
 
     def mean(image):
-        return nn.avg_pool(image, (window, window), strides=(1, 1), padding="VALID")
+        rows = nn.avg_pool(image, (window, 1), strides=(1, 1), padding="VALID")
+        return nn.avg_pool(rows, (1, window), strides=(1, 1), padding="VALID")
 
     mean_x, mean_y = mean(x), mean(y)
     variance_x = mean(x * x) - mean_x**2

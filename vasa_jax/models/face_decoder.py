@@ -42,7 +42,7 @@ class ImageNet2D(nn.Module):
     def __call__(
         self,
         x: Float[Array, "T S S DC"],
-        portrait: Float[Array, "#T H W 3"] | None = None,
+        portrait: Float[Array, "V H W 3"] | None = None,
         moved: Float[Array, "T S S 2"] | None = None,
     ) -> Decoded:
         x = Conv(self.width, 1, bias=True, dtype=self.dtype, name="project")(x)
@@ -81,7 +81,8 @@ class FaceDecoder(nn.Module):
     """Latents to pictures.
 
     The rigid and the learned half of the warp are composed first (a 3-channel lookup) and the volume is gathered once.
-    To drive one portrait with T frames, pass its appearance and identity with batch size 1: neither is copied.
+    To drive V portraits with T / V neighbouring frames each, pass the appearances and identities with batch size V:
+    appearances are not copied.
     """
 
     image_size: int = 512
@@ -113,8 +114,8 @@ class FaceDecoder(nn.Module):
 
     def __call__(
         self,
-        appearance: Float[Array, "#T D S S C"] | Appearance,
-        identity: Float[Array, "#T 4 4 E"],
+        appearance: Float[Array, "V D S S C"] | Appearance,
+        identity: Float[Array, "V 4 4 E"],
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
     ) -> Decoded:
@@ -126,8 +127,8 @@ class FaceDecoder(nn.Module):
 
     def drive(
         self,
-        appearance: Float[Array, "#T D S S C"],
-        identity: Float[Array, "#T 4 4 E"],
+        appearance: Float[Array, "V D S S C"],
+        identity: Float[Array, "V 4 4 E"],
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
     ) -> Float[Array, "T S S DC"]:
@@ -135,15 +136,16 @@ class FaceDecoder(nn.Module):
         return self._seen(appearance, self.driven_grid(identity, pose, dynamics))
 
     def driven_grid(
-        self, identity: Float[Array, "#T 4 4 E"], pose: Float[Array, "T 9"], dynamics: Float[Array, "T Z"]
+        self, identity: Float[Array, "V 4 4 E"], pose: Float[Array, "T 9"], dynamics: Float[Array, "T Z"]
     ) -> Float[Array, "T D S S 3"]:
         """Where in the canonical volume each voxel of the view is found: q + delta(q) with q = R^T (p - t) / s."""
         _, depth, side = self.volume
         points = geometry.canonical_from_image(geometry.pixel_grid(depth, side, side)[None], pose)
+        identity = geometry.rows_for(identity, dynamics.shape[0])
         return geometry.compose(self.warp_net(self.embedding(identity, dynamics)), points)
 
     def _seen(
-        self, volume: Float[Array, "#T D S S C"], canonical: Float[Array, "T D S S 3"]
+        self, volume: Float[Array, "V D S S C"], canonical: Float[Array, "T D S S 3"]
     ) -> Float[Array, "T S S DC"]:
         """The volume at canonical points, depth and channels in one axis."""
         channels, depth, side = self.volume

@@ -58,7 +58,12 @@ def canonical_from_image(points: Float[Array, "#B ... 3"], pose: Float[Array, "#
     return _rotate(points - _spread(translation, points), inverse)
 
 
-def compose(delta: Float[Array, "#B D H W 3"], points: Float[Array, "#B ... 3"]) -> Float[Array, "B ... 3"]:
+def rows_for(x: Float[Array, "V ..."], count: int) -> Float[Array, "#B ..."]:
+    """What V examples share with `count` neighbouring ones, for each of these; a single row is left to broadcasting."""
+    return x if x.shape[0] == 1 else jnp.repeat(x, count // x.shape[0], 0)
+
+
+def compose(delta: Float[Array, "V D H W 3"], points: Float[Array, "#B ... 3"]) -> Float[Array, "B ... 3"]:
     """p + delta(p): the warp `identity + delta`, given on a grid, evaluated at any points.
 
     The displacement is sampled rather than the absolute map, so outside of its grid the warp is the identity.
@@ -67,12 +72,13 @@ def compose(delta: Float[Array, "#B D H W 3"], points: Float[Array, "#B ... 3"])
 
 
 def trilinear_sample(
-    volume: Float[Array, "#B D H W C"], grid: Float[Array, "#B ... 3"], padding: str = "zeros"
+    volume: Float[Array, "V D H W C"], grid: Float[Array, "#B ... 3"], padding: str = "zeros"
 ) -> Float[Array, "B ... C"]:
     """Values of a volume at points (x, y, z), interpolated between its 8 neighbours.
 
     `padding`: "zeros" (neighbours outside of the volume count as 0) or "border" (points are moved to the nearest voxel
-    centre). One of the two batch sizes may be 1: a single volume is then read at all points without being copied.
+    centre). Fewer volumes than grids are read each by as many neighbouring grids, without being copied; a single grid
+    serves all volumes.
     Weights are float32, the result has the volume's dtype. Differentiable in both arguments, in reverse mode. The
     corners are gathered again in the backward pass: kept, they would take 8 times the memory of the result.
     """
@@ -80,7 +86,7 @@ def trilinear_sample(
 
 
 def bilinear_sample(
-    image: Float[Array, "#B H W C"], grid: Float[Array, "#B ... 2"], padding: str = "zeros"
+    image: Float[Array, "V H W C"], grid: Float[Array, "#B ... 2"], padding: str = "zeros"
 ) -> Float[Array, "B ... C"]:
     """Values of an image at points (x, y), interpolated between its 4 neighbours; otherwise like `trilinear_sample`."""
     return _sample(image, grid, padding)
@@ -135,13 +141,14 @@ def _sample(values: Array, grid: Array, padding: str) -> Array:
         raise ValueError(f"grid of {grid.shape[-1]} coordinates for an array with {axes} spatial axes")
     if padding not in ("zeros", "border"):
         raise ValueError(f"padding {padding!r}: expected zeros or border")
-    batch = max(values.shape[0], grid.shape[0])
-    if values.shape[0] not in (1, batch) or grid.shape[0] not in (1, batch):
-        raise ValueError(f"batch sizes {values.shape[0]} (values) and {grid.shape[0]} (grid) do not broadcast")
+    count, batch = values.shape[0], max(values.shape[0], grid.shape[0])
+    if batch % count or grid.shape[0] not in (1, batch):
+        raise ValueError(f"batch sizes {count} (values) and {grid.shape[0]} (grid) do not broadcast")
     grid = jnp.broadcast_to(grid, (batch, *grid.shape[1:])).astype(jnp.float32)
-    if values.shape[0] < batch:
-        return _interpolate(values, grid[None], padding)[0]
-    return _interpolate(values, grid, padding)
+    if count == batch:
+        return _interpolate(values, grid, padding)
+    result = _interpolate(values, grid.reshape(count, batch // count, *grid.shape[1:]), padding)
+    return result.reshape(batch, *result.shape[2:])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 
 Dtype = Any
 
+TOGETHER_BELOW = 2**18  # numbers of a kernel, see `fold_standardisation`
+
 
 def group_count(width: int, groups: int) -> int:
     """The largest number of groups up to `groups` that divides `width`."""
@@ -24,33 +26,49 @@ def group_count(width: int, groups: int) -> int:
 
 def standardised(kernel: Float[Array, "*size c_in c_out"], gain: Float[Array, "c_out"]) -> Array:
     """Kernel of mean 0 and variance gain^2 / fan-in per output channel (Qiao et al. 2019, scaled to keep variance)."""
-    axes = tuple(range(kernel.ndim - 1))
-    fan_in = kernel.size / kernel.shape[-1]
-    mean = jnp.mean(kernel, axes, keepdims=True)
-    variance = jnp.mean(jnp.square(kernel - mean), axes, keepdims=True)
-    return (kernel - mean) * jax.lax.rsqrt(variance * fan_in + 1e-8) * gain
+    return _standardised([kernel.reshape(-1, kernel.shape[-1])], gain)[0].reshape(kernel.shape)
 
 
 def fold_standardisation(params: dict[str, Any]) -> dict[str, Any]:
     """The same network with plain kernels: each standardised kernel is written out and its gain dropped.
 
-    Kernels of one fan-in are standardised together. A network has a hundred small ones, and on an accelerator their
-    statistics would otherwise cost more in launches than many of the convolutions do.
+    Small kernels of one fan-in are put together, and all channels' statistics are turned into factors together. A
+    network has a hundred kernels; on an accelerator this would otherwise cost more in launches than many of the
+    convolutions do. Large kernels would cost more to put together.
     """
     flat = traverse_util.flatten_dict(params)
-    by_fan_in: dict[int, list[tuple[str, ...]]] = {}
-    for path in flat:
-        if path[-1] == "gain":
-            kernel = flat[(*path[:-1], "kernel")]
-            by_fan_in.setdefault(kernel.size // kernel.shape[-1], []).append(path[:-1])
-    for fan_in, layers in by_fan_in.items():
-        kernels = [flat[(*layer, "kernel")] for layer in layers]
-        joined = jnp.concatenate([kernel.reshape(fan_in, -1) for kernel in kernels], axis=1)
-        plain = standardised(joined, jnp.concatenate([flat.pop((*layer, "gain")) for layer in layers]))
-        ends = np.cumsum([kernel.shape[-1] for kernel in kernels])
-        for layer, kernel, end in zip(layers, kernels, ends):
-            flat[(*layer, "kernel")] = plain[:, end - kernel.shape[-1] : end].reshape(kernel.shape)
+    groups: dict[Any, list[tuple[str, ...]]] = {}
+    for layer in [path[:-1] for path in flat if path[-1] == "gain"]:
+        kernel = flat[(*layer, "kernel")]
+        small = kernel.size < TOGETHER_BELOW
+        groups.setdefault(kernel.size // kernel.shape[-1] if small else layer, []).append(layer)
+    kernels = [[flat[(*layer, "kernel")] for layer in layers] for layers in groups.values()]
+    matrices = [jnp.concatenate([k.reshape(-1, k.shape[-1]) for k in group], 1) for group in kernels]
+    gains = [flat.pop((*layer, "gain")) for layers in groups.values() for layer in layers]
+    plain = _standardised(matrices, jnp.concatenate(gains)) if gains else []
+    for layers, group, matrix in zip(groups.values(), kernels, plain):
+        parts = jnp.split(matrix, _ends(group), axis=1)
+        flat |= {(*layer, "kernel"): part.reshape(k.shape) for layer, part, k in zip(layers, parts, group)}
     return traverse_util.unflatten_dict(flat)
+
+
+def _standardised(
+    matrices: Sequence[Float[Array, "fan_in c"]], gains: Float[Array, "channels"]
+) -> list[Float[Array, "fan_in c"]]:
+    """Matrices with one column per output channel, standardised; `gains` has those of all columns in a row."""
+    fan_in = np.repeat([m.shape[0] for m in matrices], [m.shape[1] for m in matrices]).astype(np.float32)
+    # Both moments from one reading of the kernels; their means are small beside their spread, so little cancels.
+    mean = jnp.concatenate([m.sum(0) for m in matrices]) / fan_in
+    square = jnp.concatenate([jnp.square(m).sum(0) for m in matrices]) / fan_in
+    variance = jnp.maximum(square - jnp.square(mean), 0.0)
+    scale = jax.lax.rsqrt(variance * fan_in + 1e-8) * gains
+    factors = zip(matrices, *(jnp.split(x, _ends(matrices)) for x in (scale, mean * scale)))
+    return [matrix * scale - shift for matrix, scale, shift in factors]
+
+
+def _ends(arrays: Sequence[Array]) -> Array:
+    """Where each array but the last ends when they are put side by side."""
+    return np.cumsum([x.shape[-1] for x in arrays])[:-1]
 
 
 class Conv(nn.Module):
@@ -179,6 +197,9 @@ def resized(image: Float[Array, "batch h w c"], size: int) -> Float[Array, "batc
 
 def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     axes, size = x.ndim - 2, kernel.shape[0]
+    if size == 1 and stride == 1:
+        # As a product of matrices: a GPU's convolution wants kernels, and then their optimiser, in another layout.
+        return x @ kernel.reshape(kernel.shape[-2:])
     space = "DHW"[3 - axes :]
     return jax.lax.conv_general_dilated(
         x,
@@ -196,6 +217,8 @@ def _convolve_volume(x: Array, kernel: Array) -> Array:
     """
     batch, depth, height, width, channels = x.shape
     size, features = kernel.shape[0], kernel.shape[-1]
+    if size == 1:
+        return _convolve(x, kernel)
     padded = jnp.pad(x, ((0, 0), ((size - 1) // 2, size // 2), (0, 0), (0, 0), (0, 0)))
     neighbours = jnp.concatenate([padded[:, i : i + depth] for i in range(size)], axis=-1)
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], size * channels, features)

@@ -43,7 +43,7 @@ class PortraitPlaces(nn.Module):
         canonical: Float[Array, "T D S S 3"],
     ) -> Float[Array, "T S S 2"]:
         seen = geometry.compose(appearance.warp, canonical)
-        places = geometry.image_from_canonical(seen, appearance.pose)[..., :2]
+        places = geometry.image_from_canonical(seen, geometry.rows_for(appearance.pose, seen.shape[0]))[..., :2]
         surface = Conv(self.depth, standardise=False, bias=True, dtype=self.dtype, name="surface")(features)
         surface = jax.nn.softmax(surface.astype(jnp.float32), axis=-1)
         place = jnp.einsum("tdhwc,thwd->thwc", places, surface, precision="highest")
@@ -51,7 +51,7 @@ class PortraitPlaces(nn.Module):
         return place - geometry.pixel_grid(*place.shape[1:3])
 
 
-def moved_pixels(portrait: Float[Array, "#T H H 3"], moved: Float[Array, "T h h 2"]) -> Float[Array, "T H H 3"]:
+def moved_pixels(portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"]) -> Float[Array, "T H H 3"]:
     """The portrait's pixels at displaced places, in its own resolution."""
     size = portrait.shape[1]
     return geometry.bilinear_sample(portrait, resized(moved, size) + geometry.pixel_grid(size, size), "border")

@@ -105,7 +105,7 @@ class FaceTask:
         valid_matte, valid_pose = pairs.get("valid_matte"), pairs.get("valid_pose")
 
         def per_driver(x):
-            return jax.tree.map(lambda leaf: jnp.repeat(leaf, drivers, 0), x)
+            return _repeated(x, drivers)
 
         def first(x):
             """The first driver of each source."""
@@ -149,7 +149,7 @@ class FaceTask:
         seen = self._encoder.apply({"params": params["encoder"]}, pictures, *views, method="encode_appearance")
         frames = (1, 1) if "consist" in weights else (1,)
         own, *other = zip(*(taken_apart(latent, frames, sources) for latent in seen))
-        orders = {"picture": (*map(per_driver, own), shown_pose, noisy)}
+        orders = {"picture": (*own, shown_pose, noisy)}
         if "consist" in weights:
             orders["i"] = (*own, other_held, source_dynamics)
             orders["j"] = (*other[0], other_held, source_dynamics)
@@ -224,10 +224,19 @@ class FaceTask:
         return jnp.where(pooled, _next(pose, 2), _next(pose)), _next(dynamics)
 
     def _decode(self, params, orders, backgrounds, background, valid_matte, sources: int) -> dict[str, tuple]:
-        """(picture over its background, matte) for every named order, all from one pass of the decoder."""
-        latents = (side_by_side(parts, sources) for parts in zip(*orders.values()))
-        decoded = self._decoder.apply({"params": params["decoder"]}, *latents)
+        """(picture over its background, matte) for every named order, all from one pass of the decoder.
+
+        An order names the appearance and identity of each source once, for one pose and code or for several.
+        """
         counts = [len(pose) // sources for *_, pose, _ in orders.values()]
+        latents = next(iter(orders.values()))
+        if len(orders) > 1:
+            rows = (
+                (*_repeated((appearance, identity), count), pose, dynamics)
+                for (appearance, identity, pose, dynamics), count in zip(orders.values(), counts)
+            )
+            latents = (side_by_side(parts, sources) for parts in zip(*rows))
+        decoded = self._decoder.apply({"params": params["decoder"]}, *latents)
         parts = zip(*(taken_apart(part, counts, sources) for part in (decoded.rgb, decoded.matte)))
         shown = {}
         for name, (rgb, matte) in zip(orders, parts):
@@ -249,6 +258,11 @@ class FaceTask:
         terms = {"adversarial": generator_hinge(scores), "feature_matching": feature_matching(true_features, features)}
         on = jnp.asarray(weights["adversarial"] + weights["feature_matching"] > 0, jnp.float32)
         return terms, on * critic_hinge(real, fake)
+
+
+def _repeated(tree: Any, times: int) -> Any:
+    """Each row of every array, `times` times."""
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, times, 0), tree)
 
 
 def _next(x: jax.Array, step: int = 1) -> jax.Array:

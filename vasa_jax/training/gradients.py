@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -54,3 +55,12 @@ def value_and_gradients(
     zeros = jax.tree.map(jnp.zeros_like, params)
     grads, metrics = jax.lax.scan(one, zeros, (jnp.arange(parts), jax.tree.map(split, batch)))
     return jax.tree.map(lambda g: g / parts, grads), jax.tree.map(lambda m: m.mean(0), metrics)
+
+
+def row_major(grads: Any) -> Any:
+    """The same in the memory order of the parameters.
+
+    Left alone, XLA gives an optimiser's arithmetic the order of the convolution that made the gradient: on a GPU
+    parameters, both moments and the average are then turned round and back at every update.
+    """
+    return jax.tree.map(lambda g: with_layout_constraint(g, Layout(major_to_minor=tuple(range(g.ndim)))), grads)

@@ -1,6 +1,7 @@
 """The optimiser of every stage: AdamW, clipping, and which parameters it leaves alone."""
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -16,13 +17,14 @@ from vasa_jax.training.sharding import FSDP_MINIMUM_SIZE
 
 def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraArgs:
     """AdamW with decay on kernels only: biases, norm scales and embeddings of rank 1 stay free. `update` takes the
-    learning rate as its argument `rate`, that of the frozen parameters as `frozen_rate`.
+    learning rate as its argument `rate`, that of the frozen parameters as `frozen_rate`, and the gradient's norm, by
+    which it is clipped, as `norm`.
 
     Frozen parameters do not decay; without a gradient (`hold_frozen`) or at a rate of 0 AdamW leaves them as they are.
     """
     transforms = []
     if settings.clip_norm:
-        transforms.append(optax.clip_by_global_norm(settings.clip_norm))
+        transforms.append(_clip(settings.clip_norm))
     transforms.append(
         optax.adamw(
             1.0,
@@ -57,9 +59,28 @@ def _at_rate(updates, state, params=None, *, rate, frozen_rate=0.0, **_):
     return scaled, state
 
 
-def tree_norm(tree: Any) -> jax.Array:
-    """The L2 norm of all numbers in a tree."""
-    return optax.tree.norm(join(tree, lambda name, leaf: "all", FSDP_MINIMUM_SIZE))
+def _clip(limit: float) -> optax.GradientTransformationExtraArgs:
+    """Scales updates whose norm, which the caller knows, exceeds `limit` down to it."""
+
+    def update(updates, state, params=None, *, norm, **_):
+        return optax.tree.scale(jnp.minimum(1.0, limit / norm), updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def tree_norm(tree: Any, whole: bool = False) -> jax.Array:
+    """The L2 norm of all numbers in a tree.
+
+    `whole` says that no array is split over devices. Each is then summed in a thousand parts, and those of all arrays
+    together: of many arrays a GPU else sums the parts one array after another.
+    """
+    arrays = join(tree, lambda name, leaf: "all", FSDP_MINIMUM_SIZE)["all"]
+    if not whole:
+        return optax.tree.norm(arrays)
+    rows = [leaf.reshape(math.gcd(leaf.size, 1024), -1) for leaf in arrays.values()]
+    parts = jnp.concatenate([jnp.square(row).sum(1) for row in rows])
+    # Behind the barrier XLA does not take the sum apart again.
+    return jnp.sqrt(jax.lax.optimization_barrier(parts).sum())
 
 
 def hold_frozen(patterns: tuple[str, ...], params: Any) -> Any:

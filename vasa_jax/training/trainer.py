@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vasa_jax.config import TrainConfig, nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, matching
-from vasa_jax.training.gradients import Loss, rematerialised, value_and_gradients
+from vasa_jax.training.gradients import Loss, rematerialised, row_major, value_and_gradients
 from vasa_jax.training.initial import load_initial
 from vasa_jax.training.logger import TrainingLogger
 from vasa_jax.training.optim import (
@@ -210,19 +210,23 @@ class VASATrainer:
         (grads, opponent_grads), metrics = value_and_gradients(
             self._loss(guidance or {}), players, batch, key, self._settings.accumulate, self._spread
         )
+        grads = row_major(grads)
+        norm = self._norm(grads)
         updates, optimizer = self._optimizer.update(
-            grads, state.optimizer, state.params, rate=rates["player"], frozen_rate=rates["frozen"]
+            grads, state.optimizer, state.params, norm=norm, rate=rates["player"], frozen_rate=rates["frozen"]
         )
         params = optax.apply_updates(state.params, updates)
         # Early on the average follows closely, or it would carry the random start for thousands of steps.
         decay = jnp.minimum(self._settings.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         # In this form a parameter that equals its average leaves it exactly as it is.
         ema = jax.tree.map(lambda average, new: average + (1.0 - decay) * (new - average), state.ema, params)
+        # Norms that were summed while the arrays are written would keep XLA from writing these in place.
+        updates, params = jax.lax.optimization_barrier((updates, params))
         metrics = {
             **metrics,
-            "gradient_norm": tree_norm(grads),
-            "update_norm": tree_norm(updates),
-            "parameter_norm": tree_norm(params),
+            "gradient_norm": norm,
+            "update_norm": self._norm(updates),
+            "parameter_norm": self._norm(params),
             "learning_rate": rates["player"],
         }
         state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
@@ -280,10 +284,16 @@ class VASATrainer:
 
     def _update_opponent(self, opponent: Opponent, grads: Params, rate: jax.Array) -> tuple[Opponent, jax.Array]:
         """(the opponent after its step, the norm of its gradient); without any gradient it rests, counts and all."""
-        norm = tree_norm(grads)
-        updates, optimizer = self._opponent_optimizer.update(grads, opponent.optimizer, opponent.params, rate=rate)
+        norm = self._norm(grads)
+        updates, optimizer = self._opponent_optimizer.update(
+            grads, opponent.optimizer, opponent.params, norm=norm, rate=rate
+        )
         moved = Opponent(optax.apply_updates(opponent.params, updates), optimizer)
         return jax.tree.map(lambda new, old: jnp.where(norm > 0, new, old), moved, opponent), norm
+
+    def _norm(self, tree: Params) -> jax.Array:
+        settings = self._settings
+        return tree_norm(tree, whole=settings.fsdp_axis == 1 and not settings.sharding_rules)
 
     def _frozen(self) -> Params:
         """The frozen parameters on every device."""
