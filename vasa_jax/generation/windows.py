@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.diffusion import VASADiffusion
-from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
 
 AT_ONCE = 8  # windows of one call, offline
 
@@ -124,6 +124,8 @@ def sample_windows(
       conditions: of each window, without X_pre; leading axis: the windows.
       guidance: scales of each window, (windows,) or broadcasting to (windows, batch, W, D).
     """
+
+    params = cast_products(params, model.dtype)
 
     def apply(params, noisy, t, conditions):
         return model.apply({"params": params}, noisy, t, conditions)

@@ -4,11 +4,12 @@ A transformer encoder over one token per frame (K frames of the window before, W
 predicts the clean motion of the W frames. Every condition has its own learned null, used where its mask is False.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.models.transformer import EncoderLayer
@@ -75,6 +76,19 @@ def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Arr
     """`value` where `mask` (of fewer trailing axes) is True, else `null`; unknown values may even be NaN."""
     mask = mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim))
     return jnp.where(mask, value, null)
+
+
+def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
+    """Parameters of a `VASADiffusionTransformer` that computes in `dtype`, of which the layers that do hold theirs so.
+
+    The same motion to the bit: in front of a loop over the sampler's steps they are then cast once, not in every step.
+    """
+    flat = traverse_util.flatten_dict(params)
+
+    def product(path):
+        return path[-1] in ("kernel", "bias") and (*path[:-1], "kernel") in flat and path[0] != "motion_out"
+
+    return traverse_util.unflatten_dict({path: x.astype(dtype) if product(path) else x for path, x in flat.items()})
 
 
 class VASADiffusionTransformer(nn.Module):
