@@ -20,7 +20,7 @@ class PortraitAnimator:
     def __init__(self, face: tuple[dict[str, Any], dict[str, Any]], decode_batch: int = 8, dtype=jnp.float32):
         """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once."""
         params, metadata = face
-        self._face = jax.device_put(fold_standardisation(params))
+        self._face = jax.jit(fold_standardisation)(params)
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
         self._batch = decode_batch
 
