@@ -2,7 +2,8 @@
 
 python -m vasa_jax.main --config configs/benchmark.py
 
-Other sizes: --config.benchmark.variants="('face_512',)"; writes runs/benchmark/benchmark.md.
+Other sizes: --config.benchmark.variants="('face_512',)"; an update of stage 1 too:
+--config.benchmark.update_batches="(32,)". Writes runs/benchmark/benchmark.md.
 """
 
 from vasa_jax.config import VASAConfig

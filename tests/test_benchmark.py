@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from stub_face import use_stub
 
-from vasa_jax import benchmark, benchmark_live
+from vasa_jax import benchmark, benchmark_live, benchmark_update
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.random_model import random_like
 
@@ -37,6 +38,18 @@ def test_sampler_rows_cover_batches_and_steps():
     np.testing.assert_allclose(rows[2].gflop / rows[0].gflop, 2.0, rtol=1e-3)
     np.testing.assert_allclose(rows[1].gflop / rows[0].gflop, 1.5, rtol=1e-2)
     np.testing.assert_allclose(rows[3].frames_per_second, 24 / (rows[3].milliseconds / 1e3))
+
+
+def test_an_update_is_timed_as_the_trainer_runs_it(monkeypatch):
+    use_stub(monkeypatch)
+    settings = BenchmarkConfig(repeats=2)
+    timed = [benchmark_update.timed_update("face_least", batch, VASAConfig(benchmark=settings)) for batch in (4, 8)]
+    for update, batch in zip(timed, (4, 8)):
+        assert (update.batch, update.cost.devices) == (batch, 1) and 0 < update.seconds < update.compile_seconds
+    assert 1.5 < timed[1].cost.flop / timed[0].cost.flop < 2.5
+    lines = benchmark_update.update_table(timed).splitlines()
+    rate = float(lines[-1].split("|")[6])
+    np.testing.assert_allclose(rate, timed[1].cost.flop / timed[1].seconds / 1e12, rtol=5e-3)
 
 
 def test_live_points_are_consistent():

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.benchmark_live import live_points, live_table
+from vasa_jax.benchmark_update import timed_update, update_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.flop_count import flop_count
@@ -146,12 +147,14 @@ def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
         rows += motion_rows(name, config, dtype)
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
+    updates = [timed_update(name, batch, config) for name in settings.variants for batch in settings.update_batches]
     points = live_points(config, dtype)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    tables = table(rows) + "\n\n" + live_table(points)
+    tables = "\n\n".join([table(rows), *([update_table(updates)] if updates else []), live_table(points)])
     (workdir / "benchmark.md").write_text(tables + "\n")
-    measured = {name: [dataclasses.asdict(row) for row in part] for name, part in (("stages", rows), ("live", points))}
+    parts = {"stages": rows, "updates": updates, "live": points}
+    measured = {name: [dataclasses.asdict(row) for row in part] for name, part in parts.items()}
     (workdir / "benchmark.json").write_text(json.dumps(measured, indent=2) + "\n")
     print(tables)
     return rows

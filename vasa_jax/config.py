@@ -248,6 +248,7 @@ class BenchmarkConfig:
     live_steps: tuple[int, ...] = (10,)
     live_sessions: tuple[int, ...] = ()  # at once, rising; empty = what suits the device
     live_calls: int = 40  # windows timed per point
+    update_batches: tuple[int, ...] = ()  # pairs of an update of stage 1, timed for all `variants`; empty = none
     repeats: int = 5
 
 

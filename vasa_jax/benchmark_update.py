@@ -1,0 +1,65 @@
+"""How fast an update of stage 1 is: the trainer's own compiled update, again and again on one batch of the corpus."""
+
+import dataclasses
+import time
+
+import jax
+import numpy as np
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.training.face_task import FaceTask
+from vasa_jax.training.performance import UpdateCost
+from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.trainer import VASATrainer
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedUpdate:
+    """One update of a codec; nothing but the update is in its time."""
+
+    variant: str
+    batch: int  # pairs, over all devices
+    seconds: float  # median
+    compile_seconds: float
+    cost: UpdateCost
+
+
+def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
+    """Compiles the update of `variant` for `batch` pairs on all devices and times config.benchmark.repeats of them,
+    after two that do not count. Settings of the update are config.train's and config.face's."""
+    train = dataclasses.replace(config.train, batch_size=batch)
+    # Two groups of the corpus are enough: how long an update takes does not depend on what is in the batch.
+    corpus = dataclasses.replace(config.corpus, groups=2, chunk=1, refresh=0)
+    face = dataclasses.replace(config.face, variant=variant)
+    task = FaceTask(face, corpus, batch, train.precision, config.seed)
+    mesh = make_mesh(train)
+    trainer, spread = VASATrainer(task, train, "unused", config.seed, mesh), batch_sharding(mesh)
+    state = trainer.initial_state()
+    pairs = place_batch(next(task.data(spread) if mesh.size > 1 else task.data()), spread)
+    rates, guidance = trainer.pace.rates(0), {"weights": task.weights(0), "frozen": task.frozen()}
+    start = time.perf_counter()
+    update, cost = trainer.compiled(state, pairs, rates, guidance)
+    compile_seconds = time.perf_counter() - start
+    times = []
+    for _ in range(2 + config.benchmark.repeats):
+        start = time.perf_counter()
+        state, metrics = update(state, pairs, rates, guidance)
+        jax.block_until_ready((state, metrics))
+        times.append(time.perf_counter() - start)
+    return TimedUpdate(variant, batch, float(np.median(times[2:])), compile_seconds, cost)
+
+
+def update_table(updates: list[TimedUpdate]) -> str:
+    """A Markdown table; the TFLOP/s are a device's, of what the model asks for."""
+    lines = [
+        "| update of stage 1 | devices | ms | pairs/s | TFLOP | TFLOP/s per device | temporaries, GiB | compile s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for u in updates:
+        tflop, devices = u.cost.flop / 1e12, u.cost.devices
+        lines.append(
+            f"| {u.variant}, {u.batch} pairs | {devices} | {1e3 * u.seconds:.1f} | {u.batch / u.seconds:.1f} "
+            f"| {tflop:.3g} | {tflop / u.seconds / devices:.3g} | {u.cost.temporary_gib:.2f} "
+            f"| {u.compile_seconds:.0f} |"
+        )
+    return "\n".join(lines)
