@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, PositionalEncoding, VASADiffusionTransformer
+from vasa_jax.models.motion import (
+    MOTION_VARIANTS,
+    MotionConditions,
+    PositionalEncoding,
+    VASADiffusionTransformer,
+    cast_products,
+)
 
 TINY = MOTION_VARIANTS["motion_tiny"] | {"layers": 1}
 
@@ -90,6 +96,16 @@ def test_batched_equals_single(change):
         return
     mapped = jax.jit(jax.vmap(lambda *row: apply(params, *jax.tree.map(lambda x: x[None], row))[0]))(*inputs)
     np.testing.assert_allclose(mapped, batched, atol=tolerance)
+
+
+@pytest.mark.parametrize("time_conditioning", ["token", "adaln"])
+def test_weights_cast_beforehand_change_no_bit(time_conditioning):
+    model, apply, variables = build(dtype=jnp.bfloat16, time_conditioning=time_conditioning)
+    inputs, variables = make_inputs(model, 2), jax.tree.map(jnp.float32, variables)
+    cast = {"params": cast_products(variables["params"], model.dtype)}
+    dtypes = [{leaf.dtype.name for leaf in jax.tree.leaves(tree)} for tree in (variables, cast)]
+    assert dtypes == [{"float32"}, {"float32", "bfloat16"}]
+    np.testing.assert_array_equal(apply(cast, *inputs), apply(variables, *inputs))
 
 
 def test_blinks_that_nobody_knows_are_masked_ones(tiny):
