@@ -99,11 +99,12 @@ def test_a_trained_codec_may_begin_to_see_the_pixels():
     codes = jax.random.normal(jax.random.key(1), (2, 128))
     encode = jax.jit(partial(encoder.apply, method="encode_appearance"))
     latents, identity = encode({"params": params["encoder"]}, image, poses, codes)
-    picture = jax.jit(decoder.apply)({"params": params["decoder"]}, latents, identity, poses, codes)
+    # Not compiled: fused otherwise, the two programs would round otherwise.
+    picture = decoder.apply({"params": params["decoder"]}, latents, identity, poses, codes)
     known = {n: x for n, x in flatten_dict(params["decoder"]).items() if not {"pixels", "merge", "keep"} & set(n)}
     _, plain = face_codec(PLAIN)
-    painted = jax.jit(plain.apply)({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
-    np.testing.assert_allclose(picture.matte, painted.matte, atol=1e-6)
+    painted = plain.apply({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
+    np.testing.assert_array_equal(picture.matte, painted.matte)
     mixed = 1 / (1 + np.exp(2.0))
     pixels = (picture.rgb - (1 - mixed) * painted.rgb) / mixed
     assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05

@@ -64,7 +64,8 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
     """Portrait (once per video) and decoding at every batch size."""
     encoder, decoder = face_codec(variant, dtype)
     # Kernels as the generator holds them, standardised beforehand.
-    params = fold_standardisation(random_like(jax.eval_shape(lambda: init_face(jax.random.key(0), variant))))
+    shapes = jax.eval_shape(lambda: init_face(jax.random.key(0), variant))
+    params = jax.jit(fold_standardisation)(random_like(shapes))
     image = jnp.full((1, encoder.image_size, encoder.image_size, 3), 0.5)
 
     def encode(params, image):

@@ -35,8 +35,8 @@ def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
     mesh = make_mesh(train)
     trainer, spread = VASATrainer(task, train, "unused", config.seed, mesh), batch_sharding(mesh)
     state = trainer.initial_state()
-    pairs = place_batch(next(task.data(spread) if mesh.size > 1 else task.data()), spread)
-    rates, guidance = trainer.pace.rates(0), {"weights": task.weights(0), "frozen": task.frozen()}
+    pairs = place_batch(next(trainer.data()), spread)
+    rates, guidance = trainer.pace.rates(0), trainer.guidance(0, trainer.frozen())
     start = time.perf_counter()
     update, cost = trainer.compiled(state, pairs, rates, guidance)
     compile_seconds = time.perf_counter() - start

@@ -105,7 +105,7 @@ class VASATrainer:
     def fit(self) -> TrainState:
         """Runs to the last step; NonFiniteError on a loss that is not finite, Preempted (exit code 75) on SIGTERM."""
         settings = self._settings
-        data = self._task.data(self._spread) if self._mesh.size > 1 else self._task.data()
+        data = self.data()
         checkpoints = CheckpointManager(
             self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
         )
@@ -120,7 +120,7 @@ class VASATrainer:
         previous_handler = self._listen()
         start = time.time() - timer["seconds"]
         update, cost, pending, window = None, None, None, LogWindow()
-        frozen = self._frozen()
+        frozen = self.frozen()
         step = int(state.step)
         first, passed, held = step, 0.0, not self._settings.frozen_from
         try:
@@ -151,7 +151,7 @@ class VASATrainer:
                 begin, position = time.time(), data.state()
                 batch = place_batch(next(data), self._spread)
                 waited = time.time() - begin
-                guidance = self._guidance(step, frozen)
+                guidance = self.guidance(step, frozen)
                 rates = self.pace.rates(step, passed)
                 if update is None:
                     update, cost = self.compiled(state, batch, rates, guidance)
@@ -173,6 +173,21 @@ class VASATrainer:
             logger.close()
             if hasattr(data, "close"):
                 data.close()
+
+    def data(self) -> Any:
+        """The task's batches, made for the devices of the mesh."""
+        return self._task.data(self._spread) if self._mesh.size > 1 else self._task.data()
+
+    def frozen(self) -> Params:
+        """The frozen parameters on every device."""
+        frozen = self._task.frozen() if has_guidance(self._task) else {}
+        return jax.device_put(frozen, NamedSharding(self._mesh, PartitionSpec())) if frozen else frozen
+
+    def guidance(self, step: int, frozen: Params) -> dict[str, Any]:
+        """The arguments of a `GuidedTask`'s loss for the next update; {} for others."""
+        if not has_guidance(self._task):
+            return {}
+        return {"weights": self._task.weights(step), "frozen": frozen}
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
@@ -294,17 +309,6 @@ class VASATrainer:
     def _norm(self, tree: Params) -> jax.Array:
         settings = self._settings
         return tree_norm(tree, whole=settings.fsdp_axis == 1 and not settings.sharding_rules)
-
-    def _frozen(self) -> Params:
-        """The frozen parameters on every device."""
-        frozen = self._task.frozen() if has_guidance(self._task) else {}
-        return jax.device_put(frozen, NamedSharding(self._mesh, PartitionSpec())) if frozen else frozen
-
-    def _guidance(self, step: int, frozen: Params) -> dict[str, Any]:
-        """The arguments of a `GuidedTask`'s loss for the next update; {} for others."""
-        if not has_guidance(self._task):
-            return {}
-        return {"weights": self._task.weights(step), "frozen": frozen}
 
     def _shardings(self, state: TrainState) -> TrainState:
         return state_sharding(self._mesh, state, self._settings.sharding_rules)

@@ -51,7 +51,7 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
     perceptual, identity = {}, None
     if "judge" in found:
         own, fields = _own(folder / "judge.safetensors")
-        own = jax.device_get(fold_standardisation(own))
+        own = jax.device_get(jax.jit(fold_standardisation)(own))
         network, person = PerceptualJudge(**fields, dtype=dtype), IdentityJudge(dtype=dtype)
         params |= {"judge": own["perceptual"], "identity": own["identity"]}
 
