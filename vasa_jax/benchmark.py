@@ -141,7 +141,8 @@ def table(rows: list[Row]) -> str:
 
 
 def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
-    """Prints the tables and writes benchmark.md and benchmark.json; the rows of the stages."""
+    """Prints the tables and writes benchmark.md and benchmark.json; the rows of the stages. No live points without a
+    codec, an audio encoder and a motion transformer."""
     settings, dtype = config.benchmark, compute_dtype(config.train.precision)
     rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
     for name in settings.motion_variants:
@@ -149,10 +150,12 @@ def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
     updates = [timed_update(name, batch, config) for name in settings.variants for batch in settings.update_batches]
-    points = live_points(config, dtype)
+    live = settings.variants and settings.audio_variants and settings.motion_variants
+    points = live_points(config, dtype) if live else []
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    tables = "\n\n".join([table(rows), *([update_table(updates)] if updates else []), live_table(points)])
+    optional = [(update_table, updates), (live_table, points)]
+    tables = "\n\n".join([table(rows), *(as_table(measured) for as_table, measured in optional if measured)])
     (workdir / "benchmark.md").write_text(tables + "\n")
     parts = {"stages": rows, "updates": updates, "live": points}
     measured = {name: [dataclasses.asdict(row) for row in part] for name, part in parts.items()}
