@@ -12,6 +12,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int
 
+from vasa_jax.models.fused_encoder import fused_encoder
 from vasa_jax.models.transformer import EncoderLayer
 
 POSE_DIM = 9  # rotation (6), log scale, tx, ty
@@ -113,6 +114,7 @@ class VASADiffusionTransformer(nn.Module):
     dropout: float = 0.0
     blinks: bool = False  # whether it can be told when to blink, a condition of ours
     dtype: jnp.dtype = jnp.float32
+    fused: bool = False  # layers as GPU kernels, from parameters that `prepared` made; not for training
 
     @nn.compact
     def __call__(
@@ -152,7 +154,10 @@ class VASADiffusionTransformer(nn.Module):
 
         # the encoder; only the current frames leave it
         x_BTC = jnp.concatenate([*tokens, frames], axis=1)
-        for i in range(self.layers):
+        if self.fused:
+            layers = self.variables["params"]
+            x_BTC = fused_encoder([layers[f"layers_{i}"] for i in range(self.layers)], x_BTC, self.heads)
+        for i in range(0 if self.fused else self.layers):
             x_BTC = EncoderLayer(
                 self.width, self.heads, self.ff_width, pre_norm=True, dropout=self.dropout, dtype=self.dtype,
                 name=f"layers_{i}",
