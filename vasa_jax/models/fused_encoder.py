@@ -1,9 +1,9 @@
 """A pre-norm transformer encoder in five GPU kernels per layer, for the sampler on one GPU.
 
-One window is so little work that a GPU spends its time between kernels: XLA makes fifteen of a layer. Here it takes
-five: (normalise, q/k/v), attention, (project, add), (normalise, expand, GELU), (contract, add), written in Pallas for
-its Triton back end. Products are of bfloat16, sums and softmax float32, as in `models.transformer.EncoderLayer`, whose
-parameters `fuse_layer` prepares.
+One window is so little work that a GPU's time goes into the number of its kernels: XLA makes fifteen of a layer. Here
+they are five: (normalise, q/k/v), attention, (project, add), (normalise, expand, GELU), (contract, add), written in
+Pallas for its Triton back end. Products are of bfloat16, sums and softmax float32, as in
+`models.transformer.EncoderLayer`, whose parameters `fuse_layer` prepares.
 """
 
 import functools
@@ -16,12 +16,11 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5  # of LayerNorm
-LONGEST = 256  # tokens; a row of attention is held at once
 BLOCK = 32
 
 
 class Product(NamedTuple):
-    """x @ kernel + bias, bfloat16; with `sums`, the float32 column sums of the kernel, of a normalised x.
+    """x @ kernel + bias; with `sums`, the float32 column sums of the kernel, of a normalised x.
 
     A LayerNorm's scale and offset are part of kernel and bias then, and (x - mean) / deviation is applied to the
     product: (x @ kernel - mean * sums) / deviation + bias.
@@ -39,6 +38,13 @@ class FusedLayer(NamedTuple):
     out: Product
     expand: Product  # normalised
     contract: Product
+
+
+class Rows(NamedTuple):
+    """Rows and, for the next LayerNorm, their sums and sums of squares, each in parts that are to be added."""
+
+    x: Float[Array, "rows width"]
+    moments: Float[Array, "2 parts rows"]
 
 
 def fuse_layer(layer: dict[str, Any], dtype: jnp.dtype = jnp.bfloat16) -> FusedLayer:
@@ -69,90 +75,121 @@ def _normalised(norm: dict[str, Array], dense: dict[str, Array], dtype: jnp.dtyp
 def fused_encoder(
     layers: list[FusedLayer], x_BTC: Float[Array, "batch time width"], heads: int, interpret: bool = False
 ) -> Float[Array, "batch time width"]:
-    """The layers one after the other; T is at most LONGEST. `interpret` runs the kernels without a GPU, slowly."""
+    """The layers one after the other. `interpret` runs the kernels without a GPU, slowly."""
     batch, time, width = x_BTC.shape
     padded = max(pl.next_power_of_2(time), 16)
     x_MC = jnp.pad(x_BTC, ((0, 0), (0, padded - time), (0, 0))).reshape(batch * padded, width)
+    exact = x_MC.astype(jnp.float32)
+    rows = Rows(x_MC, jnp.stack([exact.sum(1), jnp.square(exact).sum(1)])[:, None])
     for layer in layers:
-        qkv_MC = product(x_MC, layer.qkv, interpret=interpret)
+        qkv_MC = normalised_product(rows, layer.qkv, interpret=interpret)
         y_MC = attention(qkv_MC, heads, padded, time, interpret=interpret)
-        x_MC = product(y_MC, layer.out, residual=x_MC, interpret=interpret)
-        hidden_MF = product(x_MC, layer.expand, gelu=True, interpret=interpret)
-        x_MC = product(hidden_MF, layer.contract, residual=x_MC, interpret=interpret)
-    return x_MC.reshape(batch, padded, width)[:, :time]
+        rows = added_product(y_MC, layer.out, rows.x, interpret=interpret)
+        hidden_MF = normalised_product(rows, layer.expand, gelu=True, interpret=interpret)
+        rows = added_product(hidden_MF, layer.contract, rows.x, interpret=interpret)
+    return rows.x.reshape(batch, padded, width)[:, :time]
 
 
-def product(
-    x_MK: Float[Array, "rows in"],
-    weights: Product,
-    *,
-    residual: Float[Array, "rows out"] | None = None,
-    gelu: bool = False,
-    interpret: bool = False,
-) -> Float[Array, "rows out"]:
-    """residual + GELU(norm(x) @ kernel + bias), each part where it is asked for; in the type of x."""
-    rows, depth = x_MK.shape
-    columns = weights.kernel.shape[1]
-    block_rows, block_columns, block_depth, warps, stages = _tile(rows, columns, depth)
-    down = pl.BlockSpec((block_rows, block_columns), lambda i, j: (i, j))
-    along = pl.BlockSpec((block_columns,), lambda i, j: (j,))
-    inputs = {
-        "x": (x_MK, pl.BlockSpec((block_rows, depth), lambda i, j: (i, 0))),
-        "kernel": (weights.kernel, pl.BlockSpec((depth, block_columns), lambda i, j: (0, j))),
-        "bias": (weights.bias, along),
-    }
-    if weights.sums is not None:
-        inputs["sums"] = weights.sums, along
-    if residual is not None:
-        inputs["residual"] = residual, down
-    return pl.pallas_call(
-        functools.partial(_product_kernel, tuple(inputs), depth, block_depth, gelu),
-        grid=(rows // block_rows, columns // block_columns),
-        in_specs=[spec for _, spec in inputs.values()],
-        out_specs=down,
-        out_shape=jax.ShapeDtypeStruct((rows, columns), x_MK.dtype),
-        compiler_params=triton.CompilerParams(num_warps=warps, num_stages=stages),
-        interpret=interpret,
-        name="product",
-    )(*(array for array, _ in inputs.values()))
+class Tile(NamedTuple):
+    """What one block of threads makes, and how."""
+
+    rows: int
+    columns: int
+    depth: int  # of one step
+    warps: int
+    stages: int  # steps whose operands are on their way at once
 
 
-def _tile(rows: int, columns: int, depth: int) -> tuple[int, int, int]:
+def tile_of(rows: int, columns: int, depth: int) -> Tile:
+    """Of a product (rows, depth) @ (depth, columns)."""
+
     def largest(size, most):
         return min(most, size & -size)
 
-    return largest(rows, 64), largest(columns, 64), largest(depth, 64), 4, 3
+    return Tile(largest(rows, 64), largest(columns, 64), largest(depth, 64), 4, 3)
 
 
-def _product_kernel(names, depth, block_depth, gelu, *refs):
-    inputs, out_ref = dict(zip(names, refs)), refs[-1]
-    normalised = "sums" in inputs
-    rows, columns = out_ref.shape
+def normalised_product(
+    rows: Rows, weights: Product, *, gelu: bool = False, interpret: bool = False
+) -> Float[Array, "rows out"]:
+    """LayerNorm(x) @ kernel + bias, perhaps its GELU; in the type of x."""
+    (size, depth), columns = rows.x.shape, weights.kernel.shape[1]
+    tile = tile_of(size, columns, depth)
+    along = pl.BlockSpec((tile.columns,), lambda i, j: (j,))
+    return pl.pallas_call(
+        functools.partial(_normalised_kernel, depth, tile.depth, gelu),
+        grid=(size // tile.rows, columns // tile.columns),
+        in_specs=[
+            *_operands(tile, depth),
+            along,
+            along,
+            pl.BlockSpec((2, rows.moments.shape[1], tile.rows), lambda i, j: (0, 0, i)),
+        ],
+        out_specs=pl.BlockSpec((tile.rows, tile.columns), lambda i, j: (i, j)),
+        out_shape=jax.ShapeDtypeStruct((size, columns), rows.x.dtype),
+        compiler_params=triton.CompilerParams(num_warps=tile.warps, num_stages=tile.stages),
+        interpret=interpret,
+        name="normalised_product" if not gelu else "gelu_product",
+    )(rows.x, weights.kernel, weights.bias, weights.sums, rows.moments)
 
-    def step(k, carry):
-        total, first, second = carry
+
+def added_product(
+    x_MK: Float[Array, "rows in"], weights: Product, residual_MC: Float[Array, "rows out"], interpret: bool = False
+) -> Rows:
+    """residual + x @ kernel + bias."""
+    (size, depth), columns = x_MK.shape, weights.kernel.shape[1]
+    tile = tile_of(size, columns, depth)
+    down = pl.BlockSpec((tile.rows, tile.columns), lambda i, j: (i, j))
+    parts = columns // tile.columns
+    x, moments = pl.pallas_call(
+        functools.partial(_added_kernel, depth, tile.depth),
+        grid=(size // tile.rows, parts),
+        in_specs=[*_operands(tile, depth), pl.BlockSpec((tile.columns,), lambda i, j: (j,)), down],
+        out_specs=[down, pl.BlockSpec((2, None, tile.rows), lambda i, j: (0, j, i))],
+        out_shape=[
+            jax.ShapeDtypeStruct((size, columns), x_MK.dtype),
+            jax.ShapeDtypeStruct((2, parts, size), jnp.float32),
+        ],
+        compiler_params=triton.CompilerParams(num_warps=tile.warps, num_stages=tile.stages),
+        interpret=interpret,
+        name=f"added_product_{depth}",
+    )(x_MK, weights.kernel, weights.bias, residual_MC)
+    return Rows(x, moments)
+
+
+def _operands(tile: Tile, depth: int) -> list[pl.BlockSpec]:
+    return [
+        pl.BlockSpec((tile.rows, depth), lambda i, j: (i, 0)),
+        pl.BlockSpec((depth, tile.columns), lambda i, j: (0, j)),
+    ]
+
+
+def _product(x_ref, kernel_ref, depth, block_depth):
+    def step(k, total):
         part = pl.ds(k * block_depth, block_depth)
-        x = inputs["x"][:, part]
-        total += triton.dot(x, inputs["kernel"][part, :])
-        if normalised:
-            x = x.astype(jnp.float32)
-            first, second = first + x.sum(1), second + (x * x).sum(1)
-        return total, first, second
+        return total + triton.dot(x_ref[:, part], kernel_ref[part, :])
 
-    zeros = jnp.zeros((rows,), jnp.float32)
-    y, first, second = jax.lax.fori_loop(
-        0, depth // block_depth, step, (jnp.zeros((rows, columns), jnp.float32), zeros, zeros)
-    )
-    if normalised:
-        mean = first / depth
-        scale = jax.lax.rsqrt(jnp.maximum(second / depth - mean * mean, 0.0) + EPSILON)
-        y = (y - mean[:, None] * inputs["sums"][...][None, :]) * scale[:, None]
-    y += inputs["bias"][...][None, :]
+    zero = jnp.zeros((x_ref.shape[0], kernel_ref.shape[1]), jnp.float32)
+    return jax.lax.fori_loop(0, depth // block_depth, step, zero)
+
+
+def _normalised_kernel(depth, block_depth, gelu, x_ref, kernel_ref, bias_ref, sums_ref, moments_ref, out_ref):
+    y = _product(x_ref, kernel_ref, depth, block_depth)
+    mean, square = moments_ref[0].sum(0) / depth, moments_ref[1].sum(0) / depth
+    scale = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+    y = (y - mean[:, None] * sums_ref[...][None, :]) * scale[:, None] + bias_ref[...][None, :]
     if gelu:
         y = 0.5 * y * (1.0 + _erf(y * 0.5**0.5))
-    if "residual" in inputs:
-        y += inputs["residual"][...].astype(jnp.float32)
     out_ref[...] = y.astype(out_ref.dtype)
+
+
+def _added_kernel(depth, block_depth, x_ref, kernel_ref, bias_ref, residual_ref, out_ref, moments_ref):
+    y = _product(x_ref, kernel_ref, depth, block_depth)
+    y = (residual_ref[...].astype(jnp.float32) + y + bias_ref[...][None, :]).astype(out_ref.dtype)
+    out_ref[...] = y
+    y = y.astype(jnp.float32)
+    moments_ref[0] = y.sum(1)
+    moments_ref[1] = (y * y).sum(1)
 
 
 def _erf(x: Array) -> Array:
@@ -188,9 +225,10 @@ def attention(
 
 
 def _attention_kernel(time, scale, q_ref, k_ref, v_ref, out_ref):
-    logits = scale * triton.dot(q_ref[...], k_ref[...], trans_b=True)
+    q, k, v = q_ref[...], k_ref[...], v_ref[...]  # all on their way before anything waits
+    logits = scale * triton.dot(q, k, trans_b=True)
     known = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) < time
     logits = jnp.where(known, logits, -jnp.inf)
     weights = jnp.exp(logits - logits.max(1, keepdims=True))
-    weights = (weights / weights.sum(1, keepdims=True)).astype(v_ref.dtype)
-    out_ref[...] = triton.dot(weights, v_ref[...]).astype(out_ref.dtype)
+    weights = (weights / weights.sum(1, keepdims=True)).astype(v.dtype)
+    out_ref[...] = triton.dot(weights, v).astype(out_ref.dtype)
