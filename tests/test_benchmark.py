@@ -34,9 +34,10 @@ def test_sampler_rows_cover_batches_and_steps():
     assert [row.stage.split(": ")[1] for row in rows] == [
         f"12 frames, {steps} dpmpp steps, 3 branches, batch {batch}" for batch in (1, 2) for steps in (2, 3)
     ]
-    # twice the windows and one step more cost what they should
+    # twice the windows cost twice, and a step more costs a step
     np.testing.assert_allclose(rows[2].gflop / rows[0].gflop, 2.0, rtol=1e-3)
-    np.testing.assert_allclose(rows[1].gflop / rows[0].gflop, 1.5, rtol=1e-2)
+    once = rows[0].gflop - 2 * (rows[1].gflop - rows[0].gflop)  # what is done before the steps
+    assert 0.05 < once / rows[0].gflop < 0.15
     np.testing.assert_allclose(rows[3].frames_per_second, 24 / (rows[3].milliseconds / 1e3))
 
 

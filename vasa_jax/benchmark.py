@@ -24,7 +24,7 @@ from vasa_jax.generation.windows import no_past, sample_windows
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, VASADiffusionTransformer
+from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, VASADiffusionTransformer, cast_products
 from vasa_jax.random_model import model_conditions, random_like
 from vasa_jax.training.precision import compute_dtype
 
@@ -103,7 +103,8 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
     scales = {name: jnp.float32(scale) for name, scale in guidance.items()}
     noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, model_conditions(model, 1))
-    params = random_like(shapes)["params"]
+    # As the generator holds them.
+    params = jax.jit(cast_products, static_argnums=1)(random_like(shapes)["params"], jnp.dtype(dtype))
     on_cpu = jax.default_backend() == "cpu"
     rows = []
     for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):

@@ -26,8 +26,8 @@ class TimedUpdate:
 
 def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
     """Compiles the update of `variant` for `batch` pairs on all devices and times config.benchmark.repeats of them in a
-    row, after two that do not count. As in the trainer's loop, the host waits for none of them but the last. Settings of
-    the update are config.train's and config.face's."""
+    row, after two that do not count. As in the trainer's loop the host waits for none of them but the last. Settings
+    of the update are config.train's and config.face's."""
     train = dataclasses.replace(config.train, batch_size=batch)
     # Two groups of the corpus are enough: how long an update takes does not depend on what is in the batch.
     corpus = dataclasses.replace(config.corpus, groups=2, chunk=1, refresh=0)

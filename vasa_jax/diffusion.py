@@ -1,12 +1,14 @@
 """VASADiffusion: the Gaussian diffusion of motion (VASA-1, arXiv 2404.10667, section 3.2), on top of any denoiser.
 
 One parameterisation throughout: the denoiser predicts the clean sequence x0. Times are integers t in [0, T); t = T - 1
-is almost pure noise. `apply(params, noisy, t, conditions) -> x0` stands for `model.apply({"params": params}, ...)`.
+is almost pure noise. `apply(params, noisy, t, conditions) -> x0` stands for `model.apply({"params": params}, ...)`;
+conditions are a `MotionConditions`, or what a `prepare(params, conditions)` made of it.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.models.motion import POSE_DIM, MotionConditions
 
-Apply = Callable[[dict, Array, Array, MotionConditions], Array]
+Apply = Callable[[dict, Array, Array, Any], Array]
+Prepare = Callable[[dict, MotionConditions], Any]
 
 GUIDED = {
     "audio": "audio_mask",
@@ -32,6 +35,12 @@ def without(conditions: MotionConditions, name: str) -> MotionConditions:
     """The conditions with `name` (a key of GUIDED) replaced by its learned null."""
     mask = GUIDED[name]
     return conditions._replace(**{mask: jnp.zeros_like(getattr(conditions, mask))})
+
+
+def branches(conditions: MotionConditions, guidance: Mapping[str, Any]) -> MotionConditions:
+    """(copies * B, ...): the conditions, then for every key of `guidance`, in order, those without it."""
+    rows = [conditions, *(without(conditions, name) for name in sorted(guidance))]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
 
 
 def active_guidance(**scales: float) -> dict[str, float]:
@@ -219,20 +228,15 @@ class VASADiffusion:
         The keys of `guidance` (see `active_guidance`) choose the branches, its values are the scales l_c. Without any,
         the conditional branch alone is evaluated.
         """
-        if not guidance:
-            return apply(params, x_t, t, conditions)
-        names = sorted(guidance)
-        branches = [conditions, *(without(conditions, name) for name in names)]
-        copies = len(branches)
-        x0 = apply(
-            params,
-            jnp.concatenate([x_t] * copies),
-            jnp.concatenate([t] * copies),
-            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *branches),
-        )
+        return self._combined(apply, params, x_t, t, branches(conditions, guidance), guidance)
+
+    def _combined(self, apply: Apply, params: dict, x_t: Array, t: Array, conditions: Any, guidance: Mapping) -> Array:
+        """As `guided`, of the conditions of all `branches`."""
+        copies = 1 + len(guidance)
+        x0 = apply(params, jnp.concatenate([x_t] * copies), jnp.concatenate([t] * copies), conditions)
         conditional, *nulls = jnp.split(x0, copies)
         result = conditional
-        for name, null in zip(names, nulls):  # an explicit sum: at scale zero exactly the conditional branch
+        for name, null in zip(sorted(guidance), nulls):  # an explicit sum: at scale zero exactly the conditional branch
             result = result + guidance[name] * (conditional - null)
         return result
 
@@ -340,15 +344,22 @@ class VASADiffusion:
         steps: int,
         guidance: Mapping[str, float | Array] | None = None,
         solver: str = "ddim",
+        prepare: Prepare | None = None,
     ) -> Float[Array, "batch window dim"]:
-        """Motion of one window (B, W, D), z-scored, float32. `key`: see `initial_noise`; `solver`: one of SOLVERS.
+        """Motion of one window (B, W, D), z-scored, float32. `key`: see `initial_noise`; `solver`: one of SOLVERS;
+        `prepare`: what is done once to the conditions of all branches, before the steps.
 
         Trace it under jit with `apply`, `steps` and `solver` static (generation.windows.sample_window does).
         """
         batch, window = conditions.audio_mask.shape
         noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))
 
+        guidance = guidance or {}
+        prepared = branches(conditions, guidance)
+        if prepare is not None:
+            prepared = prepare(params, prepared)
+
         def denoise(x_t, t):
-            return self.guided(apply, params, x_t, t, conditions, guidance or {})
+            return self._combined(apply, params, x_t, t, prepared, guidance)
 
         return {"ddim": self.ddim, "dpmpp": self.dpmpp}[solver](denoise, noise, steps)

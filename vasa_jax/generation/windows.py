@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.diffusion import VASADiffusion
-from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
+from vasa_jax.models.fused_attention import has_fused_attention
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 AT_ONCE = 8  # windows of one call, offline
 
@@ -117,6 +118,7 @@ def sample_windows(
     shared by all generators of a process.
 
     Args:
+      params: of the network; those that `cast_products` made for its type save the casts in every window.
       past: X_pre of the first.
       count: how many of the windows are wanted; the others are zeros and cost nothing.
       keep: frames of each window that the next one follows; its X_pre is the last K of them and of those before.
@@ -125,10 +127,13 @@ def sample_windows(
       guidance: scales of each window, (windows,) or broadcasting to (windows, batch, W, D).
     """
 
-    params = cast_products(params, model.dtype)
+    model = model.clone(fused=has_fused_attention(model.dtype, model.tokens, model.width // model.heads))
 
-    def apply(params, noisy, t, conditions):
-        return model.apply({"params": params}, noisy, t, conditions)
+    def prepare(params, conditions):
+        return model.apply({"params": params}, conditions, method="context")
+
+    def apply(params, noisy, t, context):
+        return model.apply({"params": params}, noisy, t, context, method="denoise")
 
     def window(carry, given):
         index, past = carry
@@ -136,7 +141,7 @@ def sample_windows(
 
         def wanted(past):
             known = conditions._replace(prev_motion=past.motion, prev_mask=past.known)
-            motion = diffusion.sample_window(apply, params, key, known, steps, scales, solver)
+            motion = diffusion.sample_window(apply, params, key, known, steps, scales, solver, prepare)
             held = jnp.where(past.known[:, None, None], past.motion, motion[:, :1])
             joined = jnp.concatenate([held, motion], axis=1)
             last = jax.lax.dynamic_slice_in_dim(joined, keep, model.previous, axis=1)

@@ -12,7 +12,6 @@ from flax import linen as nn
 from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int
 
-from vasa_jax.models.fused_encoder import fused_encoder
 from vasa_jax.models.transformer import EncoderLayer
 
 POSE_DIM = 9  # rotation (6), log scale, tx, ty
@@ -60,6 +59,13 @@ class MotionConditions(NamedTuple):
     blinks_mask: Bool[Array, "batch"] | None = None  # both None: not known
 
 
+class MotionContext(NamedTuple):
+    """What of a window's tokens depends on its conditions alone: made once, for all steps of the sampler."""
+
+    frames: Float[Array, "batch total width"]  # of the K + W frames, float32; the noisy motion's share is missing
+    controls: Float[Array, "batch 3 width"]  # gaze, distance, emotion
+
+
 class PositionalEncoding(nn.Module):
     """Sinusoidal encoding of real positions (...,) to (..., width); no parameters (arXiv 1706.03762)."""
 
@@ -92,12 +98,33 @@ def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
     return traverse_util.unflatten_dict({path: x.astype(dtype) if product(path) else x for path, x in flat.items()})
 
 
+class FrameInput(nn.Module):
+    """A Dense layer of all features of a frame, which can also be given them part by part; sums are float32."""
+
+    features: int
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.kernel = self.param("kernel", nn.linear.default_kernel_init, (self.features, self.width))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.width,))
+
+    def __call__(self, features_BTF: Float[Array, "batch time features"]) -> Float[Array, "batch time width"]:
+        return self.share(features_BTF, 0) + self.bias.astype(self.dtype)
+
+    def share(self, part_BTP: Float[Array, "batch time part"], first: int) -> Float[Array, "batch time width"]:
+        """What features `first`, `first` + 1, ... add to the output."""
+        kernel = self.kernel[first : first + part_BTP.shape[-1]].astype(self.dtype)
+        return jnp.einsum("btp,pc->btc", part_BTP.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+
+
 class VASADiffusionTransformer(nn.Module):
     """Clean motion from noisy motion, its timestep and the conditions.
 
     `time_conditioning`: "token" = the timestep is one more token; "adaln" = it modulates every layer.
     `positions`: "learned" or "sinusoidal", of the frames. Parameters float32, activations `dtype`, softmax float32.
-    Dropout acts exactly when a "dropout" random key is given to `apply`.
+    Dropout acts exactly when a "dropout" random key is given to `apply`. `fused`: attention as one GPU kernel, without
+    a gradient.
     """
 
     width: int = 512
@@ -114,9 +141,42 @@ class VASADiffusionTransformer(nn.Module):
     dropout: float = 0.0
     blinks: bool = False  # whether it can be told when to blink, a condition of ours
     dtype: jnp.dtype = jnp.float32
-    fused: bool = False  # layers as GPU kernels, from parameters that `prepared` made; not for training
+    fused: bool = False
 
-    @nn.compact
+    @property
+    def tokens(self) -> int:
+        """How many a sequence has."""
+        return self.previous + self.window + 3 + (1 if self.time_conditioning == "token" else 0)
+
+    def setup(self):
+        if self.time_conditioning not in ("token", "adaln"):
+            raise ValueError(f"time_conditioning must be token or adaln, not {self.time_conditioning!r}")
+        if self.positions not in ("learned", "sinusoidal"):
+            raise ValueError(f"positions must be learned or sinusoidal, not {self.positions!r}")
+        null_init = nn.initializers.normal(0.02)
+        self.null_audio = self.param("null_audio", null_init, (self.audio_dim,))
+        self.null_prev_motion = self.param("null_prev_motion", null_init, (self.previous, self.motion_dim))
+        self.null_prev_audio = self.param("null_prev_audio", null_init, (self.previous, self.audio_dim))
+        for name in ("gaze", "distance", "emotion"):
+            setattr(self, f"null_{name}", self.param(f"null_{name}", null_init, (self.width,)))
+            setattr(self, f"{name}_in", nn.Dense(self.width, dtype=self.dtype))
+        features = self.motion_dim + self.audio_dim + 3 + (2 if self.blinks else 0)
+        self.frame_in = FrameInput(features, self.width, self.dtype)
+        if self.positions == "learned":
+            # learned, from the sinusoidal table: neighbouring frames are alike from the first step
+            self.frame_positions = self.param("frame_positions", lambda key: self._sinusoids())
+        self.time_encoding = PositionalEncoding(self.time_features)
+        self.time_in, self.time_out = (nn.Dense(self.width, dtype=self.dtype) for _ in range(2))
+        self.encoder = [
+            EncoderLayer(
+                self.width, self.heads, self.ff_width, pre_norm=True, dropout=self.dropout, dtype=self.dtype,
+                fused=self.fused, name=f"layers_{i}",
+            )
+            for i in range(self.layers)
+        ]  # fmt: skip
+        self.final_layer_norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype)
+        self.motion_out = nn.Dense(self.motion_dim, dtype=jnp.float32)
+
     def __call__(
         self,
         noisy_BWD: Float[Array, "batch window motion_dim"],
@@ -128,56 +188,54 @@ class VASADiffusionTransformer(nn.Module):
         Raises:
           ValueError: the inputs' W or K are not the model's, or a field has an unknown value.
         """
-        if noisy_BWD.shape[1] != self.window or conditions.prev_motion.shape[1] != self.previous:
+        return self.denoise(noisy_BWD, t_B, self.context(conditions))
+
+    def context(self, conditions: MotionConditions) -> MotionContext:
+        """Conditions to what `denoise` takes; ValueError as above."""
+        if conditions.audio.shape[1] != self.window or conditions.prev_motion.shape[1] != self.previous:
             raise ValueError(
-                f"the model has W = {self.window} and K = {self.previous}, the input "
-                f"W = {noisy_BWD.shape[1]} and K = {conditions.prev_motion.shape[1]}"
+                f"the model has W = {self.window} and K = {self.previous}, the conditions "
+                f"W = {conditions.audio.shape[1]} and K = {conditions.prev_motion.shape[1]}"
             )
-        frames = self._frame_tokens(noisy_BWD, conditions)
-        tokens = [
+        controls = [
             self._condition_token("gaze", conditions.gaze, conditions.gaze_mask),
             self._condition_token("distance", conditions.distance, conditions.distance_mask),
             self._condition_token("emotion", conditions.emotion, conditions.emotion_mask),
         ]
+        return MotionContext(self._frame_tokens(conditions), jnp.concatenate(controls, axis=1))
+
+    def denoise(
+        self, noisy_BWD: Float[Array, "batch window motion_dim"], t_B: Int[Array, "batch"], context: MotionContext
+    ) -> Float[Array, "batch window motion_dim"]:
+        """noisy (B, W, D) float32, t (B,) in [0, T) -> predicted x0 (B, W, D) float32; ValueError for another W."""
+        if noisy_BWD.shape[1] != self.window:
+            raise ValueError(
+                f"the model has W = {self.window} and K = {self.previous}, the noisy motion W = {noisy_BWD.shape[1]}"
+            )
+        frames = context.frames + jnp.pad(self.frame_in.share(noisy_BWD, 0), ((0, 0), (self.previous, 0), (0, 0)))
+        tokens = [context.controls]
 
         # the timestep
-        time_BC = PositionalEncoding(self.time_features, name="time_encoding")(t_B).astype(self.dtype)
-        time_BC = nn.Dense(self.width, dtype=self.dtype, name="time_in")(time_BC)
-        time_BC = nn.Dense(self.width, dtype=self.dtype, name="time_out")(jax.nn.silu(time_BC))
-        if self.time_conditioning == "token":
+        time_BC = self.time_out(jax.nn.silu(self.time_in(self.time_encoding(t_B).astype(self.dtype))))
+        modulation = time_BC if self.time_conditioning == "adaln" else None
+        if modulation is None:
             tokens.append(time_BC[:, None, :])
-            modulation = None
-        elif self.time_conditioning == "adaln":
-            modulation = time_BC
-        else:
-            raise ValueError(f"time_conditioning must be token or adaln, not {self.time_conditioning!r}")
 
         # the encoder; only the current frames leave it
-        x_BTC = jnp.concatenate([*tokens, frames], axis=1)
-        if self.fused:
-            layers = self.variables["params"]
-            x_BTC = fused_encoder([layers[f"layers_{i}"] for i in range(self.layers)], x_BTC, self.heads)
-        for i in range(0 if self.fused else self.layers):
-            x_BTC = EncoderLayer(
-                self.width, self.heads, self.ff_width, pre_norm=True, dropout=self.dropout, dtype=self.dtype,
-                name=f"layers_{i}",
-            )(x_BTC, modulation)  # fmt: skip
-        x_BWC = x_BTC[:, -self.window :]
-        x_BWC = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="final_layer_norm")(x_BWC)
-        return nn.Dense(self.motion_dim, dtype=jnp.float32, name="motion_out")(x_BWC.astype(jnp.float32))
+        x_BTC = jnp.concatenate([*tokens, frames.astype(self.dtype)], axis=1)
+        for layer in self.encoder:
+            x_BTC = layer(x_BTC, modulation)
+        x_BWC = self.final_layer_norm(x_BTC[:, -self.window :])
+        return self.motion_out(x_BWC.astype(jnp.float32))
 
-    def _frame_tokens(self, noisy_BWD: Array, conditions: MotionConditions) -> Array:
-        """Tokens of the K + W frames: Dense of motion, audio, three flags and, where the model has them, blinks."""
-        batch = noisy_BWD.shape[0]
-        null_init = nn.initializers.normal(0.02)
-        null_audio = self.param("null_audio", null_init, (self.audio_dim,))
-        null_prev_motion = self.param("null_prev_motion", null_init, (self.previous, self.motion_dim))
-        null_prev_audio = self.param("null_prev_audio", null_init, (self.previous, self.audio_dim))
-
-        prev_motion = _known(conditions.prev_mask, conditions.prev_motion, null_prev_motion)
-        prev_audio = _known(conditions.prev_mask, conditions.prev_audio, null_prev_audio)
-        audio = _known(conditions.audio_mask, conditions.audio, null_audio)
-        motion_BTD = jnp.concatenate([prev_motion, noisy_BWD], axis=1)
+    def _frame_tokens(self, conditions: MotionConditions) -> Array:
+        """Tokens of the K + W frames: Dense of motion, audio, three flags and, where the model has them, blinks. The
+        motion of the W frames is not known yet: as if it were zero."""
+        batch = conditions.audio.shape[0]
+        prev_motion = _known(conditions.prev_mask, conditions.prev_motion, self.null_prev_motion)
+        prev_audio = _known(conditions.prev_mask, conditions.prev_audio, self.null_prev_audio)
+        audio = _known(conditions.audio_mask, conditions.audio, self.null_audio)
+        motion_BTD = jnp.pad(prev_motion, ((0, 0), (0, self.window), (0, 0)))
         audio_BTA = jnp.concatenate([prev_audio, audio], axis=1)
 
         total = self.previous + self.window
@@ -189,17 +247,11 @@ class VASADiffusionTransformer(nn.Module):
         features = [motion_BTD, audio_BTA, flags_BTF]
         if self.blinks:
             features.append(self._blink_features(conditions, batch))
-        features = jnp.concatenate(features, axis=-1).astype(self.dtype)
-        tokens_BTC = nn.Dense(self.width, dtype=self.dtype, name="frame_in")(features)
-        sinusoids = PositionalEncoding(self.width, name="frame_encoding")(jnp.arange(-self.previous, self.window))
-        if self.positions == "learned":
-            # learned, from the sinusoidal table: neighbouring frames are alike from the first step
-            positions = self.param("frame_positions", lambda key: sinusoids)
-        elif self.positions == "sinusoidal":
-            positions = sinusoids
-        else:
-            raise ValueError(f"positions must be learned or sinusoidal, not {self.positions!r}")
-        return tokens_BTC + positions.astype(self.dtype)
+        tokens_BTC = self.frame_in(jnp.concatenate(features, axis=-1))
+        return tokens_BTC + (self.frame_positions if self.positions == "learned" else self._sinusoids())
+
+    def _sinusoids(self) -> Float[Array, "total width"]:
+        return PositionalEncoding(self.width, parent=None)(jnp.arange(-self.previous, self.window))
 
     def _blink_features(self, conditions: MotionConditions, batch: int) -> Float[Array, "batch total 2"]:
         """Lid closure and whether it is known, per frame; of the frames before the window the motion tells it."""
@@ -211,7 +263,6 @@ class VASADiffusionTransformer(nn.Module):
 
     def _condition_token(self, name: str, value_BD: Array, mask_B: Array) -> Array:
         """(B, 1, width): Dense of a known condition, its own learned null otherwise."""
-        null = self.param(f"null_{name}", nn.initializers.normal(0.02), (self.width,))
+        null, dense = getattr(self, f"null_{name}"), getattr(self, f"{name}_in")
         value_BD = _known(mask_B, value_BD, jnp.zeros_like(value_BD))
-        embedded = nn.Dense(self.width, dtype=self.dtype, name=f"{name}_in")(value_BD.astype(self.dtype))
-        return _known(mask_B, embedded, null.astype(self.dtype))[:, None, :]
+        return _known(mask_B, dense(value_BD.astype(self.dtype)), null.astype(self.dtype))[:, None, :]
