@@ -10,4 +10,4 @@ from vasa_jax.config import VASAConfig
 
 
 def get_config():
-    return VASAConfig(job="evaluate_drift", hop=10, steps=10, solver="dpmpp").to_config_dict()
+    return VASAConfig(job="evaluate_drift", hop=10, steps=10).to_config_dict()

@@ -15,7 +15,7 @@ from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.speech_features import MARGIN, PIECE, SpeechFeatures
 from vasa_jax.main import main
-from vasa_jax.weights.safetensors_io import load_params
+from vasa_jax.weights.safetensors_io import load_params, save_params
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +203,17 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, checkpoint, capsys, argument
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and "\n" not in error and message in error
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("part", ["face", "audio", "motion"])
+def test_a_network_that_tells_no_fields_is_refused(tmp_path, checkpoint, capsys, part):
+    """Weights alone, as another program may write them: nothing says which network they belong to."""
+    for file in checkpoint.iterdir():
+        params, metadata = load_params(file)
+        save_params(tmp_path / "model" / file.name, params, {} if file.stem == part else metadata)
+    assert run_generate(tmp_path, f"--config.checkpoint={tmp_path / 'model'}") == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error and f"{part}.safetensors: not a" in error and "export it again" in error
 
 
 def test_picture_without_a_face_names_the_remedy(tmp_path, checkpoint, capsys):

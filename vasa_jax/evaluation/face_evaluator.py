@@ -52,10 +52,10 @@ class Codes:
 def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """The `evaluate_face` job: the report on the codec in `config.checkpoint`."""
     from vasa_jax.generation.animator import PortraitAnimator
-    from vasa_jax.generation.pretrained import load_codec
+    from vasa_jax.generation.pretrained import load_part
 
     instrument = Instrument.from_pretrained(config.face_evaluation.instrument)
-    codec = PortraitAnimator(load_codec(config.checkpoint), config.decode_batch)
+    codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch)
     return FaceEvaluator(codec, config.face_evaluation, config.seed, instrument).run(workdir)
 
 

@@ -98,7 +98,7 @@ class VideoGenerator(PortraitAnimator):
         """A live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
 
         portrait: an avatar, a cropped picture uint8 (n, n, 3), or a file (whose face is found). `changes` are fields of
-        `Controls`, e.g. `hop=5, steps=10, solver="dpmpp"`. InputError for a bad file or setting.
+        `Controls`, e.g. `hop=5, steps=10`. InputError for a bad file or setting.
         """
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
         batch, avatar = StreamBatch(self, 1, controls), self._avatar(portrait)

@@ -115,7 +115,7 @@ class Session:
 class StreamBatch:
     """Live streams that share a device: every call computes one window of each of up to `capacity` of them.
 
-        batch = generator.stream_batch(capacity=16, hop=10, steps=10, solver="dpmpp")
+        batch = generator.stream_batch(capacity=16, hop=10, steps=10)
         sessions = [batch.open(avatar, emotion="happiness") for avatar in avatars]
         while serving:
             for session in sessions:

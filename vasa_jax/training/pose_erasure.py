@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
-from vasa_jax.generation.pretrained import load_codec
+from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.face import face_codec
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -34,7 +34,7 @@ def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
     Fitted on rendered people whom no evaluation knows, their head poses drawn apart from their faces; the crops are
     aligned by the true poses. Returns the file's path.
     """
-    params, metadata = load_codec(config.checkpoint)
+    params, metadata = load_part(config.checkpoint, "face")
     settings = config.pose_erasure
     encoder, _ = face_codec(metadata["fields"])
     people = HeldOutHeads(encoder.image_size, config.seed, settings.supersample, BATCH, "pose erasure")
