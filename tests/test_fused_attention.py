@@ -18,7 +18,8 @@ from vasa_jax.random_model import model_conditions
 
 @pytest.fixture(autouse=True)
 def _without_a_gpu(monkeypatch):
-    monkeypatch.setattr(transformer, "fused_attention", functools.partial(fused_attention, interpret=True))
+    if jax.default_backend() == "cpu":
+        monkeypatch.setattr(transformer, "fused_attention", functools.partial(fused_attention, interpret=True))
 
 
 @pytest.mark.parametrize(("width", "heads", "time"), [(32, 2, 20), (32, 1, 32), (64, 4, 37), (128, 2, 114)])
@@ -45,6 +46,24 @@ def test_half_precision_rounds_as_plain_attention_does():
     def error(**fields):
         layer = transformer.SelfAttention(64, 2, dtype=jnp.bfloat16, **fields)
         return np.sqrt(np.square(layer.apply(params, x.astype(jnp.bfloat16)) - expected).mean())
+
+    assert error(fused=True) < 1.1 * error() < 0.02 * expected.std()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [256, 512])
+def test_on_a_gpu_at_the_sizes_of_the_sampler(width):
+    """JAX_PLATFORMS=cuda pytest -m gpu"""
+    x = np.random.default_rng(0).standard_normal((48, 114, width)).astype(np.float32)
+    exact = transformer.SelfAttention(width, 8)
+    params = random_params(exact.init, x[:1])
+    with jax.default_matmul_precision("highest"):
+        expected = np.asarray(exact.apply(params, x))
+    assert has_fused_attention(jnp.bfloat16, 114, width // 8)
+
+    def error(**fields):
+        layer = transformer.SelfAttention(width, 8, dtype=jnp.bfloat16, **fields)
+        return np.sqrt(np.square(np.asarray(jax.jit(layer.apply)(params, x), np.float32) - expected).mean())
 
     assert error(fused=True) < 1.1 * error() < 0.02 * expected.std()
 
