@@ -72,8 +72,8 @@ class VideoGenerator(PortraitAnimator):
     def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None) -> "VideoGenerator":
         """A directory with face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
-        `dtype` of the computation: None = bfloat16 on accelerators, where its frames are within 50 dB of float32's,
-        float32 on CPU.
+        `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
+        a PSNR of 50 dB or more).
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
         return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
