@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from stub_face import use_stub
-from tiny_face import smooth_groups
+from tiny_face import draw_heads
 
 from vasa_jax import benchmark, benchmark_live, benchmark_update
 from vasa_jax.config import BenchmarkConfig, VASAConfig
-from vasa_jax.data.synthetic import bank
 from vasa_jax.random_model import random_like
 
 
@@ -45,8 +44,7 @@ def test_sampler_rows_cover_batches_and_steps():
 
 def test_an_update_is_timed_as_the_trainer_runs_it(monkeypatch):
     use_stub(monkeypatch)
-    monkeypatch.setattr(bank, "_render_groups", lambda key, chunk, poses, sizes, sharding: smooth_groups(
-        jax.random.fold_in(jax.random.wrap_key_data(key), chunk), *sizes))  # fmt: skip
+    draw_heads(monkeypatch)
     settings = BenchmarkConfig(repeats=2)
     timed = [benchmark_update.timed_update("face_least", batch, VASAConfig(benchmark=settings)) for batch in (4, 8)]
     for update, batch in zip(timed, (4, 8)):

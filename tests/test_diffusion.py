@@ -13,6 +13,7 @@ from vasa_jax.diffusion import (
     SOLVERS,
     VASADiffusion,
     active_guidance,
+    branches,
     cosine_alpha_bar,
     drop_conditions,
     without,
@@ -172,6 +173,10 @@ def test_drop_conditions_never_makes_the_unknown_known():
 # guidance
 
 
+def guide(apply, params, x_t, t, conditions, scales):
+    return diffusion.guided(apply, params, x_t, t, branches(conditions, scales), scales)
+
+
 def test_guidance_formula(network):
     apply, params = network
     x_t, t, conditions = normal(9, 2, 12, 137), jnp.array([3, 900]), make_conditions(2)
@@ -180,7 +185,7 @@ def test_guidance_formula(network):
         return np.asarray(apply(params, x_t, t, conditions))
 
     full = evaluate(conditions)
-    guided = np.asarray(diffusion.guided(apply, params, x_t, t, conditions, {"audio": 0.5, "gaze": 1.0}))
+    guided = np.asarray(guide(apply, params, x_t, t, conditions, {"audio": 0.5, "gaze": 1.0}))
     expected = (
         (1 + 1.5) * full
         - 0.5 * evaluate(without(conditions, "audio"))
@@ -195,14 +200,14 @@ def test_guidance_with_zero_scales_is_the_conditional_branch(network):
     x_t, t, conditions = normal(10, 2, 12, 137), jnp.array([3, 900]), make_conditions(2)
     full = apply(params, x_t, t, conditions)
     assert active_guidance(audio=0.0, gaze=0.0) == {}
-    np.testing.assert_array_equal(diffusion.guided(apply, params, x_t, t, conditions, {}), full)
+    np.testing.assert_array_equal(guide(apply, params, x_t, t, conditions, {}), full)
     zero = dict.fromkeys(GUIDED, 0.0)
-    np.testing.assert_allclose(diffusion.guided(apply, params, x_t, t, conditions, zero), full, atol=5e-6)
+    np.testing.assert_allclose(guide(apply, params, x_t, t, conditions, zero), full, atol=5e-6)
 
     def stub(params, x_t, t, conditions):  # the same arithmetic for any batch size: nothing of a null may leak
         return x_t * jnp.where(conditions.gaze_mask, 1.0, 7.0)[:, None, None]
 
-    np.testing.assert_array_equal(diffusion.guided(stub, params, x_t, t, conditions, zero), x_t)
+    np.testing.assert_array_equal(guide(stub, params, x_t, t, conditions, zero), x_t)
 
 
 def test_active_guidance():
@@ -221,7 +226,7 @@ def test_only_active_branches_are_evaluated(network):
 
     x_t, t, conditions = normal(11, 2, 12, 137), jnp.array([3, 900]), make_conditions(2)
     for scales in ({}, {"audio": 0.5}, {"audio": 0.5, "gaze": 1.0}):
-        diffusion.guided(apply, params, x_t, t, conditions, scales)
+        guide(apply, params, x_t, t, conditions, scales)
     assert batches == [2, 4, 6]
 
 

@@ -104,7 +104,7 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
     noisy, t = jnp.zeros((1, model.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), noisy, t, model_conditions(model, 1))
     # As the generator holds them.
-    params = jax.jit(cast_products, static_argnums=1)(random_like(shapes)["params"], jnp.dtype(dtype))
+    params = cast_products(random_like(shapes)["params"], dtype)
     on_cpu = jax.default_backend() == "cpu"
     rows = []
     for batch in settings.window_batches or ((1,) if on_cpu else (1, 16, 64)):

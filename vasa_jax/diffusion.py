@@ -220,18 +220,14 @@ class VASADiffusion:
         params: dict,
         x_t: Float[Array, "batch window dim"],
         t: Int[Array, "batch"],
-        conditions: MotionConditions,
+        conditions: Any,
         guidance: Mapping[str, float | Array],
     ) -> Float[Array, "batch window dim"]:
         """(1 + sum_c l_c) H(x_t, t, C) - sum_c l_c H(x_t, t, C | c = null), all branches in one batch.
 
-        The keys of `guidance` (see `active_guidance`) choose the branches, its values are the scales l_c. Without any,
-        the conditional branch alone is evaluated.
+        conditions: of all `branches` of `guidance`, whose keys (see `active_guidance`) choose the branches and whose
+        values are the scales l_c. Without any, the conditional branch alone is evaluated.
         """
-        return self._combined(apply, params, x_t, t, branches(conditions, guidance), guidance)
-
-    def _combined(self, apply: Apply, params: dict, x_t: Array, t: Array, conditions: Any, guidance: Mapping) -> Array:
-        """As `guided`, of the conditions of all `branches`."""
         copies = 1 + len(guidance)
         x0 = apply(params, jnp.concatenate([x_t] * copies), jnp.concatenate([t] * copies), conditions)
         conditional, *nulls = jnp.split(x0, copies)
@@ -360,6 +356,6 @@ class VASADiffusion:
             prepared = prepare(params, prepared)
 
         def denoise(x_t, t):
-            return self._combined(apply, params, x_t, t, prepared, guidance)
+            return self.guided(apply, params, x_t, t, prepared, guidance)
 
         return {"ddim": self.ddim, "dpmpp": self.dpmpp}[solver](denoise, noise, steps)

@@ -62,7 +62,7 @@ class VideoGenerator(PortraitAnimator):
         super().__init__(parts["face"], decode_batch, dtype)
         motion, motion_meta = parts["motion"]
         self.speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
-        self._transformer_params = jax.jit(cast_products, static_argnums=1)(motion["transformer"], jnp.dtype(dtype))
+        self._transformer_params = cast_products(motion["transformer"], dtype)
         self.transformer = VASADiffusionTransformer(**motion_meta["fields"], dtype=dtype)
         self._mean, self._std = motion["statistics"]["mean"], motion["statistics"]["std"]
         self.trained_controls = tuple(motion_meta.get("trained_controls", ()))

@@ -4,6 +4,7 @@ A transformer encoder over one token per frame (K frames of the window before, W
 predicts the clean motion of the W frames. Every condition has its own learned null, used where its mask is False.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -85,10 +86,11 @@ def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Arr
     return jnp.where(mask, value, null)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
     """Parameters of a `VASADiffusionTransformer` that computes in `dtype`, of which the layers that do hold theirs so.
 
-    The same motion to the bit: in front of a loop over the sampler's steps they are then cast once, not in every step.
+    The same motion to the bit: they are then cast once, not in every step of the sampler.
     """
     flat = traverse_util.flatten_dict(params)
 

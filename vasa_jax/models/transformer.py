@@ -90,9 +90,7 @@ class EncoderLayer(nn.Module):
     ) -> Float[Array, "batch time width"]:
         if condition_BC is not None and not self.pre_norm:
             raise ValueError("only a pre-norm layer can be adaptive")
-        attention = SelfAttention(
-            self.width, self.heads, dtype=self.dtype, fused=self.fused, name="attention"
-        )
+        attention = SelfAttention(self.width, self.heads, dtype=self.dtype, fused=self.fused, name="attention")
         feed_forward = FeedForward(self.width, self.ff_width, dtype=self.dtype, name="feed_forward")
         attention_norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="layer_norm")
         final_norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="final_layer_norm")
