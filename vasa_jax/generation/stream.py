@@ -185,11 +185,11 @@ class StreamBatch:
 
         Each with its frames, uint8 (hop or fewer at its end, n, n, 3); empty when nothing is due.
         """
-        moved = self.advance_motion()
-        hop = self._controls.hop
-        pictures = [self._generator.decode(session.avatar, motion, hop) for session, motion in moved]
-        for frames in pictures:  # each leaves the device while the next one's are computed
-            frames.copy_to_host_async()
+        moved, pictures = self.advance_motion(), []
+        for session, motion in moved:
+            frames = self._generator.decode(session.avatar, motion, self._controls.hop)
+            frames.copy_to_host_async()  # leaves the device while the next session's are computed
+            pictures.append(frames)
         return [
             (session, np.asarray(frames)[: len(motion)])
             for (session, motion), frames in zip(moved, pictures)
