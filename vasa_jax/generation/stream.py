@@ -116,6 +116,7 @@ class StreamBatch:
     """Live streams that share a device: every call computes one window of each of up to `capacity` of them.
 
         batch = generator.stream_batch(capacity=16, hop=10, steps=10)
+        batch.warm_up(avatars[0])
         sessions = [batch.open(avatar, emotion="happiness") for avatar in avatars]
         while serving:
             for session in sessions:
