@@ -345,7 +345,7 @@ class VASADiffusion:
         """Motion of one window (B, W, D), z-scored, float32. `key`: see `initial_noise`; `solver`: one of SOLVERS;
         `prepare`: what is done once to the conditions of all branches, before the steps.
 
-        Trace it under jit with `apply`, `steps` and `solver` static (generation.windows.sample_window does).
+        Trace it under jit with `apply`, `steps` and `solver` static (generation.windows.sample_windows does).
         """
         batch, window = conditions.audio_mask.shape
         noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))

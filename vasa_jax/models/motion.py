@@ -101,7 +101,7 @@ def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
 
 
 class FrameInput(nn.Module):
-    """A Dense layer of all features of a frame, which can also be given them part by part; sums are float32."""
+    """A Dense layer of all features of a frame, which can also tell the share of the first ones; sums are float32."""
 
     features: int
     width: int
@@ -112,12 +112,12 @@ class FrameInput(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.width,))
 
     def __call__(self, features_BTF: Float[Array, "batch time features"]) -> Float[Array, "batch time width"]:
-        return self.share(features_BTF, 0) + self.bias.astype(self.dtype)
+        return self.share(features_BTF) + self.bias.astype(self.dtype)
 
-    def share(self, part_BTP: Float[Array, "batch time part"], first: int) -> Float[Array, "batch time width"]:
-        """What features `first`, `first` + 1, ... add to the output."""
-        kernel = self.kernel[first : first + part_BTP.shape[-1]].astype(self.dtype)
-        return jnp.einsum("btp,pc->btc", part_BTP.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+    def share(self, first_BTP: Float[Array, "batch time part"]) -> Float[Array, "batch time width"]:
+        """What the first features add to the output."""
+        kernel = self.kernel[: first_BTP.shape[-1]].astype(self.dtype)
+        return jnp.einsum("btp,pc->btc", first_BTP.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
 
 
 class VASADiffusionTransformer(nn.Module):
@@ -214,7 +214,7 @@ class VASADiffusionTransformer(nn.Module):
             raise ValueError(
                 f"the model has W = {self.window} and K = {self.previous}, the noisy motion W = {noisy_BWD.shape[1]}"
             )
-        frames = context.frames + jnp.pad(self.frame_in.share(noisy_BWD, 0), ((0, 0), (self.previous, 0), (0, 0)))
+        frames = context.frames + jnp.pad(self.frame_in.share(noisy_BWD), ((0, 0), (self.previous, 0), (0, 0)))
         tokens = [context.controls]
 
         # the timestep
