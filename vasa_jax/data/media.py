@@ -10,9 +10,9 @@
 Bad files raise `vasa_jax.errors.InputError`, one line: file, fault, remedy.
 """
 
-from vasa_jax.data.media_audio import FRAME_SAMPLES, SAMPLE_RATE, Audio, read_audio
-from vasa_jax.data.media_image import read_image
-from vasa_jax.data.media_video import AI_COMMENT, FPS, Video, VideoWriter, read_video, write_video
+from vasa_jax.data.audio_files import FRAME_SAMPLES, SAMPLE_RATE, Audio, read_audio
+from vasa_jax.data.image_files import read_image
+from vasa_jax.data.video_files import AI_COMMENT, FPS, Video, VideoWriter, read_video, write_video
 
 __all__ = [
     "AI_COMMENT",

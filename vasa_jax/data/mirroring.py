@@ -53,8 +53,8 @@ def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
 @functools.cache
 def partners(landmark_set: str) -> np.ndarray:
     """int (N,): the point that a point becomes in the mirror. InputError for an unknown set."""
-    from vasa_jax.data.synthetic.corpus import LANDMARK_SET
-    from vasa_jax.data.synthetic.landmarks import LANDMARKS
+    from vasa_jax.corpus.heads.landmarks import LANDMARKS
+    from vasa_jax.corpus.write import LANDMARK_SET
 
     if landmark_set == "mediapipe_478":
         return _mesh_partners()

@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.synthetic.talk import Talk, sample_talk
+from vasa_jax.corpus.talk import Talk, sample_talk
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.drift_report import SERIES, drift_markdown, drift_plot
 from vasa_jax.evaluation.frame_tracks import FrameTracks, read_frames

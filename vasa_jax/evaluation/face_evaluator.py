@@ -52,7 +52,7 @@ class Codes:
 def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """The `evaluate_face` job: the report on the codec in `config.checkpoint`."""
     from vasa_jax.generation.animator import PortraitAnimator
-    from vasa_jax.generation.pretrained import load_part
+    from vasa_jax.weights.parts import load_part
 
     instrument = Instrument.from_pretrained(config.face_evaluation.instrument)
     codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch)

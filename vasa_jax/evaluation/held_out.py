@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from vasa_jax.data.synthetic.anatomy import build_anatomy
-from vasa_jax.data.synthetic.bank import named_key
-from vasa_jax.data.synthetic.clips import Clip, sample_clip
-from vasa_jax.data.synthetic.identity import sample_identity
-from vasa_jax.data.synthetic.labels import labels
-from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
-from vasa_jax.data.synthetic.motion import neutral_motion
-from vasa_jax.data.synthetic.render import render
+from vasa_jax.corpus.clips import Clip, sample_clip
+from vasa_jax.corpus.heads.anatomy import build_anatomy
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels
+from vasa_jax.corpus.heads.landmarks import LANDMARKS, landmarks
+from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.performance.muscles import neutral_motion
+from vasa_jax.corpus.render_cache import named_key
 from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
 
 HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.data.synthetic.visemes import EMOTIONS  # in the order of the HSEmotion classes
+from vasa_jax.corpus.performance.visemes import EMOTIONS  # in the order of the HSEmotion classes
 from vasa_jax.diffusion import SOLVERS
 from vasa_jax.errors import InputError
 from vasa_jax.generation.blinking import Blinking
