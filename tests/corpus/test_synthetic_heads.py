@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.corpus.heads.anatomy import build_anatomy, head_to_world, world_to_head
 from vasa_jax.corpus.heads.field import head_skin
 from vasa_jax.corpus.heads.identity import RANGES, STYLE_NAMES, sample_identity
@@ -14,7 +15,6 @@ from vasa_jax.corpus.heads.render import LANDMARKS, SEGMENTS, render
 from vasa_jax.corpus.heads.trace import _first_places
 from vasa_jax.corpus.performance.muscles import (
     EMOTION_OFFSETS,
-    EMOTIONS,
     MOTION_NAMES,
     VISEME_FIELDS,
     VISEMES,

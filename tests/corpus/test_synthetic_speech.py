@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.corpus import clips
 from vasa_jax.corpus.performance import gaze, performance, visemes
 from vasa_jax.corpus.speech import espeak, phonemes, sentences, shipped, voice_augmentation
@@ -39,7 +40,7 @@ WORD = hand_made(("m", 0.5, 0.58, False), ("aa", 0.58, 0.8, True), ("p", 0.8, 0.
 
 
 def test_tables_agree():
-    assert visemes.EMOTION_OFFSETS.shape == (len(visemes.EMOTIONS), len(visemes.MOTION_NAMES))
+    assert visemes.EMOTION_OFFSETS.shape == (len(EMOTIONS), len(visemes.MOTION_NAMES))
     assert not visemes.EMOTION_OFFSETS[visemes.EMOTIONS.index("neutral")].any()
     assert set(phonemes.PHONEME_VISEMES) == set(phonemes.PHONEME_CLASSES)
     assert {v for shown in phonemes.PHONEME_VISEMES.values() for v in shown} == set(visemes.VISEMES)
@@ -52,7 +53,7 @@ def test_tables_agree():
 def test_tables_are_those_of_the_renderer():
     from vasa_jax.corpus.performance import muscles
 
-    assert tuple(muscles.MOTION_NAMES) == visemes.MOTION_NAMES and tuple(muscles.EMOTIONS) == visemes.EMOTIONS
+    assert tuple(muscles.MOTION_NAMES) == visemes.MOTION_NAMES and tuple(EMOTIONS) == EMOTIONS
     assert np.array_equal(muscles.EMOTION_OFFSETS, visemes.EMOTION_OFFSETS)
     assert tuple(muscles.VISEME_FIELDS) == visemes.VISEME_FIELDS and muscles.VISEMES == visemes.VISEMES
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_model import save_tiny_model
 
 from vasa_jax.config import ControlsEvaluationConfig, CorpusConfig, VASAConfig
-from vasa_jax.corpus.performance.visemes import EMOTIONS
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import sheets
 from vasa_jax.evaluation.controls_evaluator import ControlsEvaluator

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from vasa_jax.config import CorpusSheetsConfig, VASAConfig
-from vasa_jax.corpus.performance.visemes import EMOTIONS, VISEMES
+from vasa_jax.conventions import EMOTIONS
+from vasa_jax.corpus.performance.visemes import VISEMES
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import corpus_sheets, sheets
 

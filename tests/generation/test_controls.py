@@ -8,14 +8,14 @@ import pytest
 from tiny_model import WINDOW, save_tiny_model
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.conventions import EMOTIONS, head_angles, rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
 from vasa_jax.generation.control_track import read_control_track
-from vasa_jax.generation.controls import EMOTIONS, Controls, Steering, control_arguments, parse_emotion
+from vasa_jax.generation.controls import Controls, Steering, control_arguments, parse_emotion
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.generation.motion_edit import finish_motion, rotation_columns
+from vasa_jax.generation.motion_edit import finish_motion
 from vasa_jax.generation.windows import Window
 from vasa_jax.models.geometry import rotation_from_6d
-from vasa_jax.preparation.landmark_labels import head_angles, rotation_of
 
 MEAN = np.concatenate([rotation_columns(np.array([[3.0, -4.0, 1.0]]))[0], [0.1, 0.2, -0.1], np.full(128, 0.5)])
 MEAN = MEAN.astype(np.float32)
@@ -133,9 +133,9 @@ def test_pose_amplitude_scales_the_turn_about_the_mean(amplitude):
     turned = rotation_columns(np.array([[10.0, 5.0, -8.0], [-20.0, 0.0, 3.0]]))
     z = np.zeros((2, 137), np.float32)
     z[:, :6], z[:, 6:9] = (turned - MEAN[:6]) / STD[:6], 1.0
-    rest = rotation_of(MEAN[None])[0]
+    rest = rotation_matrices(MEAN[None])[0]
     found = edited(z, pose_amplitude=amplitude)
-    before, after = rest.T @ rotation_of(turned), rest.T @ rotation_of(found)
+    before, after = rest.T @ rotation_matrices(turned), rest.T @ rotation_matrices(found)
     np.testing.assert_allclose(angle(after), amplitude * angle(before), atol=0.03)
     np.testing.assert_allclose(found[:, 6:9], [MEAN[6:9] + amplitude * 0.1] * 2, atol=1e-6)
     np.testing.assert_array_equal(found[:, 9:], edited(z)[:, 9:])
@@ -147,7 +147,7 @@ def test_pose_amplitude_may_be_a_track():
     np.testing.assert_allclose(both[1:], edited(z[1:], pose_amplitude=0.5), atol=1e-6)
     np.testing.assert_allclose(both[:1, 6:], plain[:, 6:], atol=1e-6)
     same = rotation_from_6d(plain[:, :6])  # the sample's columns need not be orthonormal, the edited ones are
-    np.testing.assert_allclose(rotation_of(both[:1]), same, atol=1e-5)
+    np.testing.assert_allclose(rotation_matrices(both[:1]), same, atol=1e-5)
 
 
 def test_a_given_head_pose_turns_the_head_frame_by_frame():

@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from vasa_jax.data.media import read_audio, read_video
+from vasa_jax.data.audio_files import read_audio
+from vasa_jax.data.video_files import read_video
 from vasa_jax.evaluation import sheets
 from vasa_jax.generation.job import DEMO
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from tiny_model import WINDOW, save_tiny_model
 
-from vasa_jax.data.media import read_audio
+from vasa_jax.conventions import HISTORY, TAIL
+from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
-from vasa_jax.generation.speech_features import HISTORY, TAIL, SpeechFeatures
+from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.stream import StreamBatch
 from vasa_jax.weights.parts import load_part
 

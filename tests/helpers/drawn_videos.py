@@ -10,8 +10,9 @@ from drawn_faces import picture
 from landmark_faces import face_points, rotation, talk
 
 from vasa_jax.config import PrepareConfig, VASAConfig
-from vasa_jax.data.media import Audio, write_video
+from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.shards import ShardReader, read_manifest
+from vasa_jax.data.video_files import write_video
 from vasa_jax.preparation.face_backends.base import DetectedFace, FaceLandmarks
 
 SIDE = 192

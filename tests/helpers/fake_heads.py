@@ -22,9 +22,9 @@ def use_fake_heads(monkeypatch):
 
 
 def pose(yaw=0.0, pitch=0.0, roll=0.0):
-    """A pose vector from angles in degrees, written out from R = R_y R_x R_z."""
+    """A pose vector from angles in degrees, written out from R = R_y(-yaw) R_x R_z."""
     y, p, r = np.radians([yaw, pitch, roll])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
     rotation = about_y @ about_x @ about_z

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from random_params import random_params
 
+from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.weights.safetensors_io import save_params
 

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from vasa_jax.models.audio import (
-    AUDIO_VARIANTS,
-    AudioEncoder,
-    feature_frames,
-    pad_for_video,
-    pair_mean,
-    video_frames,
-)
+from vasa_jax.conventions import frame_count
+from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, feature_frames, pad_for_video, pair_mean
 from vasa_jax.weights.wav2vec2 import load_wav2vec2
 
 
@@ -89,7 +83,7 @@ def test_demo_key_list_is_pinned():
 def test_feature_frames():
     assert [feature_frames(n) for n in (0, 399, 400, 719, 720, 16_000, 64_000, 48_080)] == [0, 0, 1, 1, 2, 49, 199, 150]
     assert all(feature_frames(640 * n + 80) == 2 * n for n in range(1, 400))
-    assert [video_frames(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
+    assert [frame_count(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
 
 
 def test_features_of_tiny_have_the_predicted_length():
@@ -105,7 +99,7 @@ def test_padding_gives_two_features_per_video_frame(samples):
     sound = np.arange(1, samples + 1, dtype=np.float32)
     padded = pad_for_video(sound)
     assert isinstance(padded, np.ndarray)
-    assert feature_frames(padded.shape[-1]) == 2 * video_frames(samples)
+    assert feature_frames(padded.shape[-1]) == 2 * frame_count(samples)
     np.testing.assert_array_equal(padded[:samples], sound)
     assert not padded[samples:].any()
     np.testing.assert_array_equal(pad_for_video(jnp.asarray(sound)[None])[0], padded)

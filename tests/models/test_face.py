@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from random_params import random_params
 from tiny_face import LEAST
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_encoder import PoseNet
@@ -49,7 +50,7 @@ def images(count: int):
 
 def poses(count: int):
     noise = np.random.default_rng(2).normal(size=(count, 9)) * 0.2
-    return jnp.asarray(np.asarray(geometry.IDENTITY_POSE) + noise, jnp.float32)
+    return jnp.asarray(np.asarray(IDENTITY_POSE) + noise, jnp.float32)
 
 
 def codes(count: int):
@@ -228,7 +229,7 @@ def test_fresh_networks_neither_warp_nor_turn():
     assert -REACH <= delta.min() < 0 < delta.max() <= REACH
     network = {"depths": (1,), "widths": (8,), "stem": 8, "strides": (2,), "stem_pool": False}
     pose, _ = jax.jit(PoseNet(16, network, 4).init_with_output)(key, images(2)[:, :16, :16])
-    np.testing.assert_array_equal(pose, [geometry.IDENTITY_POSE] * 2)
+    np.testing.assert_array_equal(pose, [IDENTITY_POSE] * 2)
 
 
 def test_without_displacements_both_warps_are_the_rigid_map_and_its_inverse(params):
@@ -248,7 +249,7 @@ def test_without_displacements_both_warps_are_the_rigid_map_and_its_inverse(para
 def test_driving_with_the_identity_pose_keeps_every_voxel(params):
     """Depth becomes channels (it is not summed), and nothing is resampled."""
     appearance = jnp.asarray(np.random.default_rng(5).normal(size=(1, 4, 16, 16, 16)), jnp.float32)
-    pose = jnp.asarray([geometry.IDENTITY_POSE])
+    pose = jnp.asarray([IDENTITY_POSE])
     args = (appearance, jnp.zeros((1, 4, 4, 32)), pose, codes(1))
     driven = drive(without_warp(params["decoder"]), *args)
     np.testing.assert_array_equal(driven, appearance.transpose(0, 2, 3, 1, 4).reshape(1, 16, 16, 64))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 
-IDENTITY = jnp.asarray([geometry.IDENTITY_POSE])
+IDENTITY = jnp.asarray([IDENTITY_POSE])
 
 
 def make_pose(axis: str = "y", angle: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)):

@@ -11,6 +11,7 @@ from random_params import random_params
 from tiny_face import LEAST
 from tiny_face import SIZE as LEAST_SIZE
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_decoder import ImageNet2D
@@ -53,7 +54,7 @@ def test_a_head_in_the_portraits_own_pose_is_the_portrait():
 
 def test_a_head_that_shifts_and_grows_takes_its_pixels_along():
     """Without rotation all depths agree: the picture is the portrait, scaled and shifted in the plane."""
-    portrait, still = pictures(1), jnp.asarray([geometry.IDENTITY_POSE])
+    portrait, still = pictures(1), jnp.asarray([IDENTITY_POSE])
     poses = jnp.repeat(still, 2, 0).at[:, 6].set(jnp.log(jnp.array([1.0, 1.5]))).at[:, 7].set(2 * 6 / SIZE)
     shown = moved(appearance(portrait, still), poses)
     np.testing.assert_allclose(shown[0, :, 6:], portrait[0, :, :-6], atol=2e-5)
@@ -64,7 +65,7 @@ def test_a_head_that_shifts_and_grows_takes_its_pixels_along():
 
 
 def test_an_expression_is_undone_by_the_portraits_warp():
-    portrait, still = pictures(1), jnp.asarray([geometry.IDENTITY_POSE])
+    portrait, still = pictures(1), jnp.asarray([IDENTITY_POSE])
     seen = appearance(portrait, still)
     seen = seen._replace(warp=jnp.broadcast_to(jnp.array([0.0, -2 * 4 / SIZE, 0.0]), seen.warp.shape))
     inside = slice(16, -16)  # beyond the last voxel's centre there is no warp

@@ -9,11 +9,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from random_params import random_params
 from tiny_face import LEAST, SIZE
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.pose import PoseCorrection, corrected_pose
 
-IDENTITY = np.asarray(geometry.IDENTITY_POSE, np.float32)
+IDENTITY = np.asarray(IDENTITY_POSE, np.float32)
 POSES = jnp.asarray(IDENTITY + 0.2 * np.random.default_rng(0).normal(size=(5, 9)), jnp.float32)
 POINTS = jnp.asarray(np.random.default_rng(1).normal(size=(1, 7, 3)), jnp.float32)
 

@@ -109,7 +109,7 @@ def test_labels_of_drawn_heads(tmp_path, analyzer, models):
 def test_both_back_ends_name_the_same_points(tmp_path):
     if not (FOLDER and TASK):
         pytest.skip("FACE_MODELS and FACE_TASK are not both set")
-    from vasa_jax.data.media import read_image
+    from vasa_jax.data.image_files import read_image
 
     portrait = read_image(Path(accuracy.__file__).parents[1] / "pretrained" / "demo" / "portrait.png")
     first, second = (open_analyzer(*tool).landmarks(portrait) for tool in (("litert", FOLDER), ("mediapipe", TASK)))

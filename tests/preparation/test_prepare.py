@@ -23,10 +23,11 @@ from drawn_videos import (
 )
 from landmark_faces import talk
 
+from vasa_jax.conventions import head_angles
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.data.shards import ShardReader, read_manifest
 from vasa_jax.errors import InputError
-from vasa_jax.preparation import av_sync, clips, landmark_labels, prepare
+from vasa_jax.preparation import av_sync, clips, prepare
 from vasa_jax.preparation.clips import clips_of_video
 from vasa_jax.preparation.face_backends.base import open_analyzer
 from vasa_jax.preparation.face_backends.litert import CHECKSUMS
@@ -46,7 +47,7 @@ def test_late_sound_is_corrected_and_labels_are_complete(tmp_path):
     record = result.clips[0].record
     assert len(record.frames) == 100 and record.audio.shape == (64000,)
     assert record.pose.shape == (100, 9) and record.landmarks.shape == (100, 478, 3)
-    np.testing.assert_allclose(landmark_labels.head_angles(record.pose), 0, atol=0.1)
+    np.testing.assert_allclose(head_angles(record.pose), 0, atol=0.1)
     heard = np.concatenate([clip.record.audio for clip in result.clips]) / 32767
     level = np.correlate(np.abs(heard[:100000]), np.abs(sound[500:99500]), "valid")
     assert abs(int(level.argmax()) - 500) < 0.03 * 16000

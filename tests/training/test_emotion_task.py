@@ -9,14 +9,14 @@ from random_params import random_params
 from shrunk import shrunk
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.conventions import EMOTIONS, rotation_matrices
 from vasa_jax.corpus.clip_set import ClipSet
-from vasa_jax.corpus.performance.visemes import EMOTIONS, MOTION_NAMES
+from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import emotion_reader
 from vasa_jax.evaluation.emotion_reader import CENTRE, EmotionReader, named_feeling
 from vasa_jax.evaluation.held_out import HeldOutSet
 from vasa_jax.evaluation.instrument import SIZE, Measurements
-from vasa_jax.evaluation.measures import rotation_matrices
 from vasa_jax.generation.controls import parse_emotion
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import emotion

@@ -9,8 +9,9 @@ from random_params import random_params
 from tiny_face import LEAST, SIZE
 
 from vasa_jax.config import PoseErasureConfig, VASAConfig
+from vasa_jax.conventions import head_angles
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import held_out, measures, probes
+from vasa_jax.evaluation import held_out, probes
 from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
 from vasa_jax.main import run
 from vasa_jax.models.face import face_codec, init_face
@@ -128,7 +129,7 @@ def test_the_job_writes_a_codec_from_whose_dynamics_rotation_cannot_be_read(tmp_
             label = people.label(people.identity(index), motion)["pose"]
             rgb = people.render({}, motion)["rgb"] / 255.0
             codes.append(dynamics(params, rgb, label))
-            angles.append(measures.euler_degrees(label)[:, :2])
+            angles.append(head_angles(label)[:, :2])
         codes, angles = np.concatenate(codes), np.concatenate(angles)
         splits = probes.splits_by_block(np.arange(len(codes)) // 8 % 4)
         return probes.r_squared(probes.held_out_predictions(codes, angles, splits), angles)

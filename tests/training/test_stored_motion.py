@@ -10,9 +10,10 @@ from random_params import random_params
 from tiny_extraction import PREVIOUS, WINDOW, extraction_config, fake_make, fake_motion
 
 from vasa_jax.config import MotionConfig, VASAConfig
+from vasa_jax.conventions import HISTORY, TAIL
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.errors import InputError
-from vasa_jax.generation.speech_features import HISTORY, TAIL, SpeechFeatures
+from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.main import run
 from vasa_jax.training.tasks import motion_data, stored_motion
 from vasa_jax.training.tasks.motion import MotionTask

@@ -285,7 +285,7 @@ def test_flop_of_an_update_are_those_of_its_products():
     once = cost.update_cost(traced, traced.lower().compile(), 2)
     assert once.flop == 2 * 2 * 32 * 64 * 64
     assert once.utilisation(1e-6, "NVIDIA H200") == pytest.approx(once.flop / (1e-6 * 2 * 989e12))
-    assert cost.utilisation(1.0, "abacus") is None
+    assert once.utilisation(1.0, "abacus") is None
     assert cost.peak_flops("TPU v5 lite") == 197e12
     assert cost.peak_flops("TPU v5p") == 459e12
 

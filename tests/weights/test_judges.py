@@ -18,7 +18,7 @@ from vasa_jax.models.iresnet import IResNet
 from vasa_jax.models.loss_networks import FaceReading
 from vasa_jax.models.vgg import VGG, VGG19, VGGFACE
 from vasa_jax.training.jobs import train
-from vasa_jax.training.tasks import loss_networks as task
+from vasa_jax.training.tasks import loss_networks as judge_task
 from vasa_jax.training.tasks.loss_networks import JudgeTask, numbered_people, reading_losses
 from vasa_jax.weights import loss_networks as files
 from vasa_jax.weights.loss_networks import arcface_params, iresnet_depths, load_judges, vgg19_params, vggface_params
@@ -56,8 +56,8 @@ def judge(tmp_path_factory):
         "train.learning_rate": 3e-3, "train.warmup_steps": 2, "train.ema_decay": 0.5,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task, "render_people", drawn_people)
-        patch.setattr(task, "HELD_OUT_PEOPLE", 8)
+        patch.setattr(judge_task, "render_people", drawn_people)
+        patch.setattr(judge_task, "HELD_OUT_PEOPLE", 8)
         arguments = [f"--config.{name}={value}" for name, value in options.items()]
         config, _ = parse(["main", f"--config={CONFIG}", *arguments])
         workdir = tmp_path_factory.mktemp("judge")

@@ -19,6 +19,7 @@ from vasa_jax.benchmarks.live import live_points, live_table
 from vasa_jax.benchmarks.random_model import model_conditions, random_like
 from vasa_jax.benchmarks.update import timed_update, update_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
+from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.speech_features import MARGIN, PIECE
@@ -26,7 +27,7 @@ from vasa_jax.generation.windows import no_past, sample_windows
 from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, VASADiffusionTransformer, cast_products
+from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer, cast_products
 
 
 @dataclasses.dataclass(frozen=True)

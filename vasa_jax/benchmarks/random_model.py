@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.conventions import IDENTITY_POSE, MOTION_DIM, POSE_DIM, SAMPLE_RATE
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.models.audio import AUDIO_VARIANTS, SAMPLE_RATE, AudioEncoder
+from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.geometry import IDENTITY_POSE
-from vasa_jax.models.motion import MOTION_DIM, MOTION_VARIANTS, POSE_DIM, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.variants import FACE_VARIANTS
 
 

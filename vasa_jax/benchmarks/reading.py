@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.config import ReadingBenchmarkConfig
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.data.dataset import VASADataset
 from vasa_jax.data.records import Record, encode_jpeg
 from vasa_jax.data.shards import FORMATS, Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
 
 TRAINING = 3  # operations of an update over those of its forward pass
-FPS, FRAME_SAMPLES = 25, 640
 SHIFT = 4  # pixels by which frames of the made clips are moved at random, so that no two are the same
 
 
@@ -130,7 +130,8 @@ def write_clips(folder: str | Path, size: int, clips: int, frames: int) -> Path:
 def _clips(size: int, clips: int, frames: int) -> Iterator[Record]:
     import cv2
 
-    from vasa_jax.data.media import read_audio, read_image
+    from vasa_jax.data.audio_files import read_audio
+    from vasa_jax.data.image_files import read_image
 
     demo = Path(__file__).parents[1] / "pretrained" / "demo"
     side = size + 2 * SHIFT
@@ -142,7 +143,7 @@ def _clips(size: int, clips: int, frames: int) -> Iterator[Record]:
         yield Record(
             clip_id=f"clip-{number}", person_id=f"person-{number}", split="train", source="the package's portrait",
             fps=float(FPS), frames=tuple(encode_jpeg(portrait[y : y + size, x : x + size]) for x, y in corners),
-            audio=np.resize(sound, frames * FRAME_SAMPLES), pose=np.zeros((frames, 9), np.float32),
+            audio=np.resize(sound, frames * SAMPLES_PER_FRAME), pose=np.zeros((frames, 9), np.float32),
         )  # fmt: skip
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.config_checks import SPEECH_SOURCES
-from vasa_jax.corpus.performance.performance import FPS, FRAME_SAMPLES, perform, sample_emotion
-from vasa_jax.corpus.performance.visemes import EMOTIONS
+from vasa_jax.conventions import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.corpus.performance.performance import perform, sample_emotion
 from vasa_jax.corpus.speech.acoustics import frame_centres, log_energy, pitch_contour
-from vasa_jax.corpus.speech.espeak import SAMPLE_RATE, VOICES, Phoneme, Speech, shifted, speak, trim
+from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, shifted, speak, trim
 from vasa_jax.corpus.speech.phonemes import PHONEME_IDS, SILENCE
 from vasa_jax.corpus.speech.sentences import sample_sentence
 from vasa_jax.corpus.speech.shipped import SHIPPED_VOICES, shipped_utterances
@@ -72,7 +72,7 @@ def sample_clip(
     spoken, text = _compose(rng, voice, split, emotion, speech)
     performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
     performance = perform(spoken, performing, emotion if shown is None else shown)
-    frames = len(spoken.samples) // FRAME_SAMPLES
+    frames = len(spoken.samples) // SAMPLES_PER_FRAME
     ids, stress = frame_labels(spoken.phonemes, 2 * frames)
     energy, pitch = log_energy(spoken.samples, 2 * frames), pitch_contour(spoken.samples, 2 * frames)
     samples = augment_voice(spoken.samples, performing) if augment else spoken.samples
@@ -119,7 +119,7 @@ def _manner(rng, emotion):
 
 def _compose(rng, voice, split, emotion, source):
     """Sentences of one voice with pauses -> Speech of a whole number of video frames, and the text."""
-    limit = round(rng.uniform(MIN_SECONDS, MAX_SECONDS) * FPS) * FRAME_SAMPLES
+    limit = round(rng.uniform(MIN_SECONDS, MAX_SECONDS) * FPS) * SAMPLES_PER_FRAME
     if split == "train" and rng.random() < SILENT_SHARE:
         seconds = limit / SAMPLE_RATE
         return Speech(np.zeros(limit, np.float32), (Phoneme(0.0, seconds, "sil", False, seconds),)), ""
@@ -129,8 +129,8 @@ def _compose(rng, voice, split, emotion, source):
     phonemes, texts, end = speak_in_turn(
         next_sentence, samples, start, limit - trail, lambda: min(0.12 + rng.gamma(2.0, 0.17), 1.4), 0.7 * SAMPLE_RATE
     )
-    frames = min(max(-(-(end + trail) // FRAME_SAMPLES), round(MIN_SECONDS * FPS)), limit // FRAME_SAMPLES)
-    samples = set_level(samples[: frames * FRAME_SAMPLES], rng.normal(-21.0, 2.5))
+    frames = min(max(-(-(end + trail) // SAMPLES_PER_FRAME), round(MIN_SECONDS * FPS)), limit // SAMPLES_PER_FRAME)
+    samples = set_level(samples[: frames * SAMPLES_PER_FRAME], rng.normal(-21.0, 2.5))
     return Speech(samples, fill_pauses(phonemes, frames / FPS)), " ".join(texts)
 
 

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 from PIL import Image
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.heads.identity import sample_identity
-from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import neutral_motion
-from vasa_jax.corpus.render_cache import named_key, to_uint8
-from vasa_jax.corpus.speech.espeak import SAMPLE_RATE, demo_speech
+from vasa_jax.corpus.speech.espeak import demo_speech
+from vasa_jax.rng import named_key
 
 HEAD = 6  # of the stream "demo portrait"
 SIZE = 512  # pixels

@@ -8,33 +8,24 @@ each has a bank of its own, renders heads that no other device renders and draws
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.corpus.devices import on_each_device, own_key
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.heads.style import stylise
 from vasa_jax.corpus.performance.muscles import POSE_FIELDS, sample_motion
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
+from vasa_jax.rng import named_key
 
 Group = dict[str, jax.Array]
-
-
-def named_key(seed: int, name: str) -> jax.Array:
-    """A random key that belongs to a name: streams of different names never meet."""
-    key = jax.random.key(seed)
-    for letter in name.encode():
-        key = jax.random.fold_in(key, letter)
-    return key
 
 
 def render_groups(
@@ -82,11 +73,6 @@ def restyle_groups(key: jax.Array, group: Group, share: float | jax.Array) -> Gr
     styled = jax.vmap(restyle, (0, 0, None))(keys, pictures, share)
     styled = styled.reshape(groups, identities, motions + 1, *picture)
     return {**group, "rgb": styled[:, :, :motions], "background": styled[:, :, motions]}
-
-
-def to_uint8(image: jax.Array) -> jax.Array:
-    """[0, 1] to 0..255, rounded."""
-    return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
 class FrameBank(StepIterator):
@@ -166,34 +152,6 @@ class FrameBank(StepIterator):
     def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
         shape = (self._batch, self._corpus.drivers, self._corpus.poses)
         return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
-
-
-def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: bool) -> Callable:
-    """`function` run by every device of `sharding` on its own part of the arguments that are not `whole`; its results
-    are the devices' parts of global arrays. Without a sharding, `function` itself."""
-    if sharding is None:
-        return function
-    specs = tuple(P() if w else sharding.spec for w in whole)
-    return jax.shard_map(function, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec, check_vma=False)
-
-
-def frames_per_device(batch_size: int, sharding: NamedSharding | None) -> int:
-    """A device's part of `batch_size` rendered frames; InputError where they do not spread evenly."""
-    devices = sharding.num_devices if sharding else 1
-    if batch_size % devices:
-        raise InputError(
-            f"config.train.batch_size: {batch_size} frames do not spread over {devices} devices; "
-            f"choose a multiple of {devices}"
-        )
-    return batch_size // devices
-
-
-def own_key(key_data: Any, sharding: NamedSharding | None) -> jax.Array:
-    """The key of the device that asks, within `on_each_device`; the key itself on a single device."""
-    key = jax.random.wrap_key_data(key_data)
-    if sharding is None or sharding.num_devices == 1:
-        return key
-    return jax.random.fold_in(key, jax.lax.axis_index(sharding.mesh.axis_names))
 
 
 # Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.config_checks import SPEECH_SOURCES
+from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import SENTENCES, fill_pauses, set_level, speak_in_turn
-from vasa_jax.corpus.performance.performance import FPS, FRAME_SAMPLES, perform, sample_emotion
-from vasa_jax.corpus.speech.espeak import SAMPLE_RATE, VOICES, Phoneme, Speech, shifted
+from vasa_jax.corpus.performance.performance import perform, sample_emotion
+from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, shifted
 from vasa_jax.corpus.speech.shipped import SHIPPED_VOICES
 from vasa_jax.errors import InputError
 
@@ -53,7 +54,7 @@ def sample_talk(seed: int, seconds: float, speech: str = "espeak") -> Talk:
         part, said = _stretch(rng, voice, emotion, speech, (whole - starts[-1]) / FPS)
         parts.append(part)
         texts += said
-        starts.append(starts[-1] + len(part.samples) // FRAME_SAMPLES)
+        starts.append(starts[-1] + len(part.samples) // SAMPLES_PER_FRAME)
     first = perform(parts[0], rng, emotion)
     rest = [perform(part, rng, emotion, first.gaze, first.distance) for part in parts[1:]]
     motion = {name: np.concatenate([take.motion[name] for take in (first, *rest)]) for name in first.motion}
@@ -68,7 +69,7 @@ def sample_talk(seed: int, seconds: float, speech: str = "espeak") -> Talk:
 
 def _stretch(rng, voice: str, emotion: np.ndarray, speech: str, room: float) -> tuple[Speech, list[str]]:
     """A pause and what is said after it, a whole number of frames and at most `room` seconds, and its texts."""
-    pause, spoken, most = rng.uniform(*PAUSE) - TRAIL, rng.uniform(*SPOKEN), round(room * FPS) * FRAME_SAMPLES
+    pause, spoken, most = rng.uniform(*PAUSE) - TRAIL, rng.uniform(*SPOKEN), round(room * FPS) * SAMPLES_PER_FRAME
     samples = np.zeros(most, np.float32)
     phonemes: list[Phoneme] = []
     texts: list[str] = []
@@ -80,7 +81,7 @@ def _stretch(rng, voice: str, emotion: np.ndarray, speech: str, room: float) -> 
         next_sentence = SENTENCES[speech](rng, voice, "heldout", emotion)
         phonemes, texts, end = speak_in_turn(next_sentence, samples, start, stop, lambda: rng.uniform(*GAP))
         end = max(end, start)  # a pause alone, where no sentence fits
-        end = min(-(-(end + int(TRAIL * SAMPLE_RATE)) // FRAME_SAMPLES) * FRAME_SAMPLES, most)
+        end = min(-(-(end + int(TRAIL * SAMPLE_RATE)) // SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME, most)
     return Speech(samples[:end], fill_pauses(phonemes, end / SAMPLE_RATE)), texts
 
 

@@ -23,16 +23,17 @@ import jax
 import numpy as np
 
 from vasa_jax.config import SynthesisConfig
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.render import LANDMARKS, render
+from vasa_jax.corpus.heads.render import LANDMARKS, render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
-from vasa_jax.corpus.performance.performance import FPS, FRAME_SAMPLES
-from vasa_jax.corpus.render_cache import named_key, restyle, to_uint8
+from vasa_jax.corpus.render_cache import restyle
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.errors import InputError
+from vasa_jax.rng import named_key
 
 LANDMARK_SET = f"vasa_jax.synthetic.{len(LANDMARKS)}"  # names: render.LANDMARKS
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
@@ -53,7 +54,7 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
     frames = min(round(settings.seconds * FPS), clip.frames)
     motion = {name: np.asarray(clip.motion[name][:frames], np.float32) for name in MOTION_NAMES}
     pictures = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
-    samples = np.clip(clip.samples[: frames * FRAME_SAMPLES], -1, 1)
+    samples = np.clip(clip.samples[: frames * SAMPLES_PER_FRAME], -1, 1)
     return Record(
         clip_id=f"{split}-{seed}-{number:07d}",
         person_id=f"{split}-{seed}-{who:06d}",

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 
-SAMPLE_RATE = 16_000  # Hz, what the audio encoder hears
-FRAME_SAMPLES = 640  # samples per video frame at 25 fps
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 BLOCK_SECONDS = 1.0
 LONGEST_GAP = 5.0  # seconds; a larger jump between timestamps is taken for a wrong timestamp
@@ -47,7 +46,7 @@ class Audio:
     @property
     def frames(self) -> int:
         """Video frames that belong to this sound: ceil(samples / 640)."""
-        return -(-len(self.samples) // FRAME_SAMPLES)
+        return -(-len(self.samples) // SAMPLES_PER_FRAME)
 
     @classmethod
     def from_samples(cls, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Audio:
@@ -88,7 +87,7 @@ def read_audio(path: str | os.PathLike) -> Audio:
             raise InputError(f"{path}: its sound is damaged, nothing decodes; give an intact copy")
         raise InputError(f"{path}: its sound track is empty; give a file with speech")
     samples = speech.finish()
-    if len(samples) < FRAME_SAMPLES:
+    if len(samples) < SAMPLES_PER_FRAME:
         milliseconds = 1000 * len(samples) / SAMPLE_RATE
         raise InputError(f"{path}: holds {milliseconds:.0f} ms of sound, less than one video frame; give 40 ms or more")
     notes = decoder.notes()

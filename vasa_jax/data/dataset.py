@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
-from vasa_jax.data.records import LABELS, SAMPLE_RATE, Record, decode_jpeg, decode_matte
+from vasa_jax.data.records import LABELS, Record, decode_jpeg, decode_matte
 from vasa_jax.data.shards import FORMATS, MANIFEST, ShardReader, read_manifest, verify
 from vasa_jax.errors import InputError
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio, open_container
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 
-FPS = 25
 AI_COMMENT = "AI-generated video: a still portrait animated from speech by vasa_jax. It does not show real events."
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
 AAC_BLOCK = 1024  # samples per AAC packet

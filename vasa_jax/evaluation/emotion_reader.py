@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vasa_jax.corpus.performance.visemes import EMOTIONS
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.instrument import SIZE, Measurements, PatchEncoder, patch_grid
 from vasa_jax.models.geometry import bilinear_sample

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.config import PrepareConfig
-from vasa_jax.data.media import FRAME_SAMPLES
+from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.base import open_analyzer
@@ -52,7 +52,7 @@ def real_clips(
                 RealClip(
                     name=clip["clip_id"],
                     video=outcome["video"],
-                    samples=record.audio[: frames * FRAME_SAMPLES].astype(np.float32) / 32767.0,
+                    samples=record.audio[: frames * SAMPLES_PER_FRAME].astype(np.float32) / 32767.0,
                     mouth=np.asarray(record.mouth, np.float64),
                     lips=np.asarray(landmark_labels.lip_height(record.landmarks), np.float64),
                 )

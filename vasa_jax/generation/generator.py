@@ -18,8 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.face_crop import crop_square, find_face
-from vasa_jax.data.media import Audio, read_audio, read_image, write_video
+from vasa_jax.data.image_files import read_image
+from vasa_jax.data.video_files import write_video
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError

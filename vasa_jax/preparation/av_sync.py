@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FPS, RATE = 25, 16_000
+from vasa_jax.conventions import FPS, SAMPLE_RATE
+
 STEP = 160  # samples between values of the loudness curve (10 ms)
 WINDOW = 640  # samples that one value covers (40 ms)
 FLOOR_DB = -70.0  # of full scale; below is silence
@@ -62,26 +63,26 @@ def measure_offset(mouth: np.ndarray, samples: np.ndarray) -> SyncMeasure | None
     if known.sum() < FPS or not len(samples):
         return None
     opening = np.interp(np.arange(len(mouth)), np.flatnonzero(known), mouth[known])
-    opening, level = _detrended(opening, FPS), _detrended(_amplitude(_voice_band(samples)), RATE / STEP)
-    frame_centres = (np.arange(len(mouth)) + 0.5) * (RATE / FPS / STEP)
-    shifts = np.arange(-round(MAX_OFFSET * RATE / STEP), round(MAX_OFFSET * RATE / STEP) + 1)
+    opening, level = _detrended(opening, FPS), _detrended(_amplitude(_voice_band(samples)), SAMPLE_RATE / STEP)
+    frame_centres = (np.arange(len(mouth)) + 0.5) * (SAMPLE_RATE / FPS / STEP)
+    shifts = np.arange(-round(MAX_OFFSET * SAMPLE_RATE / STEP), round(MAX_OFFSET * SAMPLE_RATE / STEP) + 1)
     curve = np.array([_correlation(opening, level, known, np.round(frame_centres + shift)) for shift in shifts])
     if not np.isfinite(curve).any():
         return None
     curve = np.nan_to_num(curve, nan=-1.0)
     best = int(curve.argmax())
-    rivals = curve[np.abs(shifts - shifts[best]) * STEP / RATE > RIVAL_SECONDS]
+    rivals = curve[np.abs(shifts - shifts[best]) * STEP / SAMPLE_RATE > RIVAL_SECONDS]
     score, rival = float(curve[best]), float(rivals.max(initial=0.0))
     independent = max(known.sum() / FPS * 4.0, 4.0)  # syllables: about four values per second are free
     height = score * np.sqrt(independent)
     clear = height > CERTAIN_HEIGHT and score > CERTAIN_SCORE and score - rival > CERTAIN_LEAD
     certain = clear and 0 < best < len(shifts) - 1
-    return SyncMeasure(float(shifts[best] * STEP / RATE), score, bool(certain), float(height))
+    return SyncMeasure(float(shifts[best] * STEP / SAMPLE_RATE), score, bool(certain), float(height))
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
     """The sound moved earlier by `seconds` (later where negative), of the same length, silence where none is left."""
-    count = round(seconds * RATE)
+    count = round(seconds * SAMPLE_RATE)
     result = np.zeros_like(samples)
     if abs(count) < len(samples):
         if count >= 0:
@@ -102,7 +103,9 @@ def _amplitude(samples: np.ndarray) -> np.ndarray:
 def _voice_band(samples: np.ndarray) -> np.ndarray:
     from scipy.signal import butter, sosfiltfilt
 
-    return sosfiltfilt(butter(2, BAND, "band", fs=RATE, output="sos"), samples) if len(samples) > RATE else samples
+    if len(samples) <= SAMPLE_RATE:
+        return samples
+    return sosfiltfilt(butter(2, BAND, "band", fs=SAMPLE_RATE, output="sos"), samples)
 
 
 def _detrended(curve: np.ndarray, rate: float) -> np.ndarray:

@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.config import PrepareConfig
+from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, head_angles
+from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.face_crop import Crop, crop_square
-from vasa_jax.data.media import FPS, FRAME_SAMPLES, read_audio, read_video
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
+from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, FaceLandmarks
@@ -186,8 +188,8 @@ def _sound(path: Path, frames: int, result: VideoResult) -> np.ndarray | None:
     except InputError as error:
         result.discard(NO_SOUND, 0, frames, str(error).removeprefix(f"{path}: "))
         return None
-    needed = frames * FRAME_SAMPLES
-    late = round(audio.start * av_sync.RATE)
+    needed = frames * SAMPLES_PER_FRAME
+    late = round(audio.start * SAMPLE_RATE)
     samples = np.concatenate([np.zeros(max(late, 0), np.float32), audio.samples[max(-late, 0) :]])[:needed]
     if av_sync.speech_share(samples) == 0.0:
         result.discard(NO_SPEECH, 0, frames, "the sound track is silent")
@@ -282,7 +284,7 @@ def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) 
         states[~known] = NO_FACE
         if known.any():
             pose = landmark_labels.fit_pose(np.stack([points for points in shot.points if points is not None]))
-            states[np.flatnonzero(known)[np.abs(landmark_labels.head_angles(pose)[:, 0]) > settings.max_yaw]] = (
+            states[np.flatnonzero(known)[np.abs(head_angles(pose)[:, 0]) > settings.max_yaw]] = (
                 SIDE_VIEW
             )
     kept = []
@@ -311,7 +313,7 @@ def _spans(states: np.ndarray, first: int) -> list[Span]:
 
 
 def _sound_of(part: _Part, samples: np.ndarray) -> np.ndarray:
-    return samples[part.start * FRAME_SAMPLES : part.stop * FRAME_SAMPLES]
+    return samples[part.start * SAMPLES_PER_FRAME : part.stop * SAMPLES_PER_FRAME]
 
 
 def _in_step(
@@ -417,7 +419,7 @@ def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarr
     gaze = landmark_labels.gaze_angles(points, pose)
     lids = landmark_labels.relative_lids(landmark_labels.lid_openings(points, pose))
     mouth = landmark_labels.mouth_opening(points)
-    yaw, pitch, roll = landmark_labels.head_angles(pose).mean(0).tolist()
+    yaw, pitch, roll = head_angles(pose).mean(0).tolist()
     figures |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": landmark_labels.clip_distance(pose)}
     figures |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
     values = {"landmarks": points, "pose": pose, "gaze": gaze, "lids": lids, "mouth": mouth}

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from vasa_jax.config import LabelAccuracyConfig, PrepareConfig
+from vasa_jax.conventions import head_angles
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, open_analyzer
+from vasa_jax.rng import named_key
 
 MESH = "mediapipe_478"
 # Points that both sets have: name of the corpus -> number in the mesh.
@@ -77,7 +79,7 @@ def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[Label
     rows = [
         _row(name, "degrees", *angles)
         for name, *angles in zip(
-            ("yaw", "pitch", "roll"), landmark_labels.head_angles(pose).T, landmark_labels.head_angles(truth["pose"]).T
+            ("yaw", "pitch", "roll"), head_angles(pose).T, head_angles(truth["pose"]).T
         )
     ]
     rows.append(_row("distance", "share", np.exp(truth["pose"][:, 6] - pose[:, 6]) - 1.0, np.zeros(len(pose))))
@@ -128,9 +130,8 @@ def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
 
     from vasa_jax.corpus.heads.identity import sample_identity
     from vasa_jax.corpus.heads.labels import labels as exact_labels
-    from vasa_jax.corpus.heads.render import render
+    from vasa_jax.corpus.heads.render import render, to_uint8
     from vasa_jax.corpus.performance.muscles import sample_motion
-    from vasa_jax.corpus.render_cache import named_key, to_uint8
 
     @jax.jit
     def draw(keys):

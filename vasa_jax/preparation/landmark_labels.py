@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vasa_jax.conventions import rotation_matrices
+
 # Points that expressions hardly move, in the canonical frame of `data.synthetic.labels` (origin in the head's centre,
 # head of mean size): their least-squares positions over renders of 48 heads whose pose is known exactly, symmetrised,
 # then turned by 9 degrees about x. That turn is the difference between the drawn heads and people: without it people
@@ -64,27 +66,12 @@ def fit_pose(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
-def rotation_of(pose: np.ndarray) -> np.ndarray:
-    """(T, 9) -> rotation matrices (T, 3, 3)."""
-    first, second = pose[:, :3], pose[:, 3:6]
-    return np.stack([first, second, np.cross(first, second)], axis=-1)
-
-
-def head_angles(pose: np.ndarray) -> np.ndarray:
-    """(T, 9) -> yaw, pitch, roll (T, 3) in degrees, R = yaw pitch roll: the nose to image right, down, clockwise."""
-    rotation = rotation_of(pose)
-    yaw = np.arctan2(-rotation[:, 0, 2], rotation[:, 2, 2])
-    pitch = np.arcsin(np.clip(-rotation[:, 1, 2], -1.0, 1.0))
-    roll = np.arctan2(rotation[:, 1, 0], rotation[:, 1, 1])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
-
-
 def gaze_angles(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """(T, 478, 3), (T, 9) -> yaw, pitch (T, 2) float32 in degrees, camera frame, positive to image right and down.
 
     Each iris is a point on an eyeball that is fixed to the head; both eyes are averaged.
     """
-    rotation = rotation_of(pose)
+    rotation = rotation_matrices(pose)
     behind = rotation @ np.array([0.0, EYEBALL_DROP, EYEBALL_DEPTH])
     offsets = []
     for (left, right), iris in zip(EYES, IRIS):

@@ -11,7 +11,8 @@ import functools
 
 import numpy as np
 
-RATE = 16_000
+from vasa_jax.conventions import SAMPLE_RATE
+
 FRAME, STEP, TRANSFORM = 400, 160, 512  # samples
 FILTERS, COEFFICIENTS = 26, 13
 PRE_EMPHASIS = 0.97
@@ -38,9 +39,9 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 @functools.cache
 def _triangles() -> np.ndarray:
     """(26, 257): each rises from the centre of the one before to its own and falls to that of the next."""
-    highest = 2595.0 * np.log10(1.0 + RATE / 2 / 700.0)  # mel
+    highest = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)  # mel
     hertz = 700.0 * (10.0 ** (np.linspace(0.0, highest, FILTERS + 2) / 2595.0) - 1.0)
-    bins = np.floor((TRANSFORM + 1) * hertz / RATE)
+    bins = np.floor((TRANSFORM + 1) * hertz / SAMPLE_RATE)
     at = np.arange(TRANSFORM // 2 + 1)
     low, centre, high = (bins[i : FILTERS + i, None] for i in range(3))
     rising, falling = (at - low) / (centre - low), (high - at) / (high - centre)

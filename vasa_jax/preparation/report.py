@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vasa_jax.conventions import head_angles
 from vasa_jax.data.records import Record, decode_jpeg, decode_matte
 
 SHEET_CLIPS = 120  # shown at most, spread evenly over the set
@@ -139,7 +140,6 @@ def _picture(record: Record) -> np.ndarray:
 
 
 def _caption(record: Record) -> str:
-    from vasa_jax.preparation.landmark_labels import head_angles
 
     text = f"{len(record.frames) / record.fps:.1f}s"
     if record.pose is not None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.data.media import FRAME_SAMPLES
+from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
@@ -117,11 +117,11 @@ def load_sync_model(
 def _sound_vectors(model: OnnxModel, samples: np.ndarray, first: int, stop: int) -> dict[int, np.ndarray]:
     """The vector of the sound that begins with each of these video frames, as far as there is sound."""
     first = max(first, 0)
-    stop = min(stop, (len(samples) - WINDOW) // FRAME_SAMPLES + 1)
+    stop = min(stop, (len(samples) - WINDOW) // SAMPLES_PER_FRAME + 1)
     if stop <= first:
         return {}
-    coefficients = mfcc(samples[first * FRAME_SAMPLES : (stop - 1) * FRAME_SAMPLES + WINDOW])
-    step = FRAME_SAMPLES // STEP
+    coefficients = mfcc(samples[first * SAMPLES_PER_FRAME : (stop - 1) * SAMPLES_PER_FRAME + WINDOW])
+    step = SAMPLES_PER_FRAME // STEP
     windows = (coefficients[step * i : step * i + COLUMNS] for i in range(stop - first))
     return {first + i: model(window.T[None, None])[0] for i, window in enumerate(windows)}
 

@@ -146,3 +146,8 @@ def _backdrop(fine, a):
 
 def _colour(fine, a, samples, wall):
     return shading.colour(a, samples, wall, fine)
+
+
+def to_uint8(image: jax.Array) -> jax.Array:
+    """[0, 1] to 0..255, rounded."""
+    return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)

@@ -18,9 +18,9 @@ import numpy as np
 
 from vasa_jax.corpus.heads.identity import CLOTHES, HAIR, PAINT, SCENE, SHAPE, sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES, POSE_FIELDS, VISEME_FIELDS, sample_motion
-from vasa_jax.corpus.render_cache import restyle, to_uint8
+from vasa_jax.corpus.render_cache import restyle
 from vasa_jax.corpus.write import clip_of, origin_of, person, style_key
 from vasa_jax.data.records import Record
 from vasa_jax.errors import InputError

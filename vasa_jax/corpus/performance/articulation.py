@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.performance.visemes import VISEME_FIELDS, VISEMES
-from vasa_jax.corpus.speech.espeak import SAMPLE_RATE, Speech
+from vasa_jax.corpus.speech.espeak import Speech
 from vasa_jax.corpus.speech.phonemes import BILABIALS, LABIODENTALS, PHONEME_VISEMES, VOWELS
 
 FRAME_SECONDS = 0.04

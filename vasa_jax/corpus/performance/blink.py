@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vasa_jax.corpus.performance.noise import FPS
+from vasa_jax.conventions import FPS
 
 
 def draw_blink(rng: np.random.Generator) -> tuple[float, float, float, float]:

@@ -6,7 +6,8 @@ radians in the y-up space of the renderer (see visemes.py).
 
 import numpy as np
 
-from vasa_jax.corpus.performance.noise import FPS, wander
+from vasa_jax.conventions import FPS
+from vasa_jax.corpus.performance.noise import wander
 
 EYE_REACH = (0.55, 0.38)  # radians that eyes turn in the head
 

@@ -14,14 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.corpus.performance.visemes import (
-    EMOTION_OFFSETS,
-    EMOTIONS,
-    MOTION_NAMES,
-    MOTION_NEUTRAL,
-    VISEME_FIELDS,
-    VISEMES,
-)
+from vasa_jax.conventions import EMOTIONS
+from vasa_jax.corpus.performance.visemes import EMOTION_OFFSETS, MOTION_NAMES, MOTION_NEUTRAL, VISEME_FIELDS, VISEMES
 
 __all__ = [
     "EMOTIONS",

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import lfilter
 
-FPS = 25
+from vasa_jax.conventions import FPS
 
 
 def wander(rng: np.random.Generator, frames: int, tau: float, deviation: float) -> np.ndarray:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vasa_jax.conventions import EMOTIONS, FPS, frame_count
 from vasa_jax.corpus.performance.articulation import articulate
 from vasa_jax.corpus.performance.blink import blink_closure, draw_blink
 from vasa_jax.corpus.performance.gaze import move_gaze
-from vasa_jax.corpus.performance.noise import FPS, wander
-from vasa_jax.corpus.performance.visemes import EMOTION_OFFSETS, EMOTIONS, MOTION_NAMES, MOTION_NEUTRAL
-from vasa_jax.corpus.speech.espeak import SAMPLE_RATE, Speech
+from vasa_jax.corpus.performance.noise import wander
+from vasa_jax.corpus.performance.visemes import EMOTION_OFFSETS, MOTION_NAMES, MOTION_NEUTRAL
+from vasa_jax.corpus.speech.espeak import Speech
 
-FRAME_SAMPLES = SAMPLE_RATE // FPS
 NEUTRAL = EMOTIONS.index("neutral")
 
 
@@ -30,11 +30,6 @@ class Performance(NamedTuple):
     distance: float
 
 
-def frames_of(samples: int) -> int:
-    """Video frames that a number of samples lasts: frame i covers samples [640 i, 640 (i + 1))."""
-    return -(-samples // FRAME_SAMPLES)
-
-
 def perform(
     speech: Speech,
     rng: np.random.Generator,
@@ -44,7 +39,7 @@ def perform(
 ) -> Performance:
     """One take of a speech. Emotion (8 coefficients), gaze (degrees) and distance are drawn from `rng` unless
     given."""
-    frames = frames_of(len(speech.samples))
+    frames = frame_count(len(speech.samples))
     lips, activity, accent = articulate(speech, frames, effort=rng.uniform(0.88, 1.12))
     emotion = sample_emotion(rng) if emotion is None else np.asarray(emotion, np.float32)
     if gaze is None:

@@ -9,6 +9,8 @@ everything else is an amount whose neutral value is 0 and whose full effect is 1
 
 import numpy as np
 
+from vasa_jax.conventions import EMOTIONS
+
 MOTION_NEUTRAL = {
     "yaw": 0.0, "pitch": 0.0, "roll": 0.0, "tx": 0.0, "ty": 0.0, "dist": 1.0,
     "gaze_yaw": 0.0, "gaze_pitch": 0.0, "blink_l": 0.0, "blink_r": 0.0,
@@ -18,8 +20,6 @@ MOTION_NEUTRAL = {
 }  # fmt: skip
 MOTION_NAMES = tuple(MOTION_NEUTRAL)
 
-# Alphabetical: the order of the emotion condition everywhere in the package.
-EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
 EMOTION_SHAPES = {
     "anger": {

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.fft import irfft, rfft
 
-SAMPLE_RATE = 16000
+from vasa_jax.conventions import SAMPLE_RATE
+
 HOP, WINDOW = 320, 400
 _HANN = np.hanning(512).astype(np.float32)
 

@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.speech.phonemes import VOICED_STOPS, VOICELESS_STOPS, phoneme_class
 from vasa_jax.errors import InputError
-
-SAMPLE_RATE = 16000
 
 
 class Voice(NamedTuple):

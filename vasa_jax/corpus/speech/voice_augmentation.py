@@ -10,7 +10,8 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 
-SAMPLE_RATE = 16000
+from vasa_jax.conventions import SAMPLE_RATE
+
 _REFERENCE = 10.0 ** (-21.0 / 20.0)  # level that stands in for a recording without speech
 
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vasa_jax.conventions import rotation_matrices
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
-from vasa_jax.preparation.landmark_labels import CANONICAL_POINTS, EYES, rotation_of
+from vasa_jax.preparation.landmark_labels import CANONICAL_POINTS, EYES
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel, channels_first
 
 SIDE = 224  # pixels
@@ -60,7 +61,7 @@ def _aligned(image: np.ndarray, points: np.ndarray, pose: np.ndarray) -> tuple[n
     decimetre = np.exp(pose[6]) * np.linalg.norm(left - right) / EYE_DISTANCE * half  # pixels of the picture
     scale = float(ALIGNED / decimetre)
     eyes = (points[[i for corners in EYES for i in corners], :2].mean(0) + 1.0) * half
-    middle = eyes + decimetre * (rotation_of(pose[None])[0] @ ORIGIN)[:2]
+    middle = eyes + decimetre * (rotation_matrices(pose[None])[0] @ ORIGIN)[:2]
     shift = SIDE / 2 - scale * middle + 0.5 * (scale - 1.0)  # pixel centres are at 0.5
     matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
     return cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR), scale

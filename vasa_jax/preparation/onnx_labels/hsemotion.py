@@ -13,7 +13,7 @@ from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel, channels_first
 
 SIDES = (224, 260)  # pixels: EfficientNet-B0, -B2
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-EMOTIONS = 8  # in the order anger, contempt, disgust, fear, happiness, neutral, sadness, surprise
+CLASSES = 8  # in the order anger, contempt, disgust, fear, happiness, neutral, sadness, surprise
 EVERY = 5  # frames
 FACE = 0.7  # of the square around head and shoulders, about its middle: the models are trained on faces
 
@@ -27,19 +27,19 @@ def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], n
     import cv2
 
     model = OnnxModel(path, "an HSEmotion", [(1, 3, side, side) for side in SIDES])
-    if model.sizes not in ([EMOTIONS], [EMOTIONS + 2]):
+    if model.sizes not in ([CLASSES], [CLASSES + 2]):
         found = " + ".join(map(str, model.sizes))
         raise InputError(f"{path}: gives {found} values; an HSEmotion model of 8 classes gives 8 or 10")
     side = model.input_shape[-1]
 
     def coefficients(pictures: Sequence[bytes]) -> np.ndarray:
-        total = np.zeros(EMOTIONS)
+        total = np.zeros(CLASSES)
         chosen = pictures[::EVERY]
         for picture in chosen:
             image = decode_jpeg(picture)
             margin = round((1 - FACE) / 2 * len(image))
             face = cv2.resize(image[margin : len(image) - margin, margin : len(image) - margin], (side, side))
-            logits = _logits(model, face)[:EMOTIONS].astype(np.float64)
+            logits = _logits(model, face)[:CLASSES].astype(np.float64)
             share = np.exp(logits - logits.max())
             total += share / share.sum()
         return (total / len(chosen)).astype(np.float32)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.config import CorpusConfig
-from vasa_jax.corpus.render_cache import FrameBank, to_uint8
+from vasa_jax.corpus.heads.render import to_uint8
+from vasa_jax.corpus.render_cache import FrameBank
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder

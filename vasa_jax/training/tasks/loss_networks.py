@@ -15,16 +15,17 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import JudgeConfig
+from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import in_other_surroundings, sample_identity
 from vasa_jax.corpus.heads.render import LANDMARKS, SEGMENTS, render
 from vasa_jax.corpus.heads.style import stylise
 from vasa_jax.corpus.performance.muscles import sample_motion
-from vasa_jax.corpus.render_cache import frames_per_device, named_key, on_each_device, own_key
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.evaluation import measures
 from vasa_jax.losses import margin_softmax
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.loss_networks import FaceReading, IdentityJudge, PerceptualJudge
+from vasa_jax.rng import named_key
 from vasa_jax.training.tasks.face_probe import degrade
 
 HELD_OUT_PEOPLE, HELD_OUT_MOTIONS = 48, 4

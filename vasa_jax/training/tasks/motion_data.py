@@ -15,11 +15,11 @@ from jaxtyping import Float
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.heads.identity import sample_identity
-from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
-from vasa_jax.corpus.render_cache import named_key, to_uint8
 from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec
+from vasa_jax.rng import named_key
 from vasa_jax.weights.parts import load_part
 
 CLIPS_PER_FILE = 200

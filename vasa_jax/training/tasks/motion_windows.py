@@ -5,13 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from vasa_jax.conventions import HISTORY, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clip_set import FRAMES
-from vasa_jax.corpus.render_cache import named_key
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import control_conditions
-from vasa_jax.generation.speech_features import HISTORY, TAIL
-from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, pair_mean
+from vasa_jax.models.audio import pair_mean
+from vasa_jax.rng import named_key
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.tasks.motion_data import Ear, MotionSet
 
@@ -126,12 +126,12 @@ class MotionWindows(StepIterator):
         rows = int(self._batch * self._ear.share / len(self._ear.frames))
         for number, frames in enumerate(self._ear.frames):
             part = slice(number * rows, (number + 1) * rows)
-            length = (HISTORY + frames) * SAMPLES_PER_VIDEO_FRAME + TAIL
+            length = (HISTORY + frames) * SAMPLES_PER_FRAME + TAIL
 
             def cut(clip, voice, start, length=length):
-                silence = HISTORY * SAMPLES_PER_VIDEO_FRAME
+                silence = HISTORY * SAMPLES_PER_FRAME
                 sound = jnp.pad(arrays["samples"][clip, voice], (silence, 0))
-                return jax.lax.dynamic_slice_in_dim(sound, start * SAMPLES_PER_VIDEO_FRAME, length)
+                return jax.lax.dynamic_slice_in_dim(sound, start * SAMPLES_PER_FRAME, length)
 
             sound = jax.vmap(cut)(which[part], voice[part], start[part]).astype(jnp.float32) / 32767.0
             features = pair_mean(self._ear.encoder.apply({"params": arrays["ear"]}, sound))

@@ -17,12 +17,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vasa_jax.config import CorpusConfig, VASAConfig
+from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read_manifest, write_manifest, write_shard
 from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
-from vasa_jax.models.motion import MOTION_DIM
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, fingerprint, statistics
 from vasa_jax.weights.parts import load_part
