@@ -11,7 +11,7 @@ from vasa_jax.corpus.heads.field import head_skin
 from vasa_jax.corpus.heads.identity import RANGES, STYLE_NAMES, sample_identity
 from vasa_jax.corpus.heads.labels import labels, to_canonical
 from vasa_jax.corpus.heads.landmarks import head_landmarks
-from vasa_jax.corpus.heads.render import LANDMARKS, SEGMENTS, render
+from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.heads.trace import _first_places
 from vasa_jax.corpus.performance.muscles import (
     EMOTION_OFFSETS,
@@ -21,6 +21,7 @@ from vasa_jax.corpus.performance.muscles import (
     neutral_motion,
     sample_motion,
 )
+from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 SIZE = 32
 POINT = {name: index for index, name in enumerate(LANDMARKS)}

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vasa_jax.corpus.heads.render import LANDMARKS
+from vasa_jax.data.face_points import LANDMARKS
 
 
 def drawn_people(who, key, size, supersample, style):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.beam
 
 
 def built_records(path) -> dict[str, bytes]:
-    from vasa_jax.corpus.vasa_corpus.vasa_corpus_dataset_builder import record_of
+    from vasa_jax.data.tfds_records import record_of
 
     found = {}
     for split in ("train", "heldout"):

@@ -27,15 +27,15 @@ from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.render import LANDMARKS, render, to_uint8
+from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
 from vasa_jax.corpus.render_cache import restyle
+from vasa_jax.data.face_points import LANDMARK_SET
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
 
-LANDMARK_SET = f"vasa_jax.synthetic.{len(LANDMARKS)}"  # names: render.LANDMARKS
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
 _SOURCE = "vasa_jax.corpus seed={} split={} person={} clip={} altered={:d} styled={:d} speech={}"
 

@@ -270,7 +270,7 @@ class _TFDS:
         return self[number].clip_id
 
     def __getitem__(self, number: int) -> Record:
-        from vasa_jax.corpus.vasa_corpus.vasa_corpus_dataset_builder import record_of
+        from vasa_jax.data.tfds_records import record_of
 
         try:
             return record_of(self._records[number])

@@ -16,9 +16,10 @@ from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.anatomy import build_anatomy
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.landmarks import LANDMARKS, landmarks
+from vasa_jax.corpus.heads.landmarks import landmarks
 from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.performance.muscles import neutral_motion
+from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.rng import named_key
 
 HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number

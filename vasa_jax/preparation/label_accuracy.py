@@ -100,7 +100,7 @@ def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[Label
 
 def _point_rows(points: np.ndarray, exact: np.ndarray) -> Iterator[LabelError]:
     """Distances in the picture over the distance between the exact eyes."""
-    from vasa_jax.corpus.heads.landmarks import LANDMARKS
+    from vasa_jax.data.face_points import LANDMARKS
 
     index = {name: i for i, name in enumerate(LANDMARKS)}
     corners = [[index[f"eye_{side}_{i}"] for i in (0, 4)] for side in ("left", "right")]

@@ -14,19 +14,14 @@ from jax import lax
 from vasa_jax.corpus.heads.anatomy import SOCKET_CLEARANCE, head_to_world
 from vasa_jax.corpus.heads.field import LIP_BLEND, LIP_SQUASH, head_skin, lid_edges, lip_arcs, lip_radii
 from vasa_jax.corpus.heads.markings import brow_line, lip_borders
-
-_JAW_POINTS, _BROW_POINTS, _EYE_POINTS, _NOSE_POINTS, _OUTER_LIP_POINTS, _INNER_LIP_POINTS = 17, 5, 8, 10, 12, 8
-LANDMARKS: tuple[str, ...] = (
-    *(f"jaw_{i}" for i in range(_JAW_POINTS)),
-    *(f"brow_{side}_{i}" for side in ("left", "right") for i in range(_BROW_POINTS)),
-    *(f"eye_{side}_{i}" for side in ("left", "right") for i in range(_EYE_POINTS)),
-    "iris_left", "iris_right",
-    *(f"nose_bridge_{i}" for i in range(4)), "nose_tip",
-    "nose_wing_left", "nose_base_left", "nose_base", "nose_base_right", "nose_wing_right",
-    *(f"outer_lip_{i}" for i in range(_OUTER_LIP_POINTS)),
-    *(f"inner_lip_{i}" for i in range(_INNER_LIP_POINTS)),
-    "forehead", "cheek_left", "cheek_right", "ear_left", "ear_right",
-)  # fmt: skip
+from vasa_jax.data.face_points import (
+    BROW_POINTS,
+    EYE_POINTS,
+    INNER_LIP_POINTS,
+    JAW_POINTS,
+    NOSE_POINTS,
+    OUTER_LIP_POINTS,
+)
 
 
 def inner_lip_edges(a, x):
@@ -78,7 +73,7 @@ def _jaw_rays(a):
     They come from outside towards one point inside the head, in a plane that falls from the ears to the chin; as the
     jaw opens the plane follows the chin.
     """
-    angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, _JAW_POINTS).astype(np.float32)
+    angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, JAW_POINTS).astype(np.float32)
     side, down = np.sin(angle), np.cos(angle)
     centre_y, centre_z = a.ear[0][1] - 0.02, -0.05
     chin_y, chin_z = a.chin[0][1] - 0.10, a.chin[0][2] + 0.03
@@ -97,7 +92,7 @@ def _eye_contour(a, sign: float):
     s = np.array([-1.0, -0.5, 0.0, 0.5, 1.0, 0.5, 0.0, -0.5], np.float32) * sign
     x = sign * (a.eye[0] + s * a.eye_half_width)
     s, upper, lower = lid_edges(a, x, jnp.abs(x))
-    is_upper = np.arange(_EYE_POINTS) < 5
+    is_upper = np.arange(EYE_POINTS) < 5
     height = jnp.where(is_upper, jnp.maximum(upper, 0.5 * (upper + lower)), jnp.minimum(lower, 0.5 * (upper + lower)))
     dx = jnp.abs(x) - a.eye[0]
     dy = height + a.eye_tilt * dx
@@ -113,11 +108,11 @@ def _lip_contours(a):
     x = outer * half
     _, arc, upper_y, lower_y = lip_arcs(a, x)
     above, below = lip_borders(a, x, jnp.abs(x), arc)
-    y = jnp.where(np.arange(_OUTER_LIP_POINTS) < 7, upper_y + above, lower_y - below)
+    y = jnp.where(np.arange(OUTER_LIP_POINTS) < 7, upper_y + above, lower_y - below)
     inner = np.array([-0.8, -0.4, 0, 0.4, 0.8, 0.4, 0, -0.4], np.float32)
     inner_x = inner * half
     upper, lower = inner_lip_edges(a, inner_x)
-    is_upper = np.arange(_INNER_LIP_POINTS) < 5
+    is_upper = np.arange(INNER_LIP_POINTS) < 5
     inner_y = jnp.where(is_upper, upper, lower)
     inner_y = jnp.where(np.abs(inner) > 0.7, 0.5 * (upper + lower), inner_y)  # the inner corners
     depth = jnp.where(is_upper, a.upper_lip_z, a.lower_lip_z) - a.lip_bend * inner_x * inner_x
@@ -126,7 +121,7 @@ def _lip_contours(a):
 
 def _brows(a):
     """(x, y) of the brows' middle lines."""
-    s = np.linspace(0.0, 1.0, _BROW_POINTS).astype(np.float32)
+    s = np.linspace(0.0, 1.0, BROW_POINTS).astype(np.float32)
     offset = a.brow_inner_x + s * (a.brow_outer_x - a.brow_inner_x)
     height = brow_line(a, s)[0]
     # Left brow from its outer end inwards, right brow outwards: left to right in the image.
@@ -167,7 +162,7 @@ def head_landmarks(a) -> tuple:
         tuple(jnp.concatenate(pair) for pair in zip(jaw, straight)) for jaw, straight in zip(_jaw_rays(a), front)
     )
     on_skin = _march(a, origin, direction)
-    bounds = np.cumsum([_JAW_POINTS, 2 * _BROW_POINTS, _OUTER_LIP_POINTS, _NOSE_POINTS])
+    bounds = np.cumsum([JAW_POINTS, 2 * BROW_POINTS, OUTER_LIP_POINTS, NOSE_POINTS])
     jaw, brow, outer, nose, rest = zip(*(jnp.split(v, bounds) for v in on_skin))
     groups = (jaw, brow, _eye_contour(a, -1.0), _eye_contour(a, 1.0), iris, nose, outer, inner, rest, ears)
     return tuple(jnp.concatenate([g[i] for g in groups]) for i in range(3))

@@ -11,8 +11,7 @@ from jax import lax
 from vasa_jax.corpus.heads import shading
 from vasa_jax.corpus.heads.anatomy import build_anatomy
 from vasa_jax.corpus.heads.field import NOTHING
-from vasa_jax.corpus.heads.landmarks import LANDMARKS, landmarks
-from vasa_jax.corpus.heads.shading import SEGMENTS
+from vasa_jax.corpus.heads.landmarks import landmarks
 from vasa_jax.corpus.heads.trace import (
     ambient_and_shadow,
     hit_material,
@@ -22,6 +21,7 @@ from vasa_jax.corpus.heads.trace import (
     normal_probes,
     trace,
 )  # fmt: skip
+from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 __all__ = ["LANDMARKS", "SEGMENTS", "render"]
 

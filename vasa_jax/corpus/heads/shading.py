@@ -14,10 +14,8 @@ from vasa_jax.corpus.heads.field import CLOTH, EYE, GLASSES, HAIR, NOTHING, SKIN
 from vasa_jax.corpus.heads.palette import build_palette
 from vasa_jax.corpus.heads.sdf import dot, gauss, mix, normalize, rotate, smoothstep
 from vasa_jax.corpus.heads.trace import hit_points, unit_normal
+from vasa_jax.data.face_points import SEGMENTS
 
-SEGMENTS = (
-    "background", "skin", "brow", "lip", "mouth", "sclera", "iris", "teeth", "tongue", "hair", "cloth", "glasses",
-)  # fmt: skip
 _SEGMENT = {name: index for index, name in enumerate(SEGMENTS)}
 
 

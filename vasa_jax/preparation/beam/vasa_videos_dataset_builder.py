@@ -36,8 +36,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from vasa_jax.config import PrepareConfig
-from vasa_jax.corpus.vasa_corpus.vasa_corpus_dataset_builder import example_of, record_features
 from vasa_jax.data.records import SCHEMA_VERSION, Record
+from vasa_jax.data.tfds_records import example_of, record_features
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.prepare import VideoJob, prepare_video, read_clip, read_outcome
 

@@ -21,9 +21,9 @@ from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
-from vasa_jax.corpus.heads.landmarks import LANDMARKS
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
+from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.evaluation.emotion_reader import CENTRE, PATCH, EmotionNetwork, face_patch, named_feeling
 from vasa_jax.evaluation.instrument import SIZE

@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig
-from vasa_jax.corpus.heads.render import SEGMENTS
 from vasa_jax.corpus.render_cache import FrameBank
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
+from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.losses import VASALoss, code_size, critic_hinge, feature_matching, generator_hinge

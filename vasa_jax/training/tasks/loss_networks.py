@@ -17,9 +17,10 @@ from jax.sharding import NamedSharding
 from vasa_jax.config import JudgeConfig
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import in_other_surroundings, sample_identity
-from vasa_jax.corpus.heads.render import LANDMARKS, SEGMENTS, render
+from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.heads.style import stylise
 from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.evaluation import measures
 from vasa_jax.losses import margin_softmax
