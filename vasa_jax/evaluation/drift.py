@@ -26,6 +26,7 @@ from vasa_jax.evaluation.instrument import Instrument
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.evaluation.stage import Generator
 from vasa_jax.evaluation.trend import fit_trend
+from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
 
 SECTION = 10.0  # seconds
@@ -41,7 +42,7 @@ class DriftSettings:
     minutes: float = 10.0
     truth_stride: int = 25  # every n-th frame of the true video is rendered and measured
     supersample: int = 2  # rays per pixel side of true pictures
-    speech: str = "espeak"  # of config_checks.SPEECH_SOURCES
+    speech: str = "espeak"  # of conventions.SPEECH_SOURCES
 
 
 class LiveGenerator(Generator, Protocol):
@@ -62,7 +63,7 @@ def evaluate_drift(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         supersample=config.corpus.supersample,
         speech=config.corpus.speech,
     )
-    controls = Controls.from_config(config)
+    controls = controls_of(config)
     instrument = Instrument.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
     return measure_drift(generator, instrument, controls, settings, workdir)

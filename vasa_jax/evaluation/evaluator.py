@@ -45,7 +45,7 @@ class EvaluationSettings:
     shuffled_stride: int = 3  # every n-th frame of the video from another clip's sound is decoded
     supersample: int = 2  # rays per pixel side of true pictures
     seed: int = 0
-    speech: str = "espeak"  # of config_checks.SPEECH_SOURCES; shipped: the package's few held-out sentences
+    speech: str = "espeak"  # of conventions.SPEECH_SOURCES; shipped: the package's few held-out sentences
     steps: int = 25  # of the solver
     solver: str = "dpmpp"
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows

@@ -25,6 +25,7 @@ from vasa_jax.evaluation.real_clips import RealClip, real_clips
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.evaluation.stage import Generator
 from vasa_jax.evaluation.voices_report import voices_markdown
+from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
 
 CURVE_WIDTH = 900  # pixels
@@ -34,7 +35,7 @@ def evaluate_voices(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """The job: the report on the model in `config.checkpoint`, by the instrument beside it."""
     from vasa_jax.generation.generator import VideoGenerator
 
-    controls, voices = Controls.from_config(config), config.voices
+    controls, voices = controls_of(config), config.voices
     instrument = Instrument.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
     work = Path(workdir) / "clips"

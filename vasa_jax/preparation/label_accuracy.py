@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.config import LabelAccuracyConfig, PrepareConfig
+from vasa_jax.config import LabelAccuracyConfig, PrepareConfig, VASAConfig
 from vasa_jax.conventions import head_angles
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
@@ -71,6 +71,11 @@ def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: 
     (workdir / "label_accuracy.md").write_text(text + "\n")
     print(text)
     return rows
+
+
+def label_accuracy_job(config: VASAConfig, workdir: str | Path):
+    """Does the job `label_accuracy`."""
+    return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
 
 
 def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[LabelError]:

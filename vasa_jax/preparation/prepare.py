@@ -49,7 +49,7 @@ class VideoJob:
     split: str
 
 
-def prepare(config: VASAConfig) -> Path:
+def prepare(config: VASAConfig, workdir: str | Path = "") -> Path:
     """Runs the job and returns the path of the report (with Beam, of the TFDS build).
 
     Raises InputError for settings and folders that cannot work."""

@@ -16,10 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
+from vasa_jax.conventions import FACE_BACK_ENDS
 from vasa_jax.data.face_crop import CENTRE_HEIGHT, FRONTAL_FRACTION, find_faces
 from vasa_jax.errors import InputError
-
-BACK_ENDS = ("haar", "litert", "mediapipe")
 
 
 @dataclass(frozen=True)
@@ -105,4 +104,4 @@ def open_analyzer(name: str, models: str = "") -> FaceAnalyzer:
         from vasa_jax.preparation.face_backends.mediapipe import MediapipeAnalyzer
 
         return MediapipeAnalyzer(models)
-    raise InputError(f"config.prepare.analyzer: '{name}' is unknown; choose one of {', '.join(BACK_ENDS)}")
+    raise InputError(f"config.prepare.analyzer: '{name}' is unknown; choose one of {', '.join(FACE_BACK_ENDS)}")
