@@ -172,7 +172,8 @@ def test_shipped_configs_are_found_from_any_folder(tmp_path, monkeypatch, name, 
     assert command(*spelled.format(name).split()).image == "demo"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "demo.py").write_text(
-        "from vasa_jax.config import VASAConfig\ndef get_config():\n    return VASAConfig(image='mine').to_config_dict()\n"
+        "from vasa_jax.config import VASAConfig\n\n\ndef get_config():\n"
+        "    return VASAConfig(image='mine').to_config_dict()\n"
     )
     mine = "mine" if name == "configs/demo.py" else "demo"
     assert command(*spelled.format(name).split()).image == mine
@@ -187,7 +188,8 @@ def test_other_files_are_taken_as_they_are(tmp_path):
     ("options", "message"),
     [
         ([], "no --config"),
-        (["--config=configs/nope.py"], "configs/nope.py: no such configuration file"),
+        (["--config=configs/nope.py"], "configs/nope.py: no such configuration file; the shipped ones are benchmark, "),
+        (["--config=train_fase"], "train_fase: no such configuration file; did you mean 'train_face'?"),
         (["--config=configs/demo.py", "--config.sead=1"], "did you mean 'seed'"),
         (["--config=configs/demo.py", "--config.train.stps=1"], "did you mean 'train.steps'"),
         (["--config=configs/demo.py", "--config.steps=abc"], "abc"),

@@ -1,4 +1,4 @@
-"""Typed settings on a small example: types, ranges, choices, series, old names, and the way to a ConfigDict and back."""
+"""Typed settings on a small example: types, ranges, choices, series, old names, and to a ConfigDict and back."""
 
 import dataclasses
 import math

@@ -41,7 +41,6 @@ JOBS = {
     "prepare": "vasa_jax.preparation.prepare:prepare",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
 }  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run
-SHIPPED_CONFIGS = ("configs", "vasa_jax/configs")  # beside the package in a checkout, inside it when installed
 HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 
 
@@ -141,9 +140,15 @@ def shipped_config(name: str) -> str:
     wanted = Path(name)
     if wanted.is_file() or wanted.parent not in (Path("."), Path("configs")):
         return name
-    root = Path(__file__).resolve().parents[1]
-    candidates = [root / folder / f"{wanted.stem}.py" for folder in SHIPPED_CONFIGS]
-    return next((str(path) for path in candidates if path.is_file()), name)
+    path = _shipped_folder() / f"{wanted.stem}.py"
+    return str(path) if path.is_file() else name
+
+
+def _shipped_folder() -> Path:
+    """Returns where the shipped configurations are: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def _flag_fault(text: str, arguments: list[str]) -> str:
@@ -157,7 +162,9 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
         if name == "config":
             path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
             if not Path(path).is_file():
-                return f"{path or '--config'}: no such configuration file; the shipped ones are in configs/"
+                shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
+                hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
+                return f"{path or '--config'}: no such configuration file;{hint}"
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
 
 

@@ -97,7 +97,7 @@ def test_16_bit_sound_is_scaled_and_an_empty_one_is_named(generator, hop):
     expected = generator.motion(exact.astype(np.float32) / 32768, steps=2, hop=hop)
     np.testing.assert_array_equal(generator.motion(exact, steps=2, hop=hop), expected)
     np.testing.assert_array_equal(generator.motion(exact.astype(np.float64) / 32768, steps=2, hop=hop), expected)
-    with pytest.raises(InputError, match="^sound: empty; give at least one sample$"):
+    with pytest.raises(InputError, match=r"^sound: empty; give at least one sample$"):
         generator.motion(exact[:0], hop=hop)
 
 

@@ -87,7 +87,7 @@ class VideoGenerator(PortraitAnimator):
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None) -> "VideoGenerator":
-        """Loads face, audio and motion .safetensors of a directory; empty = the shipped model. InputError if unreadable.
+        """Loads a folder of face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
         a PSNR of 50 dB or more).
