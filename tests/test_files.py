@@ -1,6 +1,7 @@
 """Files are whole or absent, caches refuse what was made otherwise, and a lost worker costs no other job."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -28,6 +29,19 @@ def test_a_file_is_whole_or_absent(tmp_path):
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
     write_json(path, {"a": 1})
     assert path.read_text() == '{\n "a": 1\n}\n'
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/a\.txt: cannot be written \((file exists|not a directory)\)"):
+        write_text(tmp_path / "file" / "a.txt", "content")
+    full = r"a\.txt: cannot be written \(no space left on device\); free some space"
+    with pytest.raises(InputError, match=full), replacing(tmp_path / "a.txt") as part:
+        part.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "a.txt") as part:
+        (tmp_path / "elsewhere").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path):

@@ -256,7 +256,7 @@ class BenchmarkConfig:
 class PrepareConfig:
     """From a folder of videos to labelled records (job prepare; config.videos, config.output)."""
 
-    analyzer: str = "litert"  # a name of preparation.face_backends.base.BACK_ENDS; haar crops without labels
+    analyzer: str = "litert"  # a name of preparation.face_backends.factory.BACK_ENDS; haar crops without labels
     models: str = "face_models"  # folder of litert's graph files (see its module), or mediapipe's .task file
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
     distance_model: str = ""  # Deep3DFaceRecon .onnx file; empty = distance from the pose's scale

@@ -5,6 +5,7 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ import numpy as np
 from vasa_jax.errors import InputError
 
 _KEY = "made from"  # name of the key among a cache's arrays
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _LONGEST_NAME = 120  # bytes of a file's name that its temporary file repeats; file systems allow 255 in all
 
 
@@ -30,9 +32,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The folder is made. The temporary name ends in `.part` and is unique, so that any number of processes may write one
     file: the last to finish wins, whole. Any exception removes it; only a killed process leaves it behind.
+    Raises InputError for a folder that cannot be made or written, and for a full disk.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     name = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     part = path.with_name(f"{name}.{uuid.uuid4().hex}.part")
     try:
@@ -40,9 +46,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())  # else a crash of the machine may leave the new name without its bytes
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        # Other errors of the system come from what the block reads.
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename in (None, str(part)):
+            raise _unwritable(path, error) from error
         raise
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    fault = (error.strerror or str(error)).lower()
+    return InputError(f"{path}: cannot be written ({fault}); free some space, or choose another path")
 
 
 def write_text(path: str | Path, text: str) -> None:

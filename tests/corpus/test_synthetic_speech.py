@@ -15,6 +15,7 @@ from vasa_jax.corpus.performance import gaze, performance, visemes
 from vasa_jax.corpus.speech import espeak, phonemes, sentences, shipped, voice_augmentation
 from vasa_jax.corpus.speech.acoustics import log_energy, pitch_contour
 from vasa_jax.errors import InputError
+from vasa_jax.files import run_in_processes
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="espeakng_loader is not installed"
@@ -341,11 +342,11 @@ def test_clip():
 
 @needs_espeak
 def test_clips_from_processes_equal_clips_from_here():
-    here = list(clips.sample_clips(range(3)))
-    there = list(clips.sample_clips(range(3), workers=1))
-    for one, two in zip(here, there, strict=True):
-        assert one.text == two.text and np.array_equal(one.samples, two.samples)
-        assert all(np.array_equal(one.motion[name], two.motion[name]) for name in one.motion)
+    here = [clips.sample_clip(seed) for seed in range(3)]
+    there = dict(run_in_processes(clips.sample_clip, range(3), 1))
+    for seed, one in enumerate(here):
+        assert one.text == there[seed].text and np.array_equal(one.samples, there[seed].samples)
+        assert all(np.array_equal(one.motion[name], there[seed].motion[name]) for name in one.motion)
 
 
 @needs_espeak

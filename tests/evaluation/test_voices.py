@@ -13,9 +13,10 @@ from vasa_jax.evaluation.instrument import Measurements
 from vasa_jax.evaluation.real_clips import PICTURE, RealClip, real_clips
 from vasa_jax.evaluation.voices import compared, level, measure_voices
 from vasa_jax.generation.controls import Controls
-from vasa_jax.preparation import landmark_labels, prepare
+from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.clips import NO_SOUND, Discard, PreparedClip, VideoResult
 from vasa_jax.preparation.prepare import find_videos
+from vasa_jax.preparation.work import write_outcome
 
 N = 16
 FRAMES = 60
@@ -138,8 +139,8 @@ def test_clips_come_from_the_work_folder_without_an_analyzer(tmp_path):
     with pytest.raises(InputError, match="finds no lips; choose litert"):
         real_clips(str(folder), PrepareConfig(analyzer="haar"), 5.0, 2, tmp_path / "other")
     first, second = find_videos(str(folder), settings)
-    prepare._write_outcome(work, first, prepared(first, 3))
-    prepare._write_outcome(work, second, prepared(second, 0))
+    write_outcome(work, first, prepared(first, 3))
+    write_outcome(work, second, prepared(second, 0))
     clips, none = real_clips(str(folder), settings, 5.0, 2, work)
     assert [clip.name for clip in clips] == [f"{first.key}-000", f"{first.key}-001"]
     np.testing.assert_allclose([clip.mouth for clip in clips], [[0.1] * 20, [0.2] * 20], atol=1e-5)

@@ -14,7 +14,7 @@ from vasa_jax.data.records import encode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.clips import UserModels, clips_of_video
-from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.onnx_labels.deep3d import ALIGNED, EYE_DISTANCE, _aligned, load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model

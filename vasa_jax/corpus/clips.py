@@ -1,9 +1,7 @@
 """Clips of the built-in corpus: a seed becomes speech with its phonemes and a performance of it."""
 
 import math
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -206,16 +204,3 @@ def fill_pauses(phonemes, total):
     if total - time > 1e-3:
         filled.append(Phoneme(time, total, "sil", False, total))
     return tuple(filled)
-
-
-def sample_clips(seeds: Sequence[int], split: str = "train", workers: int = 0, augment: bool = False) -> Iterator[Clip]:
-    """Clips of many seeds, in order. workers: processes that make them (0 = this one). Processes are spawned, so a
-    caller's script needs the usual `if __name__ == "__main__"`."""
-    seeds = list(seeds)
-    if workers <= 0:
-        yield from (sample_clip(seed, split, augment) for seed in seeds)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        chunk = max(1, min(16, len(seeds) // (4 * workers)))
-        yield from pool.map(sample_clip, seeds, [split] * len(seeds), [augment] * len(seeds), chunksize=chunk)

@@ -9,10 +9,8 @@ with the shards that are missing.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from vasa_jax.data.face_points import LANDMARK_SET
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.errors import InputError
+from vasa_jax.files import run_in_processes
 from vasa_jax.rng import named_key
 
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
@@ -107,7 +106,8 @@ def clip_of(origin: Origin) -> Clip:
 def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> Manifest:
     """Writes all shards that are missing, over processes, then the manifest and, if asked for, the TFDS build.
 
-    Raises InputError for speech 'espeak' without espeakng_loader, and for a directory with data of other settings.
+    Raises InputError for speech 'espeak' without espeakng_loader, for a directory with data of other settings, and
+    for a shard whose process is killed.
     """
     from tqdm import tqdm
 
@@ -118,21 +118,9 @@ def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> M
     workers = settings.workers or (os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1)
     workers = min(workers, len(jobs))
     with tqdm(total=len(jobs), unit="shard", disable=None) as bar:
-        if workers <= 1:
-            for job in jobs:
-                _write(job)
-                bar.update()
-        else:
-            context = multiprocessing.get_context("spawn")
-            cache = jax.config.jax_compilation_cache_dir
-            with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (cache,)) as pool:
-                try:
-                    for done in concurrent.futures.as_completed([pool.submit(_write, job) for job in jobs]):
-                        done.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+        cache = jax.config.jax_compilation_cache_dir
+        for _ in run_in_processes(_write, jobs, 0 if workers <= 1 else workers, _start_worker, (cache,), _refuse):
+            bar.update()
     manifest = write_manifest(directory)
     if settings.tfds:
         from vasa_jax.corpus.vasa_corpus.vasa_corpus_dataset_builder import build
@@ -155,6 +143,13 @@ def _stored(settings: SynthesisConfig, seed: int) -> dict[str, object]:
 def _write(job: tuple[SynthesisConfig, int, Shard, str]) -> None:
     settings, seed, shard, directory = job
     write_shard(directory, shard, _records(settings, seed, shard), settings.formats, _stored(settings, seed))
+
+
+def _refuse(job: tuple[SynthesisConfig, int, Shard, str]) -> None:
+    raise InputError(
+        f"{job[3]}/{job[2].name}: the process that writes this shard was killed twice; free some memory, or use fewer "
+        "config.synthesis.workers, and run the same command again"
+    )
 
 
 def _records(settings: SynthesisConfig, seed: int, shard: Shard) -> Iterator[Record]:

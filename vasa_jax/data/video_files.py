@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio, open_container
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
+from vasa_jax.files import replacing
 
 AI_COMMENT = "AI-generated video: a still portrait animated from speech by vasa_jax. It does not show real events."
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
@@ -118,7 +118,7 @@ class VideoWriter:
     """An MP4 that is either complete or absent: H.264 (crf 18, 4:2:0) and the ORIGINAL sound as AAC, both from time 0.
 
     Use as a context manager: `add(frame)` in order, the file appears under its name when the block ends without an
-    error. Until then it grows beside it under a hidden name, which any exception (KeyboardInterrupt too) removes.
+    error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
     The sound keeps rate and channels unless AAC lacks the rate; it is cut where the picture ends. Memory is bounded.
     The container's comment says that the video is AI-generated; the index comes first, so that playing can start
     before the file is complete ("faststart").
@@ -138,15 +138,15 @@ class VideoWriter:
         self.frames = 0
         self._audio, self._fps = audio, fps
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
-        self._part = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(4)}.part")
+        self._place = replacing(self.path)
         self._container = self._video = self._sound = None
 
     def __enter__(self) -> VideoWriter:
         import av
 
         with self._writing():
-            self._part.touch(exist_ok=False)
-            self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
+            part = self._place.__enter__()
+            self._container = av.open(f"file:{part}", "w", format="mp4", options={"movflags": "faststart"})
         return self
 
     def add(self, frame: np.ndarray) -> None:
@@ -186,12 +186,13 @@ class VideoWriter:
             if self._sound:
                 self._sound.finish(self._container)
             self._container.close()
-            os.replace(self._part, self.path)
+            self._place.__exit__(None, None, None)
 
     def _discard(self) -> None:
         with contextlib.suppress(Exception):
             self._container.close()
-        self._part.unlink(missing_ok=True)
+        unfinished = _Unfinished()
+        self._place.__exit__(_Unfinished, unfinished, None)
 
     @contextlib.contextmanager
     def _writing(self):
@@ -217,6 +218,10 @@ class VideoWriter:
         self._video = stream
         if self._audio is not None:
             self._sound = _SoundTrack(self._container, self._audio)
+
+
+class _Unfinished(Exception):
+    """Tells `replacing` that the file is not to appear."""
 
 
 class _SoundTrack:

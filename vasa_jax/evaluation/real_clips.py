@@ -9,8 +9,9 @@ from vasa_jax.config import PrepareConfig
 from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
-from vasa_jax.preparation.face_backends.base import open_analyzer
-from vasa_jax.preparation.prepare import find_videos, read_clip, read_outcome, run_jobs, same_settings
+from vasa_jax.preparation.face_backends.factory import open_analyzer
+from vasa_jax.preparation.prepare import find_videos, run_jobs, same_settings
+from vasa_jax.preparation.work import read_clip, read_outcome
 
 PICTURE = 32  # pixels: the records' pictures are not used here, landmarks are found in large ones
 

@@ -44,10 +44,10 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
 class UserModels:
     """From the user's files; None: the label stays as the landmarks give it, or absent."""
 
-    emotion: Callable | None = None  # see emotion.load_emotion_model
-    gaze: Callable | None = None  # see gaze_l2cs.load_gaze_model
-    distance: Callable | None = None  # see distance_deep3d.load_distance_model
-    sync: Callable | None = None  # see sync_syncnet.load_sync_model; None: loudness against the mouth's opening
+    emotion: Callable | None = None  # see hsemotion.load_emotion_model
+    gaze: Callable | None = None  # see l2cs.load_gaze_model
+    distance: Callable | None = None  # see deep3d.load_distance_model
+    sync: Callable | None = None  # see syncnet.load_sync_model; None: loudness against the mouth's opening
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,25 @@ heads are not photographs: the figures show gross faults and conventions, and bo
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from vasa_jax.config import LabelAccuracyConfig, PrepareConfig
 from vasa_jax.conventions import head_angles
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels as exact_labels
+from vasa_jax.corpus.heads.render import render, to_uint8
+from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.errors import InputError
+from vasa_jax.files import write_json, write_text
 from vasa_jax.preparation import landmark_labels
-from vasa_jax.preparation.face_backends.base import FaceAnalyzer, open_analyzer
+from vasa_jax.preparation.face_backends.base import FaceAnalyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.rng import named_key
 
 MESH = "mediapipe_478"
@@ -48,7 +55,7 @@ class LabelError:
 
 
 def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: int, workdir: str | Path):
-    """Renders, analyses, prints the table and writes label_accuracy.md and .json; returns the rows.
+    """Renders and analyses heads, prints the table, writes label_accuracy.md and .json; returns the rows.
 
     Raises InputError for an analyzer that gives no landmarks.
     """
@@ -65,10 +72,9 @@ def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: 
         rows.append(_row("matte", "of a pixel", mattes, truth["matte"]))
     text = markdown(rows, f"{analyzer.name}: {seen.sum()} of {len(seen)} heads found at {settings.size} pixels")
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     content = {"found": int(seen.sum()), "heads": len(seen), "rows": [_plain(row) for row in rows]}
-    (workdir / "label_accuracy.json").write_text(json.dumps(content, indent=2) + "\n")
-    (workdir / "label_accuracy.md").write_text(text + "\n")
+    write_json(workdir / "label_accuracy.json", content)
+    write_text(workdir / "label_accuracy.md", text + "\n")
     print(text)
     return rows
 
@@ -100,8 +106,6 @@ def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[Label
 
 def _point_rows(points: np.ndarray, exact: np.ndarray) -> Iterator[LabelError]:
     """Distances in the picture over the distance between the exact eyes."""
-    from vasa_jax.data.face_points import LANDMARKS
-
     index = {name: i for i, name in enumerate(LANDMARKS)}
     corners = [[index[f"eye_{side}_{i}"] for i in (0, 4)] for side in ("left", "right")]
     left, right = (exact[:, pair].mean(1) for pair in corners)
@@ -126,13 +130,6 @@ def _row(label: str, unit: str, found: np.ndarray, exact: np.ndarray) -> LabelEr
 
 def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
     """Points per head in image coordinates (or None), the truth by name, and mattes (or None)."""
-    import jax
-
-    from vasa_jax.corpus.heads.identity import sample_identity
-    from vasa_jax.corpus.heads.labels import labels as exact_labels
-    from vasa_jax.corpus.heads.render import render, to_uint8
-    from vasa_jax.corpus.performance.muscles import sample_motion
-
     @jax.jit
     def draw(keys):
         identity = jax.vmap(sample_identity)(keys)

@@ -1,6 +1,6 @@
 """Labels from face landmarks: pose, gaze, lids, mouth, distance, in the project's conventions.
 
-Landmarks are the 478 points of `face_analysis` (set `mediapipe_478`), as (T, 478, 3) float32 in image coordinates:
+Landmarks are the 478 points of `face_backends` (set `mediapipe_478`), as (T, 478, 3) float32 in image coordinates:
 x, y in [-1, 1], y down; z in the same unit, growing away from the camera. "Left" is the image's left throughout.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from vasa_jax.conventions import rotation_matrices
 
-# Points that expressions hardly move, in the canonical frame of `data.synthetic.labels` (origin in the head's centre,
+# Points that expressions hardly move, in the canonical frame of `corpus.heads.labels` (origin in the head's centre,
 # head of mean size): their least-squares positions over renders of 48 heads whose pose is known exactly, symmetrised,
 # then turned by 9 degrees about x. That turn is the difference between the drawn heads and people: without it people
 # who face the camera read as looking up by 9 degrees, with it the corpus reads as looking down by 9. But for this

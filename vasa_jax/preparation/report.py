@@ -10,6 +10,8 @@ import numpy as np
 
 from vasa_jax.conventions import head_angles
 from vasa_jax.data.records import Record, decode_jpeg, decode_matte
+from vasa_jax.files import replacing, write_text
+from vasa_jax.preparation.work import read_clip
 
 SHEET_CLIPS = 120  # shown at most, spread evenly over the set
 TILE, CAPTION, COLUMNS = 160, 26, 8  # pixels
@@ -31,16 +33,21 @@ GAZE_LINE = 0.35  # length in image coordinates of a gaze straight to the side
 
 
 def write_report(output: Path, outcomes: list[dict[str, Any]], statistics: dict[str, Any]) -> Path:
-    """Writes the three files; the path of report.md."""
+    """Writes the three files and returns the path of report.md."""
     kept = [(outcome["key"], index) for outcome in outcomes for index in range(len(outcome["clips"]))]
     if kept:
-        _contact_sheet(output / "work", kept).save(output / "contact_sheet.png")
+        _save(_contact_sheet(output / "work", kept), output / "contact_sheet.png")
     clips = [clip for outcome in outcomes for clip in outcome["clips"]]
     if clips or statistics["discarded"]:
-        _histograms(clips, statistics["discarded"]).save(output / "histograms.png")
+        _save(_histograms(clips, statistics["discarded"]), output / "histograms.png")
     path = output / "report.md"
-    path.write_text("\n".join(_text(outcomes, statistics)) + "\n")
+    write_text(path, "\n".join(_text(outcomes, statistics)) + "\n")
     return path
+
+
+def _save(sheet, path: Path) -> None:
+    with replacing(path) as part:
+        sheet.save(part, "PNG")
 
 
 def _text(outcomes, statistics):
@@ -95,8 +102,6 @@ def _contact_sheet(work: Path, kept: list[tuple[str, int]]):
     """The middle frame of each clip, its points and gaze, the matte darkening the background."""
     from PIL import Image, ImageDraw
 
-    from vasa_jax.preparation.prepare import read_clip
-
     places = np.linspace(0, len(kept) - 1, min(SHEET_CLIPS, len(kept))).round().astype(int)
     chosen = [kept[i] for i in np.unique(places)]
     rows = math.ceil(len(chosen) / COLUMNS)
@@ -140,7 +145,6 @@ def _picture(record: Record) -> np.ndarray:
 
 
 def _caption(record: Record) -> str:
-
     text = f"{len(record.frames) / record.fps:.1f}s"
     if record.pose is not None:
         yaw, pitch, roll = head_angles(record.pose[len(record.frames) // 2][None])[0]

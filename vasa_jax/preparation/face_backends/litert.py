@@ -49,7 +49,7 @@ MESH_POINTS, IRIS_POINTS = 468, 5
 
 
 class LitertAnalyzer:
-    """See `face_analysis.FaceAnalyzer`. landmark_set `mediapipe_478`: 468 of the mesh, 5 of the left and right iris.
+    """Implements `base.FaceAnalyzer`. landmark_set `mediapipe_478`: 468 of the mesh, 5 of the left and right iris.
 
     Raises InputError for a missing package, folder or file, and for a file with another checksum.
     """

@@ -4,7 +4,7 @@
     python -m vasa_jax.main --config configs/prepare.py --config.prepare.analyzer=mediapipe \
         --config.prepare.models=face_landmarker.task --config.videos=DIR --config.output=DIR
 
-It gives the same 478 points as `face_litert`, with lips that its attention network has refined, and no matte. Faces
+It gives the same 478 points as `litert`, with lips that its attention network has refined, and no matte. Faces
 smaller than about a tenth of the picture are not found. Before you choose it, know that
 
 * mediapipe 1.x contacts a logging host of its maker when it is used, and has no switch against that; it works with the
@@ -28,7 +28,7 @@ MAX_FACES = 4
 
 
 class MediapipeAnalyzer:
-    """See `face_analysis.FaceAnalyzer`. path: the bundle, or a folder with BUNDLE in it.
+    """Implements `base.FaceAnalyzer`. path: the bundle, or a folder with BUNDLE in it.
 
     Raises InputError for a missing package or file, and for a file that MediaPipe does not take.
     """
