@@ -16,8 +16,10 @@ import numpy as np
 from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
 from vasa_jax.data.records import LABELS, Record, decode_jpeg, decode_matte
-from vasa_jax.data.shards import FORMATS, MANIFEST, ShardReader, read_manifest, verify
+from vasa_jax.data.shards import FORMATS, MANIFEST, Manifest, Shard, ShardReader, read_manifest, verify
+from vasa_jax.data.step_iterator import check_position, position
 from vasa_jax.errors import InputError
+from vasa_jax.files import fingerprint
 
 Batch = dict[str, np.ndarray]
 VIEWS = ("clips", "pairs")
@@ -108,7 +110,7 @@ class VASADataset:
         chosen = chosen or next(name for name in FORMATS if name in shards[0].files)
         if self.verify_files:
             verify(manifest, (chosen,))
-        return _Shards([ShardReader(manifest, shard, chosen) for shard in shards], [s.clips for s in shards], chosen)
+        return _Shards(manifest, shards, chosen)
 
     @functools.cached_property
     def _numbers(self) -> list[int]:
@@ -116,8 +118,19 @@ class VASADataset:
         shortest = self.frames if self.view == "clips" else 2
         return self._source.numbers(self.host, self.hosts, shortest)
 
+    @functools.cached_property
+    def _deciding(self) -> dict[str, Any]:
+        """What decides the batches, by name. The number of workers does not; nor does where the data lies."""
+        names = ("seed", "batch_size", "frames", "host", "hosts", "split", "view", "size", "matte", "shuffle", "flip")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "same_frame": float(self.same_frame),
+            "records": len(self),
+            "data_set": self._source.fingerprint(),
+        }
+
     def _batches(self):
-        """All batches as a Grain MapDataset."""
+        """Returns all batches as a Grain MapDataset."""
         import grain
 
         view = {"clips": _window, "pairs": _pair}[self.view]
@@ -152,29 +165,14 @@ class VASAIterator:
         return batch
 
     def state(self) -> dict[str, int]:
-        """The position, and what the order depends on."""
-        d = self._dataset
-        # The worker count is not among them: it does not change the order.
-        return {
-            "step": self._step,
-            "seed": d.seed,
-            "batch_size": d.batch_size,
-            "frames": d.frames,
-            "host": d.host,
-            "hosts": d.hosts,
-            "records": len(d),
-        }
+        """Returns the position, and what decides the batches."""
+        return position(self._step, self._dataset._deciding)
 
     def restore(self, state: dict[str, int]) -> None:
         """Goes on where `state` was taken; InputError names the setting that differs from the run's that took it."""
-        for name, now in self.state().items():
-            if name != "step" and int(state[name]) != now:
-                raise InputError(
-                    f"{self._dataset.path}: the saved position is of {name} {int(state[name])}, this run has {now}; "
-                    "use the same settings and data, or start anew"
-                )
+        step = check_position(state, self._dataset._deciding, str(self._dataset.path))
         self.close()
-        self._step = int(state["step"])
+        self._step = step
 
     def close(self) -> None:
         """Ends the worker processes."""
@@ -200,9 +198,14 @@ class VASAIterator:
 class _Shards:
     """The records of several shard files as one sequence."""
 
-    def __init__(self, readers: Sequence[ShardReader], clips: Sequence[Sequence[dict[str, Any]]], name: str):
-        self._readers, self._clips, self._format = readers, clips, name
-        self._starts = np.cumsum([0, *(len(reader) for reader in readers)])
+    def __init__(self, manifest: Manifest, shards: Sequence[Shard], name: str):
+        self._readers = [ShardReader(manifest, shard, name) for shard in shards]
+        self._clips, self._format, self._made_with = [shard.clips for shard in shards], name, manifest.settings
+        self._starts = np.cumsum([0, *(len(reader) for reader in self._readers)])
+
+    def fingerprint(self) -> int:
+        """Tells these records from others by the names of their clips and the settings they were made with."""
+        return fingerprint(self._made_with, self._clips)
 
     def numbers(self, host: int, hosts: int, shortest: int) -> list[int]:
         usable = [
@@ -261,6 +264,12 @@ class _TFDS:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_directory": self._directory, "_split": self._split}
+
+    def fingerprint(self) -> int:
+        """Tells this build from others by its name, version and size."""
+        info = self._builder.info
+        split = info.splits[self._split]
+        return fingerprint(info.name, str(info.version), split.num_bytes, list(split.shard_lengths))
 
     def numbers(self, host: int, hosts: int, shortest: int) -> list[int]:
         del shortest  # only reading a record tells its length

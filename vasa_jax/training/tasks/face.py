@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
@@ -60,13 +60,13 @@ class FaceTask:
         """The critic, where the settings have one."""
         return None if self._face.adversarial is None else self._critic.initial(key, self._size)
 
-    def data(self, sharding: NamedSharding | None = None) -> FrameBank | PairShards:
+    def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards:
         if self._corpus.shards:
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
         recipe, same_frame = self._face.recipe, self._face.same_frame
-        return FrameBank(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
+        return RenderCache(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
 
     def weights(self, step: int) -> dict[str, np.ndarray]:
         """Weight of every term that the program has, for the update that follows `step` updates."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.heads.render import to_uint8
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
@@ -54,7 +54,7 @@ class FaceFigures:
             else:
                 plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
                 corpus = dataclasses.replace(self._corpus, **plain)
-                bank = FrameBank(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
+                bank = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
                 self._batches = [next(bank) for _ in range(BATCHES)]
         return self._batches
 

@@ -23,8 +23,9 @@ from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read
 from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
+from vasa_jax.files import fingerprint
 from vasa_jax.training.processes import is_primary
-from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, fingerprint, statistics
+from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, statistics
 from vasa_jax.weights.parts import load_part
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
@@ -94,7 +95,7 @@ class StoredMotion:
 
     @property
     def corpus(self) -> CorpusConfig:
-        """The settings of the corpus that decide the set's clips and pictures."""
+        """Returns the settings of the corpus that decide the set's clips and images."""
         made = self._manifest.settings
         return CorpusConfig(speech=made["speech"], supersample=made["supersample"])
 
