@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("conventions", "settings", "errors", "files", "rng", "dtypes", "pretrained"),
+    ("conventions", "errors", "pretrained"),
+    ("settings", "files", "rng", "dtypes"),
     ("config",),
     ("models",),
     ("diffusion", "losses"),

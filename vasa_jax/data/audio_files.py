@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 
@@ -45,8 +45,8 @@ class Audio:
 
     @property
     def frames(self) -> int:
-        """Video frames that belong to this sound: ceil(samples / 640)."""
-        return -(-len(self.samples) // SAMPLES_PER_FRAME)
+        """Number of video frames that belong to this sound."""
+        return frame_count(len(self.samples))
 
     @classmethod
     def from_samples(cls, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Audio:

@@ -28,6 +28,7 @@ from vasa_jax.files import write_json, write_text
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.face_backends.factory import open_analyzer
+from vasa_jax.preparation.report import table
 from vasa_jax.rng import named_key
 
 MESH = "mediapipe_478"
@@ -150,16 +151,14 @@ def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
 
 
 def markdown(rows: list[LabelError], title: str) -> str:
-    """The rows as a table."""
-    lines = [
-        f"{title}\n",
-        "| label | unit | bias | mean error | mean error beside the bias | correlation |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
+    """Returns the title and the rows as a Markdown table."""
+
+    def cells(row: LabelError) -> tuple[str, ...]:
         numbers = (row.bias, row.error, row.spread, row.correlation)
-        lines.append(f"| {row.label} | {row.unit} | {' | '.join('' if np.isnan(n) else f'{n:.3g}' for n in numbers)} |")
-    return "\n".join(lines)
+        return row.label, row.unit, *("" if np.isnan(number) else f"{number:.3g}" for number in numbers)
+
+    header = ("label", "unit", "bias", "mean error", "mean error beside the bias", "correlation")
+    return f"{title}\n\n{table(header, map(cells, rows))}"
 
 
 def _plain(row: LabelError) -> dict[str, Any]:

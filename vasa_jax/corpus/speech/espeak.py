@@ -14,6 +14,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.corpus.speech.acoustics import block_rms
 from vasa_jax.corpus.speech.phonemes import VOICED_STOPS, VOICELESS_STOPS, phoneme_class
 from vasa_jax.errors import InputError
 
@@ -169,7 +170,7 @@ def _segments(marks, samples, language):
     found in the sound. A voiced stop after a voiced sound has no silence: eSpeak marks its murmur, and the lips part
     late in it."""
     total = len(samples) / SAMPLE_RATE
-    loud = _loudness(samples)
+    loud = _relative_level(samples)
     starts = [time for time, _ in marks] + [total]
     parts = [[0.0, starts[0], "sil", False, starts[0]]] if starts[0] > 0 else []
     for index, (start, mnemonic) in enumerate(marks):
@@ -197,13 +198,13 @@ def _segments(marks, samples, language):
     return tuple(Phoneme(*part) for part in parts)
 
 
-_STEP = 0.004  # seconds per value of the loudness used to find closures
+_STEP = 0.004  # seconds per value of the level used to find closures
 
 
-def _loudness(samples):
+def _relative_level(samples):
     hop = int(_STEP * SAMPLE_RATE)
-    padded = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop)
-    return np.sqrt((padded**2).mean(1)) / (np.sqrt((padded**2).mean()) + 1e-9)
+    padded = np.pad(samples, (0, -len(samples) % hop))
+    return block_rms(padded, hop) / (np.sqrt((padded.reshape(-1, hop) ** 2).mean()) + 1e-9)
 
 
 def _quiet_since(loud, time, limit, threshold=0.12):

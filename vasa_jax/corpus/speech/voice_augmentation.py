@@ -11,6 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.corpus.speech.acoustics import HOP
 
 _REFERENCE = 10.0 ** (-21.0 / 20.0)  # level that stands in for a recording without speech
 
@@ -161,7 +162,7 @@ def _noise(length, rng):
 
 def _active_level(samples):
     """Level of the louder half of 20 ms frames; a reference level for silence."""
-    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    frames = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
     if not len(frames):
         return _REFERENCE
     power = np.sort((frames.astype(np.float64) ** 2).mean(1))[len(frames) // 2 :]

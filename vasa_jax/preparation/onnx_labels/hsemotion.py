@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel, channels_first
 
 SIDES = (224, 260)  # pixels: EfficientNet-B0, -B2
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-CLASSES = 8  # in the order anger, contempt, disgust, fear, happiness, neutral, sadness, surprise
+CLASSES = len(EMOTIONS)  # in the same order
 EVERY = 5  # frames
 FACE = 0.7  # of the square around head and shoulders, about its middle: the models are trained on faces
 
