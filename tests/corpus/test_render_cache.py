@@ -11,6 +11,7 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.performance.muscles import POSE_FIELDS
 from vasa_jax.corpus.render_cache import RenderCache
+from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
 
 CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1, style=0.0)
