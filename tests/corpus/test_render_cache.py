@@ -1,4 +1,4 @@
-"""The bank of rendered groups: pairs match, and the stream is a pure function of seed and step."""
+"""The render cache: pairs match, and the stream is a pure function of seed and step."""
 
 import dataclasses
 

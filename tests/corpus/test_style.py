@@ -99,7 +99,7 @@ def test_a_bank_styles_a_share_of_its_identities(monkeypatch):
     def filled(share):
         frames = render_cache.RenderCache(dataclasses.replace(plain, style=share), 16, 4, "self", 0, "styles")
         next(frames)
-        return jax.tree.map(np.asarray, frames._bank)
+        return jax.tree.map(np.asarray, frames._cache)
 
     before, after = filled(0.0), filled(0.5)
     changed = (before["rgb"] != after["rgb"]).any((3, 4, 5))

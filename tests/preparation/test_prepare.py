@@ -256,7 +256,7 @@ def test_distance_is_over_the_mean_of_the_set(tmp_path):
         result = clips_of_video(path, f"v{i}", f"p{i}", "train", settings, DrawnAnalyzer(mouth))
         for clip in result.clips:
             object.__setattr__(clip.record, "distance", np.float32(0.8 + 0.4 * i).reshape(()))
-            clip.figures["distance"] = 0.8 + 0.4 * i
+            clip.metrics["distance"] = 0.8 + 0.4 * i
         write_outcome(work, jobs[-1], result)
     outcomes = [read_outcome(work, item) for item in jobs]
     statistics = prepare.write_shards(jobs, outcomes, tmp_path, settings)

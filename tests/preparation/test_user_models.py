@@ -115,7 +115,7 @@ def test_gaze_of_a_model_replaces_that_of_the_irises(tmp_path):
         clips = clips_of_video(path, "clip", "person", "train", settings, analyzer, models).clips
         np.testing.assert_allclose(clips[0].record.gaze, [[15, 3]] * 50)
         np.testing.assert_allclose(clips[0].record.main_gaze, [15, 3])
-        assert clips[0].figures["gaze yaw"] == 15
+        assert clips[0].metrics["gaze yaw"] == 15
 
 
 def test_distance_of_a_users_model(tmp_path):

@@ -52,7 +52,7 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
     styled = split == "train" and np.random.default_rng([seed, who, 11]).random() < settings.style
     frames = min(round(settings.seconds * FPS), clip.frames)
     motion = {name: np.asarray(clip.motion[name][:frames], np.float32) for name in MOTION_NAMES}
-    pictures = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
+    images = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
     samples = np.clip(clip.samples[: frames * SAMPLES_PER_FRAME], -1, 1)
     return Record(
         clip_id=f"{split}-{seed}-{number:07d}",
@@ -60,19 +60,19 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
         split=split,
         source=_SOURCE.format(seed, split, who, number, altered, styled, settings.speech),
         fps=float(FPS),
-        frames=tuple(encode_jpeg(image, settings.quality) for image in pictures["rgb"]),
+        frames=tuple(encode_jpeg(image, settings.quality) for image in images["rgb"]),
         audio=np.round(samples * 32767).astype(np.int16),
         landmark_set=LANDMARK_SET,
-        matte=tuple(encode_matte(matte) for matte in pictures["matte"]) if settings.matte else None,
+        matte=tuple(encode_matte(matte) for matte in images["matte"]) if settings.matte else None,
         main_gaze=np.asarray(clip.gaze, np.float32),
         distance=np.float32(clip.distance),
         emotion=np.asarray(clip.emotion, np.float32),
-        **{name: pictures[name] for name in ("pose", "gaze", "lids", "mouth", "landmarks")},
+        **{name: images[name] for name in ("pose", "gaze", "lids", "mouth", "landmarks")},
     )
 
 
 def style_key(seed: int, split: str, number: int) -> jax.Array:
-    """Key of the look of a person's pictures, where that person is styled: `bank.restyle(key, pictures)`."""
+    """Returns the key of the look of a person, where that person is styled: `render_cache.restyle(key, images)`."""
     return jax.random.fold_in(named_key(seed, f"corpus style {split}"), number)
 
 
@@ -173,19 +173,19 @@ _restyle = jax.jit(restyle)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _pictures(identity, motion, size: int, supersample: int):
+def _images(identity, motion, size: int, supersample: int):
     out, truth = render(identity, motion, size, supersample), labels(identity, motion)
     return {"rgb": to_uint8(out["rgb"]), "matte": out["matte"], "landmarks": out["landmarks"], **truth}
 
 
 def _render(settings: SynthesisConfig, identity: dict, motion: dict, style: jax.Array | None) -> dict[str, np.ndarray]:
-    """Pictures and labels of one person over (T,) motion tracks, in batches of one compiled shape."""
+    """Images and labels of one person over (T,) motion tracks, in batches of one compiled shape."""
     total, batch, parts = len(motion["yaw"]), settings.render_batch, []
     repeated = {name: np.repeat(np.asarray(value)[None], batch) for name, value in identity.items()}
     for start in range(0, total, batch):
         rows = np.minimum(np.arange(start, start + batch), total - 1)
         some = {name: track[rows] for name, track in motion.items()}
-        out = _pictures(repeated, some, settings.size, settings.supersample)
+        out = _images(repeated, some, settings.size, settings.supersample)
         if style is not None:
             out = {**out, "rgb": _restyle(style, out["rgb"])}
         out = jax.device_get(out)

@@ -27,7 +27,7 @@ class Audio:
 
     samples: float32 (N,), mono, 16 kHz, in [-1, 1].
     rate, channels: of the original sound (Hz; 1 or 2: more channels are mixed down to two).
-    start: seconds by which the sound starts after the picture of the same file (0 for a file with sound only).
+    start: seconds by which the sound starts after the video of the same file (0 for a file with sound only).
     notes: what the user should be told, one line each.
     original: the file, or a float32 (n, channels) array; `blocks` reads it.
     """
@@ -214,7 +214,7 @@ class _Decoder:
                     if not self.rate:
                         self.rate = frame.sample_rate
                         self.channels = min(frame.layout.nb_channels, 2)
-                        self.start = _start_after_picture(container, frame.time)
+                        self.start = _start_after_video(container, frame.time)
                     time = frame.time  # the mixer takes it away
                     yield mixer(frame, self.rate, self.channels), time
 
@@ -269,8 +269,8 @@ def open_container(path: Path):
         raise InputError(f"{path}: is not readable as sound or video ({fault}); give an intact file") from None
 
 
-def _start_after_picture(container, sound: float | None) -> float:
-    """Seconds from the first picture to the first sample, 0 where the file has no moving picture."""
+def _start_after_video(container, sound: float | None) -> float:
+    """Returns the seconds from the first video frame to the first sample, 0 where the file has no video."""
     with contextlib.suppress(IndexError, TypeError):
         video = container.streams.video[0]
         if video.start_time is not None and sound is not None and video.frames != 1:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vasa_jax.conventions import SAMPLE_RATE
-from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
+from vasa_jax.data.mirroring import mirror_image, mirror_label, mirror_matte
 from vasa_jax.data.records import LABELS, Record, decode_jpeg, decode_matte
 from vasa_jax.data.shards import FORMATS, MANIFEST, Manifest, Shard, ShardReader, read_manifest, verify
 from vasa_jax.data.step_iterator import check_position, position
@@ -28,7 +28,7 @@ _FRAME_LABELS = tuple(name for name, shape in LABELS.items() if shape[:1] == ("T
 
 @dataclasses.dataclass(frozen=True)
 class VASADataset:
-    """Records of a directory as batches of numpy arrays; pictures stay uint8, the device makes floats of them.
+    """Records of a directory as batches of numpy arrays; images stay uint8, the device makes floats of them.
 
     View `clips`: windows of `frames` consecutive frames at a random place of each clip:
       frames uint8 (B, T, n, n, 3); audio int16 (B, 16000 T / fps); pose (B, T, 9), gaze (B, T, 2), lids (B, T, 2),
@@ -43,7 +43,7 @@ class VASADataset:
 
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
     the first that is there. batch_size: of this host; batches run on across epochs, and what is left at the end is
-    dropped. size: pictures are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
+    dropped. size: images are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
     in a mirror, labels with them (`data.mirroring`); needs shuffle. same_frame: share of the pairs, by chance, whose
     driver is the source's own frame; needs shuffle. epochs: 0 means for ever. Hosts read disjoint
     parts: every hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files
@@ -303,7 +303,7 @@ def _element(number: int, rng: np.random.Generator, source, view: Callable, sett
 def _mirrored(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
     kind = name.removeprefix("source_").removeprefix("driver_")
     if kind in ("frames", "source", "driver"):
-        return mirror_picture(value)
+        return mirror_image(value)
     return mirror_matte(value) if kind == "matte" else mirror_label(kind, value, landmark_set)
 
 
@@ -321,7 +321,7 @@ def _window(record: Record, rng: np.random.Generator | None, settings: dict[str,
         heard = record.audio[first : first + samples]
         sound[: len(heard)] = heard
     result = {
-        "frames": np.stack([_picture(data, settings["size"]) for data in record.frames[part]]),
+        "frames": np.stack([_image(data, settings["size"]) for data in record.frames[part]]),
         "audio": sound,
         "valid_audio": np.bool_(record.audio is not None),
         **_labels(record, part),
@@ -342,7 +342,7 @@ def _pair(record: Record, rng: np.random.Generator | None, settings: dict[str, A
         places = (places[0], places[0])
     result: dict[str, Any] = {}
     for name, place in zip(("source", "driver"), map(int, places)):
-        result[name] = _picture(record.frames[place], settings["size"])
+        result[name] = _image(record.frames[place], settings["size"])
         for label, value in _labels(record, place).items():
             is_frame_label = label in _FRAME_LABELS
             result[f"{name}_{label}" if is_frame_label else label] = value
@@ -369,13 +369,13 @@ def _labels(record: Record, place: int | slice) -> dict[str, np.ndarray]:
     return result
 
 
-def _picture(data: bytes, size: int) -> np.ndarray:
+def _image(data: bytes, size: int) -> np.ndarray:
     image = decode_jpeg(data)
     return image if size in (0, len(image)) else _resized(image, size)
 
 
-def _matte(record: Record, place: int, picture: np.ndarray) -> np.ndarray:
-    size = len(picture)
+def _matte(record: Record, place: int, image: np.ndarray) -> np.ndarray:
+    size = len(image)
     if record.matte is None:
         return np.zeros((size, size), np.uint8)
     matte = decode_matte(record.matte[place])

@@ -7,7 +7,7 @@ A record is a `tf.train.Example` with the features below; T frames, N landmarks.
 | schema_version | int64 | SCHEMA_VERSION of the writer |
 | clip_id, person_id, split, source | bytes, UTF-8 | where the clip is from; split is one of SPLITS |
 | fps | float | frames per second |
-| frames | T bytes | JPEG pictures, square, all of one size |
+| frames | T bytes | JPEG images, square, all of one size |
 | audio | 1 bytes | little-endian int16, mono, 16 kHz; frame i covers samples [16000 i / fps, 16000 (i + 1) / fps) |
 | pose | 9 T floats | first two columns of R, log s, tx, ty |
 | gaze, lids, mouth | 2 T, 2 T, T floats | degrees; opening over the neutral opening; inner lips over eye distance |
@@ -80,9 +80,9 @@ class Record:
         if not self.fps > 0 or not count:
             self._refuse(f"{count} frames at {self.fps} per second; a clip has frames and a positive rate")
         for name in ("frames", "matte"):
-            pictures = getattr(self, name)
-            if pictures is not None and (len(pictures) != count or not all(pictures)):
-                self._refuse(f"{name} has {len(pictures)} pictures for {count} frames, or empty ones; encode all")
+            images = getattr(self, name)
+            if images is not None and (len(images) != count or not all(images)):
+                self._refuse(f"{name} has {len(images)} pictures for {count} frames, or empty ones; encode all")
         if self.audio is not None:
             if self.audio.dtype != np.int16 or self.audio.ndim != 1:
                 self._refuse(f"audio is {self.audio.dtype} {self.audio.shape}; give int16 (samples,)")

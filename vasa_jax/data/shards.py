@@ -22,7 +22,7 @@ from vasa_jax.files import as_json, difference, replacing, write_json
 
 FORMATS = ("array_record", "tfrecord")
 MANIFEST = "manifest.json"
-# One record per chunk: what random access needs. Pictures are compressed already.
+# One record per chunk: what random access needs. Images are compressed already.
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 
 

@@ -52,8 +52,8 @@ def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
     rate = stream.average_rate or stream.guessed_rate or FPS
     seconds = float(stream.duration * stream.time_base) if stream.duration else None
     frames = _decoded(container, stream, path, float(rate))
-    pictures = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
-    return Video(pictures, float(fps or rate), seconds)
+    images = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
+    return Video(images, float(fps or rate), seconds)
 
 
 def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -119,7 +119,7 @@ class VideoWriter:
 
     Use as a context manager: `add(frame)` in order, the file appears under its name when the block ends without an
     error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
-    The sound keeps rate and channels unless AAC lacks the rate; it is cut where the picture ends. Memory is bounded.
+    The sound keeps rate and channels unless AAC lacks the rate; it is cut where the video ends. Memory is bounded.
     The container's comment says that the video is AI-generated; the index comes first, so that playing can start
     before the file is complete ("faststart").
 
@@ -150,7 +150,7 @@ class VideoWriter:
         return self
 
     def add(self, frame: np.ndarray) -> None:
-        """One picture, uint8 (H, W, 3); all of one size."""
+        """Encodes one frame, uint8 (H, W, 3); all of one size."""
         import av
 
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -160,10 +160,10 @@ class VideoWriter:
                 self._open_streams(*frame.shape[:2])
             elif frame.shape[:2] != (self._video.height, self._video.width):
                 raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts = self.frames
-            picture.time_base = Fraction(1, self._fps)
-            self._container.mux(self._video.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.pts = self.frames
+            image.time_base = Fraction(1, self._fps)
+            self._container.mux(self._video.encode(image))
             self.frames += 1
             if self._sound:
                 self._sound.encode_until(Fraction(self.frames, self._fps), self._container)
@@ -225,7 +225,7 @@ class _Unfinished(Exception):
 
 
 class _SoundTrack:
-    """Encodes the original sound along with the picture, so that packets interleave and memory stays bounded."""
+    """Encodes the original sound along with the frames, so that packets interleave and memory stays bounded."""
 
     def __init__(self, container, audio: Audio):
         source = audio.rate
@@ -241,7 +241,7 @@ class _SoundTrack:
         self._limit = 0
 
     def encode_until(self, seconds: Fraction, container) -> None:
-        """Sends whole AAC blocks that end by `seconds`, which is how far the picture reaches."""
+        """Sends whole AAC blocks that end by `seconds`, which is how far the frames reach."""
         self._limit = int(seconds * self.rate)
         while self._sent + AAC_BLOCK <= self._limit and self._take(AAC_BLOCK):
             self._send(AAC_BLOCK, container)

@@ -3,7 +3,7 @@
 The mouth opens when the voice is loud. Both curves are cleared of slow change, and their correlation is computed for
 every shift within MAX_OFFSET; a clear, lone peak is the offset of the sound. On 34 clips of real speakers whose offset
 was judged by hand it is certain of 14: 12 within 30 ms, 13 within 60, the other 90 ms off. Of 1260 pairs of one clip's
-picture with another's sound it is certain of 18.
+frames with another's sound it is certain of 18.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[Label
 
 
 def _point_rows(points: np.ndarray, exact: np.ndarray) -> Iterator[LabelError]:
-    """Distances in the picture over the distance between the exact eyes."""
+    """Distances in the image over the distance between the exact eyes."""
     index = {name: i for i, name in enumerate(LANDMARKS)}
     corners = [[index[f"eye_{side}_{i}"] for i in (0, 4)] for side in ("left", "right")]
     left, right = (exact[:, pair].mean(1) for pair in corners)
@@ -142,11 +142,11 @@ def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
     keys = jax.random.split(named_key(seed, "label accuracy"), -(-settings.heads // settings.batch) * settings.batch)
     parts = [jax.device_get(draw(part)) for part in keys.reshape(-1, settings.batch)]
     truth = {name: np.concatenate([part[name] for part in parts])[: settings.heads] for name in parts[0]}
-    pictures = truth.pop("rgb")
-    looks = [analyzer.landmarks(picture) for picture in pictures]
+    images = truth.pop("rgb")
+    looks = [analyzer.landmarks(image) for image in images]
     to_image = 2.0 / settings.size
     found = [None if look is None else look.points * to_image - np.array([1, 1, 0], np.float32) for look in looks]
-    mattes = [analyzer.matte(picture) for picture in pictures]
+    mattes = [analyzer.matte(image) for image in images]
     return found, truth, None if mattes[0] is None else np.stack(mattes)
 
 

@@ -130,13 +130,13 @@ def _contact_sheet(work: Path, kept: list[tuple[str, int]]):
     for place, (key, index) in enumerate(chosen):
         record = read_clip(work, key, index)
         x, y = place % COLUMNS * TILE, place // COLUMNS * (TILE + CAPTION)
-        sheet.paste(Image.fromarray(_picture(record)), (x, y))
+        sheet.paste(Image.fromarray(_image(record)), (x, y))
         draw.text((x + 2, y + TILE), record.clip_id[:14] + ".." + record.clip_id[-4:], fill="black")
         draw.text((x + 2, y + TILE + 12), _caption(record), fill="black")
     return sheet
 
 
-def _picture(record: Record) -> np.ndarray:
+def _image(record: Record) -> np.ndarray:
     """uint8 (TILE, TILE, 3)."""
     import cv2
 

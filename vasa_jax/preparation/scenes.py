@@ -1,4 +1,4 @@
-"""Scene cuts: where one picture has nothing to do with the one before."""
+"""Scene cuts: where one frame has nothing to do with the one before."""
 
 from __future__ import annotations
 

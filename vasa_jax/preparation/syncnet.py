@@ -33,19 +33,19 @@ from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
 
 LIPS, SOUND = "lips.onnx", "sound.onnx"
-FRAMES, SIDE = 5, 224  # of a picture window
+FRAMES, SIDE = 5, 224  # of an image window
 COEFFICIENTS, COLUMNS = 13, 20  # of a sound window
 WINDOW = (COLUMNS - 1) * STEP + FRAME  # samples that a sound window reads
 MAX_SHIFT = 15  # frames
 # The square that the published model's tracker cuts: 1.4 times as large as the face's box, their upper sides level;
-# what lies outside the picture is grey.
+# what lies outside the image is grey.
 MARGIN, DROP, OUTSIDE = 1.4, 0.2, 110
 SMOOTH = 13  # frames of the median filter of the boxes
 
 
 @dataclass(frozen=True)
 class SyncCurve:
-    """Distances between pictures and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
+    """Distances between images and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
 
     Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound
     at all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
@@ -59,7 +59,7 @@ class SyncCurve:
         return SyncCurve(self.total + other.total, self.count + other.count)
 
     def best_shift(self) -> int | None:
-        """Frames by which the sound is late; None where no sound was beside the pictures."""
+        """Frames by which the sound is late; None where no sound was beside the images."""
         mean = self._mean()
         return None if np.isnan(mean).all() else int(np.nanargmin(mean)) - MAX_SHIFT
 
@@ -81,10 +81,10 @@ class SyncCurve:
 def load_sync_model(
     folder: str | os.PathLike,
 ) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
-    """Folder with the two files -> function of a clip's JPEG pictures, its landmarks (T, N, 3) in image coordinates,
+    """Folder with the two files -> function of a clip's JPEG images, its landmarks (T, N, 3) in image coordinates,
     the sound of the whole video (float32, 16 kHz) and the clip's first frame in it.
 
-    The picture windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
+    The image windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
     missing file, one that OpenCV cannot run, and streams that give vectors of different lengths.
     """
     lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
@@ -95,14 +95,14 @@ def load_sync_model(
             "both of one length"
         )
 
-    def distances(pictures: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
+    def distances(images: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
         total, count = np.zeros((2, 2 * MAX_SHIFT + 1))
-        stop = start + len(pictures) - len(pictures) % FRAMES
+        stop = start + len(images) - len(images) % FRAMES
         heard = _sound_vectors(sound, samples, start - MAX_SHIFT, stop - FRAMES + MAX_SHIFT + 1)
         squares = _squares(landmarks)
         for first in range(start, stop, FRAMES):
             at = range(first - start, first - start + FRAMES)
-            faces = np.stack([_face(decode_jpeg(pictures[i]), squares[i]) for i in at], axis=1)
+            faces = np.stack([_face(decode_jpeg(images[i]), squares[i]) for i in at], axis=1)
             seen = lips(faces[None])[0]
             beside = [i for i in range(2 * MAX_SHIFT + 1) if first + i - MAX_SHIFT in heard]
             if beside:

@@ -90,7 +90,7 @@ def write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
         "person": job.person,
         "seconds": result.seconds,
         "bytes": clips.stat().st_size,
-        "clips": [{"clip_id": c.record.clip_id, "start": c.start, "stop": c.stop, **c.figures} for c in result.clips],
+        "clips": [{"clip_id": c.record.clip_id, "start": c.start, "stop": c.stop, **c.metrics} for c in result.clips],
         "discards": [dataclasses.asdict(discard) for discard in result.discards],
         "sync": None if result.sync is None else dataclasses.asdict(result.sync),
         "notes": result.notes,

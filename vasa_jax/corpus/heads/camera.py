@@ -14,7 +14,7 @@ HEIGHT = -0.12  # over the world's origin, in head units
 
 
 class Camera(NamedTuple):
-    """Where the camera is and what its lens is like. Sizes in the picture go with focal / depth."""
+    """Where the camera is and what its lens is like. Sizes in the image go with focal / depth."""
 
     focal: jax.Array  # in half image widths
     z: jax.Array  # in world space, head units
@@ -22,7 +22,7 @@ class Camera(NamedTuple):
     @classmethod
     def through(cls, lens: jax.Array, dist: jax.Array, centre: jax.Array) -> Camera:
         """The camera of a lens `lens` times as long as the usual one, as many times as far from the head's centre, at
-        depth `centre` of world space: the head has the same place and size in the picture, with less perspective above
+        depth `centre` of world space: the head has the same place and size in the image, with less perspective above
         1 and more below. `dist` is the motion's distance."""
         return cls(FOCAL * lens, centre + lens * (DISTANCE * dist - centre))
 

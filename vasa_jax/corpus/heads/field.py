@@ -142,7 +142,7 @@ def _body(a, p, neck):
     x, _, z = rotate_back(a.body_rotation, b)
     x = jnp.sqrt(x * x + 4e-4)
     b = (x, b[1], z)
-    # Below the shoulders the same outline goes on down, so that no distant picture shows the end of a bust.
+    # Below the shoulders the same outline goes on down, so that no distant image shows the end of a bust.
     trunk = (x, jnp.maximum(b[1], a.shoulder_end[1]), z)
     body = smooth_min(
         capsule(trunk, a.shoulder_start, a.shoulder_end, *a.shoulder_radii), ellipsoid(trunk, *a.chest), 0.25

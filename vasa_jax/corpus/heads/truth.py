@@ -1,4 +1,4 @@
-"""Exact ground truth: the true picture of a scene, and of the scene with any of its factors taken from another.
+"""Exact ground truth: the true image of a scene, and of the scene with any of its factors taken from another.
 
     source, driver = sample_scene(key, 0), sample_scene(key, 1)
     true_image(transferred(source, driver), 256)["rgb"]         # the source's person in the driver's motion
@@ -86,7 +86,7 @@ def one_factor_changed(scene: Scene, other: Scene) -> dict[str, Scene]:
 def true_image(
     scene: Scene, size: int, supersample: int = 2, look: jax.Array | None = None
 ) -> dict[str, np.ndarray]:
-    """The true picture of a scene, in a look (`look_of`) or plain, and its exact labels.
+    """The true image of a scene, in a look (`look_of`) or plain, and its exact labels.
 
     rgb and background uint8 (n, n, 3), matte float32 (n, n), segmentation uint8 (n, n), depth (n, n), landmarks (L, 3),
     pose (9,), gaze (2,) degrees, lids (2,), mouth and distance (); each with a leading axis if the scene has one.
@@ -94,7 +94,7 @@ def true_image(
     single = jnp.ndim(scene.motion["yaw"]) == 0
     if single:
         scene = jax.tree.map(lambda value: jnp.asarray(value)[None], scene)
-    result = _picture(size, supersample)(*scene)
+    result = _image(size, supersample)(*scene)
     if look is not None:
         result = {**result, **{name: _restyle(look, result[name]) for name in ("rgb", "background")}}
     result = jax.device_get(result)
@@ -115,7 +115,7 @@ def scene_of(record: Record, frame: int) -> Scene:
 
 
 def look_of(record: Record) -> jax.Array | None:
-    """The look of a record's pictures, for `true_image`; None for a plain one. InputError for one from elsewhere."""
+    """The look of a record's images, for `true_image`; None for a plain one. InputError for one from elsewhere."""
     origin = origin_of(record)
     return style_key(origin.seed, origin.split, origin.person) if origin.styled else None
 
@@ -124,11 +124,11 @@ _sample_identity, _sample_motion, _restyle = jax.jit(sample_identity), jax.jit(s
 
 
 @functools.cache
-def _picture(size: int, supersample: int) -> Callable[[dict, dict], dict]:
+def _image(size: int, supersample: int) -> Callable[[dict, dict], dict]:
     @jax.jit
-    def picture(identity, motion):
+    def image(identity, motion):
         out = render(identity, motion, size, supersample)
-        pictures = {name: to_uint8(out[name]) for name in ("rgb", "background")}
-        return {**out, **pictures, **labels(identity, motion)}
+        images = {name: to_uint8(out[name]) for name in ("rgb", "background")}
+        return {**out, **images, **labels(identity, motion)}
 
-    return picture
+    return image

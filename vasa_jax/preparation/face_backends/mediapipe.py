@@ -5,7 +5,7 @@
         --config.prepare.models=face_landmarker.task --config.videos=DIR --config.output=DIR
 
 It gives the same 478 points as `litert`, with lips that its attention network has refined, and no matte. Faces
-smaller than about a tenth of the picture are not found. Before you choose it, know that
+smaller than about a tenth of the image are not found. Before you choose it, know that
 
 * mediapipe 1.x contacts a logging host of its maker when it is used, and has no switch against that; it works with the
   network cut (`unshare -rn python -m vasa_jax.main ...`);
@@ -81,11 +81,11 @@ class MediapipeAnalyzer:
         return None
 
     def _meshes(self, image: np.ndarray) -> list[np.ndarray]:
-        """float32 (478, 3) in pixels of each face; MediaPipe's depth is in widths of the picture."""
+        """float32 (478, 3) in pixels of each face; MediaPipe's depth is in widths of the image."""
         height, width = image.shape[:2]
-        picture = self._mediapipe.Image(
+        frame = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
         scale = np.array([width, height, width], np.float32)
-        found = self._landmarker.detect(picture).face_landmarks
+        found = self._landmarker.detect(frame).face_landmarks
         return [np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale for points in found]
