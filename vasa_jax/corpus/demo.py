@@ -24,7 +24,7 @@ SIZE = 512  # pixels
 
 
 def demo_portrait() -> np.ndarray:
-    """uint8 (512, 512, 3): a head at rest, looking into the camera."""
+    """Renders the demo portrait, uint8 (512, 512, 3): a head at rest, looking into the camera."""
     identity = sample_identity(jax.random.fold_in(named_key(0, "demo portrait"), HEAD))
     identity = {name: value[None] for name, value in identity.items()}
     motion = {name: value[None] for name, value in neutral_motion().items()}

@@ -40,7 +40,7 @@ _SOURCE = "vasa_jax.corpus seed={} split={} person={} clip={} altered={:d} style
 
 
 def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
-    """Identity of a person of the corpus, scalars by name."""
+    """Returns the identity of a person of the corpus, scalars by name."""
     return jax.device_get(_sample_identity(jax.random.fold_in(named_key(seed, f"corpus {split}"), number)))
 
 
@@ -89,7 +89,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(record: Record) -> Origin:
-    """What a record was made from; InputError for a record from elsewhere."""
+    """Returns what a record was made from; InputError for a record from elsewhere."""
     pattern = re.sub(r"\\\{.*?\\\}", r"(\\w+)", re.escape(_SOURCE))
     match = re.fullmatch(pattern, record.source)
     if match is None:
@@ -99,7 +99,7 @@ def origin_of(record: Record) -> Origin:
 
 
 def clip_of(origin: Origin) -> Clip:
-    """Speech and motion of a record, synthesised anew (0.3 s)."""
+    """Synthesises speech and motion of a record anew (0.3 s)."""
     return _clip(origin.seed, origin.split, origin.clip, origin.altered, origin.speech)
 
 

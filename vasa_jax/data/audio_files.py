@@ -50,7 +50,7 @@ class Audio:
 
     @classmethod
     def from_samples(cls, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Audio:
-        """Sound from memory: float (n,) or (n, channels up to 2) in [-1, 1] at `rate` Hz."""
+        """Makes sound from memory: float (n,) or (n, channels up to 2) in [-1, 1] at `rate` Hz."""
         original = np.asarray(samples, np.float32)
         original = _bounded(original[:, None] if original.ndim == 1 else original)
         if not 1 <= original.shape[1] <= 2:
@@ -60,7 +60,8 @@ class Audio:
         return cls(mono.finish(), rate, original.shape[1], original=original)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The original sound, float32 (n, channels) blocks at `rate`, decoded again from the file: bounded memory."""
+        """Yields the original sound, float32 (n, channels) blocks at `rate`, decoded again from the file: bounded
+        memory."""
         if isinstance(self.original, np.ndarray):
             yield from np.split(self.original, range(self.rate, len(self.original), self.rate))
         else:
@@ -68,7 +69,7 @@ class Audio:
 
 
 def read_audio(path: str | os.PathLike) -> Audio:
-    """Sound of an audio or video file -> `Audio`. The content decides, not the file name. Any rate, channels, length.
+    """Reads the sound of an audio or video file. The content decides, not the file name. Any rate, channels, length.
 
     A file cut short gives what decodes and a note; so does silence. Holes between timestamps become silence, so that
     time in `samples` is time in the file. Resampling is soxr's.

@@ -68,7 +68,8 @@ class _Candidate(NamedTuple):
 
 
 def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
-    """The largest face of uint8 RGB (H, W, 3); among equally large ones the most central. `source` names the image.
+    """Finds the largest face of uint8 RGB (H, W, 3); among equally large ones the most central. `source` names the
+    image.
 
     A frontal face needs two cascades that agree and eyes inside (or a very sure second cascade); else a profile with an
     eye; else, with stricter proof, a small face, one that the image's edge cuts, or a tilted one.
@@ -101,7 +102,8 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
 
 
 def find_faces(image: np.ndarray) -> list[FaceBox]:
-    """The frontal faces of uint8 RGB (H, W, 3), else the profiles, the largest first: the quick half of `find_face`."""
+    """Finds the frontal faces of uint8 RGB (H, W, 3), else the profiles, largest first: the quick half of `find_face`.
+    """
     for found in itertools.islice(_attempts(image), 2):
         if found:
             return [FaceBox(f.x, f.y, f.size, f.view) for f in sorted(found, key=lambda face: -face.size)]
@@ -109,12 +111,12 @@ def find_faces(image: np.ndarray) -> list[FaceBox]:
 
 
 def portrait_crop(box: FaceBox) -> Crop:
-    """The head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
+    """Returns the head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
     return _frame(box.x, box.y, box.size, box.view)
 
 
 def parse_crop(text: str, height: int, width: int, source: str = "the picture") -> Crop:
-    """`x,y,size` in pixels (may reach beyond the image) or `center` (the largest central square) -> Crop.
+    """Reads a crop: `x,y,size` in pixels (may reach beyond the image) or `center` (the largest central square).
 
     Raises InputError for another form, a size that is not positive or absurdly large, and a square beside the image.
     """
@@ -140,7 +142,7 @@ def parse_crop(text: str, height: int, width: int, source: str = "the picture") 
 def crop_square(
     image: np.ndarray, where: FaceBox | Crop | str, out_size: int, source: str = "the picture"
 ) -> tuple[np.ndarray, Crop]:
-    """uint8 RGB (H, W, 3) -> (uint8 (out_size, out_size, 3), the square taken).
+    """Cuts a square out of uint8 RGB (H, W, 3): (uint8 (out_size, out_size, 3), the square taken).
 
     `where` is a face (framed as the corpus is), a Crop, or the text of --config.crop (see `parse_crop`). Beyond the
     image its edge is repeated. Shrinking averages areas, enlarging is bicubic.

@@ -23,7 +23,8 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "JPEG2000
 
 
 def existing_file(path: str | os.PathLike, what: str) -> Path:
-    """`path` if it is a readable file with something in it, else InputError; `what` names it ("image", "sound")."""
+    """Returns `path` if it is a readable file with content, else raises InputError; `what` names it ("image", "sound").
+    """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of a {what} file")
@@ -39,7 +40,7 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Image file -> uint8 RGB (H, W, 3) at full size, turned upright by its EXIF tag.
+    """Reads an image file as uint8 RGB (H, W, 3) at full size, turned upright by its EXIF tag.
 
     Transparent parts show mid-grey. One channel, palette, 16 bit, float and CMYK become 8-bit RGB, an embedded
     colour profile becomes sRGB; of an animation the first frame is taken. Full size is kept so that crop coordinates

@@ -26,17 +26,17 @@ _POSE_SIGNS = np.array([1, -1, -1, -1, 1, 1, 1, -1, 1], np.float32)
 
 
 def mirror_image(image: np.ndarray) -> np.ndarray:
-    """(..., n, n, 3) images, columns reversed."""
+    """Reverses the columns of images (..., n, n, 3)."""
     return image[..., ::-1, :]
 
 
 def mirror_matte(matte: np.ndarray) -> np.ndarray:
-    """(..., n, n) mattes, columns reversed."""
+    """Reverses the columns of mattes (..., n, n)."""
     return matte[..., ::-1]
 
 
 def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
-    """A label of `records.LABELS`, with any leading axes, of the mirrored clip; the same shape and type.
+    """Mirrors a label of `records.LABELS` with any leading axes; shape and type stay.
 
     Raises InputError for landmarks of a set whose partners are not known.
     """
@@ -53,7 +53,7 @@ def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
 
 @functools.cache
 def partners(landmark_set: str) -> np.ndarray:
-    """int (N,): the point that a point becomes in the mirror. InputError for an unknown set."""
+    """Returns the point that each point becomes in the mirror, int (N,); InputError for an unknown set."""
     if landmark_set == "mediapipe_478":
         return _mesh_partners()
     if landmark_set == LANDMARK_SET:

@@ -50,7 +50,7 @@ class Manifest:
     shards: tuple[Shard, ...]
 
     def split(self, split: str) -> list[Shard]:
-        """The shards of a split, in order; InputError if there are none."""
+        """Returns the shards of a split, in order; InputError if there are none."""
         shards = [shard for shard in self.shards if shard.split == split]
         if not shards:
             known = ", ".join(sorted({shard.split for shard in self.shards}))
@@ -59,7 +59,7 @@ class Manifest:
 
 
 def is_finished(directory: str | Path, shard: Shard, formats: Sequence[str], settings: dict[str, Any]) -> bool:
-    """Whether the shard is complete in these formats.
+    """Returns whether the shard is complete in these formats.
 
     Raises InputError if it was made with other settings: two data sets must not mix in one directory.
     """
@@ -148,7 +148,7 @@ def write_manifest(directory: str | Path) -> Manifest:
 
 
 def read_manifest(directory: str | Path) -> Manifest:
-    """The manifest of a directory; InputError if it is missing, unreadable or of another schema version."""
+    """Returns the manifest of a directory; InputError if it is missing, unreadable or of another schema version."""
     path = Path(directory) / MANIFEST
     try:
         content = json.loads(path.read_text())

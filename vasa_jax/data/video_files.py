@@ -33,7 +33,7 @@ class Video:
 
 
 def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
-    """Video file -> `Video`, upright, decoded as the frames are asked for.
+    """Opens a video file; frames come upright and are decoded as they are asked for.
 
     With `fps`, frames are dropped or repeated to that constant rate (the nearest in time), which also evens out a
     variable rate; without, every frame comes as stored. Damaged frames are skipped.

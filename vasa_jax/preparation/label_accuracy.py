@@ -81,7 +81,8 @@ def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: 
 
 
 def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[LabelError]:
-    """points: found (T, 478, 3) in image coordinates; truth: exact pose, gaze, lids, mouth and corpus landmarks."""
+    """Compares landmarks (T, 478, 3) in image coordinates with the exact pose, gaze, lids, mouth and corpus landmarks.
+    """
     pose = landmark_labels.fit_pose(points)
     rows = [
         _row(name, "degrees", *angles)

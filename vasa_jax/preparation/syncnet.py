@@ -64,13 +64,13 @@ class SyncCurve:
         return None if np.isnan(mean).all() else int(np.nanargmin(mean)) - MAX_SHIFT
 
     def confidence(self, shift: int) -> float:
-        """How far the mean distance at this shift lies below the median of all; 0 where it was not measured."""
+        """Returns how far the mean distance at this shift lies below the median of all; 0 where it was not measured."""
         mean = self._mean()
         at = mean[shift + MAX_SHIFT]
         return float(np.nanmedian(mean) - at) if np.isfinite(at) else 0.0
 
     def certain(self, least: float) -> bool:
-        """Whether the best shift has this confidence, and is not the last one tried."""
+        """Returns whether the best shift has this confidence, and is not the last one tried."""
         shift = self.best_shift()
         return shift is not None and abs(shift) < MAX_SHIFT and self.confidence(shift) >= least
 
@@ -81,10 +81,10 @@ class SyncCurve:
 def load_sync_model(
     folder: str | os.PathLike,
 ) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
-    """Folder with the two files -> function of a clip's JPEG images, its landmarks (T, N, 3) in image coordinates,
-    the sound of the whole video (float32, 16 kHz) and the clip's first frame in it.
+    """Opens the two files of a folder and returns a function that measures a clip's `SyncCurve`.
 
-    The image windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
+    Its arguments are the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video
+    (float32, 16 kHz) and the number of the clip's first frame in it. The image windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
     missing file, one that OpenCV cannot run, and streams that give vectors of different lengths.
     """
     lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])

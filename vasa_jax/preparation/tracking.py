@@ -136,7 +136,7 @@ def _track(start: int, stop: int, scene, faces) -> Track:
 
 
 def fixed_crop(track: Track, height: int, width: int, framing: tuple[float, float], zoom: float = 1.0) -> Crop | None:
-    """One square for all frames of a track, so that the head's motion stays in the image (architecture D.5).
+    """Returns one square for all frames of a track, so that the head's motion stays in the image (architecture D.5).
 
     framing: the face box's side over the square's, and the height of its centre below the square's upper edge (see
     FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. Where the

@@ -149,5 +149,5 @@ def _colour(fine, a, samples, wall):
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
-    """[0, 1] to 0..255, rounded."""
+    """Rounds [0, 1] to 0..255."""
     return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)

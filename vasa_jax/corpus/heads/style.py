@@ -60,7 +60,7 @@ def sample_style(key: jax.Array) -> dict[str, jax.Array]:
 def stylise(
     key: jax.Array, images: Float[Array, "images n n 3"], share: float = 1.0
 ) -> Float[Array, "images n n 3"]:
-    """The images of one person, values in [0, 1], in one random style; with probability 1 - `share` as they are.
+    """Puts the images of one person, values in [0, 1], into one random style; with probability 1 - `share` none.
 
     A pure function of its arguments for jit and vmap; every image is computed alone.
     """
@@ -74,7 +74,7 @@ def stylise(
 def apply_style(
     style: dict[str, jax.Array], image: Float[Array, "n n 3"], grain: Float[Array, "n n"]
 ) -> Float[Array, "n n 3"]:
-    """One image in a style; `grain` has unit deviation and is the surface that the image is on."""
+    """Puts one image into a style; `grain` has unit deviation and is the surface that the image is on."""
     size = image.shape[0]
     fine = 0.7 * size / 128  # pixels: the width of lines and of a sharp edge
     # Paint: none at 0, one pass of strokes at 1, two at 2.

@@ -21,7 +21,7 @@ _ANTICIPATION, _CARRY_OVER = 0.060, 0.048  # seconds over which a shape fades in
 
 
 def articulate(speech: Speech, frames: int, effort: float = 1.0):
-    """Mouth curves of a speech.
+    """Returns the mouth curves of a speech.
 
     effort scales how far the mouth opens (a trait of the take). Returns (lips, activity, accents): lips maps
     VISEME_FIELDS to [frames] curves; activity [frames] in [0, 1] says how much speech there is; accents lists (seconds,

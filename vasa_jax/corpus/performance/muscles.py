@@ -32,7 +32,7 @@ POSE_FIELDS = ("yaw", "pitch", "roll", "tx", "ty", "dist")  # where the head is;
 
 
 def neutral_motion() -> dict[str, jax.Array]:
-    """The face at rest, looking into the camera: a float32 scalar per name."""
+    """Returns the face at rest, looking into the camera: a float32 scalar per name."""
     return {name: jnp.float32(value) for name, value in MOTION_NEUTRAL.items()}
 
 
@@ -49,7 +49,7 @@ def sample_motion(key: jax.Array) -> dict[str, jax.Array]:
         return jax.random.uniform(next(keys), (), minval=low, maxval=high)
 
     def peaked(limit):
-        """Symmetric in [-limit, limit], densest in the middle."""
+        """Draws symmetrically in [-limit, limit], densest in the middle."""
         return limit * (0.5 * uniform(-1.0, 1.0) + 0.5 * uniform(-1.0, 1.0))
 
     def chance(probability):

@@ -123,8 +123,10 @@ def _espeak():
 
 
 def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Speech:
-    """Speak a text. voice: eSpeak's name, '<language>' or '<language>+<variant>'; rate in words per minute (80 to
-    450); pitch and pitch_range 0 to 100. The same arguments always give the same samples.
+    """Speaks a text; the same arguments always give the same samples.
+
+    voice: eSpeak's name, '<language>' or '<language>+<variant>'. rate: words per minute, 80 to 450. pitch and
+    pitch_range: 0 to 100.
 
     Raises InputError when espeakng_loader is missing, the voice is unknown, or the text holds nothing to say.
     """
@@ -225,12 +227,12 @@ def trim(speech: Speech) -> Speech:
 
 
 def shifted(phoneme: Phoneme, seconds: float) -> Phoneme:
-    """The phoneme later by `seconds`."""
+    """Returns the phoneme later by `seconds`."""
     start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
     return phoneme._replace(start=start, end=end, release=release)
 
 
 def demo_speech() -> Speech:
-    """The friendly sentence of about six seconds that ships with the package as demo speech."""
+    """Synthesises the friendly sentence of about six seconds that ships with the package as demo speech."""
     text = "Hello there! I am a picture that learned to speak. It is a pleasure to meet you, so let us talk a bit."
     return speak(text, voice="en-us+f3", rate=155, pitch=55, pitch_range=60)

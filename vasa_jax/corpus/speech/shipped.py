@@ -72,7 +72,7 @@ def write_utterances(path: Path, utterances: tuple[Utterance, ...]) -> None:
 
 
 def read_utterances(path: Path) -> tuple[Utterance, ...]:
-    """The inverse of `write_utterances`, up to the rounding of samples to 16 bits."""
+    """Reads what `write_utterances` wrote, up to the rounding of samples to 16 bits."""
     with np.load(path) as file:
         content = dict(file)
     steps = (content["low"] | content["high"].astype(np.uint16) << 8).view(np.int16)
@@ -93,7 +93,7 @@ def read_utterances(path: Path) -> tuple[Utterance, ...]:
 
 @functools.cache
 def shipped_utterances() -> tuple[Utterance, ...]:
-    """The sentences that ship with the package, by voice; both splits, which share neither voice nor text."""
+    """Returns the sentences that ship with the package, by voice; both splits, which share neither voice nor text."""
     return read_utterances(PATH)
 
 

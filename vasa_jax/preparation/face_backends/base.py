@@ -60,10 +60,11 @@ class FaceAnalyzer(Protocol):
     framing: tuple[float, float]
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        """All faces, the largest first."""
+        """Returns all faces, the largest first."""
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
         """Points of the one face of a crop; `previous` (of the frame before) saves the detection. None: no face."""
 
     def matte(self, image: np.ndarray) -> np.ndarray | None:
-        """float32 (H, W) in [0, 1], the share of each pixel that the person covers; None without that ability."""
+        """Returns the share of each pixel that the person covers, float32 (H, W) in [0, 1]; None without that ability.
+        """

@@ -75,7 +75,7 @@ class LitertAnalyzer:
         return _merged(found)
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
-        """The face of `previous`, else the largest; a face that moved out of `previous` is searched anew."""
+        """Returns the face of `previous`, else the largest; a face that moved out of `previous` is searched anew."""
         if previous is not None:
             low, high = previous.points[:MESH_POINTS, :2].min(0), previous.points[:MESH_POINTS, :2].max(0)
             eyes = [previous.points[list(pair), :2].mean(0) for pair in EYE_CORNERS]

@@ -61,7 +61,7 @@ class MediapipeAnalyzer:
         self._mediapipe = mediapipe
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        """The boxes of the meshes, the largest first."""
+        """Returns the boxes of the meshes, the largest first."""
         faces = []
         for points in self._meshes(image):
             low, high = points[:MESH_POINTS, :2].min(0), points[:MESH_POINTS, :2].max(0)
@@ -69,7 +69,7 @@ class MediapipeAnalyzer:
         return sorted(faces, key=lambda face: -face.size)
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
-        """The face nearest to `previous`, else the largest."""
+        """Returns the face nearest to `previous`, else the largest."""
         meshes = self._meshes(image)
         if not meshes:
             return None

@@ -30,7 +30,7 @@ EVERY = 5  # frames
 
 
 def load_distance_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray], float]:
-    """ONNX file -> function of a clip's JPEG images, landmarks (T, 478, 3) and pose (T, 9) to its mean distance.
+    """Opens an ONNX file; returns a function of JPEG images, landmarks (T, 478, 3) and pose (T, 9) to a mean distance.
 
     The model takes (1, 3, 224, 224) in [0, 1] and gives 257 coefficients. The unit of the result does not matter: data
     preparation divides by the set's mean. Raises InputError for a missing file, one that OpenCV cannot read, and

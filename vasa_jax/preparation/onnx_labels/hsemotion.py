@@ -20,7 +20,7 @@ FACE = 0.7  # of the square around head and shoulders, about its middle: the mod
 
 
 def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], np.ndarray]:
-    """ONNX file -> function of a clip's JPEG images to its mean emotion coefficients, float32 (8,), sum 1.
+    """Opens an ONNX file; returns a function of JPEG images to their mean emotion coefficients, float32 (8,), sum 1.
 
     The model takes (1, 3, n, n) with n 224 or 260 and gives 8 logits, or 10 with valence and arousal after them
     (`*_va_mtl`). Raises InputError for a missing file, one that OpenCV cannot read, and another number of outputs.

@@ -21,7 +21,7 @@ BINS = {90: (4.0, -180.0), 28: (3.0, -42.0)}  # number of bins: degrees per bin,
 
 
 def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.ndarray | None], np.ndarray]:
-    """ONNX file -> function of a clip's JPEG images and landmarks to its gaze.
+    """Opens an ONNX file and returns a function of a clip's JPEG images and landmarks to its gaze.
 
     The model takes (1, 3, 448, 448) and gives two lists of logits, of 90 or of 28 bins. The one of layer `fc_yaw_gaze`,
     else the first, is the horizontal angle (names of outputs do not count: L2CS-Net's own are exchanged).

@@ -45,5 +45,5 @@ class OnnxModel:
 
 
 def channels_first(image: np.ndarray) -> np.ndarray:
-    """(H, W, C) -> (1, C, H, W)."""
+    """Moves the channels of one image to the front: (H, W, C) to (1, C, H, W)."""
     return image.transpose(2, 0, 1)[None]
