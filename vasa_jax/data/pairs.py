@@ -12,9 +12,11 @@ _KEPT = ("source", "driver", "source_matte", "driver_matte", "source_pose", "dri
 
 
 class PairShards:
-    """Iterates over batches: source, driver uint8 (B, n, n, 3); source_matte, driver_matte uint8 (B, n, n); source_pose,
-    driver_pose (B, 9); segmentation uint8 (B, n, n) of the driver (`segmentation_of`); valid_pose, valid_matte bool
-    (B,); person int32 (B,). Labels that a clip lacks are zeros.
+    """Iterates over batches of pairs; labels that a clip lacks are zeros.
+
+    source, driver uint8 (B, n, n, 3); source_matte, driver_matte uint8 (B, n, n); source_pose, driver_pose (B, 9);
+    segmentation uint8 (B, n, n) of the driver (`segmentation_of`); valid_pose, valid_matte bool (B,); person int32
+    (B,).
     """
 
     def __init__(self, dataset: VASADataset):

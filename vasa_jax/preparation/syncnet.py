@@ -84,8 +84,9 @@ def load_sync_model(
     """Opens the two files of a folder and returns a function that measures a clip's `SyncCurve`.
 
     Its arguments are the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video
-    (float32, 16 kHz) and the number of the clip's first frame in it. The image windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
-    missing file, one that OpenCV cannot run, and streams that give vectors of different lengths.
+    (float32, 16 kHz) and the number of the clip's first frame in it. The image windows follow each other without
+    overlap, so that every frame is seen once. Raises InputError for a missing file, one that OpenCV cannot run, and
+    streams that give vectors of different lengths.
     """
     lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
     sound = OnnxModel(Path(folder) / SOUND, "a SyncNet's", [(1, 1, COEFFICIENTS, COLUMNS)])
