@@ -87,8 +87,9 @@ class ControlsEvaluator:
         self, generator: Generator, config: VASAConfig, reader: FaceReader, emotions: EmotionReader | None = None
     ):
         self._generator, self._config, self._reader, self._emotions = generator, config, reader, emotions
-        self._controls = ControlSweep(config, generator.trained_controls, emotions)
-        self._sampling = SamplingSweep(config, generator.trained_controls)
+        self._given, trained = Controls.from_config(config), generator.trained_controls
+        self._controls = ControlSweep(config.controls_evaluation, self._given, trained, emotions)
+        self._sampling = SamplingSweep(config.controls_evaluation, self._given, trained)
 
     def run(self, workdir: str | Path) -> dict[str, Any]:
         """Writes report.md, report.json, plots/ and sheets/ to the workdir, prints the tables, returns the report."""
@@ -115,7 +116,7 @@ class ControlsEvaluator:
         return report
 
     def _report(self, controls: list[dict], sampling: list[dict], truths: list) -> dict[str, Any]:
-        ways, given = self._sampling, Controls.from_config(self._config)
+        ways, given = self._sampling, self._given
         table = ways.summary(sampling)
         return {
             "set": HELD_OUT_SET,

@@ -2,12 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vasa_jax.files import write_text
 
 Rows = Mapping[str, tuple[str, int]]  # metric -> (title, digits)
 
@@ -30,13 +31,8 @@ def save_report(report: dict[str, Any], text: str, workdir: str | Path) -> None:
 
     The JSON is strict: what is not a finite number is null.
     """
-    workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(_plain(report), indent=1, allow_nan=False)
-    for name, content in (("report.md", text), ("report.json", data)):
-        beside = workdir / (name + ".part")
-        beside.write_text(content, encoding="utf-8")
-        os.replace(beside, workdir / name)
+    write_text(Path(workdir) / "report.md", text)
+    write_text(Path(workdir) / "report.json", json.dumps(_plain(report), indent=1, allow_nan=False))
     print(text)
 
 

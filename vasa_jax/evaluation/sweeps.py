@@ -1,6 +1,6 @@
 """Sweeps of the report on controls: `ControlSweep` over guidance of each control, `SamplingSweep` over ways to sample.
 
-Takes are generated with the config's controls; each sweep replaces what it varies.
+Takes are generated with given controls; each sweep replaces what it varies.
 """
 
 import dataclasses
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.config import VASAConfig
+from vasa_jax.config import ControlsEvaluationConfig
 from vasa_jax.conventions import EMOTIONS
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.face_readings import FEELINGS, EmotionReader, named_feeling
 from vasa_jax.evaluation.held_out import HeldOutSet
@@ -36,9 +37,15 @@ class ControlSweep:
       controls: those that are tried; skipped: for each of the others, why not.
     """
 
-    def __init__(self, config: VASAConfig, trained_controls: tuple[str, ...], reader: EmotionReader | None):
-        self._settings, self._reader = config.controls_evaluation, reader
-        self._free = dataclasses.replace(Controls.from_config(config), gaze=None, distance=None, emotion="")
+    def __init__(
+        self,
+        settings: ControlsEvaluationConfig,
+        controls: Controls,
+        trained_controls: tuple[str, ...],
+        reader: EmotionReader | None,
+    ):
+        self._settings, self._reader = settings, reader
+        self._free = dataclasses.replace(controls, gaze=None, distance=None, emotion="")
         self.skipped = {name: UNTRAINED for name in CONDITIONS if name not in trained_controls}
         if reader is None and "emotion" not in self.skipped:
             self.skipped["emotion"] = NO_READER
@@ -166,9 +173,11 @@ class SamplingSweep:
       controls: what is given beside the sound.
     """
 
-    def __init__(self, config: VASAConfig, trained_controls: tuple[str, ...]):
-        self._settings, self._controls = config.controls_evaluation, Controls.from_config(config)
-        self.usual = Sampling(config.audio_guidance, config.steps, config.solver)
+    def __init__(self, settings: ControlsEvaluationConfig, controls: Controls, trained_controls: tuple[str, ...]):
+        if not isinstance(controls.audio_guidance, (int, float)):
+            raise InputError("config.controls: audio_guidance is varied here; give one number in the place of a track")
+        self._settings, self._controls = settings, controls
+        self.usual = Sampling(controls.audio_guidance, controls.steps, controls.solver)
         self.by_guidance = tuple(
             dataclasses.replace(self.usual, audio_guidance=scale) for scale in self._settings.audio_scales
         )

@@ -174,6 +174,31 @@ def test_errors_of_gaze_and_distance_by_scale(fake_corpus, tmp_path):
     assert "best at an offset of +0 frames" in text  # the usual way is among those measured
 
 
+def test_takes_have_the_settings_that_the_report_states(fake_corpus, tmp_path):
+    given = {"steps": 7, "solver": "ddim", "audio_guidance": 1.5, "blink_rate": 3.0, "pose_amplitude": 0.5,
+             "pose_anchor": "absolute", "head_pose": (1.0, 2.0, 3.0), "animate": "pose", "hop": 5, "look_ahead": 2,
+             "gaze_guidance": 0.25, "distance_guidance": 0.75}  # fmt: skip
+    varied = {"steps", "solver", "audio_guidance"}
+    generator = ObedientGenerator()
+    config = dataclasses.replace(CONFIG, gaze=(9.0, 9.0), distance=1.5, emotion="fear", **given)
+    report = ControlsEvaluator(generator, config, FakeFaceReader(), PixelReader()).run(tmp_path)
+    assert {name: report["settings"][name] for name in given} == given
+    for controls in generator.asked:
+        for name in given.keys() - varied:
+            assert getattr(controls, name) == given[name]
+    free = generator.asked[0]  # nothing is given, and nothing varied
+    assert (free.gaze, free.distance, free.emotion) == (None, None, "")
+    assert {name: getattr(free, name) for name in given} == given
+    assert "Controls given: fear." in (tmp_path / "report.md").read_text()
+
+
+def test_a_track_of_what_is_varied_ends_in_one_line(tmp_path):
+    track = tmp_path / "track.json"
+    track.write_text(json.dumps({"audio_guidance": [0.5, 1.0]}))
+    with pytest.raises(InputError, match="audio_guidance is varied here; give one number"):
+        ControlsEvaluator(ObedientGenerator(), dataclasses.replace(CONFIG, controls=str(track)), FakeFaceReader())
+
+
 def test_without_a_reader_emotions_are_not_measured(fake_corpus, tmp_path):
     report = ControlsEvaluator(ObedientGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
     assert report["controls"] == {} and "configs/train_emotion.py" in report["skipped"]["emotion"]
