@@ -7,8 +7,8 @@ Columns of the first table:
   cross      in the motion of another person's images, of which the same motion on the person itself is the truth
   truth      the true images, measured by the same probe: the ceiling of what is measured
   portrait   the portrait, unmoved: what is got by doing nothing
-Then what can be read off the frozen latents by linear probes, and what moves when only the head pose or only the
-dynamics change: the test of separate latents.
+Linear probes then say what can be read off the frozen latents. At last one factor changes, only the head pose or only
+the dynamics: the test of separate latents.
 """
 
 import dataclasses
@@ -217,7 +217,7 @@ def linear_probes(latents: Latents, seed: int) -> dict[str, Metrics]:
 
     Inputs are the dynamics and the pose; `truth`, the exact dynamics of the scene (what any linear probe can get of
     perfect dynamics); `shuffled`, the dynamics of another row. Metrics are R2 of yaw, pitch, roll, mouth opening, lids
-    and gaze in the head (open eyes), by probes that saw neither the person nor the motion. `identity` is the accuracy
+    and gaze in the head (open eyes). Their probes saw neither the person nor the motion. `identity` is the accuracy
     of naming the person, by probes that saw the person in other motions.
     """
     shuffled = np.random.default_rng(seed).permutation(len(latents.values))

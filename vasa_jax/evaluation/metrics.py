@@ -212,8 +212,8 @@ def lip_shape(
 ) -> np.ndarray:
     """Returns (T, 2) width and height of the lips' outline over the distance between the eyes, in any head pose.
 
-    Distances in the image are taken back to the head's frontal plane (the pose is a weak perspective), which is exact
-    for points of equal depth. lips: indices of left corner, right corner, top, bottom; an eye lies at its points' mean.
+    Distances in the image are taken back to the head's frontal plane; the pose is a weak perspective. This is exact for
+    points of equal depth. lips: indices of left corner, right corner, top, bottom; an eye lies at its points' mean.
     """
     points = np.asarray(landmarks_TL2, np.float64)
     plane = rotation_matrices(pose_T9)[:, :2, :2] * np.exp(np.asarray(pose_T9, np.float64)[:, 6])[:, None, None]

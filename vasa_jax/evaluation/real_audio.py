@@ -4,8 +4,8 @@
 
 Clips of real speakers are sound and mouth of a user's folder of videos, by the chain of job `prepare`. The sound of
 each clip drives a held-out head. The opening of its mouth, read by the face probe, is compared with that of the real
-speaker, found by landmarks in the clip. Beside it stand videos from the sound of other clips (what is got without
-listening) and the loudness of the clip's own sound (what is got without a model).
+speaker, found by landmarks in the clip. Beside it stand videos from the sound of other clips: what is got without
+listening. The loudness of the clip's own sound is what is got without a model.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The face probe: one small network that reads a face off a frame, for measuring only.
 
 It is trained on true renders (`vasa_jax.training.tasks.face_probe`). It shares no weights, seed or identities with the
-codec or with any loss network, so that a model cannot be good by its own measure.
+codec or with any loss network: a model cannot be good by its own measure.
 
 1. A trunk over the whole frame finds landmarks and head pose.
 2. Patches around the mouth, each eye and the face are cut in the head's own scale and roll.

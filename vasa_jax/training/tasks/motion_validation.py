@@ -24,7 +24,10 @@ STRIDE = 4  # every n-th frame of a window is decoded
 
 
 class DecodedMouth:
-    """Mouth opening of decoded held-out windows against the exact one. InputError if a part cannot be read."""
+    """Compares the mouth opening of decoded held-out windows with the exact one.
+
+    Raises InputError if a part cannot be read.
+    """
 
     def __init__(self, codec: tuple[dict, dict], instrument: str, corpus: CorpusConfig, dtype: Any, batch: int = 8):
         """codec: the one whose latents the motion is; `instrument` is a directory, empty = the shipped one."""
