@@ -25,15 +25,15 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
         return generate(config)
     if config.job == "evaluate":
-        from vasa_jax.evaluation.evaluator import evaluate
+        from vasa_jax.evaluation.talking import evaluate
 
         return evaluate(config, workdir)
     if config.job == "evaluate_controls":
-        from vasa_jax.evaluation.controls_evaluator import evaluate_controls
+        from vasa_jax.evaluation.controls import evaluate_controls
 
         return evaluate_controls(config, workdir)
     if config.job == "evaluate_face":
-        from vasa_jax.evaluation.face_evaluator import evaluate_face
+        from vasa_jax.evaluation.codec import evaluate_face
 
         return evaluate_face(config, workdir)
     if config.job == "erase_pose":
@@ -41,11 +41,11 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
         return erase_pose(config, workdir)
     if config.job == "evaluate_drift":
-        from vasa_jax.evaluation.drift import evaluate_drift
+        from vasa_jax.evaluation.long_video import evaluate_drift
 
         return evaluate_drift(config, workdir)
     if config.job == "evaluate_voices":
-        from vasa_jax.evaluation.voices import evaluate_voices
+        from vasa_jax.evaluation.real_audio import evaluate_voices
 
         return evaluate_voices(config, workdir)
     if config.job == "benchmark_renderer":
