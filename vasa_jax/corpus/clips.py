@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vasa_jax.config_checks import SPEECH_SOURCES
-from vasa_jax.conventions import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.conventions import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SPEECH_SOURCES
 from vasa_jax.corpus.performance.performance import perform, sample_emotion
 from vasa_jax.corpus.speech.acoustics import frame_centres, log_energy
 from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, shifted, speak, trim

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from vasa_jax.config import SynthesisConfig
+from vasa_jax.config import SynthesisConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.identity import sample_identity
@@ -85,7 +85,7 @@ class Origin(NamedTuple):
     clip: int
     altered: bool  # the sound is moved away from the synthesiser's
     styled: bool  # the look is changed
-    speech: str  # of config_checks.SPEECH_SOURCES
+    speech: str  # of conventions.SPEECH_SOURCES
 
 
 def origin_of(record: Record) -> Origin:
@@ -127,6 +127,11 @@ def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> M
 
         build(directory, directory / "tfds")
     return manifest
+
+
+def synthesize_job(config: VASAConfig, workdir: str | Path) -> Manifest:
+    """Does the job `synthesize`."""
+    return synthesize(config.synthesis, config.seed, workdir)
 
 
 def _plan(settings: SynthesisConfig) -> list[Shard]:

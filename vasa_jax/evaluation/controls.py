@@ -19,7 +19,7 @@ from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutSet
 from vasa_jax.evaluation.report import Rows, cell, metrics_table, probe_lines, save_report
 from vasa_jax.evaluation.stage import Generator, Stage, asked_throughout, probe_errors, stated
 from vasa_jax.evaluation.sweeps import FREE, TRUTH, ControlSweep, SamplingSweep
-from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.control_track import controls_of
 
 # The error of each control that its chart shows.
 CONTROL_ERRORS = {
@@ -87,7 +87,7 @@ class ControlsEvaluator:
         self, generator: Generator, config: VASAConfig, reader: FaceReader, emotions: EmotionReader | None = None
     ):
         self._generator, self._config, self._reader, self._emotions = generator, config, reader, emotions
-        self._given, trained = Controls.from_config(config), generator.trained_controls
+        self._given, trained = controls_of(config), generator.trained_controls
         self._controls = ControlSweep(config.controls_evaluation, self._given, trained, emotions)
         self._sampling = SamplingSweep(config.controls_evaluation, self._given, trained)
 

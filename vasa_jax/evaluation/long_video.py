@@ -27,6 +27,7 @@ from vasa_jax.evaluation.image_metrics import laplacian_sharpness
 from vasa_jax.evaluation.metrics import fit_trend
 from vasa_jax.evaluation.report import Rows, markdown_table, number_cell, save_report
 from vasa_jax.evaluation.stage import Generator
+from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
 
 SECTION = 10.0  # seconds
@@ -137,7 +138,7 @@ def measure_long_video(
     generator: LiveGenerator, reader: FaceReader, config: VASAConfig, workdir: str | Path
 ) -> dict[str, Any]:
     """Writes report.md, report.json, drift.png and sections.png to the workdir and returns the report."""
-    controls, s = Controls.from_config(config), config.drift
+    controls, s = controls_of(config), config.drift
     supersample, speech = config.corpus.supersample, config.corpus.speech
     talk = sample_talk(controls.seed, 60.0 * s.minutes, speech)
     heads = HeldOutHeads(generator.image_size, controls.seed, supersample)

@@ -24,6 +24,7 @@ from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.report import Rows, markdown_table, metrics_table, save_report, setting
 from vasa_jax.evaluation.stage import Generator
+from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.factory import open_analyzer
@@ -96,7 +97,7 @@ def evaluate_voices(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """Reports on the model in `config.checkpoint`, measured by the face probe beside it."""
     from vasa_jax.generation.generator import VideoGenerator
 
-    controls, voices = Controls.from_config(config), config.voices
+    controls, voices = controls_of(config), config.voices
     reader = FaceReader.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
     work = Path(workdir) / "clips"

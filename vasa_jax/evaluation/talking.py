@@ -26,7 +26,7 @@ from vasa_jax.evaluation.image_metrics import image_metrics
 from vasa_jax.evaluation.metrics import spread
 from vasa_jax.evaluation.report import Rows, cell, metrics_table, probe_lines, save_report, setting
 from vasa_jax.evaluation.stage import Generator, Stage, asked_throughout, label_metrics, probe_errors, stated
-from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.control_track import controls_of
 
 # What this project calls done: the mean over clips of Pearson's r between generated and true mouth opening.
 REQUIRED_MOUTH_R = 0.6
@@ -91,7 +91,7 @@ class Evaluator:
 
     def __init__(self, generator: Generator, config: VASAConfig, reader: FaceReader):
         self._generator, self._config, self._reader = generator, config, reader
-        self._settings, self._controls = config.evaluation, Controls.from_config(config)
+        self._settings, self._controls = config.evaluation, controls_of(config)
         known = generator.trained_controls
         self._given = tuple(name for name in ("gaze", "distance") if name in known)
         self._asked = asked_throughout(self._controls, known)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vasa_jax.config import LabelAccuracyConfig, PrepareConfig
+from vasa_jax.config import LabelAccuracyConfig, PrepareConfig, VASAConfig
 from vasa_jax.conventions import head_angles
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels as exact_labels
@@ -78,6 +78,11 @@ def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: 
     write_text(workdir / "label_accuracy.md", text + "\n")
     print(text)
     return rows
+
+
+def label_accuracy_job(config: VASAConfig, workdir: str | Path):
+    """Does the job `label_accuracy`."""
+    return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
 
 
 def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[LabelError]:

@@ -43,7 +43,7 @@ PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000
 ANYWHERE = ("workers", "models", "beam")  # settings that decide where and how fast, not what the records are
 
 
-def prepare(config: VASAConfig) -> Path:
+def prepare(config: VASAConfig, workdir: str | Path = "") -> Path:
     """Runs the job and returns the path of the report (with Beam, of the TFDS build).
 
     Raises InputError for settings and folders that cannot work.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from vasa_jax.conventions import FACE_BACK_ENDS
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.face_backends.haar import HaarAnalyzer
 from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 from vasa_jax.preparation.face_backends.mediapipe import MediapipeAnalyzer
-
-BACK_ENDS = ("haar", "litert", "mediapipe")
 
 
 def open_analyzer(name: str, models: str = "") -> FaceAnalyzer:
@@ -22,4 +21,4 @@ def open_analyzer(name: str, models: str = "") -> FaceAnalyzer:
         return LitertAnalyzer(models)
     if name == "mediapipe":
         return MediapipeAnalyzer(models)
-    raise InputError(f"config.prepare.analyzer: '{name}' is unknown; choose one of {', '.join(BACK_ENDS)}")
+    raise InputError(f"config.prepare.analyzer: '{name}' is unknown; choose one of {', '.join(FACE_BACK_ENDS)}")

@@ -13,7 +13,8 @@ from vasa_jax.diffusion import VASADiffusion, drop_conditions
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.variants import MOTION_VARIANTS
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.tasks.motion_data import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
 from vasa_jax.training.tasks.motion_validation import DecodedMouth

@@ -15,8 +15,7 @@ from vasa_jax.corpus.performance.muscles import MOTION_NAMES
 from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.held_out import HeldOutHeads
-from vasa_jax.generation.animator import PortraitAnimator
-from vasa_jax.generation.avatar import Avatar
+from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.training.tasks.motion_data import HELD_OUT_HEADS, HELD_OUT_SEED
 
 HEADS = 8  # held-out clips whose windows are decoded

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.evaluation.metrics import blinks
-from vasa_jax.generation.blinking import Blinking
+from vasa_jax.generation.schedule import Blinking
 
 
 def count(closure):
