@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vasa_jax.evaluation.measures import blinks
+from vasa_jax.evaluation.metrics import blinks
 from vasa_jax.generation.schedule import Blinking
 
 

@@ -1,6 +1,6 @@
 """Contact sheets of the built-in corpus: what its people, poses, visemes, emotions, gazes and looks look like.
 
-    python -m vasa_jax.main --config configs/corpus_sheets.py --workdir runs/corpus_sheets
+python -m vasa_jax.main --config configs/corpus_sheets.py --workdir runs/corpus_sheets
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from tiny_face import draw_heads
 from tiny_records import write_tiny
 
 from vasa_jax.config import CorpusConfig, FaceConfig
+from vasa_jax.evaluation.image_metrics import edge_ratio
 from vasa_jax.training.tasks import face, face_validation
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.face_pairs import prepared
-from vasa_jax.training.tasks.face_validation import sharpness
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def test_shards_are_judged_by_their_own_held_out_split(make, tmp_path):
     np.testing.assert_allclose(figures["pose_l1"], error[::2].mean(), rtol=1e-4)
 
 
-def test_sharpness_is_the_share_of_edges_inside_the_region():
+def test_edge_ratio_is_the_share_of_edges_inside_the_region():
     image = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
     region = jnp.zeros((2, 8, 8), bool).at[:, 2:5, 2:5].set(True)
-    np.testing.assert_allclose(sharpness(0.25 + 0.5 * image, image, region), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(edge_ratio(0.25 + 0.5 * image, image, region), 0.5, rtol=1e-5)
     outside = image.at[:, 6:].set(0.0)
-    np.testing.assert_allclose(sharpness(outside, image, region), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(edge_ratio(outside, image, region), 1.0, rtol=1e-6)
 
 
 def test_figures_do_not_depend_on_the_training_settings(make):

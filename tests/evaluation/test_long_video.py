@@ -11,15 +11,23 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from vasa_jax.config import DriftConfig, VASAConfig
+from vasa_jax.config import CorpusConfig, DriftConfig, VASAConfig
 from vasa_jax.corpus.talk import sample_talk
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import drift, held_out, measures
-from vasa_jax.evaluation.drift import DriftSettings, generated_frames, measure_drift, pause_figures
-from vasa_jax.evaluation.drift_report import PANEL, SERIES, panel
-from vasa_jax.evaluation.frame_tracks import BATCH, face_sharpness, read_frames
-from vasa_jax.evaluation.instrument import Measurements
-from vasa_jax.evaluation.trend import fit_trend
+from vasa_jax.evaluation import held_out, long_video, metrics
+from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.image_metrics import laplacian_sharpness
+from vasa_jax.evaluation.long_video import (
+    BATCH,
+    PANEL,
+    SERIES,
+    generated_frames,
+    measure_long_video,
+    panel,
+    pause_metrics,
+    read_frames,
+)
+from vasa_jax.evaluation.metrics import fit_trend
 from vasa_jax.generation.controls import Controls
 
 N = 16
@@ -50,18 +58,18 @@ def test_intervals_miss_a_still_line_once_in_twenty():
 def test_turning_is_head_motion_frame_by_frame():
     yaw = np.radians([0.0, 3.0, 3.0, -3.0])
     pose = np.stack([[np.cos(a), 0, -np.sin(a), 0, 1, 0, 0, 0, 0] for a in yaw])
-    np.testing.assert_allclose(measures.turning(pose), np.array([3.0, 0.0, 6.0]) / 3.0, atol=1e-9)
-    assert measures.head_motion(pose) == pytest.approx(1.0)
+    np.testing.assert_allclose(metrics.turning(pose), np.array([3.0, 0.0, 6.0]) / 3.0, atol=1e-9)
+    assert metrics.head_motion(pose) == pytest.approx(1.0)
 
 
 def test_sharpness_falls_with_blur_and_ignores_contrast():
     rng = np.random.default_rng(0)
     face = rng.integers(60, 200, (48, 40, 3), np.uint8)
     soft = np.asarray(Image.fromarray(face).resize((10, 12)).resize((40, 48)))
-    assert face_sharpness(soft) < 0.3 * face_sharpness(face)
+    assert laplacian_sharpness(soft) < 0.3 * laplacian_sharpness(face)
     grey = np.repeat(face[..., :1], 3, -1)
-    assert face_sharpness((grey // 2).astype(np.uint8)) == pytest.approx(face_sharpness(grey), rel=0.05)
-    assert face_sharpness(np.full_like(face, 7)) == 0.0
+    assert laplacian_sharpness((grey // 2).astype(np.uint8)) == pytest.approx(laplacian_sharpness(grey), rel=0.05)
+    assert laplacian_sharpness(np.full_like(face, 7)) == 0.0
 
 
 class Reader:
@@ -131,7 +139,7 @@ class Stream:
         self._sound, self._make = [], lambda sound: generator.render(portrait, generator.motion(sound, None, controls))
 
     def feed(self, samples):
-        assert len(samples) <= drift.FEED
+        assert len(samples) <= long_video.FEED
         self._sound.append(samples)
         return iter(())
 
@@ -162,8 +170,13 @@ def corpus(monkeypatch):
 
 
 def report_of(generator, tmp_path, hop=0):
-    settings = DriftSettings(minutes=MINUTES, truth_stride=10, supersample=1, speech="shipped")
-    return measure_drift(generator, Reader(), Controls(hop=hop), settings, tmp_path)
+    config = VASAConfig(
+        job="evaluate_drift",
+        hop=hop,
+        corpus=CorpusConfig(supersample=1, speech="shipped"),
+        drift=DriftConfig(minutes=MINUTES, truth_stride=10),
+    )
+    return measure_long_video(generator, Reader(), config, tmp_path)
 
 
 def test_a_perfect_video_does_not_drift(corpus, tmp_path, capsys):
@@ -173,8 +186,8 @@ def test_a_perfect_video_does_not_drift(corpus, tmp_path, capsys):
         assert not trends[name]["drifts"], name
     assert trends["mouth_r"]["mean"] == pytest.approx(1.0, abs=1e-4)
     assert report["offsets"] == {"sections": 6, "clear": 6, "zero": 6, "largest": 0.0}
-    assert report["instrument"]["mouth_mae"] < 1 / 255
-    assert report["instrument"]["mouth_r"] == pytest.approx(1.0, abs=1e-4)
+    assert report["face_probe"]["mouth_mae"] < 1 / 255
+    assert report["face_probe"]["mouth_r"] == pytest.approx(1.0, abs=1e-4)
     pauses = report["pauses"]
     assert pauses["generated"]["mouth"] == pauses["truth"]["mouth"] == 0.0
     assert pauses["generated"]["mouth_speaking"] == pytest.approx(pauses["labels"]["mouth_speaking"], abs=1 / 255)
@@ -182,7 +195,7 @@ def test_a_perfect_video_does_not_drift(corpus, tmp_path, capsys):
 
     text = (tmp_path / "report.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert text.index("The instrument on") < text.index("Change per minute") < text.index("In the pauses")
+    assert text.index("The face probe on") < text.index("Change per minute") < text.index("In the pauses")
     assert "0 in 6 of them, at most 0 frames" in text
     stored = json.loads((tmp_path / "report.json").read_text())
     assert len(stored["sections"]["generated"]["identity"]) == 6
@@ -218,11 +231,11 @@ def test_head_motion_in_pauses_leaves_jumps_out():
     turn = np.radians(np.concatenate([np.zeros(40), np.full(40, 30.0), 30.0 + 0.5 * np.arange(40)]))
     pose = np.stack([[np.cos(a), 0, -np.sin(a), 0, 1, 0, 0, 0, 0] for a in turn])
     quiet = np.arange(120) < 80
-    figures = pause_figures(np.where(quiet, 0.01, 0.2), pose, quiet, (0, 40, 80))
+    figures = pause_metrics(np.where(quiet, 0.01, 0.2), pose, quiet, (0, 40, 80))
     assert figures["motion"] == pytest.approx(0.0, abs=1e-9)
     assert figures["motion_speaking"] == pytest.approx(0.5 / 3, rel=0.1)
     assert (figures["mouth"], figures["mouth_speaking"]) == pytest.approx((0.01, 0.2))
-    assert pause_figures(np.zeros(120), pose, quiet)["motion"] > 0.1  # the jump at frame 40
+    assert pause_metrics(np.zeros(120), pose, quiet)["motion"] > 0.1  # the jump at frame 40
 
 
 def test_tracks_follow_the_frames():

@@ -1,4 +1,4 @@
-"""The bank of rendered groups: pairs match, and the stream is a pure function of seed and step."""
+"""The render cache: pairs match, and the stream is a pure function of seed and step."""
 
 import dataclasses
 
@@ -10,7 +10,8 @@ import pytest
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.performance.muscles import POSE_FIELDS
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
+from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
 
 CORPUS = CorpusConfig(groups=6, chunk=2, identities=3, motions=4, drivers=2, supersample=1, style=0.0)
@@ -38,7 +39,7 @@ def _numbers_for_pictures(monkeypatch):
 
 
 def make(corpus=CORPUS, recipe="counterfactual", seed=0):
-    return FrameBank(corpus, 4, 64, recipe, seed, "test")
+    return RenderCache(corpus, 4, 64, recipe, seed, "test")
 
 
 def same(a, b):
@@ -104,7 +105,7 @@ def test_a_face_is_rendered_in_several_poses(monkeypatch):
 
 
 def test_a_share_of_the_pairs_is_in_the_sources_own_motion():
-    stream = FrameBank(CORPUS, 4, 64, "self", 0, "test", same_frame=0.2)
+    stream = RenderCache(CORPUS, 4, 64, "self", 0, "test", same_frame=0.2)
     still = []
     for _ in range(20):
         batch = {name: np.asarray(value) for name, value in next(stream).items()}
@@ -136,6 +137,24 @@ def test_stream_continues_after_restore(refresh, stop):
     resumed.restore(first.state())
     for expected in batches[stop:]:
         assert same(next(resumed), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"corpus": dataclasses.replace(CORPUS, refresh=3)}, "refresh 3, this run has 1"),
+        ({"corpus": dataclasses.replace(CORPUS, style=0.25)}, "another style"),
+        ({"corpus": dataclasses.replace(CORPUS, supersample=3)}, "supersample 3"),
+        ({"recipe": "self"}, "another recipe, this run has counterfactual"),
+        ({"seed": 1}, "seed 1, this run has 0"),
+    ],
+)
+def test_a_position_of_other_data_is_refused_by_name(change, fault):
+    state = make(**change).state()
+    assert all(isinstance(value, int) for value in state.values())
+    with pytest.raises(InputError, match=f"saved position is of {fault}"):
+        make().restore(state)
+    make().restore({"step": 3})  # as earlier versions kept it
 
 
 def test_groups_are_replaced_in_turn():

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from fake_heads import FRAMES, FakeInstrument, PerfectGenerator, use_fake_heads
+from fake_heads import FRAMES, FakeFaceReader, PerfectGenerator, use_fake_heads
 from PIL import Image
 from tiny_model import save_tiny_model
 
@@ -13,8 +13,8 @@ from vasa_jax.config import ControlsEvaluationConfig, CorpusConfig, VASAConfig
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import sheets
-from vasa_jax.evaluation.controls_evaluator import ControlsEvaluator
-from vasa_jax.evaluation.emotion_reader import FEELINGS, EmotionReader
+from vasa_jax.evaluation.controls import ControlsEvaluator
+from vasa_jax.evaluation.face_readings import FEELINGS, EmotionReader
 from vasa_jax.generation.generator import VideoGenerator
 
 SETTINGS = ControlsEvaluationConfig(
@@ -35,12 +35,12 @@ class ObedientGenerator(PerfectGenerator):
     def __init__(self):
         self.asked = []
 
-    def motion(self, samples, avatar=None, **settings):
-        self.asked.append(settings)
-        jaw = np.roll(samples[::640], 0 if settings["audio_guidance"] else 3)
-        name = settings.get("emotion", "").split(":")[0]
-        shown = EMOTIONS.index(name) + 1 if name and settings["emotion_guidance"] >= OBEYED else 0
-        half = 0.5 if settings["seed"] % 2 else 1.0
+    def motion(self, samples, avatar=None, controls=None):
+        self.asked.append(controls)
+        jaw = np.roll(samples[::640], 0 if controls.audio_guidance else 3)
+        name = controls.emotion.split(":")[0]
+        shown = EMOTIONS.index(name) + 1 if name and controls.emotion_guidance >= OBEYED else 0
+        half = 0.5 if controls.seed % 2 else 1.0
         return np.stack([half * jaw, np.full(len(jaw), shown)], -1)
 
     def encode_motion(self, frames):
@@ -55,7 +55,7 @@ class ObedientGenerator(PerfectGenerator):
 class PixelReader:
     """Takes the first pixel for the emotion's number; 0 is an even guess with a little more of fear."""
 
-    source, training_figures = "a fake", {"clip_accuracy": 0.75, "soft_clip_accuracy": 0.5}
+    source, training_metrics = "a fake", {"clip_accuracy": 0.75, "soft_clip_accuracy": 0.5}
 
     def read(self, frames, reading, points):
         number = (frames[:, 0, 0, 0] / 10.0).round().astype(int)
@@ -71,7 +71,7 @@ def fake_corpus(monkeypatch):
 
 def test_report_of_an_obedient_generator(fake_corpus, tmp_path, capsys):
     generator = ObedientGenerator()
-    report = ControlsEvaluator(generator, CONFIG, FakeInstrument(), PixelReader()).run(tmp_path)
+    report = ControlsEvaluator(generator, CONFIG, FakeFaceReader(), PixelReader()).run(tmp_path)
     assert report["control_columns"] == ["uncontrolled", "0", "1", "truth"]
     assert set(report["skipped"]) == {"gaze", "distance"}
     emotion = report["controls"]["emotion"]
@@ -99,23 +99,23 @@ def test_report_of_an_obedient_generator(fake_corpus, tmp_path, capsys):
     assert (guided["offset"]["mean"], guided["in_sync"]["mean"]) == (0, 1.0)
     assert guided["mouth_r"]["mean"] == pytest.approx(1.0, abs=1e-3)
     assert guided["lips_agreement"]["mean"] == pytest.approx(1.0, abs=1e-3)
-    assert guided["head_diversity"]["mean"] == 0.0  # the instrument sees still heads
+    assert guided["head_diversity"]["mean"] == 0.0  # the reader sees still heads
     assert sampling["truth"]["lips_agreement"]["mean"] == pytest.approx(1.0, abs=1e-3)
     assert sampling["constant"]["mouth_r"]["mean"] == 0.0 and "offset" not in sampling["constant"]
     assert abs(sampling["shuffled"]["mouth_r"]["mean"]) < 0.9
 
     # Takes to be compared have the same seeds, other heads other ones.
-    emotions = [asked for asked in generator.asked if "emotion" in asked]
-    assert len(emotions) == 3 * 3 * 2 and {asked["seed"] for asked in emotions} == {0, 1, 2}
+    emotions = [asked for asked in generator.asked if asked.emotion]
+    assert len(emotions) == 3 * 3 * 2 and {asked.seed for asked in emotions} == {0, 1, 2}
     by_way = {}
     for asked in generator.asked:
-        if asked["audio_guidance"] != 0.5 or asked["steps"] == 5:
-            by_way.setdefault((asked["audio_guidance"], asked["steps"], asked["solver"]), []).append(asked["seed"])
+        if asked.audio_guidance != 0.5 or asked.steps == 5:
+            by_way.setdefault((asked.audio_guidance, asked.steps, asked.solver), []).append(asked.seed)
     assert by_way == {way: [0, 1, 2, 3, 4, 5] for way in [(0.0, 25, "dpmpp"), (2.0, 25, "dpmpp"), (0.5, 5, "dpmpp")]}
 
     text = (tmp_path / "report.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert text.index("instrument's own errors") < text.index("reader of emotions") < text.index("## Controls")
+    assert text.index("face probe's own errors") < text.index("reader of emotions") < text.index("## Controls")
     assert "### Gaze\n\nNot measured: these weights were not trained for it; configs/train_motion.py" in text
     assert "| clips with at least half of an emotion, named right | 0.750 | 0.500 |" in text
     assert "The usual way of sampling is none of those measured." in text
@@ -130,8 +130,9 @@ class TurningGenerator(PerfectGenerator):
 
     trained_controls = ("gaze", "distance")
 
-    def motion(self, samples, avatar=None, **settings):
-        scales = [settings.get(f"{name}_guidance", 0.0) * (name in settings) for name in ("gaze", "distance")]
+    def motion(self, samples, avatar=None, controls=None):
+        given = {"gaze": controls.gaze is not None, "distance": controls.distance is not None}
+        scales = [getattr(controls, f"{name}_guidance") * given[name] for name in ("gaze", "distance")]
         return np.stack([samples[::640], *(np.full(FRAMES, scale) for scale in scales)], -1)
 
     def encode_motion(self, frames):
@@ -143,7 +144,7 @@ class TurningGenerator(PerfectGenerator):
             yield frame
 
 
-class TurningInstrument(FakeInstrument):
+class TurningReader(FakeFaceReader):
     """Reads 1 degree and 1 % off for each unit of guidance."""
 
     def measure(self, frames):
@@ -162,7 +163,7 @@ def test_errors_of_gaze_and_distance_by_scale(fake_corpus, tmp_path):
         audio_guidance=2.0,
         controls_evaluation=dataclasses.replace(SETTINGS, control_scales=(0.5, 4.0), samples=1),
     )
-    report = ControlsEvaluator(TurningGenerator(), config, TurningInstrument()).run(tmp_path)
+    report = ControlsEvaluator(TurningGenerator(), config, TurningReader()).run(tmp_path)
     gaze, distance = (report["controls"][name][f"{name}_error"] for name in ("gaze", "distance"))
     assert [gaze[column]["mean"] for column in ("uncontrolled", "0.5", "4", "truth")] == pytest.approx([0, 0.5, 4, 0])
     found = [distance[column]["mean"] for column in ("uncontrolled", "0.5", "4", "truth")]
@@ -173,8 +174,33 @@ def test_errors_of_gaze_and_distance_by_scale(fake_corpus, tmp_path):
     assert "best at an offset of +0 frames" in text  # the usual way is among those measured
 
 
+def test_takes_have_the_settings_that_the_report_states(fake_corpus, tmp_path):
+    given = {"steps": 7, "solver": "ddim", "audio_guidance": 1.5, "blink_rate": 3.0, "pose_amplitude": 0.5,
+             "pose_anchor": "absolute", "head_pose": (1.0, 2.0, 3.0), "animate": "pose", "hop": 5, "look_ahead": 2,
+             "gaze_guidance": 0.25, "distance_guidance": 0.75}  # fmt: skip
+    varied = {"steps", "solver", "audio_guidance"}
+    generator = ObedientGenerator()
+    config = dataclasses.replace(CONFIG, gaze=(9.0, 9.0), distance=1.5, emotion="fear", **given)
+    report = ControlsEvaluator(generator, config, FakeFaceReader(), PixelReader()).run(tmp_path)
+    assert {name: report["settings"][name] for name in given} == given
+    for controls in generator.asked:
+        for name in given.keys() - varied:
+            assert getattr(controls, name) == given[name]
+    free = generator.asked[0]  # nothing is given, and nothing varied
+    assert (free.gaze, free.distance, free.emotion) == (None, None, "")
+    assert {name: getattr(free, name) for name in given} == given
+    assert "Controls given: fear." in (tmp_path / "report.md").read_text()
+
+
+def test_a_track_of_what_is_varied_ends_in_one_line(tmp_path):
+    track = tmp_path / "track.json"
+    track.write_text(json.dumps({"audio_guidance": [0.5, 1.0]}))
+    with pytest.raises(InputError, match="audio_guidance is varied here; give one number"):
+        ControlsEvaluator(ObedientGenerator(), dataclasses.replace(CONFIG, controls=str(track)), FakeFaceReader())
+
+
 def test_without_a_reader_emotions_are_not_measured(fake_corpus, tmp_path):
-    report = ControlsEvaluator(ObedientGenerator(), CONFIG, FakeInstrument()).run(tmp_path)
+    report = ControlsEvaluator(ObedientGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
     assert report["controls"] == {} and "configs/train_emotion.py" in report["skipped"]["emotion"]
     assert "### Emotion\n\nNot measured: there is no reader of emotions" in (tmp_path / "report.md").read_text()
 
@@ -200,7 +226,7 @@ def test_report_of_a_real_generator(monkeypatch, tmp_path):
     )
     config = dataclasses.replace(CONFIG, steps=2, solver="dpmpp", controls_evaluation=few)
     first, again = (
-        ControlsEvaluator(generator, config, FakeInstrument(), reader).run(tmp_path / name)
+        ControlsEvaluator(generator, config, FakeFaceReader(), reader).run(tmp_path / name)
         for name in ("first", "again")
     )
     assert not first["skipped"]

@@ -9,13 +9,14 @@ from landmark_faces import face_points
 from vasa_jax.config import PrepareConfig, VASAConfig, VoicesConfig
 from vasa_jax.data.records import Record
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation.instrument import Measurements
-from vasa_jax.evaluation.real_clips import PICTURE, RealClip, real_clips
-from vasa_jax.evaluation.voices import compared, level, measure_voices
+from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.metrics import level
+from vasa_jax.evaluation.real_audio import IMAGE_SIDE, RealClip, compared, measure_voices, real_clips
 from vasa_jax.generation.controls import Controls
-from vasa_jax.preparation import landmark_labels, prepare
+from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.clips import NO_SOUND, Discard, PreparedClip, VideoResult
 from vasa_jax.preparation.prepare import find_videos
+from vasa_jax.preparation.work import write_outcome
 
 N = 16
 FRAMES = 60
@@ -103,7 +104,7 @@ def test_report_of_a_generator_that_listens(tmp_path, capsys):
     text = (tmp_path / "report.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert "4 clips of 3 videos drive 2 held-out heads" in text and "* d.mp4: no sound" in text
-    assert text.index("The instrument on true renders") < text.index("Per clip")
+    assert text.index("The face probe on true renders") < text.index("Per clip")
     assert len(json.loads((tmp_path / "report.json").read_text())["clips"]) == 4
     assert (tmp_path / "curves.png").is_file()
 
@@ -138,15 +139,15 @@ def test_clips_come_from_the_work_folder_without_an_analyzer(tmp_path):
     with pytest.raises(InputError, match="finds no lips; choose litert"):
         real_clips(str(folder), PrepareConfig(analyzer="haar"), 5.0, 2, tmp_path / "other")
     first, second = find_videos(str(folder), settings)
-    prepare._write_outcome(work, first, prepared(first, 3))
-    prepare._write_outcome(work, second, prepared(second, 0))
+    write_outcome(work, first, prepared(first, 3))
+    write_outcome(work, second, prepared(second, 0))
     clips, none = real_clips(str(folder), settings, 5.0, 2, work)
     assert [clip.name for clip in clips] == [f"{first.key}-000", f"{first.key}-001"]
     np.testing.assert_allclose([clip.mouth for clip in clips], [[0.1] * 20, [0.2] * 20], atol=1e-5)
     assert clips[0].samples.shape == (20 * 640,) and clips[0].samples[0] == pytest.approx(327 / 32767)
     np.testing.assert_array_equal([len(clip.lips) for clip in clips], 20)
     assert none == {"b.mp4": NO_SOUND}
-    assert json.loads((work / "settings.json").read_text())["size"] == PICTURE
+    assert json.loads((work / "settings.json").read_text())["size"] == IMAGE_SIDE
     with pytest.raises(InputError, match="choose another --workdir"):
         real_clips(str(folder), settings, 6.0, 2, work)
 

@@ -12,11 +12,11 @@ from vasa_jax.config import FaceEvaluationConfig, VASAConfig
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import exchange, held_out, measures, probes
-from vasa_jax.evaluation.face_evaluator import FaceEvaluator
-from vasa_jax.evaluation.held_out_stills import DYNAMICS, HeldOutStills
-from vasa_jax.evaluation.instrument import Measurements
-from vasa_jax.evaluation.picture_figures import picture_figures
+from vasa_jax.evaluation import held_out, metrics, probes
+from vasa_jax.evaluation.codec import CodecEvaluator, latent_changes, reading_changes
+from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.held_out import DYNAMICS, HeldOutStills
+from vasa_jax.evaluation.image_metrics import image_metrics
 from vasa_jax.main import run
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -94,13 +94,13 @@ def test_separate_latents_do_not_move_with_the_other_factor():
     poses, dynamics = np.stack([rotation_pose(yaw=10.0 * i) for i in range(4)]), rng.normal(size=(4, 128))
     here, there = np.concatenate([poses, dynamics], -1), np.concatenate([poses[::-1], dynamics[::-1]], -1)
     mixed = np.concatenate([poses[::-1], dynamics], -1)
-    changes = exchange.latent_changes(here, there, mixed)
+    changes = latent_changes(here, there, mixed)
     assert changes["pose"]["dynamics"] == 0.0 and changes["dynamics"]["dynamics"] == pytest.approx(1.0)
     assert changes["pose"]["rotation"] == pytest.approx((30 + 10 + 10 + 30) / 4)
     assert changes["dynamics"]["rotation"] == pytest.approx(0.0, abs=1e-4)
     # A code that holds both in equal parts moves as much with either.
     both = np.concatenate([here[:, :9], here[:, 9:] + rng.normal(size=(4, 128))], -1)
-    leaking = exchange.latent_changes(here, there, both)
+    leaking = latent_changes(here, there, both)
     assert leaking["pose"]["dynamics"] > 0.3
 
 
@@ -117,11 +117,11 @@ def test_picture_changes_are_read_in_the_head():
     turned = np.tile(rotation_pose(yaw=-20.0), (count, 1))
     mixed = Measurements(gaze=gaze + [[20.0, 0.0]], pose=turned, **{**still, "mouth": np.full(count, 0.3)})
     lids = np.ones((count, 2))
-    changes = exchange.picture_changes(here, here, mixed, lids, lids)
+    changes = reading_changes(here, here, mixed, lids, lids)
     assert changes["pose"]["gaze"] == pytest.approx(0.0, abs=1e-4)
     assert changes["pose"]["mouth"] == pytest.approx(0.2)
     assert changes["pose"]["rotation"] == pytest.approx(20.0, abs=1e-4)
-    assert np.isnan(exchange.picture_changes(here, here, mixed, 0 * lids, lids)["pose"]["gaze"])
+    assert np.isnan(reading_changes(here, here, mixed, 0 * lids, lids)["pose"]["gaze"])
 
 
 def test_gaze_in_the_head_is_that_of_the_scene():
@@ -132,21 +132,21 @@ def test_gaze_in_the_head_is_that_of_the_scene():
     angles = {"yaw": [0.5, -0.4, 0.0, 0.3], "pitch": [0.0, 0.2, -0.3, 0.2], "roll": [0.0, 0.2, 0.0, -0.2],
               "gaze_yaw": [0.0, 0.3, -0.2, 0.1], "gaze_pitch": [0.1, 0.0, 0.2, -0.2]}  # fmt: skip
     truth = labels(identity, rest | {name: jnp.array(value) for name, value in angles.items()})
-    found = measures.gaze_in_head(truth["gaze"], truth["pose"])
+    found = metrics.gaze_in_head(truth["gaze"], truth["pose"])
     wanted = np.degrees(np.stack([angles["gaze_yaw"], -np.array(angles["gaze_pitch"])], -1))
     np.testing.assert_allclose(found, wanted, atol=0.1)
 
 
-def test_picture_figures_of_equal_and_of_shifted_pictures():
+def test_picture_figures_of_equal_and_of_shifted_images():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 200, (2, N, N, 3), np.uint8)
     mask = np.zeros((2, N, N), bool)
     mask[:, 4:12, 4:12] = True
-    equal = picture_figures(truth, truth, mask)
+    equal = image_metrics(truth, truth, mask)
     assert equal["ssim"] == pytest.approx(1.0, abs=1e-4) and equal["psnr"] == pytest.approx(100.0)
     video = truth.copy()
     video[:, 4:12, 4:12] += 51
-    changed = picture_figures(video, truth, mask)
+    changed = image_metrics(video, truth, mask)
     assert changed["psnr_head"] == pytest.approx(20 * np.log10(255 / 51), abs=1e-3)
     assert changed["psnr"] == pytest.approx(changed["psnr_head"] + 10 * np.log10(N * N / 64), abs=1e-3)
     assert changed["ssim_head"] < changed["ssim"] < 1.0
@@ -190,7 +190,7 @@ def numbers_of(frames):
     return {name: 4.0 * flat[:, i] - 2.0 for i, name in enumerate(names)} | {"skull_w": 2.0 * flat[:, len(names)]}
 
 
-class FakeInstrument:
+class FakeFaceReader:
     points = tuple(held_out.LANDMARKS[:2])
     training_errors = {"mouth_r": 0.9, "soft_mouth_r": 0.8}  # noqa: RUF012
 
@@ -266,7 +266,7 @@ def test_stills_and_drivers_share_motions_and_poses_are_drawn_apart(fake_corpus)
 
 
 def test_report_of_a_perfect_codec(fake_corpus, tmp_path, capsys):
-    report = FaceEvaluator(PerfectCodec(), SETTINGS, 0, FakeInstrument()).run(tmp_path)
+    report = CodecEvaluator(PerfectCodec(), SETTINGS, 0, FakeFaceReader()).run(tmp_path)
     table, probe = report["table"], report["probes"]
     assert table["same"]["mouth_mae"]["mean"] < 0.02 and table["cross"]["mouth_mae"]["mean"] < 0.02
     assert table["cross"]["rotation_error_degrees"]["mean"] < 1.0 < table["portrait"]["rotation_error_degrees"]["mean"]
@@ -282,26 +282,26 @@ def test_report_of_a_perfect_codec(fake_corpus, tmp_path, capsys):
     assert report["latents"]["pose"]["dynamics"]["mean"] == 0.0
     assert report["latents"]["dynamics"]["dynamics"]["mean"] == pytest.approx(1.0)
     assert report["latents"]["dynamics"]["rotation"]["mean"] < 1e-3 < report["latents"]["pose"]["rotation"]["mean"]
-    decoded, true = report["pictures"]["decoded"], report["pictures"]["true"]
+    decoded, true = report["images"]["decoded"], report["images"]["true"]
     assert decoded["pose"]["mouth"]["mean"] < 0.02 and true["pose"]["mouth"]["mean"] == 0.0
     assert decoded["dynamics"]["mouth"]["mean"] == pytest.approx(true["dynamics"]["mouth"]["mean"], abs=0.02)
-    assert report["instrument"]["here"]["mouth_mae"] < 0.01
+    assert report["face_probe"]["here"]["mouth_mae"] < 0.01
 
     text = (tmp_path / "report.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert text.index("instrument's own errors") < text.index("drive the portrait") < text.index("Linear probes")
+    assert text.index("face probe's own errors") < text.index("drive the portrait") < text.index("Linear probes")
     stored = json.loads((tmp_path / "report.json").read_text())
     assert stored["probes"]["dynamics"]["mouth"] == pytest.approx(probe["dynamics"]["mouth"], abs=1e-5)
     assert Image.open(tmp_path / "sheet.png").size == (7 * 128, 6 * 128)
 
 
 def test_report_of_a_codec_whose_dynamics_know_the_pose(fake_corpus, tmp_path):
-    report = FaceEvaluator(LeakingCodec(), SETTINGS, 0, FakeInstrument()).run(tmp_path)
+    report = CodecEvaluator(LeakingCodec(), SETTINGS, 0, FakeFaceReader()).run(tmp_path)
     assert report["table"]["same"]["mouth_mae"]["mean"] < 0.02
     assert report["probes"]["dynamics"]["yaw"] > 0.5
     assert report["latents"]["pose"]["dynamics"]["mean"] > 0.2
-    pictures = report["pictures"]
-    assert pictures["decoded"]["pose"]["mouth"]["mean"] > pictures["true"]["pose"]["mouth"]["mean"] + 0.05
+    images = report["images"]
+    assert images["decoded"]["pose"]["mouth"]["mean"] > images["true"]["pose"]["mouth"]["mean"] + 0.05
 
 
 def test_bad_settings_and_files_are_one_line(tmp_path):
