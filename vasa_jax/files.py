@@ -8,7 +8,9 @@ import dataclasses
 import errno
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import stat
 import threading
 import uuid
@@ -204,7 +206,8 @@ def run_in_processes(
     """Yields (number of the job, `function(job)`) as results come, from `workers` spawned processes.
 
     `workers` 0 runs everything in this process. `start(*start_arguments)` prepares each process first. Exceptions of
-    `start` and of `function` are raised here. Workers end with this process, however it ends.
+    `start` and of `function` are raised here. Workers end with this process, however it ends, and at once when the
+    caller is interrupted or stops early.
 
     A worker that dies (out of memory, a crash in a decoder) costs no other job: those in flight run again, alone in a
     process, and the rest goes on in a new pool. `lost(job)` gives the result of a job that kills its process alone;
@@ -246,8 +249,10 @@ class _Pool:
         self, waiting: collections.deque[int], workers: int
     ) -> Generator[tuple[int, Any], None, collections.deque[int]]:
         """Yields (number, result), takes jobs from `waiting`; returns those in flight when a worker died."""
+        context = multiprocessing.get_context("spawn")
+        stop, alive = context.Pipe(duplex=False)  # workers end when `alive` is closed
         executor = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(waiting)), multiprocessing.get_context("spawn"), _start_worker, self._start
+            min(workers, len(waiting)), context, _start_worker, (stop, *self._start)
         )
         running: dict[concurrent.futures.Future, int] = {}
         suspects: collections.deque[int] = collections.deque()
@@ -272,19 +277,25 @@ class _Pool:
                         yield index, result
             ended = True
         finally:
+            if not ended:
+                alive.close()
             executor.shutdown(wait=ended, cancel_futures=True)
+            alive.close()
+            stop.close()
         return suspects
 
 
 _start_fault: Exception | None = None  # why `start` failed in this worker
 
 
-def _start_worker(start: Callable | None, arguments: tuple) -> None:
+def _start_worker(stop: multiprocessing.connection.Connection, start: Callable | None, arguments: tuple) -> None:
     global _start_fault
+    # A terminal sends Ctrl-C to all of them: the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
-        parent.join()
+        multiprocessing.connection.wait([parent.sentinel, stop])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -30,7 +30,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
-from vasa_jax.weights.parts import load_part
+from vasa_jax.weights.parts import load_model
 
 Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` surrounds each stage of a video
 
@@ -93,7 +93,7 @@ class VideoGenerator(PortraitAnimator):
         a PSNR of 50 dB or more).
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
+        return cls(load_model(checkpoint), decode_batch, dtype)
 
     def generate(
         self,
