@@ -30,7 +30,9 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.99
     clip_norm: float = 1.0  # global gradient norm; 0 = off
-    accumulate: int = 1  # micro-batches per update
+    # Micro-batches per update, averaged. Means over labelled examples only, and comparisons between examples (contrast,
+    # agreement, cross_id, identity), are then taken within each micro-batch.
+    accumulate: int = 1
     ema_decay: float = 0.999  # of the parameters that are exported
     log_every: int = 50  # updates
     evaluate_every: int = 2_000  # updates; 0 = only at the end
@@ -52,6 +54,8 @@ class TrainConfig:
     frozen_from: float = 0.0  # share of the run before that, after which they keep their average's values
     opponent_learning_rate: float = 2e-4  # of a task's second player (the critic of a GAN); same schedule
     opponent_beta1: float = 0.5
+    export_precision: str = "float32"  # of exported kernels: float32 to train on from; bfloat16 to ship, half the size
+    profile: int = 0  # updates traced to <workdir>/profile, from the run's fourth on; 0 = none
     wandb: str = ""  # Weights & Biases: offline, online; empty = off
 
 

@@ -79,6 +79,8 @@ def _check_training(train: sections.TrainConfig) -> None:
     _choice("config.train.initial_step", train.initial_step, ("latest", "best"))
     _choice("config.train.wandb", train.wandb, ("", "offline", "online"))
     _choice("config.train.precision", train.precision, ("auto", "float32", "bfloat16"))
+    _choice("config.train.export_precision", train.export_precision, ("float32", "bfloat16"))
+    _range("config.train.profile", train.profile, 0, 10**4)
 
 
 def _check_judge(judge: sections.JudgeConfig) -> None:

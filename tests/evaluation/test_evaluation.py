@@ -24,8 +24,9 @@ from vasa_jax.evaluation.instrument import (
     patch_grid,
     soft_argmax,
 )
+from vasa_jax.training.degradation import degrade
 from vasa_jax.training.tasks import face_probe
-from vasa_jax.training.tasks.face_probe import InstrumentSettings, InstrumentTask, degrade, identity_loss
+from vasa_jax.training.tasks.face_probe import FaceProbeSettings, FaceProbeTask, identity_loss
 from vasa_jax.weights.safetensors_io import save_params
 
 # Measures -----------------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_instrument_measures_each_frame_alone(params, tmp_path):
 
 
 def test_instrument_is_small():
-    shapes = jax.eval_shape(InstrumentTask(InstrumentSettings()).init, jax.random.key(0))
+    shapes = jax.eval_shape(FaceProbeTask(FaceProbeSettings()).init, jax.random.key(0))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) <= 280_000
 
 
@@ -300,7 +301,7 @@ def fake_batch(key, identities=2, motions=2, supersample=1):
 
 @pytest.mark.slow
 def test_every_parameter_learns():
-    task = InstrumentTask(InstrumentSettings())
+    task = FaceProbeTask(FaceProbeSettings())
     parameters = random_params(task.init)
     (loss, terms), grads = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
         parameters, fake_batch(jax.random.key(1)), jax.random.key(2)
@@ -312,15 +313,15 @@ def test_every_parameter_learns():
 
 def test_data_continues_where_it_stopped(monkeypatch):
     monkeypatch.setattr(face_probe, "compiled_render_batch", fake_batch)
-    settings = InstrumentSettings(identities=2, motions=2)
-    data = InstrumentTask(settings, seed=1).data()
+    settings = FaceProbeSettings(identities=2, motions=2)
+    data = FaceProbeTask(settings, seed=1).data()
     next(data)
     state = data.state()
     expected = next(data)
-    resumed = InstrumentTask(settings, seed=1).data()
+    resumed = FaceProbeTask(settings, seed=1).data()
     resumed.restore(state)
     np.testing.assert_array_equal(next(resumed)["mouth"], expected["mouth"])
-    other = InstrumentTask(settings, seed=2).data()
+    other = FaceProbeTask(settings, seed=2).data()
     other.restore(state)
     assert not np.array_equal(next(other)["mouth"], expected["mouth"])
 
