@@ -172,8 +172,8 @@ class _PlacedScalars:
 
 def place_scalar(value: Any, sharding: NamedSharding) -> jax.Array:
     """Returns a float32 scalar on every device, also on several processes, which must all give the same value."""
-    host = np.float32(value)
-    return jax.make_array_from_callback((), sharding, lambda _: host)
+    copies = [jax.device_put(np.float32(value), device) for device in sharding.addressable_devices]
+    return jax.make_array_from_single_device_arrays((), sharding, copies)
 
 
 def own_average(state: TrainState) -> TrainState:
