@@ -14,9 +14,8 @@ from vasa_jax.config import JudgeConfig
 from vasa_jax.errors import InputError
 from vasa_jax.losses.perceptual import FeatureJudge, Judges, feature_distance
 from vasa_jax.main import parse
-from vasa_jax.models.iresnet import IResNet
+from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet
 from vasa_jax.models.loss_networks import FaceReading
-from vasa_jax.models.vgg import VGG, VGG19, VGGFACE
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import loss_networks as judge_task
 from vasa_jax.training.tasks.loss_networks import LossNetworksTask, numbered_people, reading_losses
