@@ -12,6 +12,7 @@ import pytest
 from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig
 from vasa_jax.corpus.clip_set import FRAMES
 from vasa_jax.errors import InputError
+from vasa_jax.main import JOBS
 from vasa_jax.training.jobs import TASKS, make_task
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.tasks.face_probe import FaceProbeTask
@@ -59,6 +60,7 @@ def test_defaults_leave_everything_out():
 
 
 def test_every_registered_task_exists_and_is_made_from_a_configuration():
+    assert TASKS.keys() == {job for job in JOBS if job.startswith("train_")}
     for job, where in TASKS.items():
         task = pkgutil.resolve_name(where)
         assert issubclass(task, Task) and "from_config" in vars(task), job

@@ -96,6 +96,8 @@ class CheckpointManager:
         """
         step = self._find(which)
         saved = self._shapes(step)
+        # Earlier versions kept fewer settings beside a position in the data: what is not there is not asked for.
+        data = {name: value for name, value in data.items() if f"data/{name}" in saved}
         parts = {_former_name(name, saved): value for name, value in fields_of(state).items()}
         template = {"state": parts, "data": _arrays(data), "timer": _arrays(timer)}
         difference = first_difference(saved, _shapes_of(template)) or self._other_setting(step, settings or {})

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jax
 
-from vasa_jax.config import VASAConfig, nearest_name
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
+from vasa_jax.settings import nearest_name
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.train_state import TrainState

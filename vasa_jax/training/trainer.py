@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from clu import parameter_overview
 
-from vasa_jax.config import TrainConfig, nearest_name
+from vasa_jax.config import TrainConfig
+from vasa_jax.settings import nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, load_initial, matching
 from vasa_jax.training.chrono import Chrono, LogWindow
 from vasa_jax.training.cost import UpdateCost

@@ -17,7 +17,8 @@ from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, PhonemeHead
+from vasa_jax.models.audio import AudioEncoder, PhonemeHead
+from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.base import Task, clip_settings

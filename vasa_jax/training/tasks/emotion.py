@@ -26,8 +26,9 @@ from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.evaluation.emotion_reader import CENTRE, PATCH, EmotionNetwork, face_patch, named_feeling
-from vasa_jax.evaluation.instrument import SIZE
+from vasa_jax.evaluation.face_readings import named_feeling
+from vasa_jax.models.emotion_probe import CENTRE, PATCH, EmotionProbe, face_patch
+from vasa_jax.models.face_probe import SIZE
 from vasa_jax.rng import named_key
 from vasa_jax.training.degradation import degrade
 from vasa_jax.training.tasks.base import Task, clip_settings
@@ -106,7 +107,7 @@ class EmotionData(StepIterator):
 
 
 class EmotionTask(Task, extra=("held_out",)):
-    """Trains `EmotionNetwork`."""
+    """Trains `EmotionProbe`."""
 
     name = "emotion"
 
@@ -114,7 +115,7 @@ class EmotionTask(Task, extra=("held_out",)):
         self, settings: EmotionSettings, corpus: CorpusConfig, batch_size: int, seed: int = 0, dtype: Any = jnp.float32
     ):
         self._settings, self._corpus, self._batch, self._seed = settings, corpus, batch_size, seed
-        self._network = EmotionNetwork(dtype=dtype)
+        self._network = EmotionProbe(dtype=dtype)
         self._held_out: dict[str, np.ndarray] | None = None
 
     @classmethod

@@ -19,10 +19,11 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig, VASAConfig
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
+from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
@@ -31,7 +32,7 @@ from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
-from vasa_jax.training.tasks.face_validation import FaceFigures, psnr
+from vasa_jax.training.tasks.face_validation import FaceFigures
 from vasa_jax.weights.loss_networks import load_judges
 
 
@@ -67,13 +68,13 @@ class FaceTask(Task):
     def init_discriminator(self, key: jax.Array) -> dict[str, Any] | None:
         return None if self._face.adversarial is None else self._discriminator.initial(key, self._size)
 
-    def data(self, sharding: NamedSharding | None = None) -> FrameBank | PairShards:
+    def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards:
         if self._corpus.shards:
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
         recipe, same_frame = self._face.recipe, self._face.same_frame
-        return FrameBank(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
+        return RenderCache(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
 
     def data_settings(self) -> dict[str, Any]:
         face, corpus = self._face, self._corpus
@@ -123,7 +124,7 @@ class FaceTask(Task):
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        metrics = {"psnr": psnr(image, target).mean()}
+        metrics = {"psnr": psnr_per_image(image, target).mean()}
         if discriminator is not None:
             game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights)
             total = total + self._loss.total(game, weights) + learning

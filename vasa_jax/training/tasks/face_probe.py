@@ -24,7 +24,8 @@ from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation.instrument import SIZE, Anchors, FaceInstrument, Instrument, instrument_errors
+from vasa_jax.evaluation.face_readings import FaceReader, reading_errors
+from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.rng import named_key
 from vasa_jax.training.degradation import degrade
 from vasa_jax.training.tasks.base import Task
@@ -119,15 +120,15 @@ class FaceProbeData(StepIterator):
 
 
 class FaceProbeTask(Task, extra=("held_out",)):
-    """Trains `FaceInstrument`."""
+    """Trains `FaceProbe`."""
 
     name = "instrument"
 
     def __init__(self, settings: FaceProbeSettings, seed: int = 0, dtype: Any = jnp.float32):
         self._settings = settings
         self._seed = seed
-        self._network = FaceInstrument(len(POINTS), ANCHORS, dtype=dtype)
-        self._instrument = Instrument({}, POINTS, ANCHORS)
+        self._network = FaceProbe(len(POINTS), ANCHORS, dtype=dtype)
+        self._instrument = FaceReader({}, POINTS, ANCHORS)
         self._held_out: dict[str, np.ndarray] | None = None
 
     @classmethod
@@ -178,8 +179,8 @@ class FaceProbeTask(Task, extra=("held_out",)):
         """Returns the network's errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
         instrument, batch = self._instrument, self.held_out()
         instrument.params = params
-        metrics = instrument_errors(instrument.measure(batch["image"]), batch)
-        soft = instrument_errors(instrument.measure(batch["soft"]), batch)
+        metrics = reading_errors(instrument.measure(batch["image"]), batch)
+        soft = reading_errors(instrument.measure(batch["soft"]), batch)
         return {**metrics, **{f"soft_{name}": value for name, value in soft.items()}}
 
     def held_out(self) -> dict[str, np.ndarray]:
