@@ -171,7 +171,7 @@ def traffic(directory: Path) -> None:
     """Bytes by kind of what the update of stage 1 sends between devices, beside those of the parameters."""
     add_variant()
     settings = TrainConfig(batch_size=32)
-    face = FaceConfig(variant="face_least", recipe="self", consist=1.0)
+    face = FaceConfig(variant="face_least", recipe="self", pairwise_transfer=1.0)
     task = FaceTask(face, CorpusConfig(), settings.batch_size, "float32", 0)
     train_step = TrainStep(task, settings)
     state, sharding = train_step.abstract_state(), train_step.batch_sharding

@@ -82,7 +82,7 @@ def test_labelled_poses_pass_a_share_of_the_gradient(motions, share, valid):
 def test_requests_name_who_is_decoded_with_whose_motion(views, motions):
     same_pose = jnp.array([True, False, True, False, True, False])
     requests = forward.build_requests(
-        Encoder(), PARAMS["encoder"], views, motions, motions.driver.dynamics, same_pose, consist=True
+        Encoder(), PARAMS["encoder"], views, motions, motions.driver.dynamics, same_pose, pairwise_transfer=True
     )
     assert list(requests) == ["image", "i", "j"]
     own = Encoder().apply({"params": None}, views.source, *motions.source, method="encode_appearance")
@@ -99,7 +99,7 @@ def test_requests_name_who_is_decoded_with_whose_motion(views, motions):
         np.testing.assert_array_equal(requests[name].pose, first.pose)
         np.testing.assert_array_equal(requests[name].dynamics, motions.source.dynamics)
     alone = forward.build_requests(
-        Encoder(), PARAMS["encoder"], views, motions, motions.driver.dynamics, same_pose, consist=False
+        Encoder(), PARAMS["encoder"], views, motions, motions.driver.dynamics, same_pose, pairwise_transfer=False
     )
     assert list(alone) == ["image"]
 

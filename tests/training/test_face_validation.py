@@ -26,7 +26,7 @@ def make(monkeypatch):
     monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
 
     def make(corpus):
-        return FaceTask(FaceConfig(variant="face_least", recipe="self", judge="here"), corpus, 4, "float32", 0)
+        return FaceTask(FaceConfig(variant="face_least", recipe="self", loss_networks="here"), corpus, 4, "float32", 0)
 
     return make
 

@@ -173,7 +173,7 @@ def test_a_run_that_starts_from_an_export_loses_nothing_unless_it_was_made_to_sh
     first = VASATrainer(Regression(), settings, tmp_path / "first").fit()
     exported, _ = load_params(tmp_path / "first" / "export" / "regression.safetensors")
     assert bool((exported["w"] == first.ema["w"]).all()) == exact
-    settings = dataclasses.replace(settings, initial=str(tmp_path / "first" / "export"))
+    settings = dataclasses.replace(settings, init_from=str(tmp_path / "first" / "export"))
     start = VASATrainer(Regression(), settings, tmp_path / "second").initial_state()
     assert bool((start.params["w"] == first.ema["w"]).all()) == exact
     np.testing.assert_allclose(start.params["w"], first.ema["w"], rtol=1e-2)
@@ -182,7 +182,7 @@ def test_a_run_that_starts_from_an_export_loses_nothing_unless_it_was_made_to_sh
 def test_a_checkpoint_comes_before_the_initial_parameters(tmp_path):
     """Order of precedence: a resumed run does not even read them."""
     VASATrainer(Regression(), SHORT, tmp_path / "first").fit()
-    settings = dataclasses.replace(SHORT, initial=str(tmp_path / "first" / "export"))
+    settings = dataclasses.replace(SHORT, init_from=str(tmp_path / "first" / "export"))
     VASATrainer(Regression(), settings, tmp_path / "second").fit()
     shutil.rmtree(tmp_path / "first")
     assert int(VASATrainer(Regression(), dataclasses.replace(settings, steps=6), tmp_path / "second").fit().step) == 6

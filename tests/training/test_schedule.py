@@ -11,7 +11,7 @@ from vasa_jax.config import TrainConfig
 from vasa_jax.training.optimizer import Schedule
 
 SETTINGS = TrainConfig(
-    steps=50, warmup_steps=10, learning_rate=1e-2, final_learning_rate=1e-4, opponent_learning_rate=5e-5
+    steps=50, warmup_steps=10, learning_rate=1e-2, final_learning_rate=1e-4, discriminator_learning_rate=5e-5
 )
 
 

@@ -99,7 +99,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_training_starts_from_an_export(tmp_path):
     first = VASATrainer(Regression(), SETTINGS, tmp_path / "first").fit()
-    settings = dataclasses.replace(SETTINGS, initial=str(tmp_path / "first" / "export"))
+    settings = dataclasses.replace(SETTINGS, init_from=str(tmp_path / "first" / "export"))
     start = VASATrainer(Regression(), settings, tmp_path / "second").initial_state()
     for a, b in zip(jax.tree.leaves(first.ema), jax.tree.leaves(start.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2)
@@ -185,10 +185,10 @@ def test_fine_tuning_takes_what_fits(tmp_path, capsys):
 
     VASATrainer(Regression(), SETTINGS, tmp_path / "first").fit()
     initial = str(tmp_path / "first" / "checkpoints")
-    settings = dataclasses.replace(SETTINGS, initial=initial)
+    settings = dataclasses.replace(SETTINGS, init_from=initial)
     with pytest.raises(InputError, match=r"the parameters do not fit this model \(extra is missing from it\)"):
         VASATrainer(Wider(), settings, tmp_path / "second").initial_state()
-    settings = dataclasses.replace(settings, initial_partial=True)
+    settings = dataclasses.replace(settings, init_partial=True)
     start = VASATrainer(Wider(), settings, tmp_path / "second").initial_state()
     manager = CheckpointManager(initial)
     average = manager.restore_average()
@@ -197,7 +197,7 @@ def test_fine_tuning_takes_what_fits(tmp_path, capsys):
     assert equal(start.params["extra"], jnp.ones((3,)))
     assert "1 arrays start afresh: extra" in capsys.readouterr().out
     with pytest.raises(InputError, match="holds neither regression"):
-        VASATrainer(Wider(), dataclasses.replace(settings, initial=str(tmp_path)), tmp_path).initial_state()
+        VASATrainer(Wider(), dataclasses.replace(settings, init_from=str(tmp_path)), tmp_path).initial_state()
 
 
 def test_log_has_norms_rates_and_the_use_of_the_hardware(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from vasa_jax.training.train_step import TrainStep
 from vasa_jax.training.trainer import VASATrainer
 
 SETTINGS = TrainConfig(
-    steps=6, batch_size=4, learning_rate=0.1, warmup_steps=0, opponent_learning_rate=0.05, log_every=1,
+    steps=6, batch_size=4, learning_rate=0.1, warmup_steps=0, discriminator_learning_rate=0.05, log_every=1,
     evaluate_every=0, save_every=3, clip_norm=0.0,
 )  # fmt: skip
 

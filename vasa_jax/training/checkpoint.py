@@ -182,24 +182,24 @@ class CheckpointManager:
 
 
 def load_initial(settings: TrainConfig, name: str) -> dict[str, Any]:
-    """Returns the parameters that `settings.initial` points at, as numpy.
+    """Returns the parameters that `settings.init_from` points at, as numpy.
 
     It is a .safetensors file; a directory with <name>.safetensors; or a directory of checkpoints, from which
-    `settings.initial_step` is taken.
+    `settings.init_step` is taken.
 
     Raises:
         InputError: there is nothing of the kind.
     """
-    path = Path(settings.initial)
+    path = Path(settings.init_from)
     if path.is_dir() and not (path / f"{name}.safetensors").exists():
         if not any(child.name.isdigit() for child in path.iterdir()):
             raise InputError(
-                f"{path}: holds neither {name}.safetensors nor checkpoints; point config.train.initial at an export "
+                f"{path}: holds neither {name}.safetensors nor checkpoints; point config.train.init_from at an export "
                 "directory, a .safetensors file or a checkpoints directory"
             )
         manager = CheckpointManager(path, 1, settings.best_metric, settings.best_is_lowest)
         try:
-            return manager.restore_average(settings.initial_step)
+            return manager.restore_average(settings.init_step)
         finally:
             manager.close()
     return load_params(path / f"{name}.safetensors" if path.is_dir() else path)[0]
@@ -236,7 +236,7 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
         if difference:
             raise InputError(
                 f"{source}: the parameters do not fit this model ({difference}); use the variant they were made with, "
-                "or set config.train.initial_partial"
+                "or set config.train.init_partial"
             )
     leaves, left = [], []
     for path, leaf in paths:
@@ -246,7 +246,7 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
             value = leaf
         leaves.append(value)
     if len(left) == len(leaves):
-        raise InputError(f"{source}: not one parameter fits this model; check config.train.initial")
+        raise InputError(f"{source}: not one parameter fits this model; check config.train.init_from")
     return jax.tree_util.tree_unflatten(structure, leaves), left
 
 

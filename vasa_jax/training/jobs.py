@@ -19,8 +19,8 @@ TASKS = {
     "train_face": f"{_TASKS}.face:FaceTask",
     "train_audio": f"{_TASKS}.audio:AudioTask",
     "train_motion": f"{_TASKS}.motion:MotionTask",
-    "train_instrument": f"{_TASKS}.face_probe:FaceProbeTask",
-    "train_judge": f"{_TASKS}.loss_networks:LossNetworksTask",
+    "train_face_probe": f"{_TASKS}.face_probe:FaceProbeTask",
+    "train_loss_networks": f"{_TASKS}.loss_networks:LossNetworksTask",
     "train_emotion": f"{_TASKS}.emotion:EmotionTask",
 }
 

@@ -30,7 +30,7 @@ class Schedule:
         self._steps = settings.steps
         self._warmup = min(settings.warmup_steps, max(settings.steps - 1, 0))
         self._frozen_from = settings.frozen_from
-        second = settings.opponent_learning_rate
+        second = settings.discriminator_learning_rate
         self._bounds = {  # (peak, end)
             "player": (settings.learning_rate, settings.final_learning_rate),
             "discriminator": (second, min(settings.final_learning_rate, second)),
@@ -93,7 +93,9 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraAr
 
 def make_discriminator_optimizer(settings: TrainConfig) -> optax.GradientTransformationExtraArgs:
     """Returns the same for a discriminator: with a first moment of its own, without decay."""
-    return make_optimizer(dataclasses.replace(settings, beta1=settings.opponent_beta1, weight_decay=0.0, frozen=()))
+    return make_optimizer(
+        dataclasses.replace(settings, beta1=settings.discriminator_beta1, weight_decay=0.0, frozen=())
+    )
 
 
 def _at_rate(updates, state, params=None, *, rate, frozen_rate=0.0, **_):
@@ -141,9 +143,7 @@ def stop_frozen_gradients(patterns: tuple[str, ...], params: Any) -> Any:
     for pattern in compiled:
         if not any(map(pattern.search, names)):
             raise InputError(f"config.train.frozen: '{pattern.pattern}' names no parameter; correct it")
-    leaves = [
-        jax.lax.stop_gradient(leaf) if _finds(compiled, name) else leaf for name, (_, leaf) in zip(names, paths)
-    ]
+    leaves = [jax.lax.stop_gradient(leaf) if _finds(compiled, name) else leaf for name, (_, leaf) in zip(names, paths)]
     return jax.tree_util.tree_unflatten(structure, leaves)
 
 

@@ -1,6 +1,7 @@
 """Removes head rotation from the dynamics latent, as far as a linear probe can read it.
 
-Agreement between latents of one face in two head poses (`face.agreement`) makes the pose a small part of them, but no
+Agreement between latents of one face in two head poses (`face.latent_agreement`) makes the pose a small part of them,
+but no
 loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a latent after
 which no linear probe finds the concept. It is folded into the last layer of the dynamics network and into the first
 layers that read its latents. So latents from a transformer trained before the erasure decode the same way.

@@ -3,7 +3,7 @@
 Where a run starts, the first that applies:
 
 1. the newest checkpoint of its workdir: it continues, bit for bit;
-2. the parameters that `train.initial` names, an export or checkpoints of another run;
+2. the parameters that `train.init_from` names, an export or checkpoints of another run;
 3. fresh parameters.
 
 Order at every step, fixed: evaluate, save (and export), next batch, update, log. The state, the data position and the
@@ -117,16 +117,16 @@ class VASATrainer:
         """Returns the state of a run that no checkpoint continues: imported parameters, or fresh ones, on the mesh.
 
         Raises:
-            InputError: `train.initial` cannot be read, or does not fit the model.
+            InputError: `train.init_from` cannot be read, or does not fit the model.
         """
         state = self._train_step.new_state()
-        if not self._settings.initial:
+        if not self._settings.init_from:
             return state
         fresh = on_host(state.params)
         imported = load_initial(self._settings, self._task.name)
-        imported, left = matching(fresh, imported, self._settings.initial, self._settings.initial_partial)
+        imported, left = matching(fresh, imported, self._settings.init_from, self._settings.init_partial)
         if left and is_primary():
-            print(f"{self._settings.initial}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
+            print(f"{self._settings.init_from}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
         imported = jax.tree.map(lambda old, new: new.astype(old.dtype), fresh, imported)
         imported = jax.device_put(imported, jax.tree.map(lambda x: x.sharding, state.params))
         return own_average(state.replace(params=imported, ema=imported))

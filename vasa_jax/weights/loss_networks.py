@@ -44,7 +44,7 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
     if not found:
         raise InputError(
             f"config.face.judge: {folder} has none of {', '.join(f'{name}.safetensors' for name in FILES)}; "
-            "train one with configs/train_judge.py, or leave it empty"
+            "train one with configs/train_loss_networks.py, or leave it empty"
         )
     params: dict[str, Any] = {}
     perceptual, identity = {}, None

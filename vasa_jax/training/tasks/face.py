@@ -6,7 +6,7 @@ that the driver's dynamics cannot carry its pose. Recipe `self`: A and B are the
 take the truth's place.
 
 Exact labels supervise the pose encoder and the matte only. The decoder uses predicted poses. Image gradients reach
-labelled poses scaled by `pose_from_picture` (default 0), so that poses stay in the labels' coordinate frame. Poses
+labelled poses scaled by `pose_from_image` (default 0), so that poses stay in the labels' coordinate frame. Poses
 without a label learn from the image.
 """
 
@@ -46,9 +46,9 @@ class FaceTask(Task):
         self._variant = FACE_VARIANTS[face.variant]
         dtype = compute_dtype(precision)
         self._encoder, self._decoder = face_codec(self._variant, dtype)
-        self._discriminator = PatchDiscriminator(face.critic_widths, dtype=dtype)
+        self._discriminator = PatchDiscriminator(face.discriminator_widths, dtype=dtype)
         self._size = self._encoder.image_size
-        self._judges = load_judges(face.judge, dtype) if face.judge else None
+        self._judges = load_judges(face.loss_networks, dtype) if face.loss_networks else None
         self._loss = VASALoss(
             face,
             mouth_segments=tuple(SEGMENTS.index(name) for name in ("lip", "mouth", "teeth", "tongue")),
@@ -93,7 +93,7 @@ class FaceTask(Task):
     def notes(self) -> list[str]:
         """Names the terms that are asked for and cannot be had."""
         return [
-            f"config.face.{name}: off, no judge for it in config.face.judge ('{self._face.judge}')"
+            f"config.face.{name}: off, no judge for it in config.face.loss_networks ('{self._face.loss_networks}')"
             for name in self._loss.missing_judges()
         ]
 
@@ -157,11 +157,11 @@ class FaceTask(Task):
         # Noise makes the decoder smooth in its latent: stage 2 predicts latents with an error of this order.
         spread = jax.lax.stop_gradient(dynamics.std(0, keepdims=True))
         noisy = dynamics + face.dynamics_noise * spread * jax.random.normal(keys[2], dynamics.shape)
-        held = forward.with_held_poses(motions, pairs.get("valid_pose"), face.pose_from_picture)
+        held = forward.with_held_poses(motions, pairs.get("valid_pose"), face.pose_from_image)
         requests = forward.build_requests(
-            self._encoder, params["encoder"], views, held, noisy, pairs["same_pose"], "consist" in weights
+            self._encoder, params["encoder"], views, held, noisy, pairs["same_pose"], "pairwise_transfer" in weights
         )
-        if "cross_id" in weights and face.recipe != "counterfactual":
+        if "cross_identity" in weights and face.recipe != "counterfactual":
             requests["cross_identity"] = forward.cross_identity_request(requests["image"], held, key, face.pose_pool)
         drivers = len(views.driver) // sources
         own_backgrounds = {"image": forward.repeated(views.background, drivers)}

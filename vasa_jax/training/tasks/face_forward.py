@@ -116,9 +116,9 @@ def build_requests(
     motions: Motions,
     dynamics: jax.Array,
     same_pose: jax.Array,
-    consist: bool,
+    pairwise_transfer: bool,
 ) -> dict[str, Request]:
-    """Returns what is to be decoded: "image" (B rows), and with `consist` "i" and "j" (S rows each).
+    """Returns what is to be decoded: "image" (B rows), and with `pairwise_transfer` "i" and "j" (S rows each).
 
     "image" has the driver's `dynamics`. Its pose is read from the driver where that has the target's (`same_pose`, (B,)
     bool): from another person's image it is a little off, and the decoder must live with that. "i" and "j" are
@@ -127,7 +127,7 @@ def build_requests(
     sources = len(views.source)
     shown_pose = jnp.where(same_pose[:, None], motions.driver.pose, motions.target.pose)
     images, latents, frames = views.source, motions.source, (1,)
-    if consist:
+    if pairwise_transfer:
         other_pose = first_of(motions.target.pose, sources)
         images = interleave((views.source, first_of(views.target, sources)), sources)
         latents = (
@@ -138,7 +138,7 @@ def build_requests(
     seen = encoder.apply({"params": params}, images, *latents, method="encode_appearance")
     own, *other = zip(*(deinterleave(latent, frames, sources) for latent in seen))
     requests = {"image": Request(*own, shown_pose, dynamics)}
-    if consist:
+    if pairwise_transfer:
         requests["i"] = Request(*own, other_pose, motions.source.dynamics)
         requests["j"] = Request(*other[0], other_pose, motions.source.dynamics)
     return requests
@@ -222,23 +222,23 @@ def network_terms(
 ) -> Terms:
     """Returns the terms of `wanted` that need another decode or a frozen network, and the size of the dynamics."""
     image, target, valid_pose = shown["image"].image, views.target, pairs.get("valid_pose")
-    terms = {"code": code_size(motions.driver.dynamics)}
-    if "consist" in wanted:
-        terms["consist"] = loss.consistency(shown["i"].image, shown["j"].image, frozen)
+    terms = {"latent_l2": code_size(motions.driver.dynamics)}
+    if "pairwise_transfer" in wanted:
+        terms["pairwise_transfer"] = loss.consistency(shown["i"].image, shown["j"].image, frozen)
     if "perceptual" in wanted:
         terms["perceptual"] = judges.perceptual_loss(frozen, image, target)
     if "face_perceptual" in wanted:
         label = pairs["target_pose"]
         where = label if valid_pose is None else jnp.where(valid_pose[:, None], label, motions.target.pose)
         terms["face_perceptual"] = judges.face_loss(frozen, image, target, where)
-    if "cross_id" in wanted:
+    if "cross_identity" in wanted:
         if "cross_identity" in shown:
             crossed, portrait = shown["cross_identity"].image, views.source
             valid = pairs["person"] != following(pairs["person"])
         else:
             crossed, portrait = image, repeated(views.source, len(image) // len(views.source))
             valid = ~pairs["same_identity"]
-        terms["cross_id"] = judges.identity_loss(frozen, crossed, portrait, valid.astype(jnp.float32))
+        terms["cross_identity"] = judges.identity_loss(frozen, crossed, portrait, valid.astype(jnp.float32))
     return terms
 
 

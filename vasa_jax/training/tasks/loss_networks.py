@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from vasa_jax.config import JudgeConfig, VASAConfig
+from vasa_jax.config import LossNetworksConfig, VASAConfig
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import in_other_surroundings, sample_identity
 from vasa_jax.corpus.heads.render import render
@@ -80,7 +80,7 @@ def _training_batch(key_data, step, batch: int, people: int, look: tuple[int, in
 class LossNetworksData(StepIterator):
     """Renders the training people as a pure function of (seed, step); each device of `sharding` renders its own."""
 
-    def __init__(self, settings: JudgeConfig, batch_size: int, seed: int, sharding: NamedSharding | None = None):
+    def __init__(self, settings: LossNetworksConfig, batch_size: int, seed: int, sharding: NamedSharding | None = None):
         self._key = np.asarray(jax.random.key_data(named_key(seed, "judge/train")))
         look = (settings.size, settings.supersample, settings.style)
         self._shape = (frames_per_device(batch_size, sharding), settings.people, look)
@@ -95,7 +95,7 @@ class LossNetworksTask(Task, extra=("held_out",)):
 
     name = "judge"
 
-    def __init__(self, settings: JudgeConfig, batch_size: int, seed: int = 0, dtype: Any = jnp.float32):
+    def __init__(self, settings: LossNetworksConfig, batch_size: int, seed: int = 0, dtype: Any = jnp.float32):
         self._settings, self._batch, self._seed = settings, batch_size, seed
         self._fields = {"segments": len(SEGMENTS), "points": len(LANDMARKS)}
         self._identity = IdentityJudge(dtype=dtype)
@@ -106,7 +106,7 @@ class LossNetworksTask(Task, extra=("held_out",)):
     @classmethod
     def from_config(cls, config: VASAConfig) -> "LossNetworksTask":
         train = config.train
-        return cls(config.judge, train.batch_size, config.seed, compute_dtype(train.precision))
+        return cls(config.loss_networks, train.batch_size, config.seed, compute_dtype(train.precision))
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         keys = jax.random.split(key, 3)
@@ -137,7 +137,8 @@ class LossNetworksTask(Task, extra=("held_out",)):
         return s.identity_weight * identity + s.segmentation_weight * parts + s.landmark_weight * points, terms
 
     def data_settings(self) -> dict[str, Any]:
-        return {f"judge.{name}": getattr(self._settings, name) for name in ("people", "size", "supersample", "style")}
+        names = ("people", "size", "supersample", "style")
+        return {f"loss_networks.{name}": getattr(self._settings, name) for name in names}
 
     def data(self, sharding: NamedSharding | None = None) -> LossNetworksData:
         return LossNetworksData(self._settings, self._batch, self._seed, sharding)
