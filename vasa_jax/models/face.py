@@ -1,14 +1,13 @@
 """The volume codec of VASA-1: VASAFaceEncoder, FaceDecoder, and their construction from a named variant."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.core import FrozenDict
 
 from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
+from vasa_jax.models.fields import frozen
 from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.portrait_pixels import Appearance
@@ -26,8 +25,8 @@ def face_codec(variant: Variant, dtype: Dtype = jnp.float32) -> tuple[VASAFaceEn
     Lists (as JSON gives them back) count as tuples.
     """
     fields = FACE_VARIANTS[variant] if isinstance(variant, str) else variant
-    encoder = VASAFaceEncoder(**_frozen(fields["encoder"]), dtype=dtype)
-    return encoder, FaceDecoder(**_frozen(fields["decoder"]), dtype=dtype)
+    encoder = VASAFaceEncoder(**frozen(fields["encoder"]), dtype=dtype)
+    return encoder, FaceDecoder(**frozen(fields["decoder"]), dtype=dtype)
 
 
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
@@ -53,9 +52,3 @@ def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
         "decoder": jax.jit(decoder.init)(decoder_key, *latents)["params"],
     }
 
-
-def _frozen(value: Any) -> Any:
-    """The same fields, hashable."""
-    if isinstance(value, Mapping):
-        return FrozenDict({key: _frozen(item) for key, item in value.items()})
-    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
