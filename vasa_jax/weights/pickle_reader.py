@@ -208,6 +208,8 @@ def _read_zip(file: BinaryIO) -> Any:
         order = f"{prefix}byteorder"
         if order in members and archive.read(order).strip() != b"little":
             raise _RefusedError("written on a big-endian machine")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            raise _RefusedError("a compressed zip, which torch.save does not write")
         if members[found[0]].file_size > _LONGEST_PICKLE:
             raise _RefusedError("a pickle of more than 256 MiB")
         content = _Reader(io.BytesIO(archive.read(found[0]))).load()
