@@ -4,11 +4,15 @@ Each tensor is drawn from a generator seeded by its name. Norms and their statis
 mistakes in them would not show.
 """
 
+import json
 import math
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
+
+GOLDEN = Path(__file__).parent / "golden"
 
 POWER_ITERATIONS = 3  # few enough that the stored vectors do not give the largest singular value
 
@@ -22,13 +26,22 @@ def random_state(shapes):
     return state
 
 
+def published_keys(kind):
+    """{part: {name: shape}} of the official modules: "published" widths, or "narrow"."""
+    tables = json.loads((GOLDEN / "keypoint_keys.json").read_text())[kind]
+    return {
+        part: {name: tuple(int(n) for n in shape.split("x") if n) for name, shape in table.items()}
+        for part, table in tables.items()
+    }
+
+
 def inputs(name, *shape, scale=1.0):
     """Normal numbers that belong to a name."""
     return (scale * _rng(name).standard_normal(shape)).astype(np.float32)
 
 
 def spread(values, count):
-    """About `count` of an array's numbers; the step shares no factor with any axis, so none is seen at one place only."""
+    """About `count` of an array's numbers; the step shares no factor with an axis, so all places of each are seen."""
     step = max(values.size // count, 1)
     while any(math.gcd(step, size) > 1 for size in values.shape):
         step += 1
@@ -41,6 +54,8 @@ def _rng(name):
 
 def _draw(name, shape):
     rng = _rng(name)
+    if "fc_scale" in name:  # the size of a head is positive
+        return (1.3 * name.endswith("bias") + 0.02 * rng.standard_normal(shape)).astype(np.float32)
     if name.endswith("num_batches_tracked"):
         return np.array(1000, np.int64)
     if name.endswith("running_var"):

@@ -1,27 +1,24 @@
 """The keypoint codec against the official PyTorch modules at random weights (tests/golden/make_keypoint.py)."""
 
 import functools
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from official_state import inputs, random_state, spread
+from official_state import GOLDEN, inputs, published_keys, random_state, spread
 
 from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
 from vasa_jax.models.keypoint_detectors import CanonicalKeypointDetector, HeadPoseExpressionEstimator
-from vasa_jax.models.keypoint_face import KeypointFaceDecoder
+from vasa_jax.models.keypoint_face import KeypointFaceDecoder, keypoint_codec
 from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_layers import fold_batch_norms
 from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import WarpingNetwork
 from vasa_jax.models.keypoints import FACE_VID2VID_ZERO_BIN, angle, pose_from_raw, posed_keypoints, rotation_from_angles
-from vasa_jax.weights.liveportrait import PARTS, codec_params, key_tables, named_state
+from vasa_jax.weights.liveportrait import PARTS, codec_params, fields_of, key_tables, named_state
 
-GOLDEN = Path(__file__).parent / "golden"
-KEYS = json.loads((GOLDEN / "keypoint_keys.json").read_text())
+KEYS = published_keys("published")
 DEFAULT = {"encoder": {}, "decoder": {}}
 TOLERANCE = 1e-5
 
@@ -88,16 +85,13 @@ def test_motion_extractor_and_posed_keypoints():
     close_table("motion.exp", raw.expression.reshape(2, -1))
     close_table("motion.kp", raw.keypoints.reshape(2, -1))
 
-    sharper = raw._replace(**{name: 4.0 * getattr(raw, name) for name in ("pitch", "yaw", "roll")})
+    sharper = raw._replace(**{name: 2.0 * getattr(raw, name) for name in ("pitch", "yaw", "roll")})
     angles = [angle(getattr(sharper, name)) for name in ("pitch", "yaw", "roll")]
     close_table("degrees", jnp.rad2deg(jnp.stack(angles, -1)), 1e-4)
     # The official matrix is for row vectors.
     close_table("rotation", rotation_from_angles(*angles).swapaxes(-1, -2))
-    # A scale of random weights may be negative, a pose's is not: the reference is read with the sign taken out.
-    factor = raw.scale[..., None]
-    pose = pose_from_raw(sharper._replace(scale=jnp.ones_like(raw.scale), translation=jnp.zeros_like(raw.translation)))
-    posed = factor * posed_keypoints(raw.keypoints, pose, raw.expression)
-    close_table("posed", posed + jnp.pad(raw.translation[:, :2], ((0, 0), (0, 1)))[:, None])
+    posed = posed_keypoints(raw.keypoints, pose_from_raw(sharper), raw.expression)
+    close_table("posed", posed)
 
 
 def test_a_pose_holds_scale_and_translation():
@@ -139,6 +133,41 @@ def test_stitching_and_retargeting(name, width):
     decoder = KeypointFaceDecoder()
     values = inputs(name, 3, width)
     close_table(name, decoder.apply({"params": params}, values, method=lambda m, x: getattr(m, name)(x)))
+
+
+def test_from_two_pictures_to_the_driven_one():
+    """A narrow codec, whose sizes are told by its tensors, as the official wrapper runs it."""
+    keys = published_keys("narrow")
+    states = {part: named_state(random_state(table), part, part) for part, table in keys.items()}
+    fields = fields_of(states, {part: part for part in states})
+    fields["encoder"] |= {"image_size": 128, "input_size": 64}
+    params = codec_params(states, fields, {part: part for part in states})
+    encoder, decoder = keypoint_codec(fields)
+
+    def run(params, images):
+        latents = encoder.apply({"params": params["encoder"]}, images[:1])
+        pose, dynamics = encoder.apply({"params": params["encoder"]}, images[1:], method="encode_motion")
+        decode = functools.partial(decoder.apply, {"params": params["decoder"]})
+        driven = posed_keypoints(latents.identity, pose, dynamics.reshape(2, -1, 3))
+        source = jnp.repeat(latents.appearance.keypoints, 2, 0)
+        stitched = decode(source, driven, method="stitch")
+        lips, eyes = (jax.nn.sigmoid(inputs(f"{name}.openness", 2, n)) for name, n in (("lip", 2), ("eye", 3)))
+        pictures = decode(latents.appearance, jnp.concatenate([driven, stitched]), method="draw")
+        return {
+            "driven": pictures[:2],
+            "driven.keypoints": driven,
+            "stitched": pictures[2:],
+            "stitched.keypoints": stitched,
+            "lip": decode(source, lips, method="retarget_lips"),
+            "eye": decode(source, eyes, method="retarget_eyes"),
+        }
+
+    found = jax.jit(run)(params, unit("chain", 3, 3, 128, 128))
+    for name, values in found.items():
+        if values.ndim == 4:  # five networks deep
+            close(f"chain.{name}", values, 1e-4)
+        else:
+            close_table(f"chain.{name}", values)
 
 
 def named_params(module, *given):

@@ -2,8 +2,10 @@
 
     python tests/golden/make_keypoint.py LIVEPORTRAIT FACE_VID2VID
 
-LIVEPORTRAIT and FACE_VID2VID: checkouts of KwaiVGI/LivePortrait and zhengkw18/face-vid2vid. Needs PyTorch and PyYAML.
+LIVEPORTRAIT and FACE_VID2VID: checkouts of KwaiVGI/LivePortrait and zhengkw18/face-vid2vid. Needs PyTorch and what
+LivePortrait imports.
 Only key tables and small samples of outputs at random weights are stored. References are float64 where memory allows.
+Beside each module at its full width, a narrow codec is run from two pictures to the driven one by the official wrapper.
 """
 
 import importlib
@@ -23,6 +25,28 @@ sys.path.insert(0, str(HERE.parent))
 from official_state import inputs, random_state, spread  # noqa: E402
 
 SAMPLES = 2000  # numbers kept of a large output
+SMALL = {
+    "appearance_feature_extractor": {
+        "image_channel": 3, "block_expansion": 8, "num_down_blocks": 2, "max_features": 32, "reshape_channel": 4,
+        "reshape_depth": 8, "num_resblocks": 2,
+    },
+    "motion_extractor": {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 24], "num_kp": 5},
+    "warping_module": {
+        "num_kp": 5, "block_expansion": 8, "max_features": 32, "num_down_blocks": 2, "reshape_channel": 4,
+        "estimate_occlusion_map": True,
+        "dense_motion_params": {
+            "block_expansion": 4, "max_features": 16, "num_blocks": 3, "reshape_depth": 8, "compress": 2,
+        },
+    },
+    "spade_generator": {
+        "upscale": 2, "block_expansion": 8, "max_features": 32, "num_down_blocks": 2, "out_channels": 16,
+    },
+    "stitching_retargeting_module": {
+        "stitching": {"input_size": 30, "hidden_sizes": [128, 128, 64], "output_size": 17},
+        "lip": {"input_size": 17, "hidden_sizes": [128, 128, 64], "output_size": 15},
+        "eye": {"input_size": 18, "hidden_sizes": [256, 256, 128, 128, 64], "output_size": 15},
+    },
+}  # fmt: skip
 STITCHING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
 
 
@@ -66,7 +90,7 @@ def live_portrait(folder):
         for name, value in motion.items():
             keep(f"motion.{name}", value)
         camera = importlib.import_module("src.utils.camera")
-        angles = [camera.headpose_pred_to_degree(4.0 * motion[name]) for name in ("pitch", "yaw", "roll")]
+        angles = [camera.headpose_pred_to_degree(2.0 * motion[name]) for name in ("pitch", "yaw", "roll")]
         rotation = camera.get_rotation_matrix(*angles)
         keep("degrees", torch.stack(angles, -1))
         keep("rotation", rotation)
@@ -102,6 +126,62 @@ def live_portrait(folder):
             network, shapes = load(network, f"{STITCHING[name]}.module.")
             keys["stitching_retargeting_module"] |= shapes
             keep(name, network(torch.tensor(inputs(name, 3, widths["input_size"])).double()))
+    return keys, found
+
+
+def narrow_chain():
+    """Key tables of a narrow codec, and its pictures: portrait and driving picture in, driven and stitched out."""
+    from src.live_portrait_wrapper import LivePortraitWrapper
+    from src.modules import (
+        appearance_feature_extractor,
+        convnextv2,
+        motion_extractor,
+        spade_generator,
+        stitching_retargeting_network,
+        warping_network,
+    )
+
+    class Narrow(LivePortraitWrapper):
+        def __init__(self, networks):
+            self.__dict__ |= networks
+
+    keys, networks = {}, {}
+
+    def add(name, network):
+        networks[name], keys[name] = load(network)
+        return networks[name]
+
+    features = add("appearance_feature_extractor", appearance_feature_extractor.AppearanceFeatureExtractor(
+        **SMALL["appearance_feature_extractor"]))  # fmt: skip
+    motion_extractor.model_dict["narrow"] = convnextv2.ConvNeXtV2
+    motion = add("motion_extractor", motion_extractor.MotionExtractor(backbone="narrow", **SMALL["motion_extractor"]))
+    warp = add("warping_module", warping_network.WarpingNetwork(**SMALL["warping_module"]))
+    generator = add("spade_generator", spade_generator.SPADEDecoder(**SMALL["spade_generator"]))
+    small, shapes = {}, {}
+    for name, widths in SMALL["stitching_retargeting_module"].items():
+        network = stitching_retargeting_network.StitchingRetargetingNetwork(**widths)
+        small[name], table = load(network, f"{STITCHING[name]}.module.")
+        shapes |= table
+    keys["stitching_retargeting_module"] = shapes
+    wrapper = Narrow({"stitching_retargeting_module": small})
+
+    found = {}
+    with torch.no_grad():
+        images = torch.tensor(inputs("chain", 3, 3, 128, 128)).double().sigmoid()
+        images = torch.nn.functional.avg_pool2d(images, 2)
+        portrait, driving = motion(images[:1]), motion(images[1:])
+        source = wrapper.transform_keypoint(portrait)
+        moved = wrapper.transform_keypoint(driving | {"kp": portrait["kp"].expand(2, -1)})
+        source = source.expand(2, -1, -1)
+        volume = features(images[:1]).expand(2, -1, -1, -1, -1)
+        for name, driven in (("driven", moved), ("stitched", wrapper.stitching(source, moved))):
+            picture = generator(warp(volume, kp_driving=driven, kp_source=source)["out"])
+            found[f"chain.{name}.keypoints"], found[f"chain.{name}.keypoints.shape"] = sampled(driven)
+            found[f"chain.{name}"], found[f"chain.{name}.shape"] = sampled(picture)
+        for name, ratios in (("lip", 2), ("eye", 3)):
+            openness = torch.tensor(inputs(f"{name}.openness", 2, ratios)).double().sigmoid()
+            moved = getattr(wrapper, f"retarget_{name}")(source, openness)
+            found[f"chain.{name}"], found[f"chain.{name}.shape"] = sampled(moved)
     return keys, found
 
 
@@ -163,8 +243,13 @@ def renamed(module, rules):
 
 def main(live_portrait_folder, face_vid2vid_folder):
     keys, found = live_portrait(Path(live_portrait_folder).resolve())
-    found |= face_vid2vid(Path(face_vid2vid_folder).resolve())
-    (HERE / "keypoint_keys.json").write_text(json.dumps(keys, indent=0, separators=(",", ":")) + "\n")
+    narrow, chain = narrow_chain()
+    found |= chain | face_vid2vid(Path(face_vid2vid_folder).resolve())
+    tables = {
+        kind: {part: {name: "x".join(map(str, shape)) for name, shape in table.items()} for part, table in of.items()}
+        for kind, of in (("published", keys), ("narrow", narrow))
+    }
+    (HERE / "keypoint_keys.json").write_text(json.dumps(tables, indent=0) + "\n")
     np.savez_compressed(HERE / "keypoint.npz", **found)
     for name, table in keys.items():
         print(f"{name}: {len(table)} keys, {sum(int(np.prod(shape)) for shape in table.values()):,} numbers")

@@ -19,7 +19,7 @@ from flax import traverse_util
 from vasa_jax.errors import InputError
 from vasa_jax.models.fields import frozen
 from vasa_jax.models.geometry import IDENTITY_POSE
-from vasa_jax.models.keypoint_face import KeypointAppearance, keypoint_codec
+from vasa_jax.models.keypoint_face import keypoint_codec
 from vasa_jax.models.keypoint_layers import fold_batch_norms
 from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
@@ -64,7 +64,7 @@ def load_live_portrait(paths: Mapping[str, str | Path]) -> tuple[dict[str, Any],
     if missing:
         raise InputError(f"LivePortrait: no file of the {missing[0]}; put it beside the others")
     states = {part: named_state(read_tensors(paths[part]), part, paths[part]) for part in PARTS if part in paths}
-    fields = _fields(states, paths)
+    fields = fields_of(states, paths)
     return codec_params(states, fields, paths), fields
 
 
@@ -176,8 +176,11 @@ def _shapes(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"encoder": first, "decoder": second}
 
 
-def _fields(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dict[str, dict[str, Any]]:
-    """The codec's sizes, from the shapes of its tensors."""
+def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dict[str, dict[str, Any]]:
+    """The codec's sizes, from the shapes of its tensors; `paths` as in `codec_params`.
+
+    What they do not tell is left at its default: the sides of pictures.
+    """
 
     def shape(part: str, name: str, axes: int) -> tuple[int, ...]:
         value = states[part].get(name)
@@ -200,7 +203,6 @@ def _fields(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dic
     widths = [
         shape(warp, f"{field}.hourglass.encoder.down_blocks.{i}.conv.weight", 5)[0] for i in range(max(blocks, 1))
     ]
-    out_width, width, *_ = shape(generator, "up_1.conv_0.weight", 4)
     return {
         "encoder": {
             "appearance": {
@@ -233,8 +235,8 @@ def _fields(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dic
                 },
             },
             "generator": {
-                "width": width,
-                "out_width": out_width,
+                "width": shape(generator, "up_1.conv_0.weight", 4)[1],
+                "out_width": shape(generator, "up_1.conv_1.weight", 4)[0],
                 "shuffle": 2 if "conv_img.0.weight" in states[generator] else 1,
             },
         },
