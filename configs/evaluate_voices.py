@@ -3,8 +3,9 @@ r"""Do the lips follow real voices? Clips of real speakers drive held-out heads;
 python -m vasa_jax.main --config configs/evaluate_voices.py --config.videos=DIR --config.checkpoint=runs/model \
     --config.prepare.models=face_models
 
-DIR holds videos with sound, face_models the graph files of vasa_jax/data/face_litert.py. Writes report.md, report.json
-and curves.png to runs/evaluate_voices; clips/ beside them keeps what was found in the videos for the next model.
+DIR holds videos with sound, face_models the graph files of
+vasa_jax/preparation/face_backends/litert.py. Writes report.md, report.json and curves.png to runs/evaluate_voices;
+clips/ beside them keeps what was found in the videos for the next model.
 """
 
 from vasa_jax.config import VASAConfig

@@ -2,7 +2,8 @@
 
 python -m vasa_jax.main --config configs/label_accuracy.py --config.prepare.models=DIR
 
-DIR holds the graph files of vasa_jax/data/face_litert.py. Also writes runs/label_accuracy/label_accuracy.md and .json.
+DIR holds the graph files of vasa_jax/preparation/face_backends/litert.py.
+Also writes runs/label_accuracy/label_accuracy.md and .json.
 """
 
 from vasa_jax.config import VASAConfig

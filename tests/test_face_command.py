@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_face import SIZE
 from tiny_records import write_tiny
 
-from vasa_jax.data.media_video import read_video
+from vasa_jax.data.video_files import read_video
 from vasa_jax.weights.safetensors_io import load_params
 
 TESTS = Path(__file__).parent
@@ -29,7 +29,7 @@ def run(arguments, cache, devices):
         "XLA_FLAGS": f"{FLAGS} --xla_force_host_platform_device_count={devices}",
     }
     result = subprocess.run(
-        [sys.executable, str(TESTS / "face_command.py"), *map(str, arguments)],
+        [sys.executable, str(TESTS / "helpers" / "face_command.py"), *map(str, arguments)],
         env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]

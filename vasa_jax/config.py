@@ -100,7 +100,7 @@ class FaceConfig:
     perceptual: float | None = None  # features of a judge
     face_perceptual: float | None = None  # the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20
     transfer_from: int = 0  # updates before consist, cross_id, perceptual and face_perceptual come in
-    judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/judge_files.py)
+    judge: str = ""  # directory of the judges: judge, vgg19, vggface, arcface .safetensors (weights/loss_networks.py)
     adversarial: float | None = None  # hinge against a patch critic on two scales; MegaPortraits' 1
     feature_matching: float | None = None  # L1 between the critic's features; MegaPortraits' 40
     gan_from: int = 0  # updates before the critic and its two terms come in
@@ -256,8 +256,8 @@ class BenchmarkConfig:
 class PrepareConfig:
     """From a folder of videos to labelled records (job prepare; config.videos, config.output)."""
 
-    analyzer: str = "litert"  # a name of data.face_analysis.BACK_ENDS; haar crops without labels
-    models: str = "face_models"  # folder of litert's graph files (data/face_litert.py), or mediapipe's .task file
+    analyzer: str = "litert"  # a name of preparation.face_backends.base.BACK_ENDS; haar crops without labels
+    models: str = "face_models"  # folder of litert's graph files (see its module), or mediapipe's .task file
     emotion_model: str = ""  # HSEmotion .onnx file; empty = no emotion labels
     distance_model: str = ""  # Deep3DFaceRecon .onnx file; empty = distance from the pose's scale
     gaze_model: str = ""  # L2CS-Net .onnx file; empty = gaze from the irises where the analyzer gives them

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vasa_jax.models.motion import POSE_DIM, MotionConditions
+from vasa_jax.conventions import POSE_DIM
+from vasa_jax.models.motion import MotionConditions
 
 Apply = Callable[[dict, Array, Array, Any], Array]
 Prepare = Callable[[dict, MotionConditions], Any]

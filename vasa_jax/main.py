@@ -49,11 +49,11 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
         return evaluate_voices(config, workdir)
     if config.job == "benchmark_renderer":
-        from vasa_jax.data.synthetic.render_benchmark import benchmark_renderer
+        from vasa_jax.benchmarks.renderer import benchmark_renderer
 
         return benchmark_renderer(config.renderer_benchmark, workdir)
     if config.job == "benchmark_reading":
-        from vasa_jax.data.reading_benchmark import benchmark_reading
+        from vasa_jax.benchmarks.reading import benchmark_reading
 
         return benchmark_reading(config.reading_benchmark, workdir)
     if config.job == "corpus_sheets":
@@ -61,26 +61,26 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
         return corpus_sheets(config.corpus_sheets, config.seed, workdir)
     if config.job == "synthesize":
-        from vasa_jax.data.synthetic.corpus import synthesize
+        from vasa_jax.corpus.write import synthesize
 
         return synthesize(config.synthesis, config.seed, workdir)
     if config.job == "benchmark":
-        from vasa_jax.benchmark import benchmark
+        from vasa_jax.benchmarks.generation import benchmark
 
         return benchmark(config, workdir)
     if config.job == "prepare":
-        from vasa_jax.data.prepare import prepare
+        from vasa_jax.preparation.prepare import prepare
 
         return prepare(config)
     if config.job == "label_accuracy":
-        from vasa_jax.data.label_accuracy import label_accuracy
+        from vasa_jax.preparation.label_accuracy import label_accuracy
 
         return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
     if config.job == "extract_motion":
-        from vasa_jax.training.stored_motion import extract_motion
+        from vasa_jax.training.tasks.stored_motion import extract_motion
 
         return extract_motion(config, workdir)
-    from vasa_jax.training.stages import train
+    from vasa_jax.training.jobs import train
 
     return train(config, workdir)
 

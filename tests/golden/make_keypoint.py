@@ -20,7 +20,7 @@ import torch
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "helpers"))
 
 from official_state import inputs, random_state, spread  # noqa: E402
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
-from vasa_jax.data.records import LABELS, SAMPLE_RATE, Record, decode_jpeg, decode_matte
+from vasa_jax.data.records import LABELS, Record, decode_jpeg, decode_matte
 from vasa_jax.data.shards import FORMATS, MANIFEST, ShardReader, read_manifest, verify
 from vasa_jax.errors import InputError
 
@@ -269,7 +270,7 @@ class _TFDS:
         return self[number].clip_id
 
     def __getitem__(self, number: int) -> Record:
-        from vasa_jax.data.vasa_corpus.vasa_corpus_dataset_builder import record_of
+        from vasa_jax.data.tfds_records import record_of
 
         try:
             return record_of(self._records[number])

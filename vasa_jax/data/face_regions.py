@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from vasa_jax.data.synthetic.landmarks import LANDMARKS
-from vasa_jax.data.synthetic.shading import SEGMENTS
+from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 # Outlines as indices of points, by the number of points in the set: lips, image-left eye, image-right eye.
 _OWN = {name: index for index, name in enumerate(LANDMARKS)}
@@ -15,7 +14,7 @@ def _ring(prefix: str) -> tuple[int, ...]:
 
 OUTLINES: dict[int, tuple[tuple[int, ...], ...]] = {
     len(LANDMARKS): (_ring("outer_lip"), _ring("eye_left"), _ring("eye_right")),
-    # mediapipe_478 (data/labels.py).
+    # mediapipe_478 (preparation/landmark_labels.py).
     478: (
         (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
         (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),

@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from vasa_jax.data.face_points import LANDMARK_SET, LANDMARKS
 from vasa_jax.errors import InputError
 
 # FaceMesh's points on the middle line. Of the others, the n-th below 248 is the mirror image of number 248 + n: so
@@ -53,9 +54,6 @@ def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
 @functools.cache
 def partners(landmark_set: str) -> np.ndarray:
     """int (N,): the point that a point becomes in the mirror. InputError for an unknown set."""
-    from vasa_jax.data.synthetic.corpus import LANDMARK_SET
-    from vasa_jax.data.synthetic.landmarks import LANDMARKS
-
     if landmark_set == "mediapipe_478":
         return _mesh_partners()
     if landmark_set == LANDMARK_SET:
@@ -76,7 +74,7 @@ def _mesh_partners() -> np.ndarray:
     return result
 
 
-# Contours run from left to right, or clockwise from their left corner (see synthetic/landmarks.py): number of a point
+# Contours run from left to right, or clockwise from their left corner (see data/face_points.py): number of a point
 # -> number of its partner.
 _CONTOURS = {
     "jaw": lambda i: 16 - i,

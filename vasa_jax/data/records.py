@@ -22,12 +22,12 @@ import math
 
 import numpy as np
 
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.errors import InputError
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "heldout", "test")  # heldout: to watch training by; test: looked at once, in the end
-SAMPLE_RATE = 16_000
 # Labels that a clip may lack, and their shape; T frames, N points.
 LABELS: dict[str, tuple[int | str, ...]] = {
     "pose": ("T", 9),

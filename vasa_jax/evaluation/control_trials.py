@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.synthetic.visemes import EMOTIONS
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.evaluation.emotion_reader import FEELINGS, EmotionReader, named_feeling
 from vasa_jax.evaluation.figures import Figures, mean_figures
 from vasa_jax.evaluation.held_out import HeldOutSet

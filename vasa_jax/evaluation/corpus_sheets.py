@@ -13,17 +13,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vasa_jax.config import CorpusSheetsConfig
-from vasa_jax.data.synthetic.bank import named_key, restyle, to_uint8
-from vasa_jax.data.synthetic.identity import sample_identity
-from vasa_jax.data.synthetic.render import render
-from vasa_jax.data.synthetic.visemes import (
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.render import render, to_uint8
+from vasa_jax.corpus.performance.visemes import (
     EMOTION_SHAPES,
     MOTION_NAMES,
     MOTION_NEUTRAL,
     VISEME_FIELDS,
     VISEMES,
 )
+from vasa_jax.corpus.render_cache import restyle
 from vasa_jax.evaluation import sheets
+from vasa_jax.rng import named_key
 
 COLUMNS = 8  # of the sheets that show one picture of each person
 _HEADING = 16  # pixels

@@ -16,7 +16,8 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.synthetic.talk import Talk, sample_talk
+from vasa_jax.conventions import FPS
+from vasa_jax.corpus.talk import Talk, sample_talk
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.drift_report import SERIES, drift_markdown, drift_plot
 from vasa_jax.evaluation.frame_tracks import FrameTracks, read_frames
@@ -31,7 +32,6 @@ SECTION = 10.0  # seconds
 FEED = 8_000  # samples that a stream is given at once
 CLEAR = 0.3  # correlation at the best offset below which a section has no offset
 SHEET_COLUMNS = 10
-FPS = int(measures.FRAMES_PER_SECOND)
 
 
 @dataclasses.dataclass(frozen=True)

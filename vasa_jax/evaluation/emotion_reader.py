@@ -1,6 +1,6 @@
 """Which emotion a face shows: a small network over the face that the measuring instrument has found.
 
-Like the instrument it is trained on true renders only (`vasa_jax.training.emotion_task`), of heads that speak, and
+Like the instrument it is trained on true renders only (`vasa_jax.training.tasks.emotion`), of heads that speak, and
 shares no weights and no identities with the codec, the motion model or any judge of a loss.
 """
 
@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vasa_jax.data.synthetic.visemes import EMOTIONS
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.instrument import SIZE, Measurements, PatchEncoder, patch_grid
-from vasa_jax.generation.pretrained import SHIPPED, load_part
 from vasa_jax.models.geometry import bilinear_sample
+from vasa_jax.weights.parts import SHIPPED, load_part
 
 PATCH = (0.40, 48)  # half side in canonical units, side in pixels: from above the brows to the chin
 FEELINGS = tuple(name for name in EMOTIONS if name != "neutral")  # what can be told apart; neutral is none of them

@@ -6,9 +6,9 @@ Everything compares three stills of one person: `here` (pose 1, dynamics 1), `th
 
 import numpy as np
 
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.evaluation import measures
 from vasa_jax.evaluation.instrument import Measurements
-from vasa_jax.models.motion import POSE_DIM
 
 OPEN_LIDS = 0.4  # of the mean lid opening; below, there is no gaze to be seen
 

@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import FaceEvaluationConfig, VASAConfig
+from vasa_jax.conventions import POSE_DIM, head_angles
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.exchange import OPEN_LIDS, latent_changes, picture_changes
 from vasa_jax.evaluation.face_report import face_markdown
@@ -29,7 +30,6 @@ from vasa_jax.evaluation.picture_figures import picture_figures
 from vasa_jax.evaluation.probes import class_accuracy, held_out_predictions, r_squared, splits_by_block
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.evaluation.stage import Codec
-from vasa_jax.models.motion import POSE_DIM
 
 FOLDS = 5
 # Figures of several probes.
@@ -52,7 +52,7 @@ class Codes:
 def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """The `evaluate_face` job: the report on the codec in `config.checkpoint`."""
     from vasa_jax.generation.animator import PortraitAnimator
-    from vasa_jax.generation.pretrained import load_part
+    from vasa_jax.weights.parts import load_part
 
     instrument = Instrument.from_pretrained(config.face_evaluation.instrument)
     codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch)
@@ -170,7 +170,7 @@ def probe_figures(codes: Codes, seed: int) -> dict[str, dict[str, float]]:
         "truth": np.stack([codes.motion[name] for name in DYNAMICS], -1),
         "shuffled": codes.latents[shuffled, POSE_DIM:],
     }
-    angles = measures.euler_degrees(codes.labels["pose"])
+    angles = head_angles(codes.labels["pose"])
     targets = dict(zip(("yaw", "pitch", "roll"), angles.T, strict=True))
     targets |= {"mouth": codes.labels["mouth"], "lid_left": codes.labels["lids"][:, 0]}
     targets |= {"lid_right": codes.labels["lids"][:, 1]}

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from vasa_jax.data.synthetic.anatomy import build_anatomy
-from vasa_jax.data.synthetic.bank import named_key
-from vasa_jax.data.synthetic.clips import Clip, sample_clip
-from vasa_jax.data.synthetic.identity import sample_identity
-from vasa_jax.data.synthetic.labels import labels
-from vasa_jax.data.synthetic.landmarks import LANDMARKS, landmarks
-from vasa_jax.data.synthetic.motion import neutral_motion
-from vasa_jax.data.synthetic.render import render
-from vasa_jax.evaluation.measures import FRAMES_PER_SECOND
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.corpus.clips import Clip, sample_clip
+from vasa_jax.corpus.heads.anatomy import build_anatomy
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels
+from vasa_jax.corpus.heads.landmarks import landmarks
+from vasa_jax.corpus.heads.render import render
+from vasa_jax.corpus.performance.muscles import neutral_motion
+from vasa_jax.data.face_points import LANDMARKS
+from vasa_jax.rng import named_key
 
 HELD_OUT_SET = "vasa_jax.heldout.1"  # the set's name in reports; another way to make it gets another number
-SAMPLES_PER_FRAME = 640
 LABELS = ("mouth", "lids", "gaze", "pose", "distance", "landmarks")
 
 
@@ -120,8 +120,8 @@ class HeldOutSet(HeldOutHeads):
         speech: str = "espeak",
     ):
         super().__init__(size, seed, supersample, render_batch)
-        self._frames = round(seconds * FRAMES_PER_SECOND)
-        self._rendered = max(2, min(self._frames, round(rendered_seconds * FRAMES_PER_SECOND)))
+        self._frames = round(seconds * FPS)
+        self._rendered = max(2, min(self._frames, round(rendered_seconds * FPS)))
         self._source = speech
         self._clips = _speaking_clips(count, self._frames, seed, speech)
 

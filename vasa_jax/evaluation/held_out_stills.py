@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.data.synthetic.bank import named_key
-from vasa_jax.data.synthetic.motion import neutral_motion, sample_motion
-from vasa_jax.data.synthetic.truth import MOTION_FACTORS, Scene, exchanged
+from vasa_jax.corpus.heads.truth import MOTION_FACTORS, Scene, exchanged
+from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
 from vasa_jax.evaluation.held_out import HeldOutHeads
+from vasa_jax.rng import named_key
 
 HELD_OUT_STILLS = "vasa_jax.heldout_stills.1"  # the set's name in reports; another way to make it gets another number
 DYNAMICS = tuple(name for factor, names in MOTION_FACTORS.items() if factor != "pose" for name in names)

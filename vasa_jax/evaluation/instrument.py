@@ -1,6 +1,6 @@
 """The measuring instrument: one small network that reads a face off a frame.
 
-It is trained on true renders only (`vasa_jax.training.instrument_task`) and shares no weights, seed or identities
+It is trained on true renders only (`vasa_jax.training.tasks.face_probe`) and shares no weights, seed or identities
 with the codec or with anything that appears in a loss, so that a model cannot be good by its own measure.
 
 A trunk over the whole frame finds landmarks and head pose; fixed-size patches around the mouth, each eye and the
@@ -19,8 +19,8 @@ import numpy as np
 
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures
-from vasa_jax.generation.pretrained import load_part
 from vasa_jax.models.geometry import bilinear_sample
+from vasa_jax.weights.parts import load_part
 
 SIZE = 128  # pixels; other sizes are resized to it
 EMBEDDING = 64

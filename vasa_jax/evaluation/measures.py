@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-FRAMES_PER_SECOND = 25.0
+from vasa_jax.conventions import FPS, head_angles, rotation_matrices
 
 
 def pearson(x_T: np.ndarray, y_T: np.ndarray) -> float:
@@ -74,27 +74,6 @@ def offset_correlations(track_T: np.ndarray, reference_T: np.ndarray, limit: int
     return np.array(curve)
 
 
-def rotation_matrices(pose_T9: np.ndarray) -> np.ndarray:
-    """(T, 3, 3) rotations of poses whose first six numbers are the first two columns; not-quite-orthonormal ones are
-    repaired.
-    """
-    first = np.asarray(pose_T9, np.float64)[..., 0:3]
-    second = np.asarray(pose_T9, np.float64)[..., 3:6]
-    first = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-8)
-    second = second - (second * first).sum(-1, keepdims=True) * first
-    second = second / np.maximum(np.linalg.norm(second, axis=-1, keepdims=True), 1e-8)
-    return np.stack([first, second, np.cross(first, second)], axis=-1)
-
-
-def euler_degrees(pose_T9: np.ndarray) -> np.ndarray:
-    """(T, 3) yaw, pitch, roll in degrees of R = R_y(yaw) R_x(pitch) R_z(roll), x right, y down, z into the scene."""
-    rotation = rotation_matrices(pose_T9)
-    yaw = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
-    pitch = np.arcsin(np.clip(-rotation[..., 1, 2], -1.0, 1.0))
-    roll = np.arctan2(rotation[..., 1, 0], rotation[..., 1, 1])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
-
-
 def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray:
     """(T,) angle of the rotation that takes one head pose to the other."""
     relative = np.einsum("...ij,...ik->...jk", rotation_matrices(a_T9), rotation_matrices(b_T9))
@@ -120,13 +99,13 @@ def head_motion(pose_T9: np.ndarray) -> float:
 
 def turning(pose_T9: np.ndarray) -> np.ndarray:
     """(T - 1,) mean over yaw, pitch and roll of the absolute difference to the frame before, in degrees."""
-    difference = np.diff(euler_degrees(pose_T9), axis=0)
+    difference = np.diff(head_angles(pose_T9), axis=0)
     return np.abs((difference + 180.0) % 360.0 - 180.0).mean(-1)
 
 
 def head_correlation(pose_T9: np.ndarray, truth_T9: np.ndarray) -> float:
     """Mean over yaw, pitch and roll of Pearson's r with the true ones: how much of the head's motion is foreseen."""
-    angles, true = euler_degrees(pose_T9), euler_degrees(truth_T9)
+    angles, true = head_angles(pose_T9), head_angles(truth_T9)
     return float(np.mean([pearson(angles[:, axis], true[:, axis]) for axis in range(3)]))
 
 
@@ -136,7 +115,7 @@ def head_diversity(poses_ST9: np.ndarray) -> float:
     Over yaw, pitch and roll, smoothed and without each take's own mean: where the head looks on the whole does not
     count. Takes with independent motion give its standard deviation over time; equal takes give 0.
     """
-    angles = np.stack([smooth(euler_degrees(pose)) for pose in poses_ST9])
+    angles = np.stack([smooth(head_angles(pose)) for pose in poses_ST9])
     angles = angles - angles.mean(1, keepdims=True)
     return float(np.sqrt(angles.var(axis=0, ddof=1).mean()))
 
@@ -221,7 +200,7 @@ def blinks(lids_T2: np.ndarray, closed: float = 0.35, open_: float = 0.6) -> lis
     return found
 
 
-def blinks_per_minute(lids_T2: np.ndarray, frames_per_second: float = FRAMES_PER_SECOND, **thresholds: float) -> float:
+def blinks_per_minute(lids_T2: np.ndarray, frames_per_second: float = FPS, **thresholds: float) -> float:
     """Rate of `blinks`; 0.0 for an empty track."""
     if len(lids_T2) == 0:
         return 0.0

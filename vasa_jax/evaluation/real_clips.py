@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.config import PrepareConfig
-from vasa_jax.data import labels
-from vasa_jax.data.face_analysis import open_analyzer
-from vasa_jax.data.media import FRAME_SAMPLES
-from vasa_jax.data.prepare import find_videos, read_clip, read_outcome, run_jobs, same_settings
+from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.errors import InputError
+from vasa_jax.preparation import landmark_labels
+from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.preparation.prepare import find_videos, read_clip, read_outcome, run_jobs, same_settings
 
 PICTURE = 32  # pixels: the records' pictures are not used here, landmarks are found in large ones
 
@@ -52,9 +52,9 @@ def real_clips(
                 RealClip(
                     name=clip["clip_id"],
                     video=outcome["video"],
-                    samples=record.audio[: frames * FRAME_SAMPLES].astype(np.float32) / 32767.0,
+                    samples=record.audio[: frames * SAMPLES_PER_FRAME].astype(np.float32) / 32767.0,
                     mouth=np.asarray(record.mouth, np.float64),
-                    lips=np.asarray(labels.lip_height(record.landmarks), np.float64),
+                    lips=np.asarray(landmark_labels.lip_height(record.landmarks), np.float64),
                 )
             )
         if not outcome["clips"]:

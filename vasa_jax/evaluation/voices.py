@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.media import FRAME_SAMPLES
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measures, sheets
 from vasa_jax.evaluation.held_out import HeldOutHeads
@@ -104,7 +104,7 @@ def compared(clips: Sequence[RealClip], generated: Sequence[np.ndarray]) -> dict
         rows.append({
             "name": clip.name,
             "video": clip.video,
-            "seconds": len(clip.mouth) / measures.FRAMES_PER_SECOND,
+            "seconds": len(clip.mouth) / FPS,
             "own": own,
             "shuffled": {name: float(np.mean([row[name] for row in shuffled])) for name in own},
             "loudness": _figures(level(clip.samples), clip),
@@ -145,7 +145,7 @@ def compared(clips: Sequence[RealClip], generated: Sequence[np.ndarray]) -> dict
 
 def level(samples: np.ndarray) -> np.ndarray:
     """(T,) root mean square of the sound of each frame, float (640 T,)."""
-    return np.sqrt(np.square(samples.reshape(-1, FRAME_SAMPLES).astype(np.float64)).mean(1))
+    return np.sqrt(np.square(samples.reshape(-1, SAMPLES_PER_FRAME).astype(np.float64)).mean(1))
 
 
 def _figures(track: np.ndarray, clip: RealClip) -> dict[str, float]:

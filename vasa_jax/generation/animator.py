@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.generation.avatar import Avatar, fill_behind_head
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import POSE_DIM
 
 
 class PortraitAnimator:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vasa_jax.data.synthetic.blink import blink_closure, draw_blink
-from vasa_jax.data.synthetic.noise import FPS
+from vasa_jax.conventions import FPS
+from vasa_jax.corpus.performance.blink import blink_closure, draw_blink
 
 FRAMES_PER_MINUTE = 60 * FPS
 REACH = 12  # frames; no blink is longer

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.data.synthetic.visemes import EMOTIONS  # in the order of the HSEmotion classes
+from vasa_jax.conventions import DISTANCE_UNIT, EMOTIONS, GAZE_UNIT
 from vasa_jax.diffusion import SOLVERS
 from vasa_jax.errors import InputError
 from vasa_jax.generation.blinking import Blinking
 from vasa_jax.generation.windows import Window
 
-GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one
-DISTANCE_UNIT = 0.15
 ANIMATE = ("all", "pose", "dynamics")
 POSE_ANCHORS = ("portrait", "absolute")
 CONDITIONS = ("gaze", "distance", "emotion")  # what a person may give; audio is always there

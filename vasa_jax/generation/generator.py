@@ -18,20 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.face_crop import crop_square, find_face
-from vasa_jax.data.media import Audio, read_audio, read_image, write_video
+from vasa_jax.data.image_files import read_image
+from vasa_jax.data.video_files import write_video
 from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.avatar import Avatar
 from vasa_jax.generation.controls import Controls, Steering
 from vasa_jax.generation.motion_edit import finish_motion
-from vasa_jax.generation.pretrained import load_part
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
-from vasa_jax.training.precision import compute_dtype
+from vasa_jax.weights.parts import load_part
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 import vasa_jax
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.media import read_audio, write_video
+from vasa_jax.data.audio_files import read_audio
+from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 

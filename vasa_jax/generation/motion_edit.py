@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from vasa_jax.conventions import POSE_DIM, rotation_columns
 from vasa_jax.generation.controls import Steering
-from vasa_jax.models.motion import POSE_DIM
 
 _PLACE = slice(6, POSE_DIM)  # log scale, tx, ty
 
@@ -41,17 +41,6 @@ def finish_motion(
     elif controls.animate == "dynamics":
         motion[:, :POSE_DIM] = rest[:POSE_DIM]
     return motion
-
-
-def rotation_columns(degrees: np.ndarray) -> np.ndarray:
-    """Yaw, pitch, roll (T, 3) in degrees (the nose to image right, down, clockwise) to the first two columns of the
-    rotation, float32 (T, 6); the inverse of `data.labels.head_angles`."""
-    yaw, pitch, roll = np.radians(np.asarray(degrees, np.float64)).T
-    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
-    # The columns of R_y(-yaw) R_x(pitch) R_z(roll): x right, y down, the nose along -z.
-    first = (cy * cr - sy * sp * sr, cp * sr, sy * cr + cy * sp * sr)
-    second = (-cy * sr - sy * sp * cr, cp * cr, -sy * sr + cy * sp * cr)
-    return np.stack([*first, *second], axis=-1).astype(np.float32)
 
 
 def _scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, AudioEncoder, pad_for_video, pair_mean, video_frames
+from vasa_jax.conventions import SAMPLES_PER_FRAME, TAIL, frame_count
+from vasa_jax.models.audio import AudioEncoder, pad_for_video, pair_mean
 
 PIECE = 75  # video frames kept of each piece
 MARGIN = 25  # video frames heard on either side, so that seams have context
-HISTORY = 50  # video frames before its window that a live stream hears
-TAIL = 80  # samples after a frame that its last feature needs: 5 ms
 
 
 class SpeechFeatures:
@@ -23,7 +22,7 @@ class SpeechFeatures:
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """16 kHz mono float32 (N,) -> float32 (ceil(N / 640), width) at 25 fps."""
-        frames = video_frames(len(samples))
+        frames = frame_count(len(samples))
         padded = pad_for_video(np.asarray(samples, np.float32))
         features = []
         for start in range(0, frames, PIECE):
@@ -40,8 +39,8 @@ class SpeechFeatures:
         return np.asarray(_encode(self._encoder, self._params, sound))
 
     def _piece(self, padded: np.ndarray, start: int) -> np.ndarray:
-        first = (start - MARGIN) * SAMPLES_PER_VIDEO_FRAME
-        last = (start + PIECE + MARGIN) * SAMPLES_PER_VIDEO_FRAME + TAIL
+        first = (start - MARGIN) * SAMPLES_PER_FRAME
+        last = (start + PIECE + MARGIN) * SAMPLES_PER_FRAME + TAIL
         inside = padded[max(first, 0) : last]
         left = max(-first, 0)
         sound = np.pad(inside, (left, last - first - left - len(inside)))

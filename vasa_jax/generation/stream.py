@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.conventions import HISTORY, SAMPLES_PER_FRAME, TAIL, frame_count
 from vasa_jax.errors import InputError
 from vasa_jax.generation.avatar import Avatar
 from vasa_jax.generation.controls import Controls, Steering
-from vasa_jax.generation.speech_features import HISTORY, TAIL
 from vasa_jax.generation.windows import (
     Past,
     Window,
@@ -37,7 +37,6 @@ from vasa_jax.generation.windows import (
     stacked,
     window_conditions,
 )
-from vasa_jax.models.audio import SAMPLES_PER_VIDEO_FRAME, video_frames
 from vasa_jax.models.motion import MotionConditions
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Session:
     def due(self) -> Window | None:
         """The window that can be computed now, if any."""
         received = self._received
-        known = video_frames(received) if self._ended else max(received - TAIL, 0) // SAMPLES_PER_VIDEO_FRAME
+        known = frame_count(received) if self._ended else max(received - TAIL, 0) // SAMPLES_PER_FRAME
         return next_window(self.index * self._hop, known, self._hop, self._look_ahead, self._ended)
 
     @property
@@ -87,8 +86,8 @@ class Session:
     def sound(self, window: Window) -> np.ndarray:
         """What a window hears, with the history before it, float32 (640 (HISTORY + hop + look_ahead) + TAIL,); silence
         before the first sample and after the last."""
-        start = (window.start - HISTORY) * SAMPLES_PER_VIDEO_FRAME
-        stop = (window.start + self._hop + self._look_ahead) * SAMPLES_PER_VIDEO_FRAME + TAIL
+        start = (window.start - HISTORY) * SAMPLES_PER_FRAME
+        stop = (window.start + self._hop + self._look_ahead) * SAMPLES_PER_FRAME + TAIL
         held = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
         drop = max(start - self._first, 0)
         self._pieces, self._first = [held[drop:]], self._first + drop
@@ -154,7 +153,7 @@ class StreamBatch:
     @property
     def first_frame_samples(self) -> int:
         """Samples of sound that the first frame needs."""
-        return (self._controls.hop + self._controls.look_ahead) * SAMPLES_PER_VIDEO_FRAME + TAIL
+        return (self._controls.hop + self._controls.look_ahead) * SAMPLES_PER_FRAME + TAIL
 
     def open(self, avatar: Avatar | None, controls: Controls | None = None) -> Session:
         """A session with its own controls (default: the batch's). InputError if it needs what the batch cannot do."""

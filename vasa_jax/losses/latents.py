@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vasa_jax.losses.pictures import masked_mean
+from vasa_jax.losses.images import masked_mean
 
 
 def pose_loss(

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.config import FaceConfig
-from vasa_jax.losses.judged import Judges
+from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
 from vasa_jax.losses.latents import disagreement, motion_contrast, pose_loss
-from vasa_jax.losses.pictures import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
+from vasa_jax.losses.perceptual import Judges
 
 # Each is a field of FaceConfig. The first nine cost next to nothing and are always computed; of the others a weight of
 # None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such

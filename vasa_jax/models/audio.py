@@ -16,10 +16,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from vasa_jax.conventions import SAMPLES_PER_FRAME, frame_count
 from vasa_jax.models.transformer import EncoderLayer
 
-SAMPLE_RATE = 16_000
-SAMPLES_PER_VIDEO_FRAME = 640  # 25 fps
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
 CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
@@ -57,11 +56,6 @@ def feature_frames(samples: int, kernels: Sequence[int] = CONV_KERNELS, strides:
     return samples
 
 
-def video_frames(samples: int) -> int:
-    """Number of 25 fps video frames that `samples` samples span: ceil(samples / 640)."""
-    return -(-samples // SAMPLES_PER_VIDEO_FRAME)
-
-
 def pad_for_video(samples: Float[Array, "*batch samples"]) -> Float[Array, "*batch padded"]:
     """Append zeros up to 640 L + 80 samples, L = ceil(n / 640), which give exactly 2 L features.
 
@@ -69,7 +63,7 @@ def pad_for_video(samples: Float[Array, "*batch samples"]) -> Float[Array, "*bat
     they see [640 i, 640 i + 720), video frame i and 5 ms after it.
     """
     length = samples.shape[-1]
-    pad = [(0, 0)] * (samples.ndim - 1) + [(0, video_frames(length) * SAMPLES_PER_VIDEO_FRAME + 80 - length)]
+    pad = [(0, 0)] * (samples.ndim - 1) + [(0, frame_count(length) * SAMPLES_PER_FRAME + 80 - length)]
     return np.pad(samples, pad) if isinstance(samples, np.ndarray) else jnp.pad(samples, pad)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
 from vasa_jax.models.fields import frozen
-from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.variants import FACE_VARIANTS

@@ -17,9 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-POSE_DIM = 9
-IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-
 
 def pixel_grid(*sizes: int) -> Float[Array, "... axes"]:
     """Pixel-centre coordinates of an array with these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z."""

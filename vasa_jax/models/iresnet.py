@@ -1,6 +1,6 @@
 """The residual network of ArcFace (Deng et al. 2019): a face crop as a vector of identity.
 
-Batch norms are at their stored statistics: `scale` and `bias` already contain them (weights/judge_files.py).
+Batch norms are at their stored statistics: `scale` and `bias` already contain them (weights/loss_networks.py).
 """
 
 import flax.linen as nn

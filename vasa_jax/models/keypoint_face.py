@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models.face_decoder import Decoded
 from vasa_jax.models.face_encoder import Latents
 from vasa_jax.models.fields import frozen
-from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
 from vasa_jax.models.keypoint_detectors import SeparateMotionExtractor
 from vasa_jax.models.keypoint_generator import Generator

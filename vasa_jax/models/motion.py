@@ -13,11 +13,8 @@ from flax import linen as nn
 from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int
 
+from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.models.transformer import EncoderLayer
-
-POSE_DIM = 9  # rotation (6), log scale, tx, ty
-DYNAMICS_DIM = 128
-MOTION_DIM = POSE_DIM + DYNAMICS_DIM
 
 # fmt: off
 MOTION_VARIANTS: dict[str, dict] = {

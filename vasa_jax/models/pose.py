@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vasa_jax.conventions import IDENTITY_POSE, POSE_DIM
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Dtype, resized
 from vasa_jax.models.resnet import ResNet
@@ -23,7 +24,7 @@ class PoseNet(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
         offset = _offset(resized(image, self.size), self.resnet, self.groups, self.dtype)
-        return offset + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32)
+        return offset + jnp.asarray(IDENTITY_POSE, jnp.float32)
 
 
 class PoseCorrection(nn.Module):
@@ -45,7 +46,7 @@ class PoseCorrection(nn.Module):
 def corrected_pose(pose: Float[Array, "B 9"], correction: Float[Array, "B 9"]) -> Float[Array, "B 9"]:
     """The pose of a head that stands in the frame of `pose` as `correction` + IDENTITY_POSE says."""
     rotation, scale, translation = geometry.pose_matrix(pose)
-    inner, growth, shift = geometry.pose_matrix(correction + jnp.asarray(geometry.IDENTITY_POSE, jnp.float32))
+    inner, growth, shift = geometry.pose_matrix(correction + jnp.asarray(IDENTITY_POSE, jnp.float32))
     # Written out: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
     turned = (rotation[:, :, :, None] * inner[:, None, :, :2]).sum(2)
     moved = translation + scale[:, None] * (rotation * shift[:, None, :]).sum(-1)
@@ -57,4 +58,4 @@ def _offset(image: Array, resnet: Mapping[str, Any], groups: int, dtype: Dtype) 
     """Layers of the calling module: images in [0, 1] to nine numbers each, zero at initialisation."""
     x = ResNet(**resnet, groups=groups, dtype=dtype, name="resnet")(2.0 * image - 1.0)
     x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-    return nn.Dense(geometry.POSE_DIM, kernel_init=nn.initializers.zeros, name="head")(x)
+    return nn.Dense(POSE_DIM, kernel_init=nn.initializers.zeros, name="head")(x)

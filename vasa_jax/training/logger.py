@@ -72,7 +72,7 @@ class TrainingLogger:
             folder = self._workdir / ("videos" if picture.ndim == 4 else "pictures")
             folder.mkdir(exist_ok=True)
             if picture.ndim == 4:
-                from vasa_jax.data.media import write_video
+                from vasa_jax.data.video_files import write_video
 
                 write_video(folder / f"{name}-{step:07d}.mp4", picture, fps=25)
                 continue

@@ -19,10 +19,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vasa_jax.config import TrainConfig, nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, matching
+from vasa_jax.training.cost import UpdateCost, update_cost
 from vasa_jax.training.gradients import Loss, rematerialised, row_major, value_and_gradients
 from vasa_jax.training.initial import load_initial
+from vasa_jax.training.log_window import LogWindow
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optim import (
+from vasa_jax.training.optimizer import (
     hold_frozen,
     make_opponent_optimizer,
     make_optimizer,
@@ -30,11 +32,9 @@ from vasa_jax.training.optim import (
     with_averages,
 )
 from vasa_jax.training.pace import Pace, Rates
-from vasa_jax.training.performance import UpdateCost, update_cost
 from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
-from vasa_jax.training.task import Batch, Params, Task, has_guidance, initial_opponent
-from vasa_jax.training.window import LogWindow
+from vasa_jax.training.tasks.base import Batch, Params, Task, has_guidance, initial_opponent
 from vasa_jax.weights.safetensors_io import save_params
 
 

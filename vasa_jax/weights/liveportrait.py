@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.errors import InputError
 from vasa_jax.models.fields import frozen
-from vasa_jax.models.geometry import IDENTITY_POSE
 from vasa_jax.models.keypoint_face import keypoint_codec
 from vasa_jax.models.keypoint_layers import fold_batch_norms
 from vasa_jax.weights.tensor_files import flat_state, read_tensors

@@ -1,0 +1,130 @@
+"""The notebook for newcomers runs from top to bottom with the shipped model, and shows what it says."""
+
+import base64
+import io
+import json
+import os
+import re
+import wave
+from pathlib import Path
+
+import jax
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
+from PIL import Image
+
+from vasa_jax.data.audio_files import read_audio
+from vasa_jax.data.video_files import read_video
+from vasa_jax.evaluation import sheets
+from vasa_jax.generation.job import DEMO
+
+PROJECT = Path(__file__).parents[2]
+NOTEBOOK = PROJECT / "notebooks" / "inference.ipynb"
+# Runs after the last cell: what the cells found, as numbers.
+SECONDS = 1.4  # of the shipped speech
+FINDINGS = """
+import json
+
+print(json.dumps({
+    "gaze": [float(np.median(readings[name].gaze[:, 0])) for name in ("looking left", "looking right")],
+    "distance": [float(np.exp(-readings[name].pose[:, 6]).mean()) for name in ("near", "looking left")],
+    "yaw": yaw.tolist(),
+    "agreement": agreement,
+    "people": len(rows),
+    "live_as_at_once": bool(np.array_equal(live, np.concatenate(list(
+        generator.render(avatar, generator.motion(start, avatar, hop=10, **FAST), 10))))),
+}))
+"""
+
+
+def test_it_is_kept_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert NOTEBOOK.stat().st_size < 200_000
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    # Every code cell has an explanation before it.
+    assert re.fullmatch("(m+c)+m", "".join(cell.cell_type[0] for cell in notebook.cells))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder, cells by id) of the notebook after a run on SECONDS of sound, beside the project's folder."""
+    folder = tmp_path_factory.mktemp("notebook")
+    with wave.open(str(DEMO["audio"])) as whole, wave.open(str(folder / "short.wav"), "wb") as short:
+        short.setparams(whole.getparams())
+        short.writeframes(whole.readframes(round(SECONDS * whole.getframerate())))
+    (folder / "project").symlink_to(PROJECT)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (choice,) = [cell for cell in notebook.cells if 'IMAGE, SPEECH = DEMO["image"]' in cell.source]
+    choice.source = choice.source.replace('DEMO["audio"]', '"short.wav"')
+    notebook.cells.append(new_code_cell(FINDINGS, id="findings"))
+    cache = jax.config.jax_compilation_cache_dir
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONPATH": ""}
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    return folder, {cell.id: cell for cell in notebook.cells}
+
+
+def _of_kind(cell, kind):
+    return [output.data[kind] for output in cell.outputs if kind in output.get("data", {})]
+
+
+def _pictures(cell):
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in _of_kind(cell, "image/png")]
+
+
+def test_the_video_that_is_shown_is_whole(run):
+    folder, cells = run
+    (page,) = _of_kind(cells["speak"], "text/html")
+    shown = base64.b64decode(re.search(r"data:video/mp4;base64,([A-Za-z0-9+/=\s]+)", page)[1])
+    path = folder / "outputs" / "hello.mp4"
+    assert shown == path.read_bytes()
+    speech = read_audio(folder / "short.wav")
+    frames = np.stack(list(read_video(path).frames))
+    assert len(frames) == speech.frames and np.abs(np.diff(frames.astype(int), axis=0)).max() > 50
+    assert abs(len(read_audio(path).samples) - len(speech.samples)) < 1024
+
+
+def test_pictures_are_shown(run):
+    _, cells = run
+    (strip,) = _pictures(cells["strip"])
+    assert strip.shape == (sheets.TILE, 8 * sheets.TILE, 3)
+    rows = _pictures(cells["controls"])
+    assert [row.shape for row in rows] == [strip.shape] * 6
+    assert len({row.tobytes() for row in [strip, *rows]}) == 7
+    (people,) = _pictures(cells["many"])
+    assert people.shape == (4 * sheets.TILE, 9 * sheets.TILE, 3)
+    (live,) = _pictures(cells["live"])
+    assert live.shape == strip.shape
+    for name in ("mouth", "guidance"):
+        (plot,) = _pictures(cells[name])
+        # Both curves run through the picture.
+        for colour in sheets.COLOURS[:2]:
+            assert (plot == colour).all(-1).any(0).sum() > 400
+
+
+def test_controls_do_what_the_text_says(run):
+    _, cells = run
+    findings = json.loads(cells["findings"].outputs[0].text)
+    left, right = findings["gaze"]
+    assert left < -10 and right > 10
+    near, free = findings["distance"]
+    assert near < free
+    assert findings["yaw"][0] < -10 and findings["yaw"][-1] > 10 and (np.diff(findings["yaw"]) > 0).all()
+    assert findings["agreement"] > 0.3
+    assert findings["people"] == 4
+    assert findings["live_as_at_once"]
+    assert "looking left: -20 degrees wanted" in cells["read"].outputs[0].text
+
+
+def test_a_missing_project_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setup = next(cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "setup")
+    # Without the install line, which only a notebook's Python can read.
+    source = "\n".join(line for line in setup.source.splitlines() if "pip" not in line and "colab" not in line)
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
+        exec(source, {})

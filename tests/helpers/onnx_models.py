@@ -1,0 +1,48 @@
+"""ONNX files written by hand."""
+
+import numpy as np
+
+
+def message(*fields: tuple[int, object]) -> bytes:
+    """Protocol-buffer bytes of (number, int | bytes | str) fields."""
+
+    def varint(value: int) -> bytes:
+        out = bytearray()
+        while value > 127:
+            out.append(value & 127 | 128)
+            value >>= 7
+        return bytes([*out, value])
+
+    parts = []
+    for number, value in fields:
+        if isinstance(value, int):
+            parts.append(varint(number << 3) + varint(value))
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            parts.append(varint(number << 3 | 2) + varint(len(data)) + data)
+    return b"".join(parts)
+
+
+def onnx_model(weights: dict[str, np.ndarray], shape: tuple[int, ...], pooled: bool = True) -> bytes:
+    """ONNX: mean over the picture (else all values in a row), then an output of each of the weights (values, channels),
+    named by its layer."""
+
+    def value(name, *dims):
+        shape = message(*((1, message((1, n))) for n in dims))
+        return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
+
+    transpose = message((1, "transB"), (3, 1), (20, 2))
+    pool = [message((1, "x"), (2, "m"), (4, "GlobalAveragePool"))] if pooled else []
+    nodes = [*pool, message((1, "m" if pooled else "x"), (2, "f"), (4, "Flatten"))]
+    tensors, outputs = [], []
+    for name, weight in weights.items():
+        data = np.ascontiguousarray(weight, np.float32)
+        nodes.append(message((1, "f"), (1, f"w {name}"), (2, f"y {name}"), (3, name), (4, "Gemm"), (5, transpose)))
+        dims = ((1, size) for size in data.shape)
+        tensors.append(message(*dims, (2, 1), (8, f"w {name}"), (9, data.tobytes())))
+        outputs.append(value(f"y {name}", 1, len(data)))
+    graph = message(
+        *((1, node) for node in nodes), (2, "g"), *((5, tensor) for tensor in tensors),
+        (11, value("x", *shape)), *((12, output) for output in outputs),
+    )  # fmt: skip
+    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))

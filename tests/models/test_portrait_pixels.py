@@ -1,0 +1,134 @@
+"""The portrait's own pixels in the decoded picture."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+from random_params import random_params
+from tiny_face import LEAST
+from tiny_face import SIZE as LEAST_SIZE
+
+from vasa_jax.conventions import IDENTITY_POSE
+from vasa_jax.models import geometry
+from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.face_decoder import ImageNet2D
+from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
+
+SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
+PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in SEEN_ONCE.items()}
+SIZE, DEPTH, SIDE = 64, 4, 16
+POSE = jnp.asarray([[0.96, 0.05, -0.28, 0.0, 0.99, 0.1, -0.2, 0.1, -0.05]])
+
+
+def pictures(count, size=SIZE):
+    """Smooth, so that what interpolation loses is small."""
+    coarse = np.random.default_rng(1).random((count, 8, 8, 3)).astype(np.float32)
+    return jnp.clip(jax.image.resize(coarse, (count, size, size, 3), "cubic"), 0, 1)
+
+
+def appearance(portrait, pose=POSE):
+    """Without a warp; nothing is in the volume."""
+    volume = jnp.zeros((1, DEPTH, SIDE, SIDE, 16))
+    return Appearance(volume, portrait, jnp.zeros((1, DEPTH, SIDE, SIDE, 3)), pose)
+
+
+def view(poses):
+    """Canonical points of the voxels that heads in these poses show."""
+    return geometry.canonical_from_image(geometry.pixel_grid(DEPTH, SIDE, SIDE)[None], poses)
+
+
+def moved(seen, poses):
+    model, features = PortraitPlaces(DEPTH), jnp.zeros((len(poses), SIDE, SIDE, DEPTH * 16))
+    params = random_params(model.init, seen, features, view(poses))
+    return moved_pixels(seen.portrait, model.apply(params, seen, features, view(poses)))
+
+
+def test_a_head_in_the_portraits_own_pose_is_the_portrait():
+    portrait = pictures(1)
+    np.testing.assert_allclose(moved(appearance(portrait), POSE)[0], portrait[0], atol=2e-5)
+
+
+def test_a_head_that_shifts_and_grows_takes_its_pixels_along():
+    """Without rotation all depths agree: the picture is the portrait, scaled and shifted in the plane."""
+    portrait, still = pictures(1), jnp.asarray([IDENTITY_POSE])
+    poses = jnp.repeat(still, 2, 0).at[:, 6].set(jnp.log(jnp.array([1.0, 1.5]))).at[:, 7].set(2 * 6 / SIZE)
+    shown = moved(appearance(portrait, still), poses)
+    np.testing.assert_allclose(shown[0, :, 6:], portrait[0, :, :-6], atol=2e-5)
+    plane = (geometry.pixel_grid(SIZE, SIZE)[None] - jnp.array([2 * 6 / SIZE, 0.0])) / 1.5
+    inside = slice(4, -4)  # beyond the last voxel's centre displacements are held
+    expected = geometry.bilinear_sample(portrait, plane, "border")[0]
+    np.testing.assert_allclose(shown[1, inside, inside], expected[inside, inside], atol=2e-4)
+
+
+def test_an_expression_is_undone_by_the_portraits_warp():
+    portrait, still = pictures(1), jnp.asarray([IDENTITY_POSE])
+    seen = appearance(portrait, still)
+    seen = seen._replace(warp=jnp.broadcast_to(jnp.array([0.0, -2 * 4 / SIZE, 0.0]), seen.warp.shape))
+    inside = slice(16, -16)  # beyond the last voxel's centre there is no warp
+    expected = portrait[0, 12 : SIZE - 20, inside]
+    np.testing.assert_allclose(moved(seen, still)[0, inside, inside], expected, atol=2e-5)
+
+
+def test_pixels_are_taken_apart_and_put_together():
+    x = jnp.arange(2 * 8 * 6 * 3, dtype=jnp.float32).reshape(2, 8, 6, 3)
+    assert pixel_unshuffle(x, 2).shape == (2, 4, 3, 12)
+    np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
+
+
+def test_pixels_that_are_kept_are_moved_into_place_first():
+    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
+    decode = jax.jit(net.apply)
+    still = jnp.zeros((2, 8, 8, 2))
+    x, portrait = jax.random.normal(jax.random.key(0), (2, 8, 8, 8)), pictures(1, 32)
+    params = random_params(net.init, x, portrait, still)["params"]
+    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, 50.0)}
+    params["shift"] = {"kernel": jnp.zeros((3, 3, 8, 2)), "bias": jnp.zeros(2)}
+    np.testing.assert_allclose(decode({"params": params}, x, portrait, still).rgb[1], portrait[0], atol=1e-6)
+    params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
+    shown = decode({"params": params}, x, portrait, still).rgb
+    np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
+
+
+def test_a_trained_codec_may_begin_to_see_the_pixels():
+    """With the weights of a codec that does not see them, it paints the same and mixes an eighth of them in."""
+    (encoder, decoder), params = face_codec(SEEN_ONCE), init_face(jax.random.key(0), SEEN_ONCE)
+    image, poses = pictures(2, LEAST_SIZE), jnp.repeat(POSE, 2, 0)
+    codes = jax.random.normal(jax.random.key(1), (2, 128))
+    encode = jax.jit(partial(encoder.apply, method="encode_appearance"))
+    latents, identity = encode({"params": params["encoder"]}, image, poses, codes)
+    # Not compiled: fused otherwise, the two programs would round otherwise.
+    picture = decoder.apply({"params": params["decoder"]}, latents, identity, poses, codes)
+    known = {n: x for n, x in flatten_dict(params["decoder"]).items() if not {"pixels", "merge", "keep"} & set(n)}
+    _, plain = face_codec(PLAIN)
+    painted = plain.apply({"params": unflatten_dict(known)}, latents.volume, identity, poses, codes)
+    np.testing.assert_array_equal(picture.matte, painted.matte)
+    mixed = 1 / (1 + np.exp(2.0))
+    pixels = (picture.rgb - (1 - mixed) * painted.rgb) / mixed
+    assert pixels.min() > -1e-4 and pixels.max() < 1 + 1e-4 and pixels.std() > 0.05
+
+
+@pytest.mark.parametrize("portraits", [1, 2])
+def test_few_portraits_are_driven_as_many_are(portraits):
+    _, decoder = face_codec(LEAST)
+    codes = 0.3 * jax.random.normal(jax.random.key(1), (4, 128))
+    poses = jnp.repeat(POSE, 4, 0).at[:, 7].set(jnp.array([0.0, 0.2, -0.1, 0.1]))
+
+    depth, side, channels = (decoder.volume[i] for i in (1, 2, 0))
+    keys = jax.random.split(jax.random.key(2), 4)
+    volume, warp = (jax.random.normal(key, (portraits, depth, side, side, n)) for key, n in zip(keys, (channels, 3)))
+    identity = jax.random.normal(keys[2], (portraits, 4, 4, decoder.embedding_width))
+    own = jnp.repeat(POSE, portraits, 0) + 0.1 * jax.random.normal(keys[3], (portraits, 9))
+    portrait = Appearance(volume, pictures(portraits, LEAST_SIZE), 0.1 * warp, own), identity
+    params = random_params(decoder.init, *portrait, poses, codes)
+
+    @jax.jit
+    def drive(params, portrait):
+        return decoder.apply(params, *portrait, poses, codes)
+
+    many = drive(params, jax.tree.map(lambda leaf: jnp.repeat(leaf, 4 // portraits, 0), portrait))
+    for name, few in zip(("rgb", "matte"), drive(params, portrait)):
+        np.testing.assert_allclose(few, getattr(many, name), atol=1e-4)

@@ -1,0 +1,102 @@
+"""Every shipped training configuration, with small networks and cheap data, trains two steps and exports."""
+
+import json
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stub_face import JUDGES, PARAMS, use_stub
+from tiny_face import draw_heads
+
+from vasa_jax.evaluation import instrument
+from vasa_jax.main import parse
+from vasa_jax.training.jobs import train
+from vasa_jax.training.tasks import face, face_probe, face_validation
+from vasa_jax.weights.safetensors_io import load_params, save_params
+
+ROOT = Path(__file__).parents[2]
+TWO_STEPS = ("--config.train.steps=2", "--config.train.batch_size=8", "--config.train.log_every=1")
+FACE = ("--config.face.variant=face_least", "--config.corpus.groups=4", "--config.corpus.style=0")
+SHRUNK = {
+    "train_face": FACE,
+    "train_face_vasa": (*FACE, "--config.face.judge=here", "--config.face.transfer_from=1"),
+    "train_face_256": (*FACE, "--config.train.initial=START", "--config.corpus.groups=2"),
+    "train_face_decoder": (*FACE, "--config.train.initial=START"),
+    "train_face_gan": (*FACE, "--config.face.critic_widths=(4, 4)"),
+    "train_instrument": ("--config.corpus.supersample=1",),
+}
+ELSEWHERE = {"train_audio", "train_motion", "train_judge", "train_emotion"}  # test_tasks, _judges, _emotion_task
+
+
+class LeastInstrument(nn.Module):
+    """A linear map of the mean colour in the place of the instrument."""
+
+    landmarks: int
+    anchors: instrument.Anchors
+    dtype: type = jnp.float32
+
+    @nn.compact
+    def __call__(self, image):
+        sizes = {"mouth": (), "lids": (2,), "gaze": (2,), "pose": (9,), "landmarks": (self.landmarks, 2),
+                 "embedding": (4,)}  # fmt: skip
+        colour = image.astype(jnp.float32).mean((1, 2))
+        values = {name: nn.Dense(int(np.prod(size)), name=name)(colour) for name, size in sizes.items()}
+        return {name: values[name].reshape(-1, *size) for name, size in sizes.items()}
+
+
+def labelled_frames(key, identities, motions, supersample):
+    """In place of the instrument's renderer."""
+    count = identities * motions
+    uniform = iter([jax.random.uniform(k, (count, 32)) for k in jax.random.split(key, 5)])
+    size = instrument.SIZE
+    return {
+        "image": jnp.broadcast_to(next(uniform)[:, None, None, :3], (count, size, size, 3)),
+        "mouth": next(uniform)[:, 0],
+        "lids": next(uniform)[:, :2],
+        "gaze": next(uniform)[:, :2],
+        "pose": next(uniform)[:, :9],
+        "landmarks": jnp.zeros((count, len(face_probe.POINTS), 2)),
+        "person": jnp.repeat(jnp.arange(identities), motions),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    use_stub(monkeypatch)
+    draw_heads(monkeypatch)
+    monkeypatch.setattr(face_validation, "BATCHES", 1)
+    monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
+    monkeypatch.setattr(face_probe, "compiled_render_batch", labelled_frames)
+    for module in (instrument, face_probe):
+        monkeypatch.setattr(module, "FaceInstrument", LeastInstrument)
+
+
+@pytest.mark.parametrize("name", SHRUNK)
+def test_configuration_trains_two_steps(tmp_path, name):
+    save_params(tmp_path / "start" / "face.safetensors", PARAMS, {}, jnp.float32)
+    options = [option.replace("START", str(tmp_path / "start")) for option in SHRUNK[name]]
+    config, _ = parse(["main", f"--config={ROOT / 'configs' / name}.py", *TWO_STEPS, *options])
+    state = train(config, tmp_path)
+    assert int(state.step) == 2
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2]
+    assert any(key.startswith("eval/") for line in lines for key in line)
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    params, metadata = load_params(tmp_path / "export" / f"{config.job.removeprefix('train_')}.safetensors")
+    assert metadata["step"] == 2 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert (state.opponent is not None) == (name == "train_face_gan")
+    if name == "train_face_decoder":
+        assert params["encoder"]["dynamics_net"] == PARAMS["encoder"]["dynamics_net"]
+        assert params["encoder"]["pose_net"] != PARAMS["encoder"]["pose_net"]
+        assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
+    if name == "train_face_gan":
+        assert {"critic", "opponent_gradient_norm", "feature_matching"} <= lines[0].keys()
+    if name == "train_face_vasa":
+        assert [line["weight/consist"] for line in lines if "loss" in line] == [0, 1]
+
+
+def test_every_training_configuration_is_among_them():
+    assert {path.stem for path in (ROOT / "configs").glob("train_*.py")} == {*SHRUNK, *ELSEWHERE}

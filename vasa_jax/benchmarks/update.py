@@ -1,0 +1,69 @@
+"""How fast an update of stage 1 is: the trainer's own compiled update, again and again on one batch of the corpus."""
+
+import dataclasses
+import time
+
+import jax
+from absl import logging
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.training.cost import UpdateCost
+from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.tasks.face import FaceTask
+from vasa_jax.training.trainer import VASATrainer
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedUpdate:
+    """One update of a codec; nothing but the update is in its time."""
+
+    variant: str
+    batch: int  # pairs, over all devices
+    seconds: float
+    compile_seconds: float
+    cost: UpdateCost
+
+
+def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
+    """Compiles the update of `variant` for `batch` pairs on all devices and times config.benchmark.repeats of them in a
+    row, after two that do not count. As in the trainer's loop the host waits for none of them but the last. Settings
+    of the update are config.train's and config.face's."""
+    train = dataclasses.replace(config.train, batch_size=batch)
+    # Two groups of the corpus are enough: how long an update takes does not depend on what is in the batch.
+    corpus = dataclasses.replace(config.corpus, groups=2, chunk=1, refresh=0)
+    face = dataclasses.replace(config.face, variant=variant)
+    task = FaceTask(face, corpus, batch, train.precision, config.seed)
+    mesh = make_mesh(train)
+    trainer, spread = VASATrainer(task, train, "unused", config.seed, mesh), batch_sharding(mesh)
+    state = trainer.initial_state()
+    pairs = place_batch(next(trainer.data()), spread)
+    rates, guidance = trainer.pace.rates(0), trainer.guidance(0, trainer.frozen())
+    start = time.perf_counter()
+    update, cost = trainer.compiled(state, pairs, rates, guidance)
+    compile_seconds = time.perf_counter() - start
+    for _ in range(2):
+        state, metrics = update(state, pairs, rates, guidance)
+    jax.block_until_ready((state, metrics))
+    repeats, start = config.benchmark.repeats, time.perf_counter()
+    for _ in range(repeats):
+        state, metrics = update(state, pairs, rates, guidance)
+    jax.block_until_ready((state, metrics))
+    seconds = (time.perf_counter() - start) / repeats
+    logging.info("%s, %d pairs: an update in %.2f ms", variant, batch, 1e3 * seconds)
+    return TimedUpdate(variant, batch, seconds, compile_seconds, cost)
+
+
+def update_table(updates: list[TimedUpdate]) -> str:
+    """A Markdown table; the TFLOP/s are a device's, of what the model asks for."""
+    lines = [
+        "| update of stage 1 | devices | ms | pairs/s | TFLOP | TFLOP/s per device | temporaries, GiB | compile s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for u in updates:
+        tflop, devices = u.cost.flop / 1e12, u.cost.devices
+        lines.append(
+            f"| {u.variant}, {u.batch} pairs | {devices} | {1e3 * u.seconds:.1f} | {u.batch / u.seconds:.1f} "
+            f"| {tflop:.3g} | {tflop / u.seconds / devices:.3g} | {u.cost.temporary_gib:.2f} "
+            f"| {u.compile_seconds:.0f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""Conventions of the whole project: rates, sizes of the latents, units of the conditions, and signs of angles.
+
+Coordinates are x right, y down, z into the scene, in [-1, 1] over the image. A pose is 9 numbers: the first two columns
+of the rotation, log scale, tx, ty; p_image = s R p_canonical + t. Angles that a person reads are degrees: yaw is
+positive where the nose (or the gaze) turns to image right, pitch where it turns down, roll is clockwise.
+"""
+
+import numpy as np
+
+FPS = 25  # video frames per second
+SAMPLE_RATE = 16_000  # Hz, mono
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS  # frame i covers samples [640 i, 640 (i + 1))
+
+POSE_DIM = 9  # rotation (6), log scale, tx, ty
+DYNAMICS_DIM = 128  # facial dynamics, z_dyn
+MOTION_DIM = POSE_DIM + DYNAMICS_DIM  # what the transformer generates
+IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+# Alphabetical: the order of the emotion condition.
+EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
+GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one
+DISTANCE_UNIT = 0.15  # of distance - 1
+
+HISTORY = 50  # video frames before its window that a live stream hears
+TAIL = 80  # samples after a frame that its last audio feature needs: 5 ms
+
+
+def frame_count(samples: int) -> int:
+    """Returns the number of video frames that `samples` samples span: ceil(samples / SAMPLES_PER_FRAME)."""
+    return -(-samples // SAMPLES_PER_FRAME)
+
+
+def rotation_matrices(pose: np.ndarray) -> np.ndarray:
+    """Returns the rotations (..., 3, 3), float64, of poses (..., 9) or of their first six numbers (..., 6).
+
+    Columns that are not quite orthonormal are repaired by Gram-Schmidt.
+    """
+    first = np.asarray(pose, np.float64)[..., 0:3]
+    second = np.asarray(pose, np.float64)[..., 3:6]
+    first = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-8)
+    second = second - (second * first).sum(-1, keepdims=True) * first
+    second = second / np.maximum(np.linalg.norm(second, axis=-1, keepdims=True), 1e-8)
+    return np.stack([first, second, np.cross(first, second)], axis=-1)
+
+
+def head_angles(pose: np.ndarray) -> np.ndarray:
+    """Returns yaw, pitch, roll (..., 3) in degrees of poses (..., 9); R = R_y(-yaw) R_x(pitch) R_z(roll)."""
+    rotation = rotation_matrices(pose)
+    yaw = np.arctan2(-rotation[..., 0, 2], rotation[..., 2, 2])
+    pitch = np.arcsin(np.clip(-rotation[..., 1, 2], -1.0, 1.0))
+    roll = np.arctan2(rotation[..., 1, 0], rotation[..., 1, 1])
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+
+
+def rotation_columns(degrees: np.ndarray) -> np.ndarray:
+    """Returns the first two columns of the rotation, float32 (T, 6), of yaw, pitch, roll (T, 3) in degrees.
+
+    The inverse of `head_angles`.
+    """
+    yaw, pitch, roll = np.radians(np.asarray(degrees, np.float64)).T
+    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
+    # The columns of R_y(-yaw) R_x(pitch) R_z(roll): the nose is along -z.
+    first = (cy * cr - sy * sp * sr, cp * sr, sy * cr + cy * sp * sr)
+    second = (-cy * sr - sy * sp * cr, cp * cr, -sy * sr + cy * sp * cr)
+    return np.stack([*first, *second], axis=-1).astype(np.float32)

@@ -1,0 +1,240 @@
+"""Frame pairs of the built-in corpus, rendered by the accelerator that trains on them.
+
+A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
+rendered, so that any pair (source, driver) has its exact cross-identity truth; a share of identities has its look
+changed, the same in all of its pictures. Every step, or every few, renders some groups anew in place of the oldest;
+batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
+each has a bank of its own, renders heads that no other device renders and draws its part of every batch.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from vasa_jax.config import CorpusConfig
+from vasa_jax.corpus.devices import on_each_device, own_key
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels
+from vasa_jax.corpus.heads.render import render, to_uint8
+from vasa_jax.corpus.heads.style import stylise
+from vasa_jax.corpus.performance.muscles import POSE_FIELDS, sample_motion
+from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.errors import InputError
+from vasa_jax.rng import named_key
+
+Group = dict[str, jax.Array]
+
+
+def render_groups(
+    key: jax.Array, groups: int, identities: int, motions: int, size: int, supersample: int, poses: int | jax.Array = 1
+) -> Group:
+    """Renders `groups` groups: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3), all
+    uint8, and pose (G, I, M, 9) float32.
+
+    `poses` motions in a row are one face (gaze, lids, brows, mouth) in as many head poses.
+    """
+    key_identity, key_motion = jax.random.split(key)
+    identity = jax.vmap(sample_identity)(jax.random.split(key_identity, groups * identities))
+    motion = jax.vmap(sample_motion)(jax.random.split(key_motion, groups * motions))
+    number = jnp.arange(groups * motions)
+    face = number - number % motions % poses
+    motion = {name: value if name in POSE_FIELDS else value[face] for name, value in motion.items()}
+    shape = (groups, identities, motions)
+    count = groups * identities * motions
+    which = jnp.arange(count)
+    group, rest = which // (identities * motions), which % (identities * motions)
+    identity = {name: value[group * identities + rest // motions] for name, value in identity.items()}
+    motion = {name: value[group * motions + rest % motions] for name, value in motion.items()}
+    frames = render(identity, motion, size, supersample)
+    truth = labels(identity, motion)
+    background = frames["background"].reshape(*shape, size, size, 3)[:, :, 0]
+    return {
+        "rgb": to_uint8(frames["rgb"]).reshape(*shape, size, size, 3),
+        "segmentation": frames["segmentation"].astype(jnp.uint8).reshape(*shape, size, size),
+        "background": to_uint8(background),
+        "pose": truth["pose"].reshape(*shape, 9),
+    }
+
+
+def restyle(key: jax.Array, pictures: jax.Array, share: float | jax.Array = 1.0) -> jax.Array:
+    """The uint8 pictures (F, n, n, 3) of one person in one random style (`style.stylise`), as uint8."""
+    return to_uint8(stylise(key, pictures.astype(jnp.float32) / 255.0, share))
+
+
+def restyle_groups(key: jax.Array, group: Group, share: float | jax.Array) -> Group:
+    """A share of the identities of `render_groups` in another look, the same for all frames and the background."""
+    groups, identities, motions, *picture = group["rgb"].shape
+    pictures = jnp.concatenate([group["rgb"], group["background"][:, :, None]], 2)
+    keys = jax.random.split(key, groups * identities)
+    pictures = pictures.reshape(groups * identities, motions + 1, *picture)
+    styled = jax.vmap(restyle, (0, 0, None))(keys, pictures, share)
+    styled = styled.reshape(groups, identities, motions + 1, *picture)
+    return {**group, "rgb": styled[:, :, :motions], "background": styled[:, :, motions]}
+
+
+class FrameBank(StepIterator):
+    """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels.
+
+    With `sharding` the batch is spread over its devices (of all processes), and each holds `corpus.groups` groups.
+    """
+
+    def __init__(
+        self,
+        corpus: CorpusConfig,
+        size: int,
+        batch_size: int,
+        recipe: str,
+        seed: int,
+        name: str,
+        sharding: NamedSharding | None = None,
+        same_frame: float = 0.0,
+    ):
+        devices = sharding.num_devices if sharding else 1
+        if batch_size % (devices * corpus.drivers):
+            raise InputError(
+                f"config.train.batch_size: {batch_size} pairs of {corpus.drivers} drivers a source do not spread over "
+                f"{devices} devices; choose a multiple of {devices * corpus.drivers}"
+            )
+        self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
+        self._sharding, self._same_frame = sharding, same_frame
+        # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
+        self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
+        self._bank: Group | None = None
+
+    def restore(self, state: dict[str, int]) -> None:
+        super().restore(state)
+        self._bank = None
+
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        if self._bank is None:
+            self._fill()
+        batch = self._draw(self._bank, step)
+        refresh = self._corpus.refresh
+        if refresh and step % refresh == 0:
+            renewed = step // refresh
+            self._bank = self._replace(self._bank, renewed % self._chunks, self._chunks + renewed)
+        return batch
+
+    @property
+    def _chunks(self) -> int:
+        """Chunks that the bank holds; the stream of rendered ones begins with them."""
+        return -(-self._corpus.groups // self._corpus.chunk)
+
+    def _fill(self) -> None:
+        """Renders what the bank holds before the draw of the current step."""
+        chunks, refresh = self._chunks, self._corpus.refresh
+        renewed = -(-self._step // refresh) if refresh else 0
+        shapes = jax.eval_shape(lambda: self._render(0))
+        bank = {
+            k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
+            for k, s in shapes.items()
+        }
+        for slot in range(chunks):
+            # The newest of the renewals before the current step that wrote this slot, if any did.
+            last = renewed - 1 - (renewed - 1 - slot) % chunks
+            bank = self._replace(bank, slot, slot if last < 0 else chunks + last)
+        self._bank = bank
+
+    def _render(self, chunk: int) -> Group:
+        c = self._corpus
+        sizes = (c.chunk, c.identities, c.motions, self._size, c.supersample)
+        group = _render_groups(self._key, np.uint32(chunk), np.int32(c.poses), sizes, self._sharding)
+        if not c.style:
+            return group
+        return _restyle_groups(self._key, np.uint32(chunk), group, np.float32(c.style), self._sharding)
+
+    def _replace(self, bank: Group, slot: int, chunk: int) -> Group:
+        return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
+
+    def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
+        shape = (self._batch, self._corpus.drivers, self._corpus.poses)
+        return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
+
+
+# Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _render_groups(key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
+    def local(key, chunk, poses):
+        return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes, poses)
+
+    return on_each_device(local, sharding, True, True, True)(key, chunk, poses)
+
+
+# Apart from the renderer, which is so compiled once for styled and plain banks.
+@functools.partial(jax.jit, static_argnums=4)
+def _restyle_groups(key, chunk, group: Group, share, sharding: NamedSharding | None) -> Group:
+    def local(key, chunk, group, share):
+        return restyle_groups(jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), chunk), 2), group, share)
+
+    return on_each_device(local, sharding, True, True, False, True)(key, chunk, group, share)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Group:
+    def local(bank, new, first):
+        return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+
+    return on_each_device(local, sharding, False, False, True)(bank, new, first)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _draw(
+    bank: Group, key, step, shape: tuple[int, int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
+) -> Group:
+    def local(bank, key, step):
+        key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
+        batch, drivers, poses = shape
+        own = batch // (sharding.num_devices if sharding else 1)
+        return draw_pairs(bank, key, own, drivers, recipe, same_frame, poses)
+
+    return on_each_device(local, sharding, False, True, True)(bank, key, step)
+
+
+def draw_pairs(
+    bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0, poses: int = 1
+) -> Group:
+    """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different faces.
+
+    In recipe `counterfactual` a driver is of any identity and, of a bank whose faces are in several `poses`, in any
+    of them: the target is the source's person with the driver's face in a head pose of its own. In other recipes
+    driver and target are one picture. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
+    `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
+    of the pairs, one of a source at most and never its first of several, the driver is in the source's own motion.
+    """
+    groups, identities, motions = bank["rgb"].shape[:3]
+    keys = jax.random.split(key, 5)
+    sources = batch // drivers
+    group = jax.random.randint(keys[0], (sources,), 0, groups)
+    source = jax.random.randint(keys[1], (sources,), 0, identities)
+    first = jax.random.randint(keys[2], (sources,), 0, motions)
+    faces = motions // poses
+    others = jax.vmap(lambda k: jax.random.permutation(k, faces - 1))(jax.random.split(keys[3], sources))
+    second = (first[:, None] // poses + 1 + others[:, :drivers]) % faces
+    posed = jax.random.randint(jax.random.fold_in(key, 6), (2, sources, drivers), 0, poses)
+    second, shown = second * poses + posed
+    if same_frame:
+        # Two drivers in one motion would count as different in the contrast of motions.
+        still = jax.random.uniform(jax.random.fold_in(key, 5), (sources,)) < same_frame * drivers
+        second, shown = (x.at[:, -1].set(jnp.where(still, first, x[:, -1])) for x in (second, shown))
+    second, shown = second.reshape(-1), shown.reshape(-1)
+    groups_of_pairs, owner = jnp.repeat(group, drivers), jnp.repeat(source, drivers)
+    if recipe == "counterfactual":
+        driver = jax.random.randint(keys[4], (batch,), 0, identities)
+    else:
+        driver, shown = owner, second
+    return {
+        "source": bank["rgb"][group, source, first],
+        "background": bank["background"][group, source],
+        "source_pose": bank["pose"][group, source, first],
+        "person": group * identities + source,
+        "driver": bank["rgb"][groups_of_pairs, driver, second],
+        "driver_pose": bank["pose"][groups_of_pairs, driver, second],
+        "target": bank["rgb"][groups_of_pairs, owner, shown],
+        "target_pose": bank["pose"][groups_of_pairs, owner, shown],
+        "segmentation": bank["segmentation"][groups_of_pairs, owner, shown],
+        "same_identity": owner == driver,
+        "same_pose": second == shown,
+    }

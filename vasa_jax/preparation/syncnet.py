@@ -1,0 +1,151 @@
+"""Whether sound and mouth belong together, from files that the user provides: SyncNet as ONNX models, run by OpenCV.
+
+SyncNet (Chung and Zisserman 2016, "Out of time: automated lip sync in the wild") maps five frames of a face and the
+0.2 s of sound beside them to two vectors that are near each other where both were recorded together. Moving the sound
+gives a curve of mean distances; its minimum is the offset, and how far that lies below the curve's median the
+confidence (7 to 8 for real speakers in the tables of Wav2Lip; LatentSync discards clips below 3).
+
+Each stream is a file of its own, in one folder:
+
+| file | takes | gives |
+|---|---|---|
+| `lips.onnx` | (1, 3, 5, 224, 224): blue, green, red from 0 to 255, five frames at 25 fps | (1, E) |
+| `sound.onnx` | (1, 1, 13, 20): coefficients of `mfcc` every 10 ms | (1, E) |
+
+which is what `torch.onnx.export` writes of the methods `forward_lip` and `forward_aud` of the published model (class
+`S` of the authors' syncnet_python, E = 1024) in `eval()` mode. About 3 GFLOP for five frames and 0.5 for each frame's
+sound: two seconds of one core for a second of video.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vasa_jax.conventions import SAMPLES_PER_FRAME
+from vasa_jax.data.records import decode_jpeg
+from vasa_jax.errors import InputError
+from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
+from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
+
+LIPS, SOUND = "lips.onnx", "sound.onnx"
+FRAMES, SIDE = 5, 224  # of a picture window
+COEFFICIENTS, COLUMNS = 13, 20  # of a sound window
+WINDOW = (COLUMNS - 1) * STEP + FRAME  # samples that a sound window reads
+MAX_SHIFT = 15  # frames
+# The square that the published model's tracker cuts: 1.4 times as large as the face's box, their upper sides level;
+# what lies outside the picture is grey.
+MARGIN, DROP, OUTSIDE = 1.4, 0.2, 110
+SMOOTH = 13  # frames of the median filter of the boxes
+
+
+@dataclass(frozen=True)
+class SyncCurve:
+    """Distances between pictures and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
+
+    Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound
+    at all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
+    file may be added.
+    """
+
+    total: np.ndarray
+    count: np.ndarray
+
+    def __add__(self, other: SyncCurve) -> SyncCurve:
+        return SyncCurve(self.total + other.total, self.count + other.count)
+
+    def best_shift(self) -> int | None:
+        """Frames by which the sound is late; None where no sound was beside the pictures."""
+        mean = self._mean()
+        return None if np.isnan(mean).all() else int(np.nanargmin(mean)) - MAX_SHIFT
+
+    def confidence(self, shift: int) -> float:
+        """How far the mean distance at this shift lies below the median of all; 0 where it was not measured."""
+        mean = self._mean()
+        at = mean[shift + MAX_SHIFT]
+        return float(np.nanmedian(mean) - at) if np.isfinite(at) else 0.0
+
+    def certain(self, least: float) -> bool:
+        """Whether the best shift has this confidence, and is not the last one tried."""
+        shift = self.best_shift()
+        return shift is not None and abs(shift) < MAX_SHIFT and self.confidence(shift) >= least
+
+    def _mean(self) -> np.ndarray:
+        return np.where(self.count > 0, self.total / np.maximum(self.count, 1), np.nan)
+
+
+def load_sync_model(
+    folder: str | os.PathLike,
+) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
+    """Folder with the two files -> function of a clip's JPEG pictures, its landmarks (T, N, 3) in image coordinates,
+    the sound of the whole video (float32, 16 kHz) and the clip's first frame in it.
+
+    The picture windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
+    missing file, one that OpenCV cannot run, and streams that give vectors of different lengths.
+    """
+    lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
+    sound = OnnxModel(Path(folder) / SOUND, "a SyncNet's", [(1, 1, COEFFICIENTS, COLUMNS)])
+    if lips.sizes != sound.sizes or len(lips.sizes) != 1:
+        raise InputError(
+            f"{folder}: {LIPS} gives {lips.sizes} values, {SOUND} {sound.sizes}; SyncNet's streams give a vector each, "
+            "both of one length"
+        )
+
+    def distances(pictures: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
+        total, count = np.zeros((2, 2 * MAX_SHIFT + 1))
+        stop = start + len(pictures) - len(pictures) % FRAMES
+        heard = _sound_vectors(sound, samples, start - MAX_SHIFT, stop - FRAMES + MAX_SHIFT + 1)
+        squares = _squares(landmarks)
+        for first in range(start, stop, FRAMES):
+            at = range(first - start, first - start + FRAMES)
+            faces = np.stack([_face(decode_jpeg(pictures[i]), squares[i]) for i in at], axis=1)
+            seen = lips(faces[None])[0]
+            beside = [i for i in range(2 * MAX_SHIFT + 1) if first + i - MAX_SHIFT in heard]
+            if beside:
+                window = np.array([np.linalg.norm(seen - heard[first + i - MAX_SHIFT]) for i in beside])
+                total[beside] += window - window.mean()
+                count[beside] += 1
+        return SyncCurve(total, count)
+
+    return distances
+
+
+def _sound_vectors(model: OnnxModel, samples: np.ndarray, first: int, stop: int) -> dict[int, np.ndarray]:
+    """The vector of the sound that begins with each of these video frames, as far as there is sound."""
+    first = max(first, 0)
+    stop = min(stop, (len(samples) - WINDOW) // SAMPLES_PER_FRAME + 1)
+    if stop <= first:
+        return {}
+    coefficients = mfcc(samples[first * SAMPLES_PER_FRAME : (stop - 1) * SAMPLES_PER_FRAME + WINDOW])
+    step = SAMPLES_PER_FRAME // STEP
+    windows = (coefficients[step * i : step * i + COLUMNS] for i in range(stop - first))
+    return {first + i: model(window.T[None, None])[0] for i, window in enumerate(windows)}
+
+
+def _squares(landmarks: np.ndarray) -> np.ndarray:
+    """(T, N, 3) -> left, top, side (T, 3) of each frame's square, in image coordinates, smoothed over time."""
+    from scipy.ndimage import median_filter
+
+    low, high = landmarks[..., :2].min(1), landmarks[..., :2].max(1)
+    boxes = np.concatenate([(low + high) / 2, (high - low).max(1, keepdims=True)], axis=1)
+    x, y, size = median_filter(boxes, size=(SMOOTH, 1), mode="nearest").T
+    side = MARGIN * size
+    return np.stack([x - side / 2, y + DROP * size - side / 2, side], axis=1)
+
+
+def _face(image: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """uint8 RGB (n, n, 3) and left, top, side -> BGR (3, 224, 224)."""
+    import cv2
+
+    half = len(image) / 2.0
+    left, top, side = (square + [1.0, 1.0, 0.0]) * half
+    scale = SIDE / side
+    # Pixel centres are at 0.5.
+    matrix = np.array([[scale, 0.0, -scale * left], [0.0, scale, -scale * top]])
+    matrix[:, 2] += 0.5 * (scale - 1.0)
+    face = cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderValue=(OUTSIDE,) * 3)
+    return face[..., ::-1].transpose(2, 0, 1)

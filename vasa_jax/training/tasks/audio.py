@@ -1,0 +1,138 @@
+"""The small AudioEncoder: names the phoneme, stress and loudness of every 20 ms of synthesised speech.
+
+Its features then stand where the paper uses wav2vec2's (VASA-1 section 3.2).
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding
+
+from vasa_jax.config import AudioConfig, CorpusConfig
+from vasa_jax.corpus.clip_set import FRAMES, ClipSet
+from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
+from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.dtypes import compute_dtype
+from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.rng import named_key
+from vasa_jax.training.process_part import ProcessPart
+
+HELD_OUT_CLIPS = 32
+
+
+class PhonemeHead(nn.Module):
+    """Linear read-outs of the features, dropped after training."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, features):
+        """(B, T, C) -> phoneme logits (B, T, classes), stress logit (B, T), log energy (B, T)."""
+        out = nn.Dense(self.classes + 2, name="out")(features)
+        return out[..., :-2], out[..., -2], out[..., -1]
+
+
+class ClipCrops(StepIterator):
+    """Iterator of random crops of a clip set that lives in device memory.
+
+    Of P processes each draws batch_size / P examples from clips that no other process draws from.
+    """
+
+    def __init__(self, clips: ClipSet, seconds: float, batch_size: int, seed: int):
+        self._arrays = {name: jnp.asarray(getattr(clips, name)) for name in ("samples", "phonemes", "stress", "energy")}
+        self._frames = min(round(seconds * 25), FRAMES)
+        self._part = ProcessPart(batch_size, len(clips.samples))
+        self._batch, self._key = self._part.batch, self._part.key(named_key(seed, "audio"))
+
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        return self._draw(self._arrays, step)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _draw(self, arrays, step):
+        keys = jax.random.split(jax.random.fold_in(self._key, step), 3)
+        voices = arrays["samples"].shape[1]
+        which = self._part.draw_clips(keys[0])
+        voice = jax.random.randint(keys[1], (self._batch,), 0, voices)
+        start = jax.random.randint(keys[2], (self._batch,), 0, FRAMES - self._frames + 1)
+
+        def crop(clip, voice, start):
+            def part(x, first, length):
+                return jax.lax.dynamic_slice_in_dim(x, first, length)
+
+            sound = jax.lax.dynamic_slice(
+                arrays["samples"], (clip, voice, start * 640), (1, 1, self._frames * 640 + 80)
+            )[0, 0]
+            labels = {n: part(arrays[n][clip], 2 * start, 2 * self._frames) for n in ("phonemes", "stress", "energy")}
+            return {"samples": sound, **labels}
+
+        return jax.vmap(crop)(which, voice, start)
+
+
+class AudioTask:
+    """AudioEncoder and its read-outs on the built-in corpus."""
+
+    name = "audio"
+
+    def __init__(self, speech: AudioConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
+        self._speech, self._corpus, self._batch, self._seed = speech, corpus, batch_size, seed
+        self._variant = AUDIO_VARIANTS[speech.variant]
+        self._encoder = AudioEncoder(**self._variant, dtype=compute_dtype(precision))
+        self._head = PhonemeHead(len(PHONEME_CLASSES))
+        self._held_out: ClipSet | None = None
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        keys = jax.random.split(key)
+        width = self._variant["width"]
+        return {
+            "encoder": self._encoder.init(keys[0], jnp.zeros((1, 16_000)))["params"],
+            "head": self._head.init(keys[1], jnp.zeros((1, 1, width)))["params"],
+        }
+
+    def data(self, sharding: NamedSharding | None = None) -> ClipCrops:
+        clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
+        return ClipCrops(clips, self._speech.seconds, self._batch, self._seed)
+
+    def loss(self, params, batch, key):
+        samples = batch["samples"].astype(jnp.float32) / 32767.0
+        keys = jax.random.split(key, 3)
+        count = samples.shape[0]
+        # Level and a little noise, so that quiet and poor recordings are not silence.
+        gain = jnp.exp(jax.random.uniform(keys[0], (count, 1), minval=jnp.log(0.25), maxval=jnp.log(2.0)))
+        noise = jnp.exp(jax.random.uniform(keys[1], (count, 1), minval=jnp.log(1e-5), maxval=jnp.log(1e-2)))
+        samples = samples * gain + noise * jax.random.normal(keys[2], samples.shape)
+        logits, stress, energy = self._read(params, samples)
+        phoneme = optax.softmax_cross_entropy_with_integer_labels(logits, batch["phonemes"].astype(jnp.int32)).mean()
+        stressed = optax.sigmoid_binary_cross_entropy(stress, batch["stress"].astype(jnp.float32)).mean()
+        loudness = jnp.square(energy - batch["energy"].astype(jnp.float32)).mean()
+        accuracy = (logits.argmax(-1) == batch["phonemes"]).mean()
+        terms = {"phoneme": phoneme, "stress": stressed, "energy": loudness, "accuracy": accuracy}
+        return phoneme + 0.5 * stressed + 0.2 * loudness, terms
+
+    def evaluate(self, params) -> dict[str, float]:
+        if self._held_out is None:
+            self._held_out = ClipSet.make(self._corpus, HELD_OUT_CLIPS, "heldout", 0)
+        clips = self._held_out
+        accuracy = {}
+        for version in range(clips.samples.shape[1]):
+            guess = self._guess(params, clips.samples[:, version])
+            accuracy[f"accuracy_voice_{version}"] = float(np.mean(np.asarray(guess) == clips.phonemes))
+        return accuracy
+
+    def pictures(self, params) -> dict[str, np.ndarray]:
+        return {}
+
+    def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
+        return params["encoder"], {"variant": self._speech.variant, "fields": self._variant}
+
+    def _read(self, params, samples):
+        features = self._encoder.apply({"params": params["encoder"]}, samples)
+        return self._head.apply({"params": params["head"]}, features)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _guess(self, params, samples):
+        return self._read(params, samples.astype(jnp.float32) / 32767.0)[0].argmax(-1)

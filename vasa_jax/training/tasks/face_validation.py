@@ -1,0 +1,161 @@
+"""How the codec is judged while it trains: figures, picture rows and a video of pairs that training never sees."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.config import CorpusConfig
+from vasa_jax.corpus.heads.render import to_uint8
+from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.data.pairs import PairShards
+from vasa_jax.losses import VASALoss
+from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
+from vasa_jax.models.layers import fold_standardisation
+from vasa_jax.training.tasks.face_pairs import Pairs, composited, prepared
+
+HELD_OUT_GROUPS = 16
+BATCHES, BATCH = 4, 32
+COLUMNS = 8  # of the picture rows
+VIDEO_FACES, VIDEO_STEPS = 4, 6  # faces side by side; frames from one driver's motion to the next
+
+
+class FaceFigures:
+    """Figures and pictures of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
+
+    def __init__(self, encoder: VASAFaceEncoder, decoder: FaceDecoder, loss: VASALoss, corpus: CorpusConfig):
+        self._encoder, self._decoder, self._loss, self._corpus = encoder, decoder, loss, corpus
+        self._batches: list[Pairs] | None = None
+
+    def evaluate(self, params: dict[str, Any]) -> dict[str, float]:
+        """Means over the held-out pairs; what a data set has no label for is left out."""
+        results = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
+        return {name: float(np.mean([np.asarray(r[name]) for r in results])) for name in results[0]}
+
+    def pictures(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and error, a
+        column per pair; and a video of sources that follow the drivers' motions in turn."""
+        batch = {name: value[:COLUMNS] for name, value in self.held_out()[0].items()}
+        rows, frames = self._rows(params, batch), self._walk(params, batch)
+        grid = rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], -1, 3)
+        return {
+            "source_driver_reconstruction_cross_truth_error": np.asarray(to_uint8(grid)),
+            "motions_in_turn": np.asarray(to_uint8(frames)),
+        }
+
+    def held_out(self) -> list[Pairs]:
+        """The same pairs in every run of every seed: people whom no training stream shows."""
+        if self._batches is None:
+            if self._corpus.shards:
+                self._batches = PairShards.held_out(self._corpus, self._encoder.image_size, BATCH, BATCHES)
+            else:
+                plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
+                corpus = dataclasses.replace(self._corpus, **plain)
+                bank = FrameBank(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
+                self._batches = [next(bank) for _ in range(BATCHES)]
+        return self._batches
+
+    def _frozen(self) -> Any:
+        return self._loss.judges.params if self._loss.judges else {}
+
+    def _encode(self, params, pictures: jax.Array):
+        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode")
+
+    def _motion(self, params, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode_motion")
+
+    def _show(self, params, latents, motion, pairs: Pairs) -> jax.Array:
+        decoded = self._decoder.apply({"params": params["decoder"]}, latents.appearance, latents.identity, *motion)
+        return composited(decoded.rgb, decoded.matte, pairs["background"], pairs.get("valid_matte"))
+
+    def _drivers(self, pairs: Pairs) -> jax.Array:
+        """Pictures of people other than the source, where there are any: shards pair a person with itself."""
+        return pairs["driver"][next_stranger(pairs["person"])] if self._corpus.shards else pairs["driver"]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _rows(self, params, batch: Pairs) -> jax.Array:
+        params, pairs = fold_standardisation(params), prepared(batch)
+        latents, target = self._encode(params, pairs["source"]), pairs["target"]
+        driver = self._drivers(pairs)
+        reconstruction = self._show(params, latents, self._motion(params, target), pairs)
+        cross = self._show(params, latents, self._motion(params, driver), pairs)
+        # Only rendered pairs have a true picture of the source in another person's motion.
+        error = jnp.abs((reconstruction if self._corpus.shards else cross) - target) * 3.0
+        return jnp.stack([pairs["source"], driver, reconstruction, cross, target, error])
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _walk(self, params, batch: Pairs) -> jax.Array:
+        """(frames, n, n * faces, 3): motions between those of successive drivers, on a straight line of latents."""
+        params, pairs = fold_standardisation(params), prepared(batch)
+        faces = {name: value[:VIDEO_FACES] for name, value in pairs.items()}
+        latents = self._encode(params, faces["source"])
+        motions = jnp.concatenate(self._motion(params, self._drivers(pairs)), -1)
+        share = jnp.arange(VIDEO_STEPS)[:, None] / VIDEO_STEPS
+        between = motions[:-1, None] + share * (motions[1:] - motions[:-1])[:, None]
+
+        def frame(motion):
+            motion = jnp.broadcast_to(motion, (len(faces["source"]), len(motion)))
+            shown = self._show(params, latents, (motion[:, :9], motion[:, 9:]), faces)
+            return shown.transpose(1, 0, 2, 3).reshape(shown.shape[1], -1, 3)
+
+        return jax.lax.map(frame, between.reshape(-1, between.shape[-1]))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _measure(self, params, batch: Pairs, frozen) -> dict[str, jax.Array]:
+        params, pairs = fold_standardisation(params), prepared(batch)
+        target, segmentation = pairs["target"], pairs["segmentation"]
+        latents = self._encode(params, pairs["source"])
+        picture = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
+        same, value = pairs["same_identity"], psnr(picture, target)
+        pose, _ = self._motion(params, target)
+        error = jnp.abs(pose - pairs["target_pose"]).mean(-1)
+        valid = pairs.get("valid_pose", jnp.ones(same.shape, bool))
+        figures = {
+            "psnr_self": (value * same).sum() / jnp.maximum(same.sum(), 1),
+            "pose_l1": (error * valid).sum() / jnp.maximum(valid.sum(), 1),
+        }
+        if not self._corpus.shards:
+            figures["psnr_cross"] = (value * ~same).sum() / jnp.maximum((~same).sum(), 1)
+        regions = {"mouth": self._loss.mouth_segments, "eyes": self._loss.eye_segments}
+        for name, members in regions.items():
+            region = jnp.isin(segmentation, jnp.array(members))
+            figures[f"psnr_{name}"] = _region_psnr(picture, target, region)
+            figures[f"sharpness_{name}"] = sharpness(picture, target, region)
+        if self._loss.judges and self._loss.judges.identity:
+            cross = self._show(params, latents, self._motion(params, self._drivers(pairs)), pairs)
+            figures["identity"] = self._loss.judges.similarity(frozen, cross, pairs["source"])
+        return figures
+
+
+def next_stranger(person: jax.Array) -> jax.Array:
+    """person (B,) -> index (B,) of the next row with another person, counted in a circle; of the next row if there is
+    none. Clips of one person lie side by side in shards.
+    """
+    count = len(person)
+    following = (jnp.arange(count)[:, None] + 1 + jnp.arange(count)) % count
+    first = (person[following] != person[:, None]).argmax(1)
+    return jnp.take_along_axis(following, first[:, None], 1)[:, 0]
+
+
+def psnr(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of each image in [0, 1]."""
+    return -10.0 * jnp.log10(jnp.maximum(jnp.square(x - y).mean((1, 2, 3)), 1e-10))
+
+
+def sharpness(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
+    """Sum of absolute pixel differences of x inside a region (B, n, n) over that of y: 1 = as sharp as the truth."""
+
+    def edges(image):
+        across = jnp.abs(image[:, :, 1:] - image[:, :, :-1]).mean(-1) * region[:, :, 1:]
+        down = jnp.abs(image[:, 1:] - image[:, :-1]).mean(-1) * region[:, 1:]
+        return across.sum() + down.sum()
+
+    return edges(x) / jnp.maximum(edges(y), 1e-6)
+
+
+def _region_psnr(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
+    error = (jnp.square(x - y).mean(-1) * region).sum() / jnp.maximum(region.sum(), 1)
+    return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))

@@ -1,0 +1,170 @@
+"""The judges of the losses from a directory: those trained here, and well-known ones that the user has.
+
+| file | network | judges |
+|---|---|---|
+| judge.safetensors | `training/tasks/loss_networks.py` | perceptual and identity |
+| vgg19.safetensors | torchvision's vgg19, keys `features.N.weight` | perceptual |
+| vggface.safetensors | VGG-16 of VGGFace, keys `conv1_1.weight` | perceptual, of the face alone |
+| arcface.safetensors | IResNet of ArcFace, keys `layer1.0.conv1.weight` | identity, in place of ours |
+
+PyTorch checkpoints become such files by `safetensors.torch.save_file(torch.load("x.pth", weights_only=True), ...)`.
+None is downloaded, and their licences are the user's matter.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.errors import InputError
+from vasa_jax.losses.perceptual import FeatureJudge, Judges
+from vasa_jax.models.iresnet import IResNet
+from vasa_jax.models.layers import Dtype, fold_standardisation
+from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
+from vasa_jax.models.vgg import VGG, VGG19, VGGFACE, VGGLayout
+from vasa_jax.weights.safetensors_io import load_params
+
+Flat = Mapping[str, np.ndarray]
+
+FILES = ("judge", "vgg19", "vggface", "arcface")
+OWN_LAYERS = (1.0, 1.0, 1.0, 1.0)
+VGG19_LAYERS = (0.2,) * 5
+VGGFACE_LAYERS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+# Middle of a frame in the project's crop that an ArcFace template shows when the head faces the camera.
+ARCFACE_SHARE = 0.64
+_EPSILON = 1e-5  # of PyTorch's batch norms
+
+
+def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
+    """All judges of a directory; InputError when it has none, or a file's keys are not those of its network."""
+    folder = Path(directory)
+    found = [name for name in FILES if (folder / f"{name}.safetensors").is_file()]
+    if not found:
+        raise InputError(
+            f"config.face.judge: {folder} has none of {', '.join(f'{name}.safetensors' for name in FILES)}; "
+            "train one with configs/train_judge.py, or leave it empty"
+        )
+    params: dict[str, Any] = {}
+    perceptual, identity = {}, None
+    if "judge" in found:
+        own, fields = _own(folder / "judge.safetensors")
+        own = jax.device_get(jax.jit(fold_standardisation)(own))
+        network, person = PerceptualJudge(**fields, dtype=dtype), IdentityJudge(dtype=dtype)
+        params |= {"judge": own["perceptual"], "identity": own["identity"]}
+
+        def own_features(p, image):
+            return network.apply({"params": p}, image, method="features")
+
+        def identity(p, image):
+            return person.apply({"params": p}, image)
+
+        perceptual["judge"] = FeatureJudge(own_features, OWN_LAYERS)
+    for name, layout, read, layers in (
+        ("vgg19", VGG19, vgg19_params, VGG19_LAYERS),
+        ("vggface", VGGFACE, vggface_params, VGGFACE_LAYERS),
+    ):
+        if name in found:
+            params[name] = _converted(folder / f"{name}.safetensors", read)
+            perceptual[name] = FeatureJudge(
+                _vgg_features(layout, dtype), layers, scales=4, relative=False, faces=layout is VGGFACE
+            )
+    if "arcface" in found:
+        params["identity"] = _converted(folder / "arcface.safetensors", arcface_params)
+        network_of_faces = IResNet(depths=iresnet_depths(params["identity"]), dtype=dtype)
+
+        def identity(p, image):
+            return network_of_faces.apply({"params": p}, middle(image, ARCFACE_SHARE))
+
+    return Judges(params, perceptual, identity)
+
+
+def vgg19_params(flat: Flat) -> dict[str, Any]:
+    """Parameters of `VGG(VGG19)` from torchvision's names: the position of a layer in `features`, activations and
+    poolings counted."""
+    params, position = {}, 0
+    for stage, depth in enumerate(VGG19.depths, start=1):
+        for i in range(1, depth + 1):
+            params[f"conv{stage}_{i}"] = _conv(flat, f"features.{position}")
+            position += 2
+        # Behind the taken part of the last stage nothing is read.
+        position += 1
+    return params
+
+
+def vggface_params(flat: Flat) -> dict[str, Any]:
+    """Parameters of `VGG(VGGFACE)` from `convS_I` names."""
+    names = [f"conv{s}_{i}" for s, depth in enumerate(VGGFACE.depths, start=1) for i in range(1, depth + 1)]
+    return {name: _conv(flat, name) for name in names}
+
+
+def arcface_params(flat: Flat) -> dict[str, Any]:
+    """Parameters of `IResNet` of any depth from insightface's names."""
+    params: dict[str, Any] = {
+        "conv1": _conv(flat, "conv1"),
+        "bn1": _norm(flat, "bn1"),
+        "prelu": {"slope": flat["prelu.weight"]},
+        "bn2": _norm(flat, "bn2"),
+        "fc": {"kernel": flat["fc.weight"].T, "bias": flat["fc.bias"]},
+        "features": _norm(flat, "features"),
+    }
+    blocks = sorted({tuple(key.split(".")[:2]) for key in flat if key.startswith("layer")})
+    for layer, number in blocks:
+        at = f"{layer}.{number}"
+        block = {name: _norm(flat, f"{at}.{name}") for name in ("bn1", "bn2", "bn3")}
+        block |= {name: _conv(flat, f"{at}.{name}") for name in ("conv1", "conv2")}
+        block["prelu"] = {"slope": flat[f"{at}.prelu.weight"]}
+        if f"{at}.downsample.0.weight" in flat:
+            block |= {"skip": _conv(flat, f"{at}.downsample.0"), "skip_bn": _norm(flat, f"{at}.downsample.1")}
+        params[f"{layer}_{number}"] = block
+    return params
+
+
+def iresnet_depths(params: Mapping[str, Any]) -> tuple[int, ...]:
+    """Blocks per stage of `arcface_params`' result."""
+    return tuple(sum(name.startswith(f"layer{stage}_") for name in params) for stage in range(1, 5))
+
+
+def middle(image, share: float):
+    """The central `share` of pictures (B, n, n, 3) per axis."""
+    margin = round(image.shape[1] * (1.0 - share) / 2.0)
+    return image[:, margin : image.shape[1] - margin, margin : image.shape[2] - margin]
+
+
+def _vgg_features(layout: VGGLayout, dtype: Dtype):
+    def features(p, image):
+        return VGG(layout, dtype=dtype).apply({"params": p}, image)
+
+    return features
+
+
+def _own(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    params, metadata = load_params(path)
+    fields = metadata.get("fields")
+    if not isinstance(fields, dict) or not {"perceptual", "identity"} <= params.keys():
+        raise InputError(f"{path}: not a judge (no fields, perceptual and identity); export it again")
+    return params, fields
+
+
+def _converted(path: Path, read) -> dict[str, Any]:
+    from flax import traverse_util
+
+    flat = traverse_util.flatten_dict(load_params(path)[0], sep=".")
+    try:
+        return read(flat)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: the key {error} is missing; give the network that weights/loss_networks.py names"
+        ) from error
+
+
+def _conv(flat: Flat, name: str) -> dict[str, np.ndarray]:
+    layer = {"kernel": flat[f"{name}.weight"].transpose(2, 3, 1, 0)}
+    return layer | ({"bias": flat[f"{name}.bias"]} if f"{name}.bias" in flat else {})
+
+
+def _norm(flat: Flat, name: str) -> dict[str, np.ndarray]:
+    scale = flat[f"{name}.weight"] / np.sqrt(flat[f"{name}.running_var"] + _EPSILON)
+    return {"scale": scale, "bias": flat[f"{name}.bias"] - flat[f"{name}.running_mean"] * scale}
