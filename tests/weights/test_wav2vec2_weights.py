@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -147,13 +146,12 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, name):
     assert text.startswith(str(path)) and fault in text and "\n" not in text
 
 
-def test_unreadable_files(tmp_path, monkeypatch):
+def test_unreadable_files(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_wav2vec2(tmp_path / "missing.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_wav2vec2(tmp_path / "bad.safetensors")
     (tmp_path / "model.bin").write_bytes(b"no tensors")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"needs PyTorch .* or give a \.safetensors file"):
+    with pytest.raises(InputError, match="damaged or no such format"):
         load_wav2vec2(tmp_path / "model.bin")

@@ -146,7 +146,7 @@ class KeypointFaceDecoder(nn.Module):
 
 
 def keypoint_codec(
-    fields: Mapping[str, Mapping[str, Any]], dtype: Dtype = jnp.float32
+    fields: Mapping[str, Any], dtype: Dtype = jnp.float32
 ) -> tuple[KeypointFaceEncoder, KeypointFaceDecoder]:
     """Encoder and decoder of {"encoder": fields, "decoder": fields}; `dtype` of compute.
 
@@ -156,7 +156,7 @@ def keypoint_codec(
     return encoder, KeypointFaceDecoder(**frozen(fields["decoder"]), dtype=dtype)
 
 
-def init_keypoint_face(key: jax.Array, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def init_keypoint_face(key: jax.Array, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fresh variables {"params": {"encoder", "decoder"}, "batch_stats": the same}, float32."""
     encoder, decoder = keypoint_codec(fields)
     # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.

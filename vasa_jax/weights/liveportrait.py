@@ -60,16 +60,24 @@ def load_live_portrait(paths: Mapping[str, str | Path]) -> tuple[dict[str, Any],
 
     InputError names the file and the first key that is missing, has another shape or is not known.
     """
-    missing = [part for part in PARTS if part not in paths and part != OPTIONAL]
+    return live_portrait_params({part: read_tensors(path) for part, path in paths.items()}, paths)
+
+
+def live_portrait_params(
+    contents: Mapping[str, Mapping[str, Any]], paths: Mapping[str, str | Path]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`load_live_portrait` of files that were read already."""
+    missing = [part for part in PARTS if part not in contents and part != OPTIONAL]
     if missing:
-        raise InputError(f"LivePortrait: no file of the {missing[0]}; put it beside the others")
-    states = {part: named_state(read_tensors(paths[part]), part, paths[part]) for part in PARTS if part in paths}
+        folder = Path(next(iter(paths.values()))).parent
+        raise InputError(f"{folder}: LivePortrait's {missing[0]} is missing; put its file beside the others")
+    states = {part: named_state(contents[part], part, paths[part]) for part in PARTS if part in contents}
     fields = fields_of(states, paths)
     return codec_params(states, fields, paths), fields
 
 
 def codec_params(
-    states: Mapping[str, State], fields: Mapping[str, Mapping[str, Any]], paths: Mapping[str, str | Path]
+    states: Mapping[str, State], fields: Mapping[str, Any], paths: Mapping[str, str | Path]
 ) -> dict[str, Any]:
     """Parameters {"encoder", "decoder"} of those parts that `states` has, running statistics folded.
 
@@ -102,7 +110,7 @@ def named_state(content: Mapping[str, Any], part: str, where: str | Path) -> Sta
     return state
 
 
-def key_tables(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Target]]:
+def key_tables(fields: Mapping[str, Any]) -> dict[str, dict[str, Target]]:
     """Part -> published name -> where it goes, for a codec with these fields; spectral norms folded."""
     tables: dict[str, dict[str, Target]] = {part: {} for part in PARTS}
     for branch, variables in _shapes(frozen(fields)).items():
@@ -166,7 +174,7 @@ def _check_keys(state: State, table: Mapping[str, Target], path: str | Path) -> 
 
 
 @functools.lru_cache(4)
-def _shapes(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _shapes(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Shapes of the codec's variables, {"encoder", "decoder"}."""
     encoder, decoder = keypoint_codec(fields)
     image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
@@ -176,7 +184,7 @@ def _shapes(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"encoder": first, "decoder": second}
 
 
-def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dict[str, dict[str, Any]]:
+def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dict[str, Any]:
     """The codec's sizes, from the shapes of its tensors; `paths` as in `codec_params`.
 
     What they do not tell is left at its default: the sides of pictures.
@@ -204,6 +212,7 @@ def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> d
         shape(warp, f"{field}.hourglass.encoder.down_blocks.{i}.conv.weight", 5)[0] for i in range(max(blocks, 1))
     ]
     return {
+        "codec": "keypoint",
         "encoder": {
             "appearance": {
                 "width": shape(features, "first.conv.weight", 4)[0],

@@ -85,7 +85,7 @@ def syncnet_table() -> Table:
     audio = {0: (64, 1, 3, 3), 4: (192, 64, 3, 3), 8: (384, 192, 3, 3), 11: (256, 384, 3, 3), 14: (256, 256, 3, 3),
              18: (512, 256, 5, 4)}  # fmt: skip
     lips = {0: (96, 3, 5, 7, 7), 4: (256, 96, 1, 5, 5), 18: (512, 256, 1, 6, 6)}
-    lips |= {i: (256, 256, 1, 3, 3) for i in (8, 11, 14)}
+    lips |= dict.fromkeys((8, 11, 14), (256, 256, 1, 3, 3))
     table: Table = {}
     for branch, kernels in (("aud", audio), ("lip", lips)):
         for place, shape in kernels.items():
