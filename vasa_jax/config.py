@@ -362,7 +362,7 @@ class VASAConfig:
     # generation
     image: str = ""  # portrait
     audio: str = ""  # speech: a sound file, or a video with sound
-    output: str = ""  # .mp4
+    output: str = ""  # .mp4; folder of the imported weights
     steps: int = 25  # of the solver
     solver: str = "dpmpp"  # a name of diffusion.SOLVERS
     hop: int = 0  # frames made at once, as a live stream makes them; 0 = whole windows
@@ -383,6 +383,7 @@ class VASAConfig:
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
     videos: str = ""  # folder of videos, or one video, for jobs prepare and evaluate_voices
+    files: str = ""  # folder of downloaded open weights, for job import_weights (docs/weights.md)
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()

@@ -82,3 +82,18 @@ def _singular_vectors(state, name):
         v /= np.linalg.norm(v)
     stem = name.removesuffix("orig")
     return {f"{stem}u": u.astype(np.float32), f"{stem}v": v.astype(np.float32)}
+
+
+def live_portrait_files(kind="narrow"):
+    """{part: content of its file} as LivePortrait publishes them, at random weights."""
+    files = {}
+    for part, shapes in published_keys(kind).items():
+        state = random_state(shapes)
+        if part == "stitching_retargeting_module":
+            nested = {}
+            for name, value in state.items():
+                network, inner = name.split(".", 1)
+                nested.setdefault(network, {})[inner] = value
+            state = nested
+        files[part] = state
+    return files

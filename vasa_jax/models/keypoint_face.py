@@ -41,6 +41,7 @@ class KeypointFaceEncoder(nn.Module):
 
     `image_size`: side of the crop; `input_size`: side of what the networks see. `separate_motion`: the pair of
     face-vid2vid in place of one motion extractor. `appearance` and `motion`: fields of the networks.
+    `dtype` is the appearance's: motion is always read in float32, its rounding would be seen as jitter.
     """
 
     image_size: int = 512
@@ -53,7 +54,7 @@ class KeypointFaceEncoder(nn.Module):
     def setup(self):
         self.appearance_feature_extractor = AppearanceFeatureExtractor(**self.appearance, dtype=self.dtype)
         extractor = SeparateMotionExtractor if self.separate_motion else MotionExtractor
-        self.motion_extractor = extractor(**self.motion, dtype=self.dtype)
+        self.motion_extractor = extractor(**self.motion)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Latents:
         """The same as `encode`."""

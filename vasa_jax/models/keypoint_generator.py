@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models.layers import Conv, Dtype, pixel_shuffle, upsample
 
-MIDDLE_BLOCKS = 6
 SLOPE = 0.2  # of the leaky ReLUs
 NORM_EPSILON = 1e-5
 
@@ -63,6 +62,7 @@ class Generator(nn.Module):
     """
 
     width: int = 256
+    blocks: int = 6  # at the features' own size
     out_width: int = 64
     shuffle: int = 2
     dtype: Dtype = jnp.float32
@@ -73,7 +73,7 @@ class Generator(nn.Module):
     ) -> Float[Array, "B H2 W2 3"] | tuple[Float[Array, "B H2 W2 3"], Float[Array, "B H4 W4 out_width"]]:
         features = features.astype(self.dtype)
         x = Conv(2 * self.width, 3, standardise=False, bias=True, dtype=self.dtype, name="fc")(features)
-        for i in range(MIDDLE_BLOCKS):
+        for i in range(self.blocks):
             x = SpadeBlock(2 * self.width, self.dtype, name=f"G_middle_{i}")(x, features)
         x = SpadeBlock(self.width, self.dtype, name="up_0")(upsample(x, (2, 2)), features)
         x = SpadeBlock(self.out_width, self.dtype, name="up_1")(upsample(x, (2, 2)), features)

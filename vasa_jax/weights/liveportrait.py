@@ -245,6 +245,7 @@ def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> d
             },
             "generator": {
                 "width": shape(generator, "up_1.conv_0.weight", 4)[1],
+                "blocks": count(generator, r"G_middle_(\d+)\."),
                 "out_width": shape(generator, "up_1.conv_1.weight", 4)[0],
                 "shuffle": 2 if "conv_img.0.weight" in states[generator] else 1,
             },
