@@ -80,6 +80,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.training.tasks.stored_motion import extract_motion
 
         return extract_motion(config, workdir)
+    if config.job == "import_weights":
+        from vasa_jax.weights.importer import import_weights
+
+        return import_weights(config.files, config.output)
     from vasa_jax.training.jobs import train
 
     return train(config, workdir)
