@@ -121,7 +121,7 @@ def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
         elif suffix in _OTHER_SUFFIXES:
             left[path] = f"no file of tensors ({suffix}); not read"
         elif suffix in READ:
-            _sort(recognised(path), found, left)
+            _sort(recognised(path, folder), found, left)
     if not found:
         suffixes = ", ".join((".safetensors", *PICKLED))
         raise InputError(f"config.files: {folder} has no known weight file ({suffixes}); docs/weights.md lists them")
@@ -135,8 +135,11 @@ def _sort(file: Found, found: list[Found], left: dict[Path, str]) -> None:
         found.append(file)
 
 
-def recognised(path: Path) -> Found:
-    """A file of tensors and what it is; InputError when it is nothing known."""
+def recognised(path: Path, folder: Path) -> Found:
+    """A file of tensors and what it is; InputError when it is nothing known.
+
+    `folder`: the one that was given. Its name and those of folders in it tell animals from people.
+    """
     content = read_tensors(path)
     inner = content.get("model")
     names = {name.removeprefix("module.") for name in (inner if isinstance(inner, Mapping) else content)}
@@ -145,7 +148,8 @@ def recognised(path: Path) -> Found:
         some = ", ".join(sorted(names)[:3]) or "nothing"
         raise InputError(f"{path}: no known file (it holds {some}); take it out of the folder, see docs/weights.md")
     if part in PARTS:
-        animals = any("animals" in folder for folder in path.parts)
+        inside = path.resolve().relative_to(folder.resolve().parent).parts[:-1]
+        animals = any("animals" in name for name in inside)
         return Found(path, "animals" if animals else "liveportrait", part, content)
     return Found(path, _audio_source(path) if part == "audio" else part, part, content)
 
