@@ -158,6 +158,17 @@ def test_people_and_animals_are_kept_apart(tmp_path):
     assert any("non-commercial" in why for why in left.values())
 
 
+def test_links_into_a_hubs_cache_are_followed(tmp_path):
+    """A hub's client keeps files under their hashes elsewhere, and links them under their names."""
+    blobs, snapshot = tmp_path / "blobs_of_animals", tmp_path / "snapshot"
+    write_live_portrait(blobs)
+    snapshot.mkdir()
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    (entry,) = import_weights(snapshot, tmp_path / "out")
+    assert entry["file"] == "face.safetensors"
+
+
 def test_joyvasa(tmp_path):
     write_joyvasa(tmp_path / "in")
     import_weights(tmp_path / "in", tmp_path / "out")

@@ -148,7 +148,7 @@ def recognised(path: Path, folder: Path) -> Found:
         some = ", ".join(sorted(names)[:3]) or "nothing"
         raise InputError(f"{path}: no known file (it holds {some}); take it out of the folder, see docs/weights.md")
     if part in PARTS:
-        inside = path.resolve().relative_to(folder.resolve().parent).parts[:-1]
+        inside = (folder.resolve().name, *path.relative_to(folder).parts[:-1])
         animals = any("animals" in name for name in inside)
         return Found(path, "animals" if animals else "liveportrait", part, content)
     return Found(path, _audio_source(path) if part == "audio" else part, part, content)
