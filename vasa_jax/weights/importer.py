@@ -24,7 +24,7 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.errors import InputError
-from vasa_jax.weights.liveportrait import live_portrait_params
+from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
 from vasa_jax.weights.open_files import KNOWN, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
 from vasa_jax.weights.published_tables import (
@@ -123,10 +123,10 @@ def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
         files = newer or files
     if not files:
         return
-    chosen = {part: _single(files, part) for part in {file.part for file in files}}
-    contents = {part: some[0].content for part, some in chosen.items()}
-    params, fields = live_portrait_params(contents, {part: some[0].path for part, some in chosen.items()})
-    yield Part(name, [some[0] for some in chosen.values()], params, {"fields": fields})
+    chosen = {file.part: file for part in PARTS for file in _single(files, part)}
+    contents = {part: file.content for part, file in chosen.items()}
+    params, fields = live_portrait_params(contents, {part: file.path for part, file in chosen.items()})
+    yield Part(name, list(chosen.values()), params, {"fields": fields})
 
 
 def _joyvasa(file: Found) -> Iterable[Part]:
