@@ -12,8 +12,6 @@
 Where a network of this package reads it, a file holds that network's parameters; else the published names and layouts.
 """
 
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
+from vasa_jax.files import replacing, write_json
 from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
 from vasa_jax.weights.open_files import KNOWN, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
@@ -58,6 +58,12 @@ class Part(NamedTuple):
     metadata: dict[str, Any]
 
 
+def import_weights_job(config: VASAConfig, workdir: Path) -> list[dict[str, Any]]:
+    """The `import_weights` job: `config.files` to `config.output`; returns the bill of materials."""
+    del workdir
+    return import_weights(config.files, config.output)
+
+
 def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]]:
     """Reads the folder `files`, writes the folder `output` and returns the bill of materials, which it also prints.
 
@@ -77,10 +83,7 @@ def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]
     bill = [_entry(part) for part in parts]
     for part, entry in zip(parts, bill, strict=True):
         _write(output / part.name, part, entry)
-    text = json.dumps({"parts": bill, "left": {str(path): why for path, why in left.items()}}, indent=2)
-    beside = output / f"{BILL}.part"
-    beside.write_text(text + "\n")
-    os.replace(beside, output / BILL)
+    write_json(output / BILL, {"parts": bill, "left": {str(path): why for path, why in left.items()}})
     for line in _table(bill):
         print(line)
     for path, why in left.items():
@@ -229,14 +232,12 @@ def _entry(part: Part) -> dict[str, Any]:
 
 
 def _write(path: Path, part: Part, entry: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if part.params is not None:
         params = traverse_util.unflatten_dict(traverse_util.flatten_dict(part.params, sep="."), sep=".")
         save_params(path, params, part.metadata | {"origin": dict(entry)}, jnp.float32)
         return
-    beside = path.with_name(path.name + ".part")
-    shutil.copyfile(part.files[0].path, beside)
-    os.replace(beside, path)
+    with replacing(path) as copy:
+        shutil.copyfile(part.files[0].path, copy)
 
 
 def _table(bill: list[dict[str, Any]]) -> Iterable[str]:
