@@ -16,7 +16,6 @@ from public_encoders import public_state, random_encoder
 from safetensors.numpy import save_file
 from torch_files import tensors, write_legacy, write_zip
 
-from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.main import main
@@ -270,8 +269,8 @@ def damaged(name):
             "vgg.safetensors: no known file (it holds features.0.weight)",
         ),
         "a whole module": (
-            lambda folder: (folder / "model.pth").write_bytes(pickle.dumps(VASAConfig())),
-            "model.pth: asks for 'vasa_jax.config.VASAConfig'",
+            lambda folder: (folder / "model.pth").write_bytes(pickle.dumps(InputError("an object"))),
+            "model.pth: asks for 'vasa_jax.errors.InputError'",
         ),
         "cut short": (
             lambda folder: (folder / generator).write_bytes((folder / generator).read_bytes()[:1000]),
