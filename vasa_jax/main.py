@@ -41,6 +41,7 @@ JOBS = {
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
     "prepare": "vasa_jax.preparation.prepare:prepare",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
+    "import_weights": "vasa_jax.weights.importer:import_weights_job",
 }  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run
 RENAMED = {"train_instrument": "train_face_probe", "train_judge": "train_loss_networks"}  # old jobs and their configs
 HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
