@@ -12,7 +12,7 @@ from tiny_model import save_tiny_model
 
 from vasa_jax.errors import InputError
 from vasa_jax.files import fingerprint
-from vasa_jax.models.vgg import VGGFACE
+from vasa_jax.models.backbones import VGGFACE
 from vasa_jax.weights import networks
 from vasa_jax.weights.loss_networks import load_judges
 from vasa_jax.weights.parts import SHIPPED, load_model, load_part

@@ -14,7 +14,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VoicesConfig,
 )
-from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import number, part, section, text
@@ -28,15 +28,16 @@ class VASAConfig(Controls):
     checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
     image: str = text("", "portrait")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of job prepare a folder")
+    output: str = text("", "video to write, .mp4; of jobs prepare and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     videos: str = text("", "folder of videos, or one video, for jobs prepare and evaluate_voices")
+    files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())
-    judge: JudgeConfig = part(JudgeConfig())
+    loss_networks: LossNetworksConfig = part(LossNetworksConfig(), was="judge")
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())

@@ -15,12 +15,18 @@ from flax import traverse_util
 from vasa_jax.conventions import EMOTIONS, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import AudioEncoder, feature_frames
+from vasa_jax.models.backbones import ResNet
 from vasa_jax.models.emotion_probe import PATCH, EmotionProbe
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder, init_face
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
+from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
+from vasa_jax.models.keypoint_detectors import SeparateMotionExtractor
+from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder, exported, init_keypoint_face
+from vasa_jax.models.keypoint_generator import Generator
+from vasa_jax.models.keypoint_motion import MotionExtractor
+from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
-from vasa_jax.models.resnet import ResNet
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by their dotted names
@@ -36,8 +42,13 @@ LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
 _UNSTORED = ("dtype", "fused", "parent", "name")
 _SIDE, _TIME = Whole(8, 2048), Whole(1, 4096)
-_SIDES = ("image_size", "identity_size", "pose_size", "correction_size", "crop_size")
-_LAYERS = ("layers", "blocks", "blocks_3d", "pixel_blocks", "depths")  # each of these has tensors of its own
+_SIDES = ("image_size", "input_size", "identity_size", "pose_size", "correction_size", "crop_size")
+_LAYERS = ("layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")  # each of these has tensors of its own
+# Networks within networks, by the name of their fields; the others are residual networks.
+_INSIDE = {
+    "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
+    "field": MotionFieldEstimator, "generator": Generator,
+}  # fmt: skip
 _CHOICES = {
     "conv_norm": ("group", "layer"), "waveform": ("utterance", "scale"), "time_conditioning": ("token", "adaln"),
     "positions": ("learned", "sinusoidal"),
@@ -82,7 +93,10 @@ def check_fields(network: type[nn.Module], fields: Any, where: str, tensors: int
     known = {item.name: hints[item.name] for item in dataclasses.fields(network) if item.name not in _UNSTORED}
     for name, value in fields.items():
         if known.get(name) in (Mapping[str, Any], Mapping[str, Any] | None) and value is not None:
-            check_fields(ResNet, value, f"{where}.{name}", tensors)
+            inside = _INSIDE.get(name, ResNet)
+            if name == "motion" and fields.get("separate_motion") is True:
+                inside = SeparateMotionExtractor
+            check_fields(inside, value, f"{where}.{name}", tensors)
     schema = {name: _schema(name, known[name], tensors) for name in fields if name in known}
     check(fields, schema, where, _REMEDY)
     if "volume" in fields:
@@ -100,6 +114,8 @@ def _schema(name: str, hint: Any, tensors: int) -> Any:
     if hint is int:
         if name in _SIDES:
             return _SIDE
+        if name == "depth":
+            return Whole(1, 256)
         if name in ("window", "previous"):
             return _TIME
         return Whole(0, tensors) if name in _LAYERS else Whole(1, 65536)
@@ -133,9 +149,15 @@ def _fields(metadata: dict[str, Any], where: str) -> Any:
 
 
 def _face(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
-    fields = check(_fields(metadata, where), {"encoder": Named(), "decoder": Named()}, f"{where}: fields", _REMEDY)
-    for name, network in (("encoder", VASAFaceEncoder), ("decoder", FaceDecoder)):
-        check_fields(network, fields[name], f"{where}: fields.{name}", tensors)
+    fields, halves = _fields(metadata, where), {"encoder": Named(), "decoder": Named()}
+    if "codec" in fields:
+        check(fields, {**halves, "codec": Text(choices=("keypoint",))}, f"{where}: fields", _REMEDY)
+        check_fields(KeypointFaceEncoder, fields["encoder"], f"{where}: fields.encoder", tensors)
+        check_fields(KeypointFaceDecoder, fields["decoder"], f"{where}: fields.decoder", tensors)
+        return lambda: exported(init_keypoint_face(jax.random.key(0), fields))
+    check(fields, halves, f"{where}: fields", _REMEDY)
+    check_fields(VASAFaceEncoder, fields["encoder"], f"{where}: fields.encoder", tensors)
+    check_fields(FaceDecoder, fields["decoder"], f"{where}: fields.decoder", tensors)
     shared = fields["encoder"].keys() & fields["decoder"].keys() - {"groups"}
     for name in sorted(shared):
         if fields["encoder"][name] != fields["decoder"][name]:
@@ -212,6 +234,12 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) -> None:
     """Raises InputError where face, audio and motion, each (parameters, metadata), do not go together."""
+    face = parts["face"][1]["fields"]
+    if "codec" in face and (moved := 3 * face["decoder"].get("keypoints", 21)) != MOTION_DIM - POSE_DIM:
+        raise InputError(
+            f"{where}: face.safetensors is moved by {moved} numbers, motion.safetensors gives {MOTION_DIM - POSE_DIM}; "
+            "give the parts of one model"
+        )
     heard = parts["audio"][0]["encoder"]["layer_norm"]["bias"].shape[0]
     wanted = parts["motion"][0]["transformer"]["null_audio"].shape[0]
     if heard != wanted:
