@@ -46,6 +46,19 @@ def split_safetensors(data: bytes) -> tuple[dict, bytes]:
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
+def without_tensor(header: dict, body: bytes, name: str) -> bytes:
+    """Returns a sound safetensors file that lacks one tensor."""
+    start, stop = header[name]["data_offsets"]
+    kept = {}
+    for key, entry in header.items():
+        if key == name:
+            continue
+        if key != "__metadata__" and entry["data_offsets"][0] >= stop:
+            entry = {**entry, "data_offsets": [place - stop + start for place in entry["data_offsets"]]}
+        kept[key] = entry
+    return join_safetensors(kept, body[:start] + body[stop:])
+
+
 def join_safetensors(header: dict | bytes, body: bytes) -> bytes:
     """Returns a safetensors file of this header, which may be anything."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hostile import join_safetensors, split_safetensors
+from hostile import join_safetensors, split_safetensors, without_tensor
 from tiny_model import save_tiny_model
 
 from vasa_jax.errors import InputError
@@ -100,7 +100,6 @@ def test_the_first_tensor_that_is_wrong_is_named(copied, part):
     large = body[:start] + b"\x7f\x7f" * ((stop - start) // 2) + body[stop:]
     more = {"dtype": "F32", "shape": [1], "data_offsets": [len(body), len(body) + 4]}
     cases = [
-        ({key: value for key, value in header.items() if key != name}, body, "no tensor"),
         ({**header, name: {**entry, "shape": [1, *entry["shape"]]}}, body, "has shape"),
         ({**header, name: {**entry, "dtype": "I16"}}, body, "is I16"),
         ({**header, name: {**entry, "dtype": "F8_E4M3", "shape": [stop - start]}}, body, "is F8_E4M3"),
@@ -112,10 +111,9 @@ def test_the_first_tensor_that_is_wrong_is_named(copied, part):
     ]
     for changed, data, word in cases:
         path.write_bytes(join_safetensors(changed, data))
-        refused(lambda: load_part(copied, part), path.name, word)
-        if word in ("no tensor", "has shape", "is not finite", "beyond 1e+06"):
-            # The removed tensor's bytes are left over: the library may find that first.
-            refused(lambda: load_part(copied, part), "" if word == "no tensor" else name)
+        refused(lambda: load_part(copied, part), path.name, word, "a..b" if "a..b" in changed else name)
+    path.write_bytes(without_tensor(header, body, name))
+    refused(lambda: load_part(copied, part), path.name, f"no tensor '{name}'")
 
 
 BAD_VALUES = (None, -1, 2**31, 10**400, "x", [], {}, True, float("nan"), [[]], [10**9] * 8)

@@ -33,7 +33,7 @@ from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Tra
 ANALYSIS_SIDE = 512  # pixels: landmarks of larger faces are not better
 SHARPNESS_SIDE = 128
 MIN_RATE = 12.0  # different pictures per second; with fewer, speech has no lip movements
-REPEATED = 0.05  # grey values: mean difference of a picture that was shown again, whatever the codec made of it
+REPEATED = 0.1  # grey values: mean difference of a picture that was shown again, whatever the codec made of it
 MAX_GAP = 5  # frames without landmarks, or beyond the yaw limit, that do not end a clip
 CORRECTED_FROM = 0.06  # seconds: the measure itself is 0.03 off
 MUTE_FROM, MUTE_HEIGHT = 15.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more

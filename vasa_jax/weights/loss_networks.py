@@ -25,7 +25,7 @@ from vasa_jax.losses.perceptual import FeatureJudge, Judges
 from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet, VGGLayout
 from vasa_jax.models.layers import Dtype, fold_standardisation
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
-from vasa_jax.weights.networks import check_part, check_shapes, expected_shapes, shapes_of
+from vasa_jax.weights.networks import check_part, check_shapes, expected_shapes, initial_shapes, shapes_of
 from vasa_jax.weights.safetensors_io import load_params
 
 Flat = Mapping[str, np.ndarray]
@@ -166,8 +166,7 @@ def _converted(path: Path, read: Callable, network_of: Callable) -> dict[str, An
     except (ValueError, TypeError) as error:  # tensors of another number of axes
         raise InputError(f"{path}: a tensor of another shape ({error}); {remedy}") from error
     network = network_of(params)
-    picture = jnp.zeros((1, 112, 112, 3))
-    expected = expected_shapes(lambda: network.init(jax.random.key(0), picture)["params"], str(path))
+    expected = expected_shapes(lambda: initial_shapes(network, jnp.zeros((1, 112, 112, 3))), str(path))
     check_shapes(str(path), shapes_of(params), expected)
     for name, value in traverse_util.flatten_dict(params, sep=".").items():
         if not np.isfinite(value).all():

@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 
 from vasa_jax.conventions import EMOTIONS, MOTION_DIM, POSE_DIM
@@ -43,11 +44,15 @@ _REMEDY = "export it again, or give the file of this part"
 _UNSTORED = ("dtype", "fused", "parent", "name")
 _SIDE, _TIME = Whole(8, 2048), Whole(1, 4096)
 _SIDES = ("image_size", "input_size", "identity_size", "pose_size", "correction_size", "crop_size")
-_LAYERS = ("layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")  # each of these has tensors of its own
+_LAYERS = ("layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")  # each has tensors of its own
 # Networks within networks, by the name of their fields; the others are residual networks.
 _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
     "field": MotionFieldEstimator, "generator": Generator,
+}  # fmt: skip
+_REALS = {
+    "crop_zoom": Real(0.1, 20.0), "correction_zoom": Real(0.1, 20.0), "waveform_scale": Real(1e-3, 1e4),
+    "dropout": Real(0.0, 0.99),
 }  # fmt: skip
 _CHOICES = {
     "conv_norm": ("group", "layer"), "waveform": ("utterance", "scale"), "time_conditioning": ("token", "adaln"),
@@ -121,14 +126,15 @@ def _schema(name: str, hint: Any, tensors: int) -> Any:
         return Whole(0, tensors) if name in _LAYERS else Whole(1, 65536)
     if hint is str:
         return Text(choices=_CHOICES[name])
-    # A mapping has a check of its own.
-    return {bool: Flag(), float: Real(-1000.0, 1000.0)}.get(hint)
+    if hint is float:
+        return _REALS.get(name, Real(-1000.0, 1000.0))
+    return Flag() if hint is bool else None  # a mapping has a check of its own
 
 
 def expected_shapes(build: Callable[[], Any], where: str) -> Shapes:
-    """Returns the shapes of the parameters that `build` would make; InputError, `where` first, where it fails."""
+    """Returns the shapes in the tree that `build` makes; InputError, `where` first, where it fails."""
     try:
-        tree = jax.eval_shape(build)
+        tree = build()
     except Exception as error:  # flax and JAX raise many kinds
         fault = " ".join(str(error).split())[:160]
         raise InputError(f"{where}: its fields make no network ({fault}); {_REMEDY}") from error
@@ -140,8 +146,9 @@ def shapes_of(tree: Any) -> Shapes:
     return {name: leaf.shape for name, leaf in traverse_util.flatten_dict(tree, sep=".").items()}
 
 
-def _init(network: nn.Module, *inputs: Any, method: str | None = None) -> Any:
-    return network.init(jax.random.key(0), *inputs, method=method)["params"]
+def initial_shapes(network: nn.Module, *inputs: Any) -> Any:
+    """Returns the tree of a network's parameters as shapes: nothing is computed."""
+    return jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
 
 
 def _fields(metadata: dict[str, Any], where: str) -> Any:
@@ -154,7 +161,7 @@ def _face(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
         check(fields, {**halves, "codec": Text(choices=("keypoint",))}, f"{where}: fields", _REMEDY)
         check_fields(KeypointFaceEncoder, fields["encoder"], f"{where}: fields.encoder", tensors)
         check_fields(KeypointFaceDecoder, fields["decoder"], f"{where}: fields.decoder", tensors)
-        return lambda: exported(init_keypoint_face(jax.random.key(0), fields))
+        return lambda: _keypoint_face(fields)
     check(fields, halves, f"{where}: fields", _REMEDY)
     check_fields(VASAFaceEncoder, fields["encoder"], f"{where}: fields.encoder", tensors)
     check_fields(FaceDecoder, fields["decoder"], f"{where}: fields.decoder", tensors)
@@ -164,7 +171,13 @@ def _face(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
             raise InputError(f"{where}: {name} of encoder and decoder differ; {_REMEDY}")
     if fields["encoder"].get("dynamics_width", MOTION_DIM - POSE_DIM) != MOTION_DIM - POSE_DIM:
         raise InputError(f"{where}: dynamics_width is not {MOTION_DIM - POSE_DIM}; {_REMEDY}")
-    return lambda: init_face(jax.random.key(0), fields)
+    return lambda: jax.eval_shape(lambda: init_face(jax.random.key(0), fields))
+
+
+def _keypoint_face(fields: Mapping[str, Any]) -> Any:
+    """The tree of an export. Its norms are folded with NumPy: all its arrays are one number that is seen many times."""
+    tree = jax.eval_shape(lambda: init_keypoint_face(jax.random.key(0), fields))
+    return exported(jax.tree.map(lambda leaf: np.broadcast_to(np.float32(1), leaf.shape), tree))
 
 
 def _audio(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
@@ -173,7 +186,7 @@ def _audio(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], A
     # 25 frames of video take two features each.
     if len(kernels) != len(strides) or feature_frames(25 * 640 + 80, kernels, strides) != 50:
         raise InputError(f"{where}: its convolutions do not make 50 features a second; {_REMEDY}")
-    return lambda: _init(network, jnp.zeros((1, 4000)))
+    return lambda: initial_shapes(network, jnp.zeros((1, 4000)))
 
 
 def _motion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
@@ -194,8 +207,8 @@ def _motion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], 
             gaze_mask=known, distance_mask=known, emotion_mask=known,
         )  # fmt: skip
         noisy, time = jnp.zeros((1, window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
-        moments = {"mean": jnp.zeros(MOTION_DIM), "std": jnp.zeros(MOTION_DIM)}
-        return {"transformer": _init(network, noisy, time, conditions), "statistics": moments}
+        moments = dict.fromkeys(("mean", "std"), jax.ShapeDtypeStruct((MOTION_DIM,), jnp.float32))
+        return {"transformer": initial_shapes(network, noisy, time, conditions), "statistics": moments}
 
     return build
 
@@ -211,7 +224,7 @@ def _instrument(metadata: dict[str, Any], where: str, tensors: int) -> Callable[
     anchors = check(metadata.get("anchors"), dict.fromkeys(groups, anchor), f"{where}: anchors", _REMEDY)
     check(metadata.get("errors"), Named(Real(-1e9, 1e9)), f"{where}: errors", _REMEDY)
     network = FaceProbe(len(points), Anchors(**_tuples(anchors)))
-    return lambda: _init(network, jnp.zeros((1, SIZE, SIZE, 3)))
+    return lambda: initial_shapes(network, jnp.zeros((1, SIZE, SIZE, 3)))
 
 
 def _emotion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
@@ -219,13 +232,13 @@ def _emotion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[],
     if metadata.get("emotions") != list(EMOTIONS):
         raise InputError(f"{where}: not a reader of emotions (no list of them); {_REMEDY}")
     check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
-    return lambda: _init(EmotionProbe(), jnp.zeros((1, PATCH[1], PATCH[1], 3)))
+    return lambda: initial_shapes(EmotionProbe(), jnp.zeros((1, PATCH[1], PATCH[1], 3)))
 
 
 def _judge(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields = check_fields(PerceptualJudge, _fields(metadata, where), f"{where}: fields", tensors)
     network, image = PerceptualJudge(**_tuples(fields)), jnp.zeros((1, 64, 64, 3))
-    return lambda: {"perceptual": _init(network, image), "identity": _init(IdentityJudge(), image)}
+    return lambda: {"perceptual": initial_shapes(network, image), "identity": initial_shapes(IdentityJudge(), image)}
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
