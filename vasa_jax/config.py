@@ -234,6 +234,17 @@ class VoicesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MarksConfig:
+    """Recall and false alarms of the invisible mark (job evaluate_marks; config.videos = unmarked clips)."""
+
+    portraits: str = ""  # folder of portraits that the model animates; empty = rendered held-out heads
+    carriers: int = 100  # videos of 5 s that are marked, attacked and searched
+    sizes: tuple[int, ...] = (256, 512)  # pixels per side of the marked videos
+    windows: int = 20_000  # unmarked windows of 5 s that are searched
+    workers: int = 0  # processes; 0 = one per core
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """What the benchmark runs."""
 
@@ -382,7 +393,11 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
-    videos: str = ""  # folder of videos, or one video, for jobs prepare and evaluate_voices
+    mark: bool = True  # invisible mark in the frames and C2PA manifest in the file; docs/responsible-use.md before False
+    sign_certificate: str = ""  # PEM chain that signs the manifest; empty = a key of this machine, made at first use
+    sign_key: str = ""  # PEM private key of sign_certificate
+    video: str = ""  # job detect: the video or picture to search for a mark
+    videos: str = ""  # folder of videos, or one video, for jobs prepare, evaluate_voices and evaluate_marks
     # the rest
     train: TrainConfig = TrainConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -396,6 +411,7 @@ class VASAConfig:
     pose_erasure: PoseErasureConfig = PoseErasureConfig()
     drift: DriftConfig = DriftConfig()
     voices: VoicesConfig = VoicesConfig()
+    marks: MarksConfig = MarksConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     renderer_benchmark: RendererBenchmarkConfig = RendererBenchmarkConfig()

@@ -13,7 +13,7 @@ JOBS = (
     "generate", "train_face", "train_audio", "train_motion", "train_instrument", "train_judge", "evaluate",
     "benchmark", "benchmark_renderer", "benchmark_reading", "corpus_sheets", "synthesize", "prepare", "label_accuracy",
     "extract_motion", "evaluate_controls", "train_emotion", "evaluate_face", "evaluate_drift", "evaluate_voices",
-    "erase_pose",
+    "erase_pose", "detect", "evaluate_marks",
 )  # fmt: skip
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 
@@ -57,6 +57,12 @@ def _check_generation(config: sections.VASAConfig) -> None:
         _range("config.distance", config.distance, 0.5, 2)
     if config.blink_rate is not None:
         _range("config.blink_rate", config.blink_rate, 0, 60)
+    if bool(config.sign_certificate) != bool(config.sign_key):
+        raise InputError("config.sign_certificate, config.sign_key: one without the other; give both PEM files")
+    if config.sign_certificate and not config.mark:
+        raise InputError("config.sign_certificate: nothing is signed with config.mark=False; leave one of them out")
+    _range("config.marks.carriers", config.marks.carriers, 1, 100_000)
+    _range("config.marks.windows", config.marks.windows, 1, 10**7)
 
 
 def _check_training(train: sections.TrainConfig) -> None:

@@ -24,6 +24,14 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
         from vasa_jax.generation.job import generate
 
         return generate(config)
+    if config.job == "detect":
+        from vasa_jax.generation.detect import detect
+
+        return detect(config)
+    if config.job == "evaluate_marks":
+        from vasa_jax.evaluation.marks import evaluate_marks
+
+        return evaluate_marks(config, workdir)
     if config.job == "evaluate":
         from vasa_jax.evaluation.evaluator import evaluate
 

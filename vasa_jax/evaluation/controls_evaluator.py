@@ -42,7 +42,7 @@ def evaluate_controls(config: VASAConfig, workdir: str | Path) -> dict[str, Any]
 
     instrument = Instrument.from_pretrained(config.checkpoint)
     reader = EmotionReader.find(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return ControlsEvaluator(generator, config, instrument, reader).run(workdir)
 
 

@@ -64,7 +64,7 @@ def evaluate_drift(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     )
     controls = Controls.from_config(config)
     instrument = Instrument.from_pretrained(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return measure_drift(generator, instrument, controls, settings, workdir)
 
 

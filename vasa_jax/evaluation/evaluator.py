@@ -77,7 +77,7 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         blink_rate=config.blink_rate,
     )
     instrument = Instrument.from_pretrained(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return Evaluator(generator, settings, instrument).run(workdir)
 
 

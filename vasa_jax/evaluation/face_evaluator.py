@@ -55,7 +55,7 @@ def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.weights.parts import load_part
 
     instrument = Instrument.from_pretrained(config.face_evaluation.instrument)
-    codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch)
+    codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch, mark=False)
     return FaceEvaluator(codec, config.face_evaluation, config.seed, instrument).run(workdir)
 
 

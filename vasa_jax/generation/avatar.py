@@ -6,6 +6,7 @@ import functools
 import jax
 import numpy as np
 
+from vasa_jax.generation.watermark import Payload
 from vasa_jax.models.face import Latents
 
 
@@ -16,6 +17,8 @@ class Avatar:
     latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
     canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
+    payload: Payload | None  # of the mark in every frame; None = unmarked
+    pattern: jax.Array  # (n, n) of that mark; zeros = unmarked
 
     @functools.cached_property
     def motion(self) -> np.ndarray:

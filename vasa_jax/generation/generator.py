@@ -21,7 +21,6 @@ import numpy as np
 from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.image_files import read_image
-from vasa_jax.data.video_files import write_video
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
@@ -29,6 +28,7 @@ from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.avatar import Avatar
 from vasa_jax.generation.controls import Controls, Steering
 from vasa_jax.generation.motion_edit import finish_motion
+from vasa_jax.generation.provenance import write_generated
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
@@ -53,15 +53,17 @@ class TalkingHead:
             yield from batch
 
     def save(self, path: str | Path) -> Path:
-        """Writes an MP4 (H.264, 25 fps, the original sound); InputError when it cannot be written."""
-        return write_video(path, self.frames(), self.audio)
+        """Writes an MP4 (H.264, 25 fps, the original sound) with its manifest; InputError when it cannot be written."""
+        return write_generated(path, self.frames(), self.audio, self.avatar.payload, self._generator.model)
 
 
 class VideoGenerator(PortraitAnimator):
     """Holds the trained parts and their compiled functions; each compiles once per shape."""
 
-    def __init__(self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32):
-        super().__init__(parts["face"], decode_batch, dtype)
+    def __init__(
+        self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32, mark: bool = True
+    ):
+        super().__init__(parts["face"], decode_batch, dtype, mark)
         motion, motion_meta = parts["motion"]
         self.speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
         self._transformer_params = cast_products(motion["transformer"], dtype)
@@ -71,14 +73,17 @@ class VideoGenerator(PortraitAnimator):
         self._diffusion = VASADiffusion()
 
     @classmethod
-    def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None) -> "VideoGenerator":
+    def from_pretrained(
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True
+    ) -> "VideoGenerator":
         """A directory with face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
-        a PSNR of 50 dB or more).
+        a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py).
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
+        parts = {part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}
+        return cls(parts, decode_batch, dtype, mark)
 
     def generate(
         self, image: str | Path, audio: str | Path, controls: Controls | None = None, *, crop: str = "", **changes: Any
