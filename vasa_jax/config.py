@@ -393,7 +393,7 @@ class VASAConfig:
     crop: str = ""  # x,y,size in pixels, or center; empty = find the face
     pose_anchor: str = "portrait"  # portrait: start from the portrait's position and scale; absolute: follow the model
     decode_batch: int = 8  # frames decoded at once
-    mark: bool = True  # invisible mark in the frames and C2PA manifest in the file; docs/responsible-use.md before False
+    mark: bool = True  # invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out
     sign_certificate: str = ""  # PEM chain that signs the manifest; empty = a key of this machine, made at first use
     sign_key: str = ""  # PEM private key of sign_certificate
     video: str = ""  # job detect: the video or picture to search for a mark

@@ -22,8 +22,11 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-    """What was found in a file. evidence: of its best window, whose p-value counts all windows; start: its first second;
-    windows: how many were searched (1 for a picture); manifest: its C2PA manifest."""
+    """What was found in a file.
+
+    evidence: of its best window, whose p-value counts all windows; start: that window's first second; windows: how many
+    were searched (1 for a picture); manifest: what its C2PA manifest says.
+    """
 
     evidence: Evidence
     start: float

@@ -19,7 +19,8 @@ from vasa_jax.generation.watermark import GROUPS, HIGHEST, LUMA, STEPS, Payload,
 SIDE = 192  # pixels of the shorter side at which pictures are searched
 BLUR = 2.6  # pixels: standard deviation of the neighbourhoods that whitening compares with
 GRID = 128  # offsets tried per axis of the marked square
-SCALES = 1.015 ** np.arange(-27, 48)  # side of the marked square over the shorter side: 0.67 to 2.01
+SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
+PLAIN = 1e-12  # p-value of the picture as it was made below which no other hypothesis is tried
 SURE = 1e-5  # a p-value up to this says that a picture is marked
 HEAVIEST = 1.5  # weight of a wave at most, in medians of the magnitudes around it
 
@@ -68,16 +69,16 @@ def whitened(luma: np.ndarray) -> np.ndarray:
 
 def search(luma: np.ndarray) -> Evidence:
     """Returns the best evidence for a mark in a luma (H, W) as `small_luma` or a mean of those gives it."""
-    white = whitened(luma).astype(np.complex64)
+    white = whitened(luma)
     best = as_made(white)
-    for scale in SCALES:
+    for scale in SCALES if best.p_value > PLAIN else ():
         spectrum = _spectrum(white, scale)
         rows, columns = (_places(length, scale * SIDE) for length in white.shape)
         for mirrored in (False, True):
             planes = _planes(_mirrored(spectrum, white.shape[1] / (scale * SIDE)) if mirrored else spectrum)
-            sums = _sums(planes)[np.ix_(rows, columns)]
-            row, column = np.unravel_index(sums.argmax(), sums.shape)
-            p_value = 2 * (2 * len(SCALES)) * sums.size * tail(sums[row, column])
+            sums = _sums(planes)[np.ix_(columns, rows)]
+            column, row = np.unravel_index(sums.argmax(), sums.shape)
+            p_value = 2 * (2 * len(SCALES)) * sums.size * tail(sums[column, row])
             if p_value < best.p_value:
                 best = _evidence(planes, (rows[row], columns[column]), p_value, scale, mirrored)
     return best
@@ -90,9 +91,10 @@ def as_made(white: np.ndarray) -> Evidence:
 
 
 def _evidence(planes: np.ndarray, place: tuple, p_value: float, scale: float, mirrored: bool) -> Evidence:
-    """What the planes (5, GRID, GRID) say with the square's first pixel at a place of the grid."""
+    """What the planes say with the square's first pixel at a place (y, x) of the grid."""
     stride = GRID // STEPS
-    scores = np.roll(planes, (-place[0], -place[1]), (1, 2))[:, ::stride, ::stride].reshape(GROUPS, -1).astype(float)
+    moved = np.roll(planes, (-place[1], -place[0]), (1, 2))[:, ::stride, ::stride]
+    scores = moved.transpose(0, 2, 1).reshape(GROUPS, -1).astype(float)
     strength = (scores[0, 0] + scores[1:].max(1).sum()) / GROUPS
     bits, certainty = 0, 1.0
     for byte, score in enumerate(scores[1:]):
@@ -112,7 +114,7 @@ def _spectrum(white: np.ndarray, scale: float) -> np.ndarray:
     """Fourier coefficients, y from 0 and x from -HIGHEST, of a square whose side is `scale` shorter sides."""
     rows = _exponentials(0, white.shape[0], float(scale))
     columns = _exponentials(-HIGHEST, white.shape[1], float(scale))
-    return (rows @ white) @ columns.T
+    return (rows.real @ white + 1j * (rows.imag @ white)) @ columns.T
 
 
 @functools.lru_cache(maxsize=512)
@@ -129,20 +131,20 @@ def _mirrored(spectrum: np.ndarray, width: float) -> np.ndarray:
 
 
 def _planes(spectrum: np.ndarray) -> np.ndarray:
-    """Standard scores (5, GRID, GRID) of every group at every place; standard normal numbers without a mark."""
+    """Standard scores (5, GRID, GRID) of every group at every place (x, y); standard normal without a mark."""
     import scipy.fft
 
     rows, columns, groups, phases, by_size = _table()
     values = spectrum[rows, columns + HIGHEST]
     weights = _weights(np.abs(values), by_size)
     values = values * (weights / np.maximum(np.abs(values), 1e-12)) * phases
-    energy = np.bincount(groups, weights * weights, GROUPS)
-    # x first: the half axis of a real transform is its last.
-    planes = np.zeros((GROUPS, GRID, GRID // 2 + 1), np.complex64)
+    energy = np.maximum(np.bincount(groups, weights * weights, GROUPS), 1e-12)  # 0: a picture without any texture
+    planes = np.zeros((GROUPS, GRID, HIGHEST + 1), np.complex64)
     planes[groups, columns, rows] = values
     flat = rows == 0
     planes[groups[flat], -columns[flat], 0] = values[flat].conj()
-    scores = scipy.fft.irfft2(planes, (GRID, GRID)).transpose(0, 2, 1)
+    # y last: the half axis of a real transform, most of which is empty here.
+    scores = scipy.fft.irfft(scipy.fft.ifft(planes, axis=1), GRID, axis=2)
     return scores * (GRID**2 / np.sqrt(2 * energy)[:, None, None]).astype(np.float32)
 
 
@@ -172,7 +174,8 @@ def _weights(magnitudes: np.ndarray, by_size: np.ndarray) -> np.ndarray:
 def _sums(planes: np.ndarray) -> np.ndarray:
     """The group in place plus the best shift of each other group, (GRID, GRID): what `tail` is the tail of."""
     stride = GRID // STEPS
-    best = planes[1:].reshape(GROUPS - 1, STEPS, stride, STEPS, stride).max((1, 3)).sum(0)
+    best = planes[1:].reshape(GROUPS - 1, STEPS, stride, GRID).max(1)
+    best = best.reshape(GROUPS - 1, stride, STEPS, stride).max(2).sum(0)
     return planes[0] + np.tile(best, (STEPS, STEPS))
 
 
