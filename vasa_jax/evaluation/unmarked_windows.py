@@ -73,7 +73,8 @@ def drawn_pattern(rng: np.random.Generator) -> np.ndarray:
         cells = rng.integers(3, 40, 2)
         picture = 40 + 170.0 * ((np.floor(row * cells[0]) + np.floor(column * cells[1])) % 2)
     else:
-        picture = 255 * (rng.uniform() * row + rng.uniform() * column) / 2 + rng.normal(size=row.shape) * rng.uniform(0, 3)
+        picture = 255 * (rng.uniform() * row + rng.uniform() * column) / 2
+        picture = picture + rng.uniform(0, 3) * rng.normal(size=row.shape)
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8).astype(np.float32)
 
 

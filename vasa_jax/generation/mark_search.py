@@ -17,6 +17,7 @@ import numpy as np
 from vasa_jax.generation.watermark import GROUPS, HIGHEST, LUMA, STEPS, Payload, waves
 
 SIDE = 192  # pixels of the shorter side at which pictures are searched
+LONGEST = 4  # times SIDE, of the longer side
 BLUR = 2.6  # pixels: standard deviation of the neighbourhoods that whitening compares with
 GRID = 128  # offsets tried per axis of the marked square
 SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
@@ -46,16 +47,16 @@ class Evidence:
 
 
 def small_luma(frame: np.ndarray) -> np.ndarray:
-    """Returns the luma of a frame, uint8 (H, W, 3), at SIDE pixels of its shorter side, float32."""
+    """Returns the luma of a frame, uint8 (H, W, 3), float32, at SIDE pixels of its shorter side; of strips at fewer."""
     import cv2
 
     height, width = frame.shape[:2]
     luma = frame.astype(np.float32) @ np.array(LUMA, np.float32)
-    shrink = SIDE / min(height, width)
-    if shrink == 1:
+    factor = min(SIDE / min(height, width), LONGEST * SIDE / max(height, width))
+    if factor == 1:
         return luma
-    size = (max(round(width * shrink), SIDE), max(round(height * shrink), SIDE))
-    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def whitened(luma: np.ndarray) -> np.ndarray:
