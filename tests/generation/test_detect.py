@@ -4,7 +4,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from test_watermark import marked, smooth_pictures
+from marked_pictures import marked, smooth_pictures
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.video_files import write_video

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from marked_pictures import marked, smooth_pictures
 from scipy.special import ndtr
-from test_watermark import marked, smooth_pictures
 
 from vasa_jax.generation import mark_search
 from vasa_jax.generation.mark_search import SIDE, search, small_luma, tail

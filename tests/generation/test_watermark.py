@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marked_pictures import marked, smooth_pictures
 
 from vasa_jax.generation import watermark
 from vasa_jax.generation.watermark import Payload, embed, pattern, shifts, waves
@@ -11,19 +12,6 @@ from vasa_jax.generation.watermark import Payload, embed, pattern, shifts, waves
 GOLDEN_NUMBERS = [[0, 9], [17, 21], [34, 0]]
 GOLDEN_PHASES = [2.6602045, 1.278263, 5.6629727]
 GOLDEN_GROUPS = [4, 3, 3, 4, 4, 0, 0, 1, 1, 4, 2, 1]
-
-
-def smooth_pictures(count, size, seed=0):
-    """Coloured clouds with a little texture, uint8 (count, size, size, 3)."""
-    rng = np.random.default_rng(seed)
-    coarse = jnp.asarray(rng.uniform(30, 220, (count, 8, 8, 3)), jnp.float32)
-    picture = np.asarray(jax.image.resize(coarse, (count, size, size, 3), "cubic"))
-    return np.clip(picture + rng.normal(size=picture.shape) * 2, 0, 255).astype(np.uint8)
-
-
-def marked(pictures, payload):
-    waves = pattern(payload, pictures.shape[1])
-    return np.clip(np.asarray(embed(jnp.asarray(pictures, jnp.float32), waves)) + 0.5, 0, 255).astype(np.uint8)
 
 
 def psnr(first, second):

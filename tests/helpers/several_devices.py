@@ -24,7 +24,7 @@ from tiny_face import SIZE, add_variant, smooth_groups
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.clip_set import ClipSet
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.processes import on_host, start_processes
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
@@ -156,9 +156,9 @@ def save_heads(directory: Path) -> None:
     render_cache.render_groups = numbered_groups
     settings = TrainConfig(batch_size=BATCH)
     corpus = CorpusConfig(groups=3, identities=2, motions=2, drivers=1, chunk=1, style=0.0)
-    frames = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
+    frames = RenderCache(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
     batches = [next(frames) for _ in range(2)]
-    again = FrameBank(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
+    again = RenderCache(corpus, 2, BATCH, "counterfactual", 0, "test", batch_sharding(make_mesh(settings)))
     again.restore({"step": 1})
     repeated = next(again)
     for name, value in batches[1].items():

@@ -24,10 +24,11 @@ from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.speech_features import MARGIN, PIECE
 from vasa_jax.generation.windows import no_past, sample_windows
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
+from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer, cast_products
+from vasa_jax.models.motion import VASADiffusionTransformer, cast_products
+from vasa_jax.models.variants import AUDIO_VARIANTS, MOTION_VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.config import ReadingBenchmarkConfig
+from vasa_jax.config import ReadingBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.data.dataset import VASADataset
 from vasa_jax.data.records import Record, encode_jpeg
@@ -66,6 +66,11 @@ def benchmark_reading(settings: ReadingBenchmarkConfig, workdir: str | Path) -> 
     (workdir / "reading.md").write_text(text + "\n")
     print(text)
     return rows
+
+
+def benchmark_reading_job(config: VASAConfig, workdir: str | Path) -> list[ReadingSpeed]:
+    """Does the job `benchmark_reading`."""
+    return benchmark_reading(config.reading_benchmark, workdir)
 
 
 def measure(data: str | Path, view: str, size: int, workers: int, settings: ReadingBenchmarkConfig) -> ReadingSpeed:

@@ -6,8 +6,7 @@ searched. False alarms are counted on windows that carry no mark.
 """
 
 import dataclasses
-import json
-import multiprocessing
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,12 +20,14 @@ from absl import logging
 
 from vasa_jax.config import MarksConfig, VASAConfig
 from vasa_jax.conventions import FPS
+from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.mark_attacks import ATTACKS, scaled
-from vasa_jax.evaluation.unmarked_windows import STRIDE, unmarked_windows
+from vasa_jax.evaluation.unmarked_windows import STRIDE, UnmarkedWindows
+from vasa_jax.files import run_in_processes, write_json, write_text
 from vasa_jax.generation.detect import PICTURES, READABLE, SECONDS, detect_frames
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.mark_search import SURE, search, small_luma
@@ -35,7 +36,7 @@ from vasa_jax.preparation.prepare import SUFFIXES
 
 LENGTH = int(SECONDS * FPS)
 MOTIONS = 4  # that the portraits take turns with
-SINGLE = "one frame"  # begins the names of attacks that leave a picture
+RENDERED = 256  # pixels per side of rendered heads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,30 +53,34 @@ class Trial:
 
 
 def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
-    """The job: prints and writes report.md and report.json to the workdir; returns the report."""
-    marks, workdir = config.marks, Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    clips = find_clips(config.videos)
-    workers = marks.workers or os.cpu_count() or 1
-    generated: list[np.ndarray] = []  # lumas of the unmarked frames, for the false alarms
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        trials = []
-        for trial in pool.imap_unordered(_try_one, carriers(config, clips, generated)):
-            trials.append(trial)
-            logging.info("%d marked videos of %d pixels tried", len(trials), trial.size)
-        rendered = rendered_lumas(config)
-        windows = unmarked_windows(marks.windows, clips, generated, rendered, config.seed)
-        alarms: dict[str, list[float]] = {}
-        for number, (source, p_value) in enumerate(pool.imap_unordered(_search_one, windows, 16)):
-            alarms.setdefault(source, []).append(p_value)
-            if number % 1000 == 999:
-                logging.info("%d unmarked windows searched", number + 1)
-    report = {"recall": recall(trials), "alarms": false_alarms(alarms)}
-    text = as_text(report)
-    (workdir / "report.json").write_text(json.dumps(report, indent=1))
-    (workdir / "report.md").write_text(text)
-    print(text)
+    """Runs the job: prints and writes report.md and report.json to the workdir; returns the report."""
+    workdir, clips = Path(workdir), find_clips(config.videos)
+    workers = config.marks.workers or os.cpu_count() or 1
+    workers = workers if workers > 1 else 0
+    carriers = Carriers(config, clips)
+    trials = []
+    for _, trial in run_in_processes(_try_one, carriers, workers):
+        trials.append(trial)
+        logging.info("%d of %d marked videos tried", len(trials), len(carriers))
+    report: dict[str, Any] = {"recall": recall(trials), "alarms": {}}
+    write_report(workdir, report)  # half of the work is kept, whatever comes
+    windows = UnmarkedWindows(config.marks.windows, clips, carriers.lumas, rendered_lumas(config), config.seed)
+    alarms: dict[str, list[float]] = {}
+    for _, (source, p_value) in run_in_processes(_search_one, windows, workers):
+        alarms.setdefault(source, []).append(p_value)
+        if (searched := sum(map(len, alarms.values()))) % 1000 == 0:
+            logging.info("%d of %d unmarked windows searched", searched, len(windows))
+            write_report(workdir, report | {"alarms": false_alarms(alarms)})
+    report["alarms"] = false_alarms(alarms)
+    write_report(workdir, report)
+    print(as_text(report))
     return report
+
+
+def write_report(workdir: Path, report: dict[str, Any]) -> None:
+    """Writes report.md and report.json."""
+    write_json(workdir / "report.json", report)
+    write_text(workdir / "report.md", as_text(report))
 
 
 def find_clips(folders: str) -> list[Path]:
@@ -88,19 +93,38 @@ def find_clips(folders: str) -> list[Path]:
     return [path for path in files if path.suffix.lower() in SUFFIXES]
 
 
-def carriers(config: VASAConfig, clips: Sequence[Path], lumas: list[np.ndarray]) -> Iterator[tuple]:
-    """Yields (kind, size, unmarked frames, seed) of every video to mark; puts the generated ones' lumas into `lumas`.
+class Carriers(Sequence):
+    """Videos to mark, each (kind, size, unmarked frames, seed): every one at all sizes, made when it is asked for.
 
-    Half of the videos are generated, half are real clips of at least 5 s, where there are any.
+    Half are real clips of at least 5 s, as far as there are any; the others are generated.
+
+    Attributes:
+      lumas: of the generated videos that were asked for.
     """
-    marks = config.marks
-    real = real_windows(clips, marks.carriers // 2)
-    made = generated_videos(config, marks.carriers - len(real))
-    for seed, (kind, frames) in enumerate((*(("real", clip) for clip in real), *made)):
-        if kind == "generated":
-            lumas.append(_means(frames))
-        for size in marks.sizes:
-            yield kind, size, scaled(frames, size / frames.shape[1]), seed
+
+    def __init__(self, config: VASAConfig, clips: Sequence[Path]):
+        self._sizes, self._last = config.marks.sizes, (-1, "", np.zeros(0))
+        self._real = real_windows(clips, config.marks.carriers // 2)
+        self._generated = GeneratedVideos(config, config.marks.carriers - len(self._real))
+        self.lumas: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return (len(self._real) + len(self._generated)) * len(self._sizes)
+
+    def __getitem__(self, index: int) -> tuple[str, int, np.ndarray, int]:
+        number, which = divmod(index, len(self._sizes))
+        if number != self._last[0]:
+            self._last = (number, *self._make(number))
+        _, kind, frames = self._last
+        size = self._sizes[which]
+        return kind, size, scaled(frames, size / frames.shape[1]), number
+
+    def _make(self, number: int) -> tuple[str, np.ndarray]:
+        if number < len(self._real):
+            return "real", self._real[number]
+        frames = self._generated[number - len(self._real)]
+        self.lumas.append(_means(frames))
+        return "generated", frames
 
 
 def _means(frames: np.ndarray) -> np.ndarray:
@@ -127,20 +151,28 @@ def real_windows(clips: Sequence[Path], count: int) -> list[np.ndarray]:
     return result
 
 
-def generated_videos(config: VASAConfig, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields ("generated", unmarked frames uint8 (125, n, n, 3)): portraits that speak the shipped sentence."""
-    from vasa_jax.generation.generator import VideoGenerator
+class GeneratedVideos(Sequence):
+    """Unmarked frames, uint8 (125, n, n, 3), of up to `count` portraits that speak the shipped sentence."""
 
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
-    samples = read_audio(DEMO["audio"]).samples
-    motions = [generator.motion(samples, seed=seed, pose_anchor="absolute")[:LENGTH] for seed in range(MOTIONS)]
-    for number, portrait in enumerate(portraits(config.marks, generator, config.seed, count)):
-        avatar = generator.prepare(portrait)
-        yield "generated", np.concatenate(list(generator.render(avatar, motions[number % MOTIONS])))
+    def __init__(self, config: VASAConfig, count: int):
+        from vasa_jax.generation.generator import VideoGenerator
+
+        self._generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
+        self._portraits = list(portraits(config.marks, self._generator, config.seed, count))
+        samples = read_audio(DEMO["audio"]).samples
+        motion = functools.partial(self._generator.motion, samples, pose_anchor="absolute")
+        self._motions = [motion(seed=seed)[:LENGTH] for seed in range(min(MOTIONS, len(self._portraits)))]
+
+    def __len__(self) -> int:
+        return len(self._portraits)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        avatar = self._generator.prepare(self._portraits[index])
+        return np.concatenate(list(self._generator.render(avatar, self._motions[index % MOTIONS])))
 
 
 def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> Iterator[np.ndarray]:
-    """Yields up to `count` portraits, uint8 (n, n, 3): of the folder's pictures with a face, or rendered heads."""
+    """Yields up to `count` portraits, uint8 (n, n, 3): of the folder's images with a face, or rendered heads."""
     if not marks.portraits:
         heads = HeldOutHeads(generator.image_size, seed)
         for index in range(count):
@@ -157,13 +189,11 @@ def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> Iter
 
 def rendered_lumas(config: VASAConfig, people: int = 24, stills: int = 6) -> list[np.ndarray]:
     """Returns lumas (stills, H, W) of rendered heads in random poses, which are nobody's video but pass for one."""
-    from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
-
-    heads = HeldOutHeads(256, config.seed)
+    heads = HeldOutHeads(RENDERED, config.seed)
     result = []
     for index in range(people):
-        motion = jax.device_get(motions_with_other_poses(jax.random.fold_in(heads.key, index), stills))
-        frames = heads.render(heads.identity(index), motion)["rgb"]
+        keys = jax.random.split(jax.random.fold_in(heads.key, index), stills)
+        frames = heads.render(heads.identity(index), jax.device_get(jax.vmap(sample_motion)(keys)))["rgb"]
         result.append(np.stack([small_luma(frame) for frame in frames]).astype(np.float16))
     return result
 

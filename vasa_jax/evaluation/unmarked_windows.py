@@ -3,15 +3,13 @@
 A window is what the search pools: the mean luma of its frames. Most are cut, scaled and mirrored at random.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from vasa_jax.conventions import FPS
 from vasa_jax.data.video_files import read_video
-from vasa_jax.errors import InputError
 from vasa_jax.evaluation.mark_attacks import coded
 from vasa_jax.generation.detect import SECONDS
 from vasa_jax.generation.mark_search import SIDE, small_luma
@@ -90,34 +88,37 @@ def recoded_clips(clips: Sequence[Path], limit: int = 60) -> list[np.ndarray]:
     return result
 
 
-def unmarked_windows(
-    count: int, clips: Sequence[Path], generated: Sequence[np.ndarray], rendered: Sequence[np.ndarray], seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields `count` windows, (source, luma float32 (H, W)), in the proportions of SHARES.
+class UnmarkedWindows(Sequence):
+    """`count` windows, each (source, luma float32 (H, W)), in the proportions of SHARES; each number has its own."""
 
-    generated, rendered: lumas (N, H, W) of unmarked heads. A source without any material leaves its share to patterns.
-    """
-    if not clips:
-        raise InputError("config.videos: holds no clip; give a folder of unmarked videos")
-    rng = np.random.default_rng(seed)
-    real = [read_lumas(path) for path in clips]
-    logging.info("%d clips read", len(real))
-    stores: dict[str, Sequence[np.ndarray]] = {
-        "real clips": real,
-        "other codecs": recoded_clips(clips),
-        "generated": generated,
-        "rendered": rendered,
-    }
-    order = [name for name, share in SHARES.items() for _ in range(share)]
-    for number in range(count):
-        source = order[number % len(order)]
-        store = stores.get(source, ())
-        if store:
-            # Longer clips hold more windows.
-            weights = np.array([max(len(lumas) - WINDOW, 0) + 1 for lumas in store], float)
-            lumas = store[rng.choice(len(store), p=weights / weights.sum())]
-            yield source, changed(window_of(lumas, rng), rng)
-        else:
-            yield "patterns", drawn_pattern(rng)
+    def __init__(
+        self,
+        count: int,
+        clips: Sequence[Path],
+        generated: Sequence[np.ndarray],
+        rendered: Sequence[np.ndarray],
+        seed: int,
+    ):
+        """generated, rendered: lumas (N, H, W) of unmarked heads. A source without any leaves its share to patterns."""
+        self._count, self._seed = count, seed
+        self._stores = {
+            "real clips": [read_lumas(path) for path in clips],
+            "other codecs": recoded_clips(clips),
+            "generated": generated,
+            "rendered": rendered,
+        }
+        self._order = [name for name, share in SHARES.items() for _ in range(share)]
 
+    def __len__(self) -> int:
+        return self._count
 
+    def __getitem__(self, number: int) -> tuple[str, np.ndarray]:
+        rng = np.random.default_rng((self._seed, number))
+        source = self._order[number % len(self._order)]
+        store = self._stores.get(source, ())
+        if not store:
+            return "patterns", drawn_pattern(rng)
+        # Longer clips hold more windows.
+        weights = np.array([max(len(lumas) - WINDOW, 0) + 1 for lumas in store], float)
+        lumas = store[rng.choice(len(store), p=weights / weights.sum())]
+        return source, changed(window_of(lumas, rng), rng)

@@ -39,8 +39,11 @@ class Detection:
         return self.evidence.marked
 
 
-def detect(config: VASAConfig) -> Detection:
-    """Searches `config.video` and prints what is found; InputError for what is neither video nor picture."""
+def detect(config: VASAConfig, workdir: str | Path = "") -> Detection:
+    """Searches `config.video` and prints what is found; InputError for what is neither video nor picture.
+
+    workdir: not used; nothing is written.
+    """
     if not config.video:
         raise InputError("config.video: not set; give a video or a picture, e.g. --config.video=clip.mp4")
     found = detect_file(config.video)

@@ -16,8 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.evaluation.held_out import HeldOutHeads
-from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
+from vasa_jax.evaluation.held_out import HeldOutHeads, motions_with_other_poses
 from vasa_jax.models.face import face_codec
 from vasa_jax.weights.parts import load_part
 from vasa_jax.weights.safetensors_io import save_params

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vasa_jax.config import TrainConfig, nearest_name
+from vasa_jax.config import TrainConfig
+from vasa_jax.settings import nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, matching
 from vasa_jax.training.cost import UpdateCost, update_cost
 from vasa_jax.training.gradients import Loss, rematerialised, row_major, value_and_gradients

@@ -18,7 +18,8 @@ from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.rng import named_key
 from vasa_jax.training.process_part import ProcessPart
 

@@ -25,8 +25,9 @@ from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
-from vasa_jax.evaluation.emotion_reader import CENTRE, PATCH, EmotionNetwork, face_patch, named_feeling
-from vasa_jax.evaluation.instrument import SIZE
+from vasa_jax.evaluation.face_readings import named_feeling
+from vasa_jax.models.emotion_probe import CENTRE, PATCH, EmotionProbe, face_patch
+from vasa_jax.models.face_probe import SIZE
 from vasa_jax.rng import named_key
 from vasa_jax.training.tasks.face_probe import degrade
 
@@ -104,7 +105,7 @@ class EmotionData(StepIterator):
 
 
 class EmotionTask:
-    """The stage that trains `EmotionNetwork`."""
+    """The stage that trains `EmotionProbe`."""
 
     name = "emotion"
 
@@ -112,7 +113,7 @@ class EmotionTask:
         self, settings: EmotionSettings, corpus: CorpusConfig, batch_size: int, seed: int = 0, dtype: Any = jnp.float32
     ):
         self._settings, self._corpus, self._batch, self._seed = settings, corpus, batch_size, seed
-        self._network = EmotionNetwork(dtype=dtype)
+        self._network = EmotionProbe(dtype=dtype)
         self._held_out: dict[str, np.ndarray] | None = None
 
     def init(self, key: jax.Array) -> dict[str, Any]:

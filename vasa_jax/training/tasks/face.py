@@ -17,18 +17,19 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
+from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss, code_size, critic_hinge, feature_matching, generator_hinge
 from vasa_jax.models.discriminator import PatchCritic
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, mirrored, prepared, side_by_side, taken_apart
-from vasa_jax.training.tasks.face_validation import FaceFigures, psnr
+from vasa_jax.training.tasks.face_validation import FaceFigures
 from vasa_jax.weights.loss_networks import load_judges
 
 
@@ -60,13 +61,13 @@ class FaceTask:
         """The critic, where the settings have one."""
         return None if self._face.adversarial is None else self._critic.initial(key, self._size)
 
-    def data(self, sharding: NamedSharding | None = None) -> FrameBank | PairShards:
+    def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards:
         if self._corpus.shards:
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
         recipe, same_frame = self._face.recipe, self._face.same_frame
-        return FrameBank(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
+        return RenderCache(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
 
     def weights(self, step: int) -> dict[str, np.ndarray]:
         """Weight of every term that the program has, for the update that follows `step` updates."""
@@ -188,7 +189,7 @@ class FaceTask:
                 crossed, portrait, valid = picture, per_driver(source), ~pairs["same_identity"]
             extra["cross_id"] = self._judges.identity_loss(frozen, crossed, portrait, valid.astype(jnp.float32))
         total = total + self._loss.total(extra, weights)
-        figures = {"psnr": psnr(picture, target).mean()}
+        figures = {"psnr": psnr_per_image(picture, target).mean()}
         if opponent is not None:
             game, critic = self._game(opponent, picture, target, weights)
             total = total + self._loss.total(game, weights) + critic

@@ -23,7 +23,8 @@ from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation.instrument import SIZE, Anchors, FaceInstrument, Instrument, instrument_errors
+from vasa_jax.evaluation.face_readings import FaceReader, reading_errors
+from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.rng import named_key
 
 # The points that the instrument finds: enough for pose and patches, few enough for a small network.
@@ -116,15 +117,15 @@ class InstrumentData(StepIterator):
 
 
 class InstrumentTask:
-    """The stage that trains `FaceInstrument`."""
+    """The stage that trains `FaceProbe`."""
 
     name = "instrument"
 
     def __init__(self, settings: InstrumentSettings, seed: int = 0, dtype: Any = jnp.float32):
         self._settings = settings
         self._seed = seed
-        self._network = FaceInstrument(len(POINTS), ANCHORS, dtype=dtype)
-        self._instrument = Instrument({}, POINTS, ANCHORS)
+        self._network = FaceProbe(len(POINTS), ANCHORS, dtype=dtype)
+        self._instrument = FaceReader({}, POINTS, ANCHORS)
         self._held_out: dict[str, np.ndarray] | None = None
 
     def init(self, key: jax.Array) -> dict[str, Any]:
@@ -159,8 +160,8 @@ class InstrumentTask:
         """The instrument's own errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
         instrument, batch = self._instrument, self.held_out()
         instrument.params = params
-        figures = instrument_errors(instrument.measure(batch["image"]), batch)
-        soft = instrument_errors(instrument.measure(batch["soft"]), batch)
+        figures = reading_errors(instrument.measure(batch["image"]), batch)
+        soft = reading_errors(instrument.measure(batch["soft"]), batch)
         return {**figures, **{f"soft_{name}": value for name, value in soft.items()}}
 
     def held_out(self) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from vasa_jax.corpus.heads.style import stylise
 from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 from vasa_jax.data.step_iterator import StepIterator
-from vasa_jax.evaluation import measures
+from vasa_jax.evaluation import metrics
 from vasa_jax.losses import margin_softmax
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.loss_networks import FaceReading, IdentityJudge, PerceptualJudge
@@ -141,7 +141,7 @@ class JudgeTask:
         same = held_out["person"][:, None] == held_out["person"][None]
         upper = np.triu(np.ones_like(same), 1)
         figures = {
-            "identity_auc": measures.verification_auc(cosine[same & upper], cosine[~same & upper]),
+            "identity_auc": metrics.verification_auc(cosine[same & upper], cosine[~same & upper]),
             "identity_same": cosine[same & upper].mean(),
             "identity_different": cosine[~same & upper].mean(),
         }

@@ -12,7 +12,9 @@ from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.evaluation.metrics import pearson
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.variants import MOTION_VARIANTS
 from vasa_jax.training.process_part import ProcessPart
 from vasa_jax.training.tasks.motion_data import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
 from vasa_jax.training.tasks.motion_validation import DecodedMouth
@@ -129,7 +131,7 @@ class MotionTask:
         figures = {
             "pose_rmse": float(np.sqrt(np.square(sampled - truth)[..., pose].mean())),
             "dynamics_rmse": float(np.sqrt(np.square(sampled - truth)[..., dynamics].mean())),
-            "lead_r": float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(a, b)])),
+            "lead_r": float(np.mean([pearson(x, y) for x, y in zip(a, b)])),
             "motion_ratio": float(np.abs(np.diff(sampled[..., pose], axis=1)).mean()
                                   / np.abs(np.diff(truth[..., pose], axis=1)).mean()),
         }  # fmt: skip

@@ -9,7 +9,7 @@ from vasa_jax.conventions import HISTORY, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clip_set import FRAMES
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
-from vasa_jax.generation.controls import control_conditions
+from vasa_jax.generation.schedule import control_conditions
 from vasa_jax.models.audio import pair_mean
 from vasa_jax.rng import named_key
 from vasa_jax.training.process_part import ProcessPart
