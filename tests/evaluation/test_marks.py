@@ -25,7 +25,7 @@ def frames(count=10, size=64):
 def test_codecs_give_the_frames_back(codec):
     shown = coded(frames(), 23, codec=codec)
     assert shown.shape == (10, 64, 64, 3) and shown.dtype == np.uint8
-    assert 0 < np.abs(shown.astype(int) - frames()).mean() < 8
+    assert 0 < np.abs(shown.astype(int) - frames()).mean() < 10
 
 
 def test_a_higher_crf_is_further_from_the_original():
@@ -55,8 +55,8 @@ def test_windows_are_the_same_at_every_call_and_of_every_source(tmp_path):
     for number in (0, 12, 19):
         np.testing.assert_array_equal(windows[number][1], windows[number][1])
         assert min(windows[number][1].shape) == SIDE and np.isfinite(windows[number][1]).all()
-    bare = UnmarkedWindows(40, [], [], [], 3)
-    assert {bare[number][0] for number in range(40)} == {"patterns"}
+    bare = list(UnmarkedWindows(40, [], [], [], 3))
+    assert len(bare) == 40 and {source for source, _ in bare} == {"patterns"}
 
 
 def test_windows_are_means_of_5_s():

@@ -112,6 +112,8 @@ class Carriers(Sequence):
         return (len(self._real) + len(self._generated)) * len(self._sizes)
 
     def __getitem__(self, index: int) -> tuple[str, int, np.ndarray, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         number, which = divmod(index, len(self._sizes))
         if number != self._last[0]:
             self._last = (number, *self._make(number))

@@ -113,6 +113,8 @@ class UnmarkedWindows(Sequence):
         return self._count
 
     def __getitem__(self, number: int) -> tuple[str, np.ndarray]:
+        if not 0 <= number < self._count:
+            raise IndexError(number)
         rng = np.random.default_rng((self._seed, number))
         source = self._order[number % len(self._order)]
         store = self._stores.get(source, ())
