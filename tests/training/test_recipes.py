@@ -87,13 +87,13 @@ def test_configuration_trains_two_steps(tmp_path, name):
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     params, metadata = load_params(tmp_path / "export" / f"{config.job.removeprefix('train_')}.safetensors")
     assert metadata["step"] == 2 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    assert (state.opponent is not None) == (name == "train_face_gan")
+    assert (state.discriminator is not None) == (name == "train_face_gan")
     if name == "train_face_decoder":
         assert params["encoder"]["dynamics_net"] == PARAMS["encoder"]["dynamics_net"]
         assert params["encoder"]["pose_net"] != PARAMS["encoder"]["pose_net"]
         assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
     if name == "train_face_gan":
-        assert {"critic", "opponent_gradient_norm", "feature_matching"} <= lines[0].keys()
+        assert {"discriminator", "discriminator_gradient_norm", "feature_matching"} <= lines[0].keys()
     if name == "train_face_vasa":
         assert [line["weight/consist"] for line in lines if "loss" in line] == [0, 1]
 

@@ -22,6 +22,8 @@ class TrainConfig(Settings):
     beta1: float = number(0.9, 0, 1 - 1e-9, "", "of AdamW")
     beta2: float = number(0.99, 0, 1 - 1e-9, "", "of AdamW")
     clip_norm: float = number(1.0, 0, 1e9, "", "global gradient norm; 0 = off")
+    # Micro-batches are averaged. Means over labelled examples only, and comparisons between examples (contrast,
+    # agreement, cross_id, identity), are taken within each of them.
     accumulate: int = number(1, 1, 10**6, "", "micro-batches per update; a divisor of batch_size")
     ema_decay: float = number(0.999, 0, 1, "", "of the parameters that are exported")
     log_every: int = number(50, 1, MOST, "updates", "between lines of the log")
@@ -56,6 +58,10 @@ class TrainConfig(Settings):
     )
     opponent_learning_rate: float = number(2e-4, 0, 10, "", "of the discriminator of a GAN; same schedule")
     opponent_beta1: float = number(0.5, 0, 1 - 1e-9, "", "of the discriminator")
+    export_precision: str = choice(
+        "float32", ("float32", "bfloat16"), "of exported kernels: float32 to train on from, bfloat16 to ship"
+    )
+    profile: int = number(0, 0, 10**4, "updates", "traced to <workdir>/profile, from the run's fourth on; 0 = none")
     wandb: str = choice("", ("", "offline", "online"), "Weights & Biases; empty = off")
 
     def check_together(self, path: str) -> None:
