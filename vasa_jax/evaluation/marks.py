@@ -58,12 +58,12 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     workers = config.marks.workers or os.cpu_count() or 1
     workers = workers if workers > 1 else 0
     carriers = Carriers(config, clips)
-    trials = []
+    trials, report = [], {"recall": {}, "alarms": {}}
     for _, trial in run_in_processes(_try_one, carriers, workers):
         trials.append(trial)
+        report["recall"] = recall(trials)
+        write_report(workdir, report)  # it takes long: what is counted is kept
         logging.info("%d of %d marked videos tried", len(trials), len(carriers))
-    report: dict[str, Any] = {"recall": recall(trials), "alarms": {}}
-    write_report(workdir, report)  # half of the work is kept, whatever comes
     windows = UnmarkedWindows(config.marks.windows, clips, carriers.lumas, rendered_lumas(config), config.seed)
     alarms: dict[str, list[float]] = {}
     for _, (source, p_value) in run_in_processes(_search_one, windows, workers):

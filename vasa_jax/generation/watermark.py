@@ -24,8 +24,10 @@ STEPS = 16  # places per axis of a shifted group
 SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 
 # Amplitudes, in levels of 255, as standard deviations over the picture.
-FLAT = 0.75  # where nothing hides it
-SLOPE = 0.12  # gained per level of standard deviation of the cell around
+EVEN = 0.5  # where every pixel is the same: nothing hides the mark there
+FLAT = 0.75  # where the ground is not quite even, from a contrast of FAINT on
+FAINT = 0.3  # levels: standard deviation within a cell that a slow gradient or little noise has
+SLOPE = 0.12  # gained per level of contrast
 STEEPEST = 2.4  # of any cell
 LOUDEST = 1.4  # root mean square over a frame: at least 44 dB against the unmarked frame
 CELLS = 64  # per side, in which the texture is measured
@@ -122,7 +124,7 @@ def pattern(payload: Payload, size: int) -> np.ndarray:
 def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     """Returns marked pictures (N, n, n, 3), float32 in [0, 255], not rounded; a pattern (n, n) of zeros changes none.
 
-    The amplitude follows the local contrast: FLAT where there is none, more where texture hides it, and never more than
+    The amplitude follows the local contrast: EVEN where there is none, more where texture hides it, and never more than
     LOUDEST over a frame.
     """
     size = pictures.shape[1]
@@ -133,7 +135,8 @@ def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     cells = luma.reshape(-1, count, cell, count, cell)
     centred = cells - cells.mean((2, 4), keepdims=True)
     contrast = jnp.sqrt((centred * centred).mean((2, 4)))
-    amplitude = jnp.minimum(FLAT + SLOPE * contrast, STEEPEST)
+    amplitude = EVEN + (FLAT - EVEN) * jnp.minimum(contrast / FAINT, 1.0) + SLOPE * contrast
+    amplitude = jnp.minimum(amplitude, STEEPEST)
     loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
     amplitude = amplitude * jnp.minimum(1.0, LOUDEST / loudness)
     widen = _interpolation(count, size)
