@@ -14,7 +14,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VoicesConfig,
 )
-from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import number, part, section, text
@@ -37,7 +37,7 @@ class VASAConfig(Controls):
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())
-    judge: JudgeConfig = part(JudgeConfig())
+    loss_networks: LossNetworksConfig = part(LossNetworksConfig(), was="judge")
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
