@@ -3,8 +3,8 @@
 A pickle names functions, and loading it calls them. Here the names are a short fixed list, each stands for a function
 of this file, and any other name is refused. PyTorch is not needed.
 
-Formats: the zip of `torch.save`, which has a pickle and one member per storage; the older one, five pickles in a row and
-then the storages; and a bare pickle.
+Formats: the zip of `torch.save`, which has a pickle and one member per storage; the older one, five pickles in a row
+and then the storages; and a bare pickle.
 """
 
 import io
