@@ -21,6 +21,7 @@ from vasa_jax.settings import described, nearest_name, setting_names, with_curre
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
+    "detect": "vasa_jax.generation.detect:detect",
     "train_face": "vasa_jax.training.jobs:train",
     "train_audio": "vasa_jax.training.jobs:train",
     "train_motion": "vasa_jax.training.jobs:train",
@@ -34,6 +35,7 @@ JOBS = {
     "evaluate_face": "vasa_jax.evaluation.codec:evaluate_face",
     "evaluate_drift": "vasa_jax.evaluation.long_video:evaluate_drift",
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
+    "evaluate_marks": "vasa_jax.evaluation.marks:evaluate_marks",
     "corpus_sheets": "vasa_jax.evaluation.corpus_sheets:corpus_sheets_job",
     "benchmark": "vasa_jax.benchmarks.generation:benchmark",
     "benchmark_renderer": "vasa_jax.benchmarks.renderer:benchmark_renderer_job",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -106,9 +106,10 @@ def write_video(
     fps: int = FPS,
     title: str | None = None,
     comment: str = AI_COMMENT,
+    seal: Callable[[Path], None] | None = None,
 ) -> Path:
     """Frames (uint8 RGB, H and W even) and the original sound -> MP4 at `path`. See `VideoWriter`. Returns the path."""
-    with VideoWriter(path, audio, fps, title, comment) as writer:
+    with VideoWriter(path, audio, fps, title, comment, seal) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.path
@@ -121,7 +122,8 @@ class VideoWriter:
     error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
     The sound keeps rate and channels unless AAC lacks the rate; it is cut where the video ends. Memory is bounded.
     The container's comment says that the video is AI-generated; the index comes first, so that playing can start
-    before the file is complete ("faststart").
+    before the file is complete ("faststart"). `seal` is called with the complete file before it gets its name, and may
+    rewrite it.
 
     Raises InputError for a path that cannot be written (before any frame is asked for) or a disk that fills up.
     """
@@ -133,10 +135,11 @@ class VideoWriter:
         fps: int = FPS,
         title: str | None = None,
         comment: str = AI_COMMENT,
+        seal: Callable[[Path], None] | None = None,
     ):
         self.path = _writable(Path(path))
         self.frames = 0
-        self._audio, self._fps = audio, fps
+        self._audio, self._fps, self._seal = audio, fps, seal
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
         self._place = replacing(self.path)
         self._container = self._video = self._sound = None
@@ -145,8 +148,8 @@ class VideoWriter:
         import av
 
         with self._writing():
-            part = self._place.__enter__()
-            self._container = av.open(f"file:{part}", "w", format="mp4", options={"movflags": "faststart"})
+            self._part = self._place.__enter__()
+            self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
         return self
 
     def add(self, frame: np.ndarray) -> None:
@@ -186,6 +189,8 @@ class VideoWriter:
             if self._sound:
                 self._sound.finish(self._container)
             self._container.close()
+            if self._seal:
+                self._seal(self._part)
             self._place.__exit__(None, None, None)
 
     def _discard(self) -> None:

@@ -13,6 +13,7 @@ from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
 from vasa_jax.generation.control_track import controls_of
+from vasa_jax.generation.provenance import Signer, point_to_responsible_use
 
 ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
 DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.wav"}
@@ -51,6 +52,8 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path:
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
     controls = controls_of(config)
+    signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
+    point_to_responsible_use()
     # Bad files are found before the networks are loaded.
     audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
     stage = Stopwatch()
@@ -59,12 +62,13 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path:
     with stage("load"):
         from vasa_jax.generation.generator import VideoGenerator
 
-        generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+        generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=config.mark)
     video = generator.generate(image_path, audio, controls, crop=config.crop, stage=stage)
     for note in video.notes:
         print(f"note: {note}", file=sys.stderr)
-    path = video.save(config.output, stage=stage, progress=_progress(len(video.motion)))
-    print(_summary(path, len(video.motion), generator.image_size, stage.seconds))
+    path = video.save(config.output, stage=stage, progress=_progress(len(video.motion)), signer=signer)
+    mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
+    print(_summary(path, len(video.motion), generator.image_size, mark, stage.seconds))
     return path
 
 
@@ -83,8 +87,8 @@ def _progress(total: int):
     return functools.partial(tqdm, total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr)
 
 
-def _summary(path: Path, frames: int, size: int, seconds: dict[str, float]) -> str:
-    lines = [f"{path}: {frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps (AI-generated)"]
+def _summary(path: Path, frames: int, size: int, mark: str, seconds: dict[str, float]) -> str:
+    lines = [f"{path}: {frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps (AI-generated, {mark})"]
     for name, spent in seconds.items():
         rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""
         lines.append(f"  {name:<9}{spent:8.2f} s {rate}".rstrip())

@@ -7,7 +7,7 @@ from flax.core import FrozenDict
 
 
 def frozen(value: Any) -> Any:
-    """The same fields, hashable: lists become tuples, mappings frozen dicts."""
+    """Makes fields hashable: lists become tuples, mappings frozen dicts."""
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
     return tuple(frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -111,6 +111,6 @@ class SeparateMotionExtractor(nn.Module):
         self.head_pose_expression_estimator = HeadPoseExpressionEstimator(self.keypoints, dtype=self.dtype)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
-        """Both networks on the same pictures."""
+        """Runs both networks on the same pictures."""
         canonical = self.canonical_keypoint_detector(image, train)
         return self.head_pose_expression_estimator(image, canonical, train)

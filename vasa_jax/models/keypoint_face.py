@@ -57,11 +57,11 @@ class KeypointFaceEncoder(nn.Module):
         self.motion_extractor = extractor(**self.motion)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Latents:
-        """The same as `encode`."""
+        """Encodes, as `encode` does."""
         return self.encode(image, train)
 
     def encode(self, image: Float[Array, "B H W 3"], train: bool = False) -> Latents:
-        """All of a portrait: `Latents` with a `KeypointAppearance`."""
+        """Encodes all of a portrait: `Latents` with a `KeypointAppearance`."""
         image = self._seen(image)
         raw = self.motion_extractor(image, train)
         pose = pose_from_raw(raw)
@@ -72,12 +72,12 @@ class KeypointFaceEncoder(nn.Module):
     def encode_motion(
         self, image: Float[Array, "B H W 3"], train: bool = False
     ) -> tuple[Float[Array, "B 9"], Float[Array, "B Z"]]:
-        """(pose, dynamics) of driving pictures; Z = 3 K."""
+        """Reads (pose, dynamics) of driving pictures; Z = 3 K."""
         raw = self.read(image, train)
         return pose_from_raw(raw), _flat(raw.expression)
 
     def read(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
-        """What the motion extractor says, unchanged."""
+        """Returns what the motion extractor says, unchanged."""
         return self.motion_extractor(self._seen(image), train)
 
     def _seen(self, image: Array) -> Array:
@@ -113,7 +113,7 @@ class KeypointFaceDecoder(nn.Module):
         dynamics: Float[Array, "B Z"],
         train: bool = False,
     ) -> Decoded:
-        """Pictures of the portrait in these poses with these expressions; one portrait serves any number of them.
+        """Draws the portrait in these poses with these expressions; one portrait serves any number of them.
 
         The picture is the whole crop: the matte is 1.
         """
@@ -129,27 +129,27 @@ class KeypointFaceDecoder(nn.Module):
     def draw(
         self, appearance: KeypointAppearance, driven: Float[Array, "B K 3"], train: bool = False
     ) -> Float[Array, "B H W 3"]:
-        """Pictures in [0, 1] of the portrait with its keypoints moved to `driven`."""
+        """Draws the portrait, in [0, 1], with its keypoints moved to `driven`."""
         features, _ = self.warping_module(appearance.volume, driven, appearance.keypoints, train)
         return self.spade_generator(features)
 
     def stitch(self, source: Float[Array, "B K 3"], driven: Float[Array, "B K 3"]) -> Float[Array, "B K 3"]:
-        """Driven keypoints adjusted so that shoulders and the crop's edge stay where they are in the portrait."""
+        """Adjusts driven keypoints so that shoulders and the crop's edge stay where they are in the portrait."""
         return add_offsets(driven, self.stitching(jnp.concatenate([_flat(source), _flat(driven)], -1)))
 
     def retarget_lips(self, source: Float[Array, "B K 3"], openness: Float[Array, "B 2"]) -> Float[Array, "B K 3"]:
-        """Displacements that open the portrait's lips from openness[:, 0] to openness[:, 1] (height over width)."""
+        """Finds displacements that open the lips from openness[:, 0] to openness[:, 1] (height over width)."""
         return self.lip(jnp.concatenate([_flat(source), openness], -1)).reshape(source.shape)
 
     def retarget_eyes(self, source: Float[Array, "B K 3"], openness: Float[Array, "B 3"]) -> Float[Array, "B K 3"]:
-        """Displacements for eyes of openness left, right to become openness[:, 2] (height over width)."""
+        """Finds displacements that bring eyes of openness left, right to openness[:, 2] (height over width)."""
         return self.eye(jnp.concatenate([_flat(source), openness], -1)).reshape(source.shape)
 
 
 def keypoint_codec(
     fields: Mapping[str, Any], dtype: Dtype = jnp.float32
 ) -> tuple[KeypointFaceEncoder, KeypointFaceDecoder]:
-    """Encoder and decoder of {"encoder": fields, "decoder": fields}; `dtype` of compute.
+    """Builds encoder and decoder of {"encoder": fields, "decoder": fields}; `dtype` of compute.
 
     Lists (as JSON gives them back) count as tuples.
     """
@@ -158,7 +158,7 @@ def keypoint_codec(
 
 
 def init_keypoint_face(key: jax.Array, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fresh variables {"params": {"encoder", "decoder"}, "batch_stats": the same}, float32."""
+    """Draws fresh variables {"params": {"encoder", "decoder"}, "batch_stats": the same}, float32."""
     encoder, decoder = keypoint_codec(fields)
     # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.
     key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")
@@ -171,7 +171,7 @@ def init_keypoint_face(key: jax.Array, fields: Mapping[str, Any]) -> dict[str, A
 
 
 def exported(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters {"encoder", "decoder"} alone, each usable without the other: running statistics folded in."""
+    """Returns {"encoder", "decoder"}, each usable without the other, with running statistics folded in."""
     params, statistics = variables["params"], variables["batch_stats"]
     return {part: fold_batch_norms(params[part], statistics[part]) for part in params}
 

@@ -55,7 +55,7 @@ class BatchNorm(nn.Module):
 
 
 def fold_batch_norms(params: dict[str, Any], batch_stats: dict[str, Any]) -> dict[str, Any]:
-    """The parameters alone, on the host, with the running statistics taken into each scale and bias in float64."""
+    """Takes running statistics into each scale and bias, on the host in float64; returns parameters alone."""
     flat = traverse_util.flatten_dict(params)
     statistics = traverse_util.flatten_dict(batch_stats)
     for layer in [path[:-1] for path in statistics if path[-1] == "mean"]:
@@ -106,19 +106,19 @@ class ResidualBlock3D(nn.Module):
 
 
 def volume_from_picture(x: Float[Array, "B H W CD"], depth: int) -> Float[Array, "B D H W C"]:
-    """Channels (feature, depth) split: the depth becomes an axis in front of the height."""
+    """Splits channels (feature, depth): the depth becomes an axis in front of the height."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height, width, channels // depth, depth).transpose(0, 4, 1, 2, 3)
 
 
 def picture_from_volume(x: Float[Array, "B D H W C"]) -> Float[Array, "B H W CD"]:
-    """The inverse of `volume_from_picture`."""
+    """Undoes `volume_from_picture`."""
     batch, depth, height, width, channels = x.shape
     return x.transpose(0, 2, 3, 4, 1).reshape(batch, height, width, channels * depth)
 
 
 def corner_grid(*sizes: int) -> Float[Array, "... axes"]:
-    """Coordinates of an array with these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z.
+    """Returns coordinates for these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z.
 
     x_j = 2 j / (W - 1) - 1: the first and the last value of each axis lie at -1 and 1.
     """

@@ -128,7 +128,7 @@ class WarpingNetwork(nn.Module):
 
 
 def _heat(grid: Array, keypoints: Float[Array, "B K 3"]) -> Float[Array, "B D H W K"]:
-    """exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
+    """Returns exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
     offset = grid[None, :, :, :, None] - keypoints[:, None, None, None]
     return jnp.exp(-0.5 / HEAT_VARIANCE * jnp.square(offset).sum(-1))
 

@@ -19,7 +19,7 @@ _SMALLEST_SCALE = 1e-3  # a scale is positive; untrained networks may say otherw
 
 
 def angle(logits: Float[Array, "*batch bins"], zero: float = ZERO_BIN) -> Float[Array, "*batch"]:
-    """The expected angle in radians of bins of 3 degrees, of which `zero` is straight ahead."""
+    """Returns the expected angle in radians of bins of 3 degrees, of which `zero` is straight ahead."""
     share = jax.nn.softmax(logits.astype(jnp.float32), -1)
     bins = jnp.arange(logits.shape[-1], dtype=jnp.float32)
     return jnp.deg2rad(BIN_DEGREES * ((share * bins).sum(-1) - zero))
@@ -28,7 +28,7 @@ def angle(logits: Float[Array, "*batch bins"], zero: float = ZERO_BIN) -> Float[
 def rotation_from_angles(
     pitch: Float[Array, "*batch"], yaw: Float[Array, "*batch"], roll: Float[Array, "*batch"]
 ) -> Float[Array, "*batch 3 3"]:
-    """R = Rz(roll) Ry(yaw) Rx(pitch) for column vectors; radians, right-handed."""
+    """Returns R = Rz(roll) Ry(yaw) Rx(pitch) for column vectors; radians, right-handed."""
     cx, sx, cy, sy = jnp.cos(pitch), jnp.sin(pitch), jnp.cos(yaw), jnp.sin(yaw)
     cz, sz = jnp.cos(roll), jnp.sin(roll)
     rows = (
@@ -40,7 +40,7 @@ def rotation_from_angles(
 
 
 def pose_from_raw(raw: RawMotion, zero: float = ZERO_BIN) -> Float[Array, "B 9"]:
-    """The pose vector of `geometry` that a network's answer stands for."""
+    """Returns the pose vector of `geometry` that a network's answer stands for."""
     rotation = rotation_from_angles(angle(raw.pitch, zero), angle(raw.yaw, zero), angle(raw.roll, zero))
     size = jnp.log(jnp.maximum(raw.scale, _SMALLEST_SCALE))
     return jnp.concatenate([rotation[..., 0], rotation[..., 1], size, raw.translation[:, :2]], -1)
@@ -49,7 +49,7 @@ def pose_from_raw(raw: RawMotion, zero: float = ZERO_BIN) -> Float[Array, "B 9"]
 def posed_keypoints(
     canonical: Float[Array, "#B K 3"], pose: Float[Array, "B 9"], expression: Float[Array, "#B K 3"]
 ) -> Float[Array, "B K 3"]:
-    """s (R k + e) + t for every keypoint."""
+    """Returns s (R k + e) + t for every keypoint (LivePortrait, equation 2)."""
     rotation, scale, translation = pose_matrix(pose)
     # Written out: by default an einsum rounds to bfloat16 or TF32 on accelerators.
     turned = (rotation[:, None] * canonical[:, :, None, :]).sum(-1)
@@ -59,7 +59,7 @@ def posed_keypoints(
 def add_offsets(
     keypoints: Float[Array, "B K 3"], offsets: Float[Array, "B outputs"]
 ) -> Float[Array, "B K 3"]:
-    """Keypoints moved by what stitching or retargeting says: 3 K numbers, and 2 more that shift all of them in x, y."""
+    """Moves keypoints by what stitching or retargeting says: 3 K numbers, and 2 more that shift all in x, y."""
     count = 3 * keypoints.shape[1]
     moved = keypoints + offsets[:, :count].reshape(keypoints.shape)
     if offsets.shape[1] > count:

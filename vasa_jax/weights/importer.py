@@ -59,7 +59,7 @@ class Part(NamedTuple):
 
 
 def import_weights_job(config: VASAConfig, workdir: Path) -> list[dict[str, Any]]:
-    """The `import_weights` job: `config.files` to `config.output`; returns the bill of materials."""
+    """Does the job `import_weights`: `config.files` to `config.output`; returns the bill of materials."""
     del workdir
     return import_weights(config.files, config.output)
 
@@ -92,7 +92,7 @@ def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]
 
 
 def _parts(found: list[Found]) -> Iterable[Part]:
-    """What becomes of the files, in a fixed order."""
+    """Yields what becomes of the files, in a fixed order."""
     yield from _codec(found, "liveportrait", "face.safetensors")
     yield from _codec(found, "animals", "animals/face.safetensors")
     for file in _single(found, "joyvasa"):
@@ -112,7 +112,7 @@ def _parts(found: list[Found]) -> Iterable[Part]:
 
 
 def _single(found: list[Found], part: str) -> list[Found]:
-    """The one file of a kind, or none. Copies of one file count as one."""
+    """Returns the one file of a kind, or none. Copies of one file count as one."""
     files = [file for file in found if file.part == part]
     if len({sha256(file.path) for file in files}) > 1:
         raise InputError(f"{files[1].path}: {files[0].path} is of the same kind; leave one of them in the folder")
@@ -191,7 +191,7 @@ def _as_published(file: Found, content: Mapping[str, Any], table: Table) -> dict
 
 
 def _split(content: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays under dotted names, the rest as JSON takes it) of nested dicts."""
+    """Splits nested dicts: (arrays under dotted names, the rest as JSON takes it)."""
     arrays: dict[str, np.ndarray] = {}
     values: dict[str, Any] = {}
     for key, value in content.items():
@@ -206,7 +206,7 @@ def _split(content: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, np.n
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON takes it."""
+    """Returns a value as JSON takes it."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -217,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 def _entry(part: Part) -> dict[str, Any]:
-    """A line of the bill of materials."""
+    """Returns a line of the bill of materials."""
     source = SOURCES[part.files[0].source]
     files = [{"name": file.path.name, "sha256": sha256(file.path)} for file in part.files]
     return {
@@ -241,7 +241,7 @@ def _write(path: Path, part: Part, entry: Mapping[str, Any]) -> None:
 
 
 def _table(bill: list[dict[str, Any]]) -> Iterable[str]:
-    """The bill as lines of text, columns aligned, and what follows for commercial use."""
+    """Yields the bill as lines of text, columns aligned, and what follows for commercial use."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "written": lambda entry: entry["file"],
         "what": lambda entry: entry["title"],

@@ -50,13 +50,13 @@ class Target(NamedTuple):
 
 
 def part_of(names: Iterable[str]) -> str:
-    """Which of PARTS a file with these names is; empty for none."""
+    """Tells which of PARTS a file with these names is; empty for none."""
     names = list(names)
     return next((part for part, sign in PARTS.items() if any(name.startswith(sign) for name in names)), "")
 
 
 def load_live_portrait(paths: Mapping[str, str | Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """({"encoder", "decoder"} float32, fields of `keypoint_codec`) of one file per part.
+    """Reads one file per part: ({"encoder", "decoder"} float32, fields of `keypoint_codec`).
 
     InputError names the file and the first key that is missing, has another shape or is not known.
     """
@@ -66,7 +66,7 @@ def load_live_portrait(paths: Mapping[str, str | Path]) -> tuple[dict[str, Any],
 def live_portrait_params(
     contents: Mapping[str, Mapping[str, Any]], paths: Mapping[str, str | Path]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`load_live_portrait` of files that were read already."""
+    """Does what `load_live_portrait` does, with files that were read already."""
     missing = [part for part in PARTS if part not in contents and part != OPTIONAL]
     if missing:
         folder = Path(next(iter(paths.values()))).parent
@@ -79,7 +79,7 @@ def live_portrait_params(
 def codec_params(
     states: Mapping[str, State], fields: Mapping[str, Any], paths: Mapping[str, str | Path]
 ) -> dict[str, Any]:
-    """Parameters {"encoder", "decoder"} of those parts that `states` has, running statistics folded.
+    """Converts those parts that `states` has to {"encoder", "decoder"}, running statistics folded.
 
     `paths`: part -> what to call it in an InputError.
     """
@@ -94,7 +94,7 @@ def codec_params(
 
 
 def named_state(content: Mapping[str, Any], part: str, where: str | Path) -> State:
-    """A file's tensors, float32, under the names of `key_tables`: spectral norms folded.
+    """Returns a file's tensors, float32, under the names of `key_tables`: spectral norms folded.
 
     Of the file for stitching and retargeting only its three networks are read.
     """
@@ -111,7 +111,7 @@ def named_state(content: Mapping[str, Any], part: str, where: str | Path) -> Sta
 
 
 def key_tables(fields: Mapping[str, Any]) -> dict[str, dict[str, Target]]:
-    """Part -> published name -> where it goes, for a codec with these fields; spectral norms folded."""
+    """Maps part -> published name -> where it goes, for a codec with these fields; spectral norms folded."""
     tables: dict[str, dict[str, Target]] = {part: {} for part in PARTS}
     for branch, variables in _shapes(frozen(fields)).items():
         for collection in ("params", "batch_stats"):
@@ -122,7 +122,7 @@ def key_tables(fields: Mapping[str, Any]) -> dict[str, dict[str, Target]]:
 
 
 def _published_name(path: tuple[str, ...]) -> tuple[str, str]:
-    """(part, name in its file) of a codec's variable: module, layers, parameter."""
+    """Returns (part, name in its file) of a codec's variable: module, layers, parameter."""
     module, *layers, leaf = path
     names = []
     if module in _RETARGETING:
@@ -145,7 +145,7 @@ def _published_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int
 
 
 def _converted(value: np.ndarray, path: tuple[str, ...]) -> np.ndarray:
-    """A published tensor in the layout of the codec's variable."""
+    """Brings a published tensor into the layout of the codec's variable."""
     if "conv_img_0" in path:
         # The pixel shuffle reads channels (colour, row, column) there, (row, column, colour) here.
         value = value.reshape(_COLOURS, -1, *value.shape[1:]).swapaxes(0, 1).reshape(value.shape)
@@ -155,7 +155,7 @@ def _converted(value: np.ndarray, path: tuple[str, ...]) -> np.ndarray:
 
 
 def _without_spectral_norm(weight: np.ndarray, u: Any, v: Any, where: str) -> np.ndarray:
-    """weight / (u W v) with the stored vectors, as evaluation applies it; not the largest singular value."""
+    """Returns weight / (u W v) with the stored vectors, as evaluation does; not the largest singular value."""
     matrix = weight.reshape(len(weight), -1).astype(np.float64)
     if u is None or v is None or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
         raise InputError(f"{where} has no matching weight_u and weight_v; {_WANTED}")
@@ -175,7 +175,7 @@ def _check_keys(state: State, table: Mapping[str, Target], path: str | Path) -> 
 
 @functools.lru_cache(4)
 def _shapes(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Shapes of the codec's variables, {"encoder", "decoder"}."""
+    """Returns shapes of the codec's variables, {"encoder", "decoder"}."""
     encoder, decoder = keypoint_codec(fields)
     image = jnp.zeros((1, encoder.image_size, encoder.image_size, 3))
     latents, first = jax.eval_shape(encoder.init_with_output, jax.random.key(0), image)
@@ -185,7 +185,7 @@ def _shapes(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> dict[str, Any]:
-    """The codec's sizes, from the shapes of its tensors; `paths` as in `codec_params`.
+    """Tells the codec's sizes from the shapes of its tensors; `paths` as in `codec_params`.
 
     What they do not tell is left at its default: the sides of pictures.
     """

@@ -102,7 +102,7 @@ class Found(NamedTuple):
 
 
 def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
-    """(known files, files left aside -> why) of a folder and those in it.
+    """Sorts a folder and those in it: (known files, files left aside -> why).
 
     InputError for a folder without weights, and for a file of tensors that is of no known kind.
     """
@@ -136,7 +136,7 @@ def _sort(file: Found, found: list[Found], left: dict[Path, str]) -> None:
 
 
 def recognised(path: Path, folder: Path) -> Found:
-    """A file of tensors and what it is; InputError when it is nothing known.
+    """Reads a file of tensors and tells what it is; InputError when it is nothing known.
 
     `folder`: the one that was given. Its name and those of folders in it tell animals from people.
     """
@@ -178,6 +178,6 @@ def _told_by_names(names: set[str], outer: set[str]) -> str:
 
 
 def _audio_source(path: Path) -> str:
-    """Tensors do not tell who trained an encoder; the names of the file and its folder may."""
+    """Guesses who trained an encoder from the names of file and folder: tensors do not tell."""
     text = f"{path.parent.name}/{path.name}".lower()
     return next((name for name in ("chinese-hubert", "hubert", "wav2vec2") if name in text), "audio")

@@ -3,8 +3,8 @@
 A pickle names functions, and loading it calls them. Here the names are a short fixed list, each stands for a function
 of this file, and any other name is refused. PyTorch is not needed.
 
-Formats: the zip of `torch.save` (a pickle, and one member per storage), the older one (five pickles in a row, then the
-storages), and a bare pickle.
+Formats: the zip of `torch.save`, which has a pickle and one member per storage; the older one, five pickles in a row
+and then the storages; and a bare pickle.
 """
 
 import io
@@ -45,7 +45,7 @@ class PickledObject:
 
 
 def read_pickle(path: str | Path) -> Any:
-    """The content of a file: containers, plain values, NumPy arrays for tensors (bfloat16 widened to float32).
+    """Reads a file: containers, plain values, NumPy arrays for tensors (bfloat16 widened to float32).
 
     InputError for what is damaged, and for a file that names anything outside of the list; nothing is run.
     """
@@ -119,7 +119,7 @@ class _Dtype:
 
 
 def _array(data: Any, dtype: _Dtype, shape: Any, order: str = "C") -> np.ndarray:
-    """Numbers of exactly these bytes."""
+    """Makes an array of exactly these bytes."""
     if not isinstance(data, (bytes, bytearray, str)) or not isinstance(dtype, _Dtype):
         raise _RefusedError("an array without plain numbers")
     # Python 2 wrote bytes as text.
@@ -136,7 +136,7 @@ def _from_buffer(data: Any, dtype: _Dtype, shape: Any, order: str) -> np.ndarray
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """`codecs.encode`, as protocol 2 writes bytes."""
+    """Stands for `codecs.encode`, by which protocol 2 writes bytes."""
     if encoding not in ("latin1", "latin-1"):
         raise _RefusedError(f"bytes written as '{encoding}'")
     return str(text).encode("latin1")
@@ -272,7 +272,7 @@ def _numbers(data: bytes, kind: str) -> np.ndarray:
 
 
 def _resolved(content: Any, values) -> Any:
-    """The same content with arrays for tensors, ordinary dicts for ordered ones."""
+    """Puts arrays in the place of tensors, and ordinary dicts in that of ordered ones."""
     if isinstance(content, _Tensor):
         return _strided(values(content.storage), content)
     if isinstance(content, _Array):
@@ -292,7 +292,7 @@ def _resolved(content: Any, values) -> Any:
 
 
 def _strided(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    """The tensor's numbers, contiguous; never more than its storage has."""
+    """Returns the tensor's numbers, contiguous; never more than its storage has."""
     size, stride, offset = tensor.size, tensor.stride, tensor.offset
     if len(size) != len(stride) or offset < 0 or min((*size, *stride), default=0) < 0:
         raise _RefusedError(f"a tensor of size {size} and strides {stride}")

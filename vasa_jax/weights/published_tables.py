@@ -19,7 +19,7 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def joyvasa_table(state: Mapping[str, np.ndarray]) -> Table:
-    """Everything but the audio encoder; sizes from the tensors of `state` that tell them.
+    """Lists everything but the audio encoder; sizes come from the tensors of `state` that tell them.
 
     KeyError names the one that is missing.
     """
@@ -48,7 +48,7 @@ def joyvasa_table(state: Mapping[str, np.ndarray]) -> Table:
 
 
 def ditto_table(width: int = 512, motion: int = 265, conditions: int = 1103, frames: int = 80) -> Table:
-    """The motion decoder of version 0.4, without the tables of rotary frequencies (see `DITTO_ROTARY`)."""
+    """Lists the motion decoder of version 0.4, without the rotary frequencies (see `DITTO_ROTARY`)."""
     table = {
         "null_cond_embed": (1, frames, width),
         "null_cond_hidden": (1, width),
@@ -81,7 +81,7 @@ DITTO_ROTARY: Table = dict.fromkeys(
 
 
 def syncnet_table() -> Table:
-    """SyncNet of Chung and Zisserman 2016, as syncnet_v2.model has it."""
+    """Lists SyncNet (Chung and Zisserman 2016) as syncnet_v2.model has it."""
     audio = {0: (64, 1, 3, 3), 4: (192, 64, 3, 3), 8: (384, 192, 3, 3), 11: (256, 384, 3, 3), 14: (256, 256, 3, 3),
              18: (512, 256, 5, 4)}  # fmt: skip
     lips = {0: (96, 3, 5, 7, 7), 4: (256, 96, 1, 5, 5), 18: (512, 256, 1, 6, 6)}
@@ -97,7 +97,7 @@ def syncnet_table() -> Table:
 
 
 def i3d_table(classes: int = 400) -> Table:
-    """Inflated 3D ConvNet (Carreira and Zisserman 2017), widths of Inception v1."""
+    """Lists the inflated 3D ConvNet (Carreira and Zisserman 2017), widths of Inception v1."""
     table = _unit("Conv3d_1a_7x7", 3, 64, 7) | _unit("Conv3d_2b_1x1", 64, 64, 1) | _unit("Conv3d_2c_3x3", 64, 192, 3)
     width = 192
     blocks = {
@@ -116,7 +116,7 @@ def i3d_table(classes: int = 400) -> Table:
 
 
 def difference(found: Mapping[str, np.ndarray], table: Mapping[str, Iterable[int]]) -> str:
-    """The first key of the table that is missing or has another shape, or one that is not in it; empty for none."""
+    """Names the first key that is missing or has another shape, or one that is not in the table; else empty."""
     for name, shape in table.items():
         if name not in found:
             return f"no tensor '{name}'"

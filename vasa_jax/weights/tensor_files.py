@@ -15,7 +15,7 @@ READ = (".safetensors", *PICKLED)
 
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
-    """The content of a safetensors or pickled file: {name: array}, or what else the pickle holds under its names.
+    """Reads a safetensors or pickled file: {name: array}, or what else a pickle holds under its names.
 
     InputError when it cannot be read or holds no names.
     """
@@ -35,7 +35,7 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
 
 
 def flat_state(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Nested dicts under dotted names, without `module.` and what counts batches; everything that is not an array goes.
+    """Flattens nested dicts to dotted names; `module.`, counts of batches and what is no array are dropped.
 
     Floats become float32.
     """
@@ -50,11 +50,11 @@ def flat_state(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
+    """Returns the hexadecimal digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_module(name: str) -> str:
-    """Names as they are without DataParallel, which puts `module.` in front of a network's own."""
+    """Takes away the `module.` that DataParallel puts in front of a network's own names."""
     return ".".join(part for part in name.split(".") if part != "module")

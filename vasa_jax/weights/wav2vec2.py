@@ -1,7 +1,7 @@
 """Public wav2vec 2.0 and HuBERT weights as parameters of `AudioEncoder`.
 
-Files in the naming of Hugging Face (`Wav2Vec2Model`, `HubertModel`, also inside a larger model) or of fairseq:
-safetensors, or a pickled state dict, which is read without PyTorch. The weight-normalised positional convolution is
+Files in the naming of Hugging Face (`Wav2Vec2Model`, `HubertModel`, also inside a larger model) or of fairseq. Both
+safetensors and pickled state dicts are read, without PyTorch. The weight-normalised positional convolution is
 folded into one kernel; both spellings of its parts are read. Sizes come from the tensors; what these do not tell
 (heads, strides, whether norms come first) from a `config.json` beside the file, else from the layouts that were
 published: heads of 64 channels, and norms first exactly where every convolution has a norm.
@@ -63,7 +63,7 @@ def is_public_file(path: str | Path) -> bool:
 
 
 def load_wav2vec2(path: str | Path, waveform: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(float32 parameters of `AudioEncoder`, metadata with its `fields`) of a file; InputError names the fault.
+    """Reads a file: (float32 parameters of `AudioEncoder`, metadata with its `fields`); InputError names the fault.
 
     `waveform` as in `encoder_params`.
     """
@@ -76,7 +76,7 @@ def load_wav2vec2(path: str | Path, waveform: float = 0.0) -> tuple[dict[str, An
 def encoder_params(
     content: Mapping[str, Any], path: Path, waveform: float = 0.0
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same of what a file holds.
+    """Converts what a file holds, as `load_wav2vec2` does.
 
     `waveform`: what sound in [-1, 1] is multiplied by before it enters; 0 = mean 0 and variance 1 over each utterance,
     as the public encoders are given it.
@@ -117,7 +117,7 @@ def key_table(params: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], bool]]
 
 
 def _public_names(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names as in the bare encoder of Hugging Face: those of a larger model start with the encoder's name."""
+    """Brings names to those of the bare encoder of Hugging Face: a larger model puts the encoder's name in front."""
     if any(_FAIRSEQ in name for name in state):
         for pattern, name in _FAIRSEQ_NAMES:
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
