@@ -91,7 +91,7 @@ def outcome_in(work, name="a") -> VideoJob:
     """Writes the outcome of a video with two clips."""
     work.mkdir(exist_ok=True)
     task = VideoJob(work / f"{name}.mp4", f"{name}.mp4", name, "person", "train")
-    parts = [PreparedClip(tiny_record(n), 0.0, 0.2, {"seconds": 0.2}) for n in (0, 2)]
+    parts = [PreparedClip(tiny_record(n), 0.0, 0.2, {"seconds": 0.2, "distance": 2.0}) for n in (0, 2)]
     write_outcome(work, task, VideoResult(1.0, parts, [Discard("too short", 0.2, 1.0)]))
     return task
 

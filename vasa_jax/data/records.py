@@ -112,6 +112,8 @@ class Record:
             if math.ceil(len(self.audio) * self.fps / SAMPLE_RATE - 1e-6) != count:
                 self._refuse(f"{len(self.audio)} samples do not make {count} frames; cut sound and frames alike")
         points = None if self.landmarks is None else self.landmarks.shape[1:2]
+        if points == (0,):
+            self._refuse("landmarks has no points; leave the label out (None) where they are not known")
         for name, shape in LABELS.items():
             if getattr(self, name) is None:
                 continue

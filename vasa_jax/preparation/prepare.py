@@ -258,6 +258,8 @@ def _normalised(work: Path, members: list[tuple[VideoJob, str, int]], distance_m
         record = read_clip(work, job.key, index)
         changes: dict[str, Any] = {"split": job.split}  # a set that grew may be split otherwise
         if record.distance is not None:
+            if not distance_mean:
+                raise InputError(f"{work / job.key}.json: tells no distance of its clips; delete it and run again")
             changes["distance"] = np.float32(record.distance / distance_mean).reshape(())
         yield dataclasses.replace(record, **changes)
 
