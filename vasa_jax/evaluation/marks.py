@@ -152,21 +152,18 @@ def _means(frames: np.ndarray) -> np.ndarray:
 
 
 def real_windows(clips: Sequence[Path], count: int) -> list[np.ndarray]:
-    """Returns up to `count` squares from the middle of clips, uint8 (125, n, n, 3), one 5 s after the other."""
+    """Returns the squares in the middle of the first 5 s of up to `count` clips, uint8 (125, n, n, 3), n <= 512."""
     result: list[np.ndarray] = []
     for path in clips:
-        held = []
-        for frame in read_video(path, fps=FPS).frames:
-            if len(result) >= count:
-                return result
-            side = min(frame.shape[:2]) // 2 * 2
-            top, left = ((length - side) // 2 for length in frame.shape[:2])
-            held.append(frame[top : top + side, left : left + side])
-            if len(held) == LENGTH:
-                stacked = np.stack(held)
-                # Kept no larger than any product picture, so that memory is bounded.
-                result.append(scaled(stacked, 512 / side) if side > 512 else stacked)
-                held = []
+        if len(result) == count:
+            break
+        frames = [frame for frame, _ in zip(read_video(path, fps=FPS).frames, range(LENGTH))]
+        if len(frames) < LENGTH:
+            continue
+        side = min(frames[0].shape[:2]) // 2 * 2
+        top, left = ((length - side) // 2 for length in frames[0].shape[:2])
+        square = np.stack(frames)[:, top : top + side, left : left + side]
+        result.append(scaled(square, 512 / side) if side > 512 else square)
     return result
 
 
