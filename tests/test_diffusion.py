@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from random_params import random_params
 
+from vasa_jax.conventions import SOLVERS
 from vasa_jax.diffusion import (
     GUIDED,
-    SOLVERS,
     VASADiffusion,
     active_guidance,
     branches,
@@ -18,7 +18,8 @@ from vasa_jax.diffusion import (
     drop_conditions,
     without,
 )
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.variants import MOTION_VARIANTS
 
 diffusion = VASADiffusion()
 MODEL = VASADiffusionTransformer(**MOTION_VARIANTS["motion_tiny"] | {"layers": 1})

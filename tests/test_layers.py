@@ -8,9 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("conventions", "settings", "errors", "files", "rng", "dtypes", "pretrained"),
-    ("config",),
+    ("conventions", "errors", "rng", "dtypes", "pretrained"),
+    ("settings", "files"),
     ("models",),
+    ("generation.controls",),
+    ("config",),
     ("diffusion", "losses"),
     ("weights",),
     ("data",),
@@ -20,7 +22,7 @@ LAYERS = (
     ("training",),
     ("benchmarks",),
     ("main",),
-)  # lowest first
+)  # lowest first; a name with a dot is a module apart from its room
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAX_LINES = 450
 
@@ -51,7 +53,8 @@ def graph() -> dict[str, set[str]]:
 
 
 def layer(name: str) -> str:
-    return name.split(".")[1] if "." in name else ""
+    inside = name.partition(".")[2]
+    return inside if inside in LEVEL else inside.partition(".")[0]
 
 
 def breaches(arrows: dict[str, set[str]]) -> list[str]:

@@ -19,6 +19,10 @@ IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 # Alphabetical: the order of the emotion condition.
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
+SOLVERS = ("ddim", "dpmpp")  # of the sampler; dpmpp: DPM-Solver++(2M)
+SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
+FACE_BACK_ENDS = ("haar", "litert", "mediapipe")  # preparation/face_backends/
+
 GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one
 DISTANCE_UNIT = 0.15  # of distance - 1
 

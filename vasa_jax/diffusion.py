@@ -29,8 +29,6 @@ GUIDED = {
     "previous": "prev_mask",
 }  # condition that can be guided -> its mask
 
-SOLVERS = ("ddim", "dpmpp")  # dpmpp: DPM-Solver++(2M)
-
 
 def without(conditions: MotionConditions, name: str) -> MotionConditions:
     """The conditions with `name` (a key of GUIDED) replaced by its learned null."""

@@ -1,88 +1,69 @@
 """The command line: `python -m vasa_jax.main --config configs/X.py [--config.field=value ...] [--workdir DIR]`.
 
-One job per run. Exit codes: 0 done, 2 bad input, 3 non-finite training, 75 preempted and saved.
+Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration. One job per run. Exit codes: 0 done,
+2 bad input, 3 non-finite training, 75 preempted and saved.
 """
 
+import importlib
 import itertools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from vasa_jax.config import VASAConfig, field_names, nearest_name
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, NonFiniteError
+from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
 
+JOBS = {
+    "generate": "vasa_jax.generation.job:generate",
+    "train_face": "vasa_jax.training.jobs:train",
+    "train_audio": "vasa_jax.training.jobs:train",
+    "train_motion": "vasa_jax.training.jobs:train",
+    "train_instrument": "vasa_jax.training.jobs:train",
+    "train_judge": "vasa_jax.training.jobs:train",
+    "train_emotion": "vasa_jax.training.jobs:train",
+    "extract_motion": "vasa_jax.training.tasks.stored_motion:extract_motion",
+    "erase_pose": "vasa_jax.training.pose_erasure:erase_pose",
+    "evaluate": "vasa_jax.evaluation.talking:evaluate",
+    "evaluate_controls": "vasa_jax.evaluation.controls:evaluate_controls",
+    "evaluate_face": "vasa_jax.evaluation.codec:evaluate_face",
+    "evaluate_drift": "vasa_jax.evaluation.long_video:evaluate_drift",
+    "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
+    "corpus_sheets": "vasa_jax.evaluation.corpus_sheets:corpus_sheets_job",
+    "benchmark": "vasa_jax.benchmarks.generation:benchmark",
+    "benchmark_renderer": "vasa_jax.benchmarks.renderer:benchmark_renderer_job",
+    "benchmark_reading": "vasa_jax.benchmarks.reading:benchmark_reading_job",
+    "synthesize": "vasa_jax.corpus.write:synthesize_job",
+    "prepare": "vasa_jax.preparation.prepare:prepare",
+    "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
+}  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run
 HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 
+
 def run(config: VASAConfig, workdir: str | Path = "") -> object:
-    """Does the configured job and returns what it made; the same from Python as from the command line."""
-    config.validate()
-    workdir = Path(workdir or Path("runs") / config.job)
-    if config.job == "generate":
-        from vasa_jax.generation.job import generate
+    """Does the configured job and returns what it made; the same from Python as from the command line.
 
-        return generate(config)
-    if config.job == "evaluate":
-        from vasa_jax.evaluation.evaluator import evaluate
+    workdir: where the job writes; default runs/<job>. InputError for a bad setting or input.
+    """
+    check_job(config.validate().job)
+    return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
 
-        return evaluate(config, workdir)
-    if config.job == "evaluate_controls":
-        from vasa_jax.evaluation.controls_evaluator import evaluate_controls
 
-        return evaluate_controls(config, workdir)
-    if config.job == "evaluate_face":
-        from vasa_jax.evaluation.face_evaluator import evaluate_face
+def check_job(name: str) -> None:
+    """Raises InputError for a name that is no job."""
+    if name not in JOBS:
+        hint = nearest_name(name, JOBS) or f" choose one of {', '.join(JOBS)}"
+        raise InputError(f"config.job: '{name}' is unknown;{hint}")
 
-        return evaluate_face(config, workdir)
-    if config.job == "erase_pose":
-        from vasa_jax.training.pose_erasure import erase_pose
 
-        return erase_pose(config, workdir)
-    if config.job == "evaluate_drift":
-        from vasa_jax.evaluation.drift import evaluate_drift
-
-        return evaluate_drift(config, workdir)
-    if config.job == "evaluate_voices":
-        from vasa_jax.evaluation.voices import evaluate_voices
-
-        return evaluate_voices(config, workdir)
-    if config.job == "benchmark_renderer":
-        from vasa_jax.benchmarks.renderer import benchmark_renderer
-
-        return benchmark_renderer(config.renderer_benchmark, workdir)
-    if config.job == "benchmark_reading":
-        from vasa_jax.benchmarks.reading import benchmark_reading
-
-        return benchmark_reading(config.reading_benchmark, workdir)
-    if config.job == "corpus_sheets":
-        from vasa_jax.evaluation.corpus_sheets import corpus_sheets
-
-        return corpus_sheets(config.corpus_sheets, config.seed, workdir)
-    if config.job == "synthesize":
-        from vasa_jax.corpus.write import synthesize
-
-        return synthesize(config.synthesis, config.seed, workdir)
-    if config.job == "benchmark":
-        from vasa_jax.benchmarks.generation import benchmark
-
-        return benchmark(config, workdir)
-    if config.job == "prepare":
-        from vasa_jax.preparation.prepare import prepare
-
-        return prepare(config)
-    if config.job == "label_accuracy":
-        from vasa_jax.preparation.label_accuracy import label_accuracy
-
-        return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
-    if config.job == "extract_motion":
-        from vasa_jax.training.tasks.stored_motion import extract_motion
-
-        return extract_motion(config, workdir)
-    from vasa_jax.training.jobs import train
-
-    return train(config, workdir)
+def job_function(name: str) -> Callable[[VASAConfig, Path], object]:
+    """Returns the function of a job."""
+    module, _, function = JOBS[name].partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv if arguments is None else arguments)
     if HELP.intersection(arguments):
         print(__doc__)
-        print("\n".join(f"--config.{name}" for name in field_names(VASAConfig().to_config_dict())))
+        print(f"Jobs: {', '.join(JOBS)}.\n\nSettings, with their defaults:\n")
+        print("\n".join(f"--config.{line}" for line in described(VASAConfig)))
         return 0
     try:
         config, workdir = parse(arguments)
@@ -112,7 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
-    """Program name and options to (validated settings, workdir); InputError in one line for a mistake."""
+    """Returns the validated settings and the workdir of a program's name and options.
+
+    InputError in one line for a mistake.
+    """
+    arguments = with_shipped_config(with_current_names(VASAConfig, arguments))
     # Own flag values: what one command line sets does not stay for the next one in the same process.
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
@@ -128,21 +114,57 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
         raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
     # Grain reads absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
-    return VASAConfig.from_config_dict(config), workdir.value
+    result = VASAConfig.from_config_dict(config)
+    check_job(result.job)
+    return result, workdir.value
+
+
+def with_shipped_config(arguments: list[str]) -> list[str]:
+    """Returns the arguments with a shipped configuration's path in the place of its name, unless such a file is here.
+
+    `configs/demo.py`, `demo.py` and `demo` name the same.
+    """
+    result = list(arguments)
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option in ("--config", "-config"):
+            if equals:
+                result[index] = f"{option}={shipped_config(value)}"
+            elif index + 1 < len(arguments):
+                result[index + 1] = shipped_config(arguments[index + 1])
+    return result
+
+
+def shipped_config(name: str) -> str:
+    """Returns the path of a shipped configuration of this name; the name itself where a file of it is here, or none."""
+    wanted = Path(name)
+    if wanted.is_file() or wanted.parent not in (Path("."), Path("configs")):
+        return name
+    path = _shipped_folder() / f"{wanted.stem}.py"
+    return str(path) if path.is_file() else name
+
+
+def _shipped_folder() -> Path:
+    """Returns where the shipped configurations are: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def _flag_fault(text: str, arguments: list[str]) -> str:
-    """One line about what is wrong with the command line, with the nearest setting's name."""
-    known = field_names(VASAConfig().to_config_dict())
+    """Returns one line about what is wrong with the command line, with the nearest setting's name."""
+    known = setting_names(VASAConfig)
     for argument in arguments[1:]:
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in known:
-            hint = nearest_name(name.removeprefix("config."), known) or " see vasa_jax/config.py"
+            hint = nearest_name(name.removeprefix("config."), known) or " --help lists all of them"
             return f"{name}: no such setting;{hint}"
         if name == "config":
             path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
             if not Path(path).is_file():
-                return f"{path or '--config'}: no such configuration file; the shipped ones are in configs/"
+                shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
+                hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
+                return f"{path or '--config'}: no such configuration file;{hint}"
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
 
 

@@ -7,7 +7,7 @@ from vasa_jax.corpus import clips
 from vasa_jax.corpus.performance import performance
 from vasa_jax.corpus.performance.visemes import VISEME_FIELDS
 from vasa_jax.corpus.speech import shipped
-from vasa_jax.evaluation.measures import pearson
+from vasa_jax.evaluation.metrics import pearson
 
 HEAD = ("yaw", "pitch", "roll")
 

@@ -97,9 +97,9 @@ def test_a_bank_styles_a_share_of_its_identities(monkeypatch):
     plain = CorpusConfig(groups=8, chunk=4, identities=2, motions=3, drivers=1, supersample=1, style=0.0)
 
     def filled(share):
-        frames = render_cache.FrameBank(dataclasses.replace(plain, style=share), 16, 4, "self", 0, "styles")
+        frames = render_cache.RenderCache(dataclasses.replace(plain, style=share), 16, 4, "self", 0, "styles")
         next(frames)
-        return jax.tree.map(np.asarray, frames._bank)
+        return jax.tree.map(np.asarray, frames._cache)
 
     before, after = filled(0.0), filled(0.5)
     changed = (before["rgb"] != after["rgb"]).any((3, 4, 5))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,42 @@ def test_a_position_of_another_run_is_refused_by_name(directory, change):
     state = iter(dataset(directory, **change)).state()
     with pytest.raises(InputError, match=f"saved position is of {next(iter(change))}"):
         iter(dataset(directory)).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"split": "heldout"}, "another split, this run has train"),
+        ({"view": "pairs"}, "another view, this run has clips"),
+        ({"size": 4}, "size 4, this run has 0"),
+        ({"matte": True}, "matte 1, this run has False"),
+        ({"shuffle": False}, "shuffle 0, this run has True"),
+        ({"flip": True}, "flip 1, this run has False"),
+        ({"view": "pairs", "same_frame": 0.5}, "another (view|same_frame)"),
+    ],
+)
+def test_a_position_knows_what_decides_the_data(directory, tmp_path, change, fault):
+    for split in ("train", "heldout"):
+        write_tiny(tmp_path, clips=CLIPS, shards=4, split=split)
+    state = iter(dataset(tmp_path, **change)).state()
+    with pytest.raises(InputError, match=f"saved position is of {fault}"):
+        iter(dataset(tmp_path)).restore(state)
+
+
+def test_a_position_belongs_to_its_records_and_not_to_their_folder(directory, tfds_directory, tmp_path):
+    """Another set with as many records is refused; a copy elsewhere is not, nor a position of an earlier version."""
+    state = iter(dataset(directory)).state()
+    shutil.copytree(directory, tmp_path / "copy")
+    iter(dataset(tmp_path / "copy")).restore(state)
+    for index in range(4):  # as many clips, of other people
+        records = (dataclasses.replace(tiny_record(3 * index + i), person_id="other") for i in range(3))
+        write_shard(tmp_path / "other", Shard("train", index, 4), records)
+    write_manifest(tmp_path / "other")
+    old = {name: state[name] for name in ("step", "seed", "batch_size", "frames", "host", "hosts", "records")}
+    for path in (tmp_path / "other", tfds_directory):
+        with pytest.raises(InputError, match="saved position is of data_set"):
+            iter(dataset(path)).restore(state)
+        iter(dataset(path)).restore(old)
 
 
 @pytest.mark.parametrize("name", ["array_record", "tfrecord", "tfds"])

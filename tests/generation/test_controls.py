@@ -10,10 +10,11 @@ from tiny_model import WINDOW, save_tiny_model
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import EMOTIONS, head_angles, rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
-from vasa_jax.generation.control_track import read_control_track
-from vasa_jax.generation.controls import Controls, Steering, control_arguments, parse_emotion
+from vasa_jax.generation.control_track import controls_of, read_control_track
+from vasa_jax.generation.controls import Controls, parse_emotion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.motion_edit import finish_motion
+from vasa_jax.generation.schedule import ConditionSchedule, control_arguments
 from vasa_jax.generation.windows import Window
 from vasa_jax.models.geometry import rotation_from_6d
 
@@ -36,22 +37,24 @@ def sample(frames, seed=0):
 
 
 def edited(z, portrait=None, first=0, **controls):
-    return finish_motion(z, first, Steering(Controls(**controls)), MEAN, STD, portrait)
+    return finish_motion(z, first, ConditionSchedule(Controls(**controls)), MEAN, STD, portrait)
 
 
 # tracks
 
 
 def test_a_track_holds_its_last_value_and_a_constant_everywhere():
-    steering = Steering(Controls(gaze=[(0, 0), (10, -5)], distance=1.3, emotion=["anger", "fear:0.5", "neutral"]))
-    assert steering.at("gaze", 0).tolist() == [0, 0]
-    assert steering.at("gaze", 99).tolist() == [10, -5]
-    assert steering.at("distance", 7) == np.float32(1.3)
-    np.testing.assert_allclose(steering.at("emotion", 1), parse_emotion("fear:0.5"))
-    np.testing.assert_array_equal(steering.frames("gaze", 1, 3), [[10, -5]] * 3)
-    assert steering.at("head_pose", 0) is None
+    schedule = ConditionSchedule(
+        Controls(gaze=[(0, 0), (10, -5)], distance=1.3, emotion=["anger", "fear:0.5", "neutral"])
+    )
+    assert schedule.at("gaze", 0).tolist() == [0, 0]
+    assert schedule.at("gaze", 99).tolist() == [10, -5]
+    assert schedule.at("distance", 7) == np.float32(1.3)
+    np.testing.assert_allclose(schedule.at("emotion", 1), parse_emotion("fear:0.5"))
+    np.testing.assert_array_equal(schedule.frames("gaze", 1, 3), [[10, -5]] * 3)
+    assert schedule.at("head_pose", 0) is None
     expected = control_arguments((10, -5), 1.3, parse_emotion("neutral"))
-    for name, value in steering.conditions(Window(0, 100, 100), 100).items():
+    for name, value in schedule.conditions(Window(0, 100, 100), 100).items():
         np.testing.assert_allclose(value, expected[name])
 
 
@@ -63,23 +66,25 @@ def test_unset_controls_are_null():
 
 def test_a_head_keeps_the_portraits_distance_unless_told_otherwise():
     first = Window(0, 12, 12)
-    kept = Steering(Controls()).conditions(first, 12)
+    kept = ConditionSchedule(Controls()).conditions(first, 12)
     assert kept["distance_mask"][0] and kept["distance"][0, 0] == 0.0
-    assert Steering(Controls(distance=1.15)).conditions(first, 12)["distance"][0, 0] > 0.9
-    assert not Steering(Controls(pose_anchor="absolute")).conditions(first, 12)["distance_mask"][0]
-    assert not Steering(Controls(), trained=("gaze",)).conditions(first, 12)["distance_mask"][0]
+    assert ConditionSchedule(Controls(distance=1.15)).conditions(first, 12)["distance"][0, 0] > 0.9
+    assert not ConditionSchedule(Controls(pose_anchor="absolute")).conditions(first, 12)["distance_mask"][0]
+    assert not ConditionSchedule(Controls(), trained=("gaze",)).conditions(first, 12)["distance_mask"][0]
     assert Controls().ignored(()) == []
 
 
 def test_only_given_conditions_with_a_scale_are_guided():
-    assert Steering(Controls()).guided == ("audio",)
-    assert Steering(Controls(audio_guidance=0.0)).guided == ()
-    assert Steering(Controls(gaze=(1, 2), distance=1.1, emotion="fear")).guided == ("audio", "gaze")
-    guided = Steering(Controls(emotion="fear", emotion_guidance=[0.0, 2.0], distance=1.0, distance_guidance=0.5))
+    assert ConditionSchedule(Controls()).guided == ("audio",)
+    assert ConditionSchedule(Controls(audio_guidance=0.0)).guided == ()
+    assert ConditionSchedule(Controls(gaze=(1, 2), distance=1.1, emotion="fear")).guided == ("audio", "gaze")
+    guided = ConditionSchedule(
+        Controls(emotion="fear", emotion_guidance=[0.0, 2.0], distance=1.0, distance_guidance=0.5)
+    )
     assert guided.guided == ("audio", "distance", "emotion")
     assert guided.guidance(0) == {"audio": 0.5, "distance": 0.5, "emotion": 0.0}
     assert guided.guidance(5, ("emotion", "gaze")) == {"emotion": 2.0, "gaze": 0.0}
-    assert Steering(Controls(gaze=(1, 2)), trained=("emotion",)).guided == ("audio",)
+    assert ConditionSchedule(Controls(gaze=(1, 2)), trained=("emotion",)).guided == ("audio",)
 
 
 @pytest.mark.parametrize("hop", [0, 4])
@@ -199,7 +204,8 @@ def test_emotions_are_coefficients_that_sum_to_one():
         ({"gaze": [(1, 2), (3,)]}, "controls.gaze: not a constant or a track"),
         ({"distance": [1.0, float("nan")]}, "controls.distance: nan is out of range"),
         ({"distance": []}, "give a number, or a number per frame"),
-        ({"emotion": ["anger", ""]}, "controls.emotion: not a name or a list of names"),
+        ({"distance": "1.0"}, "controls.distance: not a constant or a track"),
+        ({"emotion": ["anger", ""]}, "controls.emotion: not a name for every frame"),
         ({"emotion": ["joy"]}, "controls.emotion: 'joy' is unknown"),
         ({"audio_guidance": -1.0}, "controls.audio_guidance: -1 is out of range"),
         ({"head_pose": (1, 2)}, "controls.head_pose: has shape"),
@@ -210,7 +216,7 @@ def test_emotions_are_coefficients_that_sum_to_one():
 )
 def test_bad_controls_are_named(changes, fault):
     with pytest.raises(InputError) as error:
-        Controls(**changes).validate()
+        Controls(**changes).validate("controls")
     assert fault in str(error.value) and "\n" not in str(error.value)
 
 
@@ -223,13 +229,14 @@ def test_a_track_file_sets_what_it_names_over_the_config(tmp_path):
     track = {"gaze": [[0, 0], [10, -5]], "emotion": ["anger", "fear"], "audio_guidance": 1.5}
     path = write(tmp_path / "track.json", track)
     config = VASAConfig(controls=str(path), distance=1.2, emotion="neutral", seed=7, head_pose=(1.0, 2.0, 3.0))
-    controls = Controls.from_config(config)
+    controls = controls_of(config)
     assert (controls.seed, controls.distance, controls.audio_guidance) == (7, 1.2, 1.5)
     assert controls.emotion == ["anger", "fear"] and controls.head_pose == (1.0, 2.0, 3.0)
-    assert Steering(controls).at("gaze", 1).tolist() == [10, -5]
+    assert ConditionSchedule(controls).at("gaze", 1).tolist() == [10, -5]
 
 
 def test_the_defaults_of_the_config_are_those_of_the_controls():
+    assert dataclasses.asdict(controls_of(VASAConfig())) == dataclasses.asdict(Controls())
     assert dataclasses.asdict(Controls.from_config(VASAConfig())) == dataclasses.asdict(Controls())
 
 
@@ -245,7 +252,7 @@ def test_the_defaults_of_the_config_are_those_of_the_controls():
         ({"gaze": "left"}, ".gaze: not a constant or a track"),
         ({"gaze": None}, "gaze is null; leave it out"),
         ({"emotion": "joy"}, "'joy' is unknown"),
-        ({"emotion": 3}, "not a name or a list"),
+        ({"emotion": 3}, ".emotion: 3 is not a text or a list of texts"),
         ({"hop": "4"}, ".hop: '4'"),
     ],
 )

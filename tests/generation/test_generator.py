@@ -1,6 +1,7 @@
 """From files to a file, with a tiny model of random parameters: shapes, sound, determinism, bad input."""
 
 import json
+import time
 import wave
 
 import av
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 from tiny_model import WINDOW, save_tiny_model
 
-from vasa_jax.generation.avatar import fill_behind_head
+from vasa_jax.errors import InputError
+from vasa_jax.generation.animator import fill_behind_head
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.generation.job import DEMO
-from vasa_jax.generation.speech_features import MARGIN, PIECE, SpeechFeatures
+from vasa_jax.generation.job import DEMO, Stopwatch
+from vasa_jax.generation.speech_features import MARGIN, PIECE, SpeechFeatures, as_speech
 from vasa_jax.main import main
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
@@ -63,6 +65,57 @@ def test_every_frame_is_decoded_once(generator, portrait):
     assert frames.shape == (9, 64, 64, 3) and frames.dtype == np.uint8
     single = np.concatenate(list(generator.render(avatar, motion[5:6])))
     assert np.abs(single[0].astype(int) - frames[5].astype(int)).max() <= 1
+
+
+BAD_SOUNDS = [
+    (np.zeros(10, np.int32), "int32"),
+    (np.zeros(10, np.uint8), "uint8"),
+    (np.zeros(10, bool), "bool"),
+    (np.zeros(10, complex), "complex128"),
+    (np.array(["a"]), "give float samples"),
+    (np.zeros((10, 2), np.float32), r"\(10, 2\)"),
+    (np.float32(0.0), r"\(\)"),
+    (np.array([0.0, np.nan]), "not finite"),
+    (np.array([0.0, -np.inf]), "not finite"),
+    (np.array([0.0, -12_000.0]), "a peak of 12000"),
+]
+
+
+@pytest.mark.parametrize(("sound", "fault"), BAD_SOUNDS)
+def test_what_is_no_speech_is_refused_offline_and_live(generator, portrait, sound, fault):
+    session = generator.stream_batch(1, hop=5, steps=2).open(generator.prepare(portrait))
+    ways = [as_speech, generator.motion, lambda sound: generator.motion(sound, hop=5), session.write]
+    for way in ways:
+        with pytest.raises(InputError, match=fault) as error:
+            way(sound)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("hop", [0, 5])
+def test_16_bit_sound_is_scaled_and_an_empty_one_is_named(generator, hop):
+    exact = np.round(speech(0.5) * 32768).astype(np.int16)
+    expected = generator.motion(exact.astype(np.float32) / 32768, steps=2, hop=hop)
+    np.testing.assert_array_equal(generator.motion(exact, steps=2, hop=hop), expected)
+    np.testing.assert_array_equal(generator.motion(exact.astype(np.float64) / 32768, steps=2, hop=hop), expected)
+    with pytest.raises(InputError, match=r"^sound: empty; give at least one sample$"):
+        generator.motion(exact[:0], hop=hop)
+
+
+def test_an_empty_motion_has_no_frames(generator, portrait):
+    assert not list(generator.render(generator.prepare(portrait), np.zeros((0, 137), np.float32)))
+
+
+def test_a_stage_does_not_count_what_is_within_it():
+    stage = Stopwatch()
+    with stage("outer"):
+        for _ in range(2):
+            with stage("inner"):
+                time.sleep(0.05)
+        with pytest.raises(ValueError), stage("failing"):
+            raise ValueError
+        time.sleep(0.02)
+    assert list(stage.seconds) == ["inner", "failing", "outer"]
+    assert stage.seconds["inner"] >= 0.1 and 0.02 <= stage.seconds["outer"] < 0.1
 
 
 def test_same_seed_same_motion(generator):
@@ -227,5 +280,5 @@ def test_picture_without_a_face_names_the_remedy(tmp_path, checkpoint, capsys):
 
 def test_parameters_lie_on_the_device(generator):
     """Host arrays would be sent again, one by one, at every call."""
-    for params in (generator._face, generator._transformer_params, generator.speech._params):
+    for params in (generator._face, generator.sampler._params, generator.sampler.speech._params):
         assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))

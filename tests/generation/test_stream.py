@@ -150,7 +150,7 @@ def test_windows_hear_their_history_and_no_more(generator, avatar):
     index = HISTORY // LIVE.hop + 2  # the first window that hears none of the change
 
     def heard(sound, index):
-        session = StreamBatch(generator, 1, LIVE).open(avatar)
+        session = StreamBatch(generator.sampler, generator, 1, LIVE).open(avatar)
         session.write(sound)
         session.index = index
         return session.sound(session.due)
@@ -187,6 +187,24 @@ def test_many_sessions_share_a_batch(generator, avatar):
         np.testing.assert_allclose(np.concatenate(motions[session]), alone, atol=2e-4)
 
 
+def test_a_session_is_opened_with_changes(generator, avatar):
+    """As in the example of `StreamBatch`: what is given by name goes over the controls."""
+    batch, sound = generator.stream_batch(2, LIVE), speech(9_000)
+    named, whole = batch.open(avatar, emotion="happiness", seed=5), batch.open(avatar)
+    for session in (named, whole):
+        session.write(sound)
+        session.end()
+    motions = {session: [] for session in (named, whole)}
+    while moved := batch.advance_motion():
+        for session, motion in moved:
+            motions[session].append(motion)
+    own = dataclasses.replace(LIVE, emotion="happiness", seed=5)
+    np.testing.assert_allclose(np.concatenate(motions[named]), generator.motion(sound, avatar, own), atol=2e-4)
+    assert np.abs(np.concatenate(motions[named]) - np.concatenate(motions[whole])).max() > 1e-3
+    with pytest.raises(TypeError, match="emotoin"):
+        batch.open(avatar, emotoin="happiness")
+
+
 def test_sessions_take_turns(generator, avatar):
     batch = generator.stream_batch(1, LIVE)
     sessions = [batch.open(avatar) for _ in range(3)]
@@ -201,7 +219,7 @@ def test_sessions_take_turns(generator, avatar):
 def test_faults_are_named(generator, avatar):
     stream = generator.stream(avatar, LIVE)
     for sound, fault in (
-        (np.zeros(10, np.int16), "int16"),
+        (np.zeros(10, np.int32), "int32"),
         (np.zeros((10, 2), np.float32), r"\(10, 2\)"),
         (np.full(10, np.nan, np.float32), "not finite"),
     ):

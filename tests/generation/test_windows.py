@@ -22,7 +22,8 @@ from vasa_jax.generation.windows import (
     sample_windows,
     window_conditions,
 )
-from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer
+from vasa_jax.models.motion import VASADiffusionTransformer
+from vasa_jax.models.variants import MOTION_VARIANTS
 
 W, K, A, D = 12, 4, 32, 137
 DIMS = {"window": W, "previous": K, "motion_dim": D}

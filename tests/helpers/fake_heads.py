@@ -1,10 +1,10 @@
-"""A corpus of grey pictures whose brightness is the jaw, with an instrument and generators that understand them."""
+"""A corpus of grey images whose brightness is the jaw, with a face reader and generators that understand them."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.evaluation import held_out
-from vasa_jax.evaluation.instrument import Measurements
+from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.training.tasks.face_probe import POINTS
 
 FRAMES = 50
@@ -44,11 +44,23 @@ def fake_clip(seed, split, take=0, speech="espeak", shown=None):
     none = np.zeros(0)
     text = "" if seed == 0 else "a text"
     samples = np.repeat(jaw.astype(np.float32), 640)
-    return held_out.Clip(samples, FRAMES, motion, none, none, none, none, none, np.zeros(2), 1.0, text, "voice")
+    return held_out.Clip(
+        samples=samples,
+        frames=FRAMES,
+        motion=motion,
+        phoneme_ids=none,
+        stress=none,
+        energy=none,
+        emotion=none,
+        gaze=np.zeros(2),
+        distance=1.0,
+        text=text,
+        voice="voice",
+    )
 
 
 def fake_render(identity, motion, size, supersample):
-    """Grey pictures as bright as the mouth is open, in the left half; the right half is as bright as the person is; ten
+    """Grey images as bright as the mouth is open, in the left half; the right half is as bright as the person is; ten
     grey levels for each number of `smile` in the first pixel."""
     count = motion["jaw"].shape[0]
     left = jnp.broadcast_to(motion["jaw"][:, None, None, None], (count, size, size // 2, 3))
@@ -92,7 +104,7 @@ def turned_landmarks(motion, names):
     return jnp.pad(flat, ((0, 0), (0, 1)))
 
 
-class FakeInstrument:
+class FakeFaceReader:
     """Reads brightness."""
 
     points = POINTS
@@ -104,7 +116,7 @@ class FakeInstrument:
         person = frames[:, :, N // 2 :].mean((1, 2, 3)) / 255.0
         return Measurements(
             mouth=bright, lids=np.ones((count, 2)), gaze=np.zeros((count, 2)), pose=np.tile(pose(), (count, 1)),
-            landmarks=fake_landmarks(bright, self.points),
+            landmarks=np.asarray(fake_landmarks(bright, self.points)),
             embedding=np.stack([np.cos(9 * person), np.sin(9 * person)], -1),
         )  # fmt: skip
 
@@ -121,8 +133,8 @@ class PerfectGenerator:
     def encode_motion(self, frames):
         return frames[:, :, : N // 2].mean((1, 2, 3), dtype=np.float64)[:, None] / 255.0
 
-    def motion(self, samples, avatar=None, **settings):
-        assert settings["gaze"] == (0.0, 0.0) and "distance" not in settings
+    def motion(self, samples, avatar=None, controls=None):
+        assert controls.gaze == (0.0, 0.0) and controls.distance is None
         return samples[::640, None]
 
     def render(self, avatar, motion):

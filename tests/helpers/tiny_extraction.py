@@ -9,9 +9,9 @@ from random_params import random_params
 
 from vasa_jax.config import CorpusConfig, MotionConfig, VASAConfig
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS
 from vasa_jax.weights.safetensors_io import save_params
 
 WINDOW, PREVIOUS = 12, 4

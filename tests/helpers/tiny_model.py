@@ -7,10 +7,10 @@ import numpy as np
 from random_params import random_params
 
 from vasa_jax.conventions import MOTION_DIM
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
-from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
 from vasa_jax.weights.safetensors_io import save_params
 
 WINDOW, PREVIOUS = 12, 4

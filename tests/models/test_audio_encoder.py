@@ -10,7 +10,8 @@ import pytest
 from random_params import random_params
 
 from vasa_jax.conventions import frame_count
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, feature_frames, pad_for_video, pair_mean
+from vasa_jax.models.audio import AudioEncoder, feature_frames, pad_for_video, pair_mean
+from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.weights.wav2vec2 import load_wav2vec2
 
 

@@ -13,7 +13,8 @@ from scipy.special import ndtr
 from vasa_jax.benchmarks.random_model import model_conditions
 from vasa_jax.models import transformer
 from vasa_jax.models.fused_attention import fused_attention, has_fused_attention
-from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer
+from vasa_jax.models.motion import VASADiffusionTransformer
+from vasa_jax.models.variants import MOTION_VARIANTS
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ import pytest
 from random_params import random_params
 
 from vasa_jax.models.motion import (
-    MOTION_VARIANTS,
     MotionConditions,
     PositionalEncoding,
     VASADiffusionTransformer,
     cast_products,
 )
+from vasa_jax.models.variants import MOTION_VARIANTS
 
 TINY = MOTION_VARIANTS["motion_tiny"] | {"layers": 1}
 

@@ -18,7 +18,7 @@ from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import label_accuracy as accuracy
 from vasa_jax.preparation import landmark_labels
-from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
 
 FOLDER, TASK = (os.environ.get(name, "") for name in ("FACE_MODELS", "FACE_TASK"))
 COUNT = 12

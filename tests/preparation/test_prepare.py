@@ -29,8 +29,9 @@ from vasa_jax.data.shards import ShardReader, read_manifest
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, clips, prepare
 from vasa_jax.preparation.clips import clips_of_video
-from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.face_backends.litert import CHECKSUMS
+from vasa_jax.preparation.work import VideoJob, read_outcome, write_outcome
 
 
 def run(path: Path, analyzer, **changes):
@@ -166,13 +167,11 @@ def test_a_run_that_dies_at_the_nth_rename_goes_on(folder, prepared, tmp_path, m
             raise Killed
         rename(source, target)
 
-    def in_this_process(jobs, work, settings, workers, bar):
-        for item in jobs:
-            prepare.prepare_video(item, work, settings)
-        return []
+    def in_this_process(function, jobs, *rest):
+        return [(index, function(item)) for index, item in enumerate(jobs)]
 
     monkeypatch.setattr(os, "replace", dying)
-    monkeypatch.setattr(prepare, "_in_processes", in_this_process)
+    monkeypatch.setattr(prepare, "run_in_processes", in_this_process)
     deaths = 0
     while True:
         left = deaths
@@ -194,7 +193,7 @@ def die_on_some(job, work, settings):
     if job.name.endswith("00002.mp4"):
         os._exit(1)
     time.sleep(0.2)
-    prepare._write_outcome(work, job, clips.VideoResult(seconds=1.0))
+    write_outcome(work, job, clips.VideoResult(seconds=1.0))
 
 
 def test_a_video_that_kills_its_process_stops_nothing(folder, tmp_path, monkeypatch):
@@ -206,13 +205,34 @@ def test_a_video_that_kills_its_process_stops_nothing(folder, tmp_path, monkeypa
     assert [outcome["seconds"] for outcome in outcomes if outcome not in died] == [1.0] * 3
 
 
+def dies_on_the_first(job, work, settings):
+    """In the place of `prepare_video`: video 0 kills its process, every other one notes the process it runs in."""
+    if job.key == "v0":
+        os._exit(1)
+    with open(work / f"{job.key}.runs", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    write_outcome(work, job, clips.VideoResult(seconds=1.0))
+
+
+def test_a_video_that_kills_its_process_does_not_make_the_rest_serial(tmp_path, monkeypatch):
+    """Of 24 videos in two processes the first one dies: the others run once, in the processes of one new pool."""
+    monkeypatch.setattr(prepare, "prepare_video", dies_on_the_first)
+    jobs = [VideoJob(tmp_path / f"{i}.mp4", f"{i}.mp4", f"v{i}", "p", "train") for i in range(24)]
+    outcomes = prepare.run_jobs(jobs, tmp_path, dataclasses.replace(SETTINGS, workers=2))
+    assert [d["reason"] for d in outcomes[0]["discards"]] == ["failed"]
+    assert all(outcome["seconds"] == 1.0 for outcome in outcomes[1:])
+    runs = [(tmp_path / f"v{i}.runs").read_text().split() for i in range(1, 24)]
+    assert sum(len(processes) - 1 for processes in runs) <= 1, "only what was in flight runs again"
+    assert len({processes[-1] for processes in runs}) <= 5, "a process per video"
+
+
 def test_other_settings_do_not_mix(folder, prepared):
     with pytest.raises(InputError, match="size 64, now 96"):
         prepare.prepare(job(folder, prepared, size=96))
 
 
 def test_more_videos_make_the_shards_anew(folder, prepared, tmp_path):
-    outcomes = [prepare.read_outcome(prepared / "work", item) for item in prepare.find_videos(str(folder), SETTINGS)]
+    outcomes = [read_outcome(prepared / "work", item) for item in prepare.find_videos(str(folder), SETTINGS)]
     assert sum(len(outcome["clips"]) for outcome in outcomes) == 3
     jobs = prepare.find_videos(str(folder), dataclasses.replace(SETTINGS, heldout=0.5, test=0.0))
     copy = tmp_path / "copy"
@@ -232,13 +252,13 @@ def test_distance_is_over_the_mean_of_the_set(tmp_path):
     work.mkdir()
     for i in range(2):
         path = video(tmp_path / f"{i}.mp4", 1.2 + i, sound)
-        jobs.append(prepare.VideoJob(path, path.name, f"v{i}", f"p{i}", "train"))
+        jobs.append(VideoJob(path, path.name, f"v{i}", f"p{i}", "train"))
         result = clips_of_video(path, f"v{i}", f"p{i}", "train", settings, DrawnAnalyzer(mouth))
         for clip in result.clips:
             object.__setattr__(clip.record, "distance", np.float32(0.8 + 0.4 * i).reshape(()))
-            clip.figures["distance"] = 0.8 + 0.4 * i
-        prepare._write_outcome(work, jobs[-1], result)
-    outcomes = [prepare.read_outcome(work, item) for item in jobs]
+            clip.metrics["distance"] = 0.8 + 0.4 * i
+        write_outcome(work, jobs[-1], result)
+    outcomes = [read_outcome(work, item) for item in jobs]
     statistics = prepare.write_shards(jobs, outcomes, tmp_path, settings)
     assert statistics["distance_mean"] == pytest.approx(1.0)
     manifest = read_manifest(tmp_path)

@@ -1,6 +1,6 @@
 """Preparation through Apache Beam gives the clips that the processes of one machine give. In Beam's own environment:
 
-pip install -e ".[beam]" pytest pytest-xdist && pytest -m beam tests/test_prepare_beam.py
+pip install -e ".[beam]" pytest pytest-xdist && pytest -m beam tests/preparation/test_prepare_beam.py
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from drawn_videos import all_records, job, speaking_face
 
 from vasa_jax.data.dataset import VASADataset
 from vasa_jax.errors import InputError
-from vasa_jax.preparation import prepare
+from vasa_jax.preparation import prepare, work
 
 pytestmark = pytest.mark.beam
 
@@ -42,7 +42,7 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(folder, tmp_path, monkeypat
     pytest.importorskip("apache_beam")
     whole = all_records(prepare.prepare(job(folder, tmp_path / "here", heldout=0.22)).parent, "array_record")
     beam = job(folder, tmp_path / "there", heldout=0.22, beam="--runner=DirectRunner")
-    done, make = [], prepare.result_of_video
+    done, make = [], work.result_of_video
 
     def result_until_it_stops(video, settings):
         if len(done) == 2:
@@ -50,7 +50,7 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(folder, tmp_path, monkeypat
         done.append(video.name)
         return make(video, settings)
 
-    monkeypatch.setattr(prepare, "result_of_video", result_until_it_stops)
+    monkeypatch.setattr(work, "result_of_video", result_until_it_stops)
     with pytest.raises(BaseException, match=r"KeyboardInterrupt|^$"):
         prepare.prepare(beam)
     first = list(done)
@@ -59,7 +59,7 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(folder, tmp_path, monkeypat
         done.append(video.name)
         return make(video, settings)
 
-    monkeypatch.setattr(prepare, "result_of_video", result)
+    monkeypatch.setattr(work, "result_of_video", result)
     path = prepare.prepare(beam)
     assert len(first) == 2 and len(done) == len(set(done)) == 4
     assert built_records(path) == whole

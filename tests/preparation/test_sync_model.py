@@ -200,7 +200,7 @@ def test_sound_is_moved_by_the_offset_of_the_parts_that_are_in_step(tmp_path):
     assert [(clip.start, clip.stop) for clip in result.clips] == [(0, 4)]
     assert result.sync == av_sync.SyncMeasure(0.2, 7.0, True)
     assert result.notes == ["the sound was +200 ms late; corrected"]
-    assert result.clips[0].figures["sync confidence"] == 7.0
+    assert result.clips[0].metrics["sync confidence"] == 7.0
     assert [(d.reason, d.start, d.stop, d.detail) for d in result.discards] == [
         ("sound out of step with the mouth", 4.0, 8.0, "confidence 0.0 by the sync model at +200 ms")
     ]

@@ -14,7 +14,7 @@ from vasa_jax.data.records import encode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.clips import UserModels, clips_of_video
-from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.onnx_labels.deep3d import ALIGNED, EYE_DISTANCE, _aligned, load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
@@ -115,7 +115,7 @@ def test_gaze_of_a_model_replaces_that_of_the_irises(tmp_path):
         clips = clips_of_video(path, "clip", "person", "train", settings, analyzer, models).clips
         np.testing.assert_allclose(clips[0].record.gaze, [[15, 3]] * 50)
         np.testing.assert_allclose(clips[0].record.main_gaze, [15, 3])
-        assert clips[0].figures["gaze yaw"] == 15
+        assert clips[0].metrics["gaze yaw"] == 15
 
 
 def test_distance_of_a_users_model(tmp_path):

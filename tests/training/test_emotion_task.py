@@ -13,11 +13,12 @@ from vasa_jax.conventions import EMOTIONS, rotation_matrices
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import emotion_reader
-from vasa_jax.evaluation.emotion_reader import CENTRE, EmotionReader, named_feeling
+from vasa_jax.evaluation import face_readings
+from vasa_jax.evaluation.face_readings import EmotionReader, Measurements, named_feeling
 from vasa_jax.evaluation.held_out import HeldOutSet
-from vasa_jax.evaluation.instrument import SIZE, Measurements
 from vasa_jax.generation.controls import parse_emotion
+from vasa_jax.models.emotion_probe import CENTRE
+from vasa_jax.models.face_probe import SIZE
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import emotion
 from vasa_jax.training.tasks.emotion import EmotionSettings, EmotionTask
@@ -68,11 +69,11 @@ def test_frames_come_with_their_clips_emotion(fake_corpus):
 
 def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
     train(shrunk("train_emotion"), tmp_path)
-    monkeypatch.setattr(emotion_reader, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr(face_readings, "SHIPPED", tmp_path / "nowhere")
     assert EmotionReader.find(tmp_path) is None
     reader = EmotionReader.find(tmp_path / "export")
     assert reader.source == str(tmp_path / "export")
-    assert set(reader.training_figures) == {
+    assert set(reader.training_metrics) == {
         f"{prefix}{name}"
         for prefix in ("", "soft_")
         for name in ("frame_accuracy", "clip_accuracy", "share_mae")
@@ -80,7 +81,7 @@ def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
     save_params(tmp_path / "other" / "emotion.safetensors", {"w": np.zeros(2, np.float32)}, {})
     with pytest.raises(InputError, match=r"other/emotion\.safetensors: not a reader of emotions"):
         EmotionReader.find(tmp_path / "other")
-    monkeypatch.setattr(emotion_reader, "SHIPPED", tmp_path / "export")
+    monkeypatch.setattr(face_readings, "SHIPPED", tmp_path / "export")
     assert EmotionReader.find(tmp_path / "elsewhere").source == EmotionReader.find().source == "the shipped one"
 
 

@@ -9,7 +9,7 @@ from stub_face import JUDGES, PARAMS, Decoder, Encoder, N, use_stub
 from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
 from vasa_jax.data.augmentation import random_warp
-from vasa_jax.training.tasks import face
+from vasa_jax.training.tasks import face, face_forward
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.face_pairs import composited, mirrored, prepared, to_float
 
@@ -20,8 +20,8 @@ BATCH = 4
 def make(monkeypatch):
     """A task with the codec above, without random colours."""
     use_stub(monkeypatch)
-    none = face.sample_colour_transform
-    monkeypatch.setattr(face, "sample_colour_transform", lambda key, count, share: none(key, count, 0.0))
+    none = face_forward.sample_colour_transform
+    monkeypatch.setattr(face_forward, "sample_colour_transform", lambda key, count, share: none(key, count, 0.0))
     monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
 
     def make(**settings):
@@ -151,24 +151,24 @@ def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
 def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     task = make(judge="somewhere", consist=0.0, perceptual=3.0, adversarial=1.0, feature_matching=40.0, gan_from=5,
                 transfer_from=2)  # fmt: skip
-    critic = jax.jit(task.init_opponent)(jax.random.key(0))
+    critic = jax.jit(task.init_discriminator)(jax.random.key(0))
     batch = pairs()
-    weights = task.weights(5)
+    weights = task.loss_weights(5)
     assert weights.keys() == {
         "l1", "square", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code", "consist",
         "perceptual", "adversarial", "feature_matching",
     }  # fmt: skip
     assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["consist"] == 0
-    early = task.weights(1)
+    early = task.loss_weights(1)
     assert early.keys() == weights.keys()
     assert early["perceptual"] == early["adversarial"] == early["feature_matching"] == 0 and early["l1"] == 1
-    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, opponent=critic)
-    expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["critic"]
+    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, discriminator=critic)
+    expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["discriminator"]
     np.testing.assert_allclose(total, expected, rtol=1e-5)
     assert all(terms[f"weight/{name}"] == value for name, value in weights.items())
-    assert make().init_opponent(jax.random.key(0)) is None
+    assert make().init_discriminator(jax.random.key(0)) is None
     off = make(perceptual=1.0, cross_id=1.0)
-    assert "perceptual" not in off.weights(0) and "cross_id" not in off.weights(0)
+    assert "perceptual" not in off.loss_weights(0) and "cross_id" not in off.loss_weights(0)
     assert [note.split(":")[0] for note in off.notes()] == ["config.face.perceptual", "config.face.cross_id"]
     assert task.notes() == []
 
@@ -176,14 +176,14 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
 def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
     task = make(adversarial=1.0, feature_matching=40.0, gan_from=5)
     batch = pairs()
-    critic = jax.jit(task.init_opponent)(jax.random.key(1))
+    critic = jax.jit(task.init_discriminator)(jax.random.key(1))
 
     def loss(players, weights):
-        return task.loss(players[0], batch, jax.random.key(0), weights=weights, opponent=players[1])[0]
+        return task.loss(players[0], batch, jax.random.key(0), weights=weights, discriminator=players[1])[0]
 
     gradients = jax.jit(jax.grad(loss))
-    on, critic_on = gradients((PARAMS, critic), task.weights(5))
-    off, critic_off = gradients((PARAMS, critic), task.weights(4))
+    on, critic_on = gradients((PARAMS, critic), task.loss_weights(5))
+    off, critic_off = gradients((PARAMS, critic), task.loss_weights(4))
     assert all((x == 0).all() for x in jax.tree.leaves(critic_off))
     assert all((x != 0).any() for x in jax.tree.leaves(critic_on))
     alone = jax.jit(jax.grad(lambda p: make().loss(p, batch, jax.random.key(0))[0]))(PARAMS)
@@ -199,14 +199,14 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
         latents = encoder.apply(motion, source, jax.lax.stop_gradient(own[0]), own[1], method="encode_appearance")
         pose, dynamics = encoder.apply(motion, driver, method="encode_motion")
         rgb, matte = Decoder().apply({"params": p["decoder"]}, *latents, jax.lax.stop_gradient(pose), dynamics)
-        scores, features = task._critic.apply({"params": critic}, matte * rgb + (1 - matte) * background)
-        return game[0](scores) + 40.0 * game[1](task._critic.apply({"params": critic}, target)[1], features)
+        scores, features = task._discriminator.apply({"params": critic}, matte * rgb + (1 - matte) * background)
+        return game[0](scores) + 40.0 * game[1](task._discriminator.apply({"params": critic}, target)[1], features)
 
     def critics_part(c):
         source, background = clean(batch["source"]), clean(batch["background"])
         driver, target = clean(batch["driver"]), clean(batch["target"])
         picture = decode(source, source, driver, driver, background)
-        return losses.critic_hinge(*(task._critic.apply({"params": c}, x)[0] for x in (target, picture)))
+        return losses.discriminator_hinge(*(task._discriminator.apply({"params": c}, x)[0] for x in (target, picture)))
 
     for a, b in zip(jax.tree.leaves(critic_on), jax.tree.leaves(jax.jit(jax.grad(critics_part))(critic)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)

@@ -11,8 +11,8 @@ from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import held_out, measures
-from vasa_jax.evaluation.instrument import Instrument
+from vasa_jax.evaluation import held_out, metrics
+from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.training.tasks import motion_data, motion_validation
 from vasa_jax.training.tasks.motion import MotionTask
 from vasa_jax.training.tasks.motion_data import MotionExtractor
@@ -76,7 +76,7 @@ def mouth(monkeypatch):
 
     monkeypatch.setattr(ClipSet, "make", classmethod(make))
     monkeypatch.setattr(motion_validation, "PortraitAnimator", Animator)
-    monkeypatch.setattr(Instrument, "from_pretrained", classmethod(lambda cls, directory, batch: Reader()))
+    monkeypatch.setattr(FaceReader, "from_pretrained", classmethod(lambda cls, directory, batch: Reader()))
     monkeypatch.setattr(held_out, "render", draw)
     monkeypatch.setattr(held_out, "true_labels", exact_labels)
     return DecodedMouth("codec", "", CorpusConfig(voices_per_clip=3), jnp.float32)
@@ -101,7 +101,7 @@ def test_true_motion_has_the_true_mouth_and_other_motion_its_error(mouth):
     figures = mouth.figures(late, truth, clips, starts)
     used = [row for row in range(24) if clips[row] < HEADS]
     pairs = [(late[row, ::STRIDE, 0], truth[row, ::STRIDE, 0]) for row in used]
-    assert figures["mouth_r"] == pytest.approx(np.mean([measures.pearson(*pair) for pair in pairs]), abs=1e-6)
+    assert figures["mouth_r"] == pytest.approx(np.mean([metrics.pearson(*pair) for pair in pairs]), abs=1e-6)
     assert figures["mouth_mae"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in pairs]), abs=1e-6)
     assert figures["mouth_mae"] > 0.1
     assert (figures["codec_mouth_r"], figures["codec_mouth_mae"]) == pytest.approx((1, 0), abs=1e-6)

@@ -12,7 +12,7 @@ from vasa_jax.config import PoseErasureConfig, VASAConfig
 from vasa_jax.conventions import head_angles
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import held_out, probes
-from vasa_jax.evaluation.held_out_stills import motions_with_other_poses
+from vasa_jax.evaluation.held_out import motions_with_other_poses
 from vasa_jax.main import run
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.training.pose_erasure import linear_eraser, without_directions

@@ -11,8 +11,9 @@ import pytest
 from stub_face import JUDGES, PARAMS, use_stub
 from tiny_face import draw_heads
 
-from vasa_jax.evaluation import instrument
+from vasa_jax.evaluation import face_readings
 from vasa_jax.main import parse
+from vasa_jax.models.face_probe import SIZE, Anchors
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import face, face_probe, face_validation
 from vasa_jax.weights.safetensors_io import load_params, save_params
@@ -31,11 +32,11 @@ SHRUNK = {
 ELSEWHERE = {"train_audio", "train_motion", "train_judge", "train_emotion"}  # test_tasks, _judges, _emotion_task
 
 
-class LeastInstrument(nn.Module):
-    """A linear map of the mean colour in the place of the instrument."""
+class LeastFaceProbe(nn.Module):
+    """A linear map of the mean colour in the place of the face probe."""
 
     landmarks: int
-    anchors: instrument.Anchors
+    anchors: Anchors
     dtype: type = jnp.float32
 
     @nn.compact
@@ -48,12 +49,11 @@ class LeastInstrument(nn.Module):
 
 
 def labelled_frames(key, identities, motions, supersample):
-    """In place of the instrument's renderer."""
+    """In place of the face probe's renderer."""
     count = identities * motions
     uniform = iter([jax.random.uniform(k, (count, 32)) for k in jax.random.split(key, 5)])
-    size = instrument.SIZE
     return {
-        "image": jnp.broadcast_to(next(uniform)[:, None, None, :3], (count, size, size, 3)),
+        "image": jnp.broadcast_to(next(uniform)[:, None, None, :3], (count, SIZE, SIZE, 3)),
         "mouth": next(uniform)[:, 0],
         "lids": next(uniform)[:, :2],
         "gaze": next(uniform)[:, :2],
@@ -70,8 +70,8 @@ def _small(monkeypatch):
     monkeypatch.setattr(face_validation, "BATCHES", 1)
     monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
     monkeypatch.setattr(face_probe, "compiled_render_batch", labelled_frames)
-    for module in (instrument, face_probe):
-        monkeypatch.setattr(module, "FaceInstrument", LeastInstrument)
+    for module in (face_readings, face_probe):
+        monkeypatch.setattr(module, "FaceProbe", LeastFaceProbe)
 
 
 @pytest.mark.parametrize("name", SHRUNK)
@@ -87,13 +87,13 @@ def test_configuration_trains_two_steps(tmp_path, name):
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     params, metadata = load_params(tmp_path / "export" / f"{config.job.removeprefix('train_')}.safetensors")
     assert metadata["step"] == 2 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    assert (state.opponent is not None) == (name == "train_face_gan")
+    assert (state.discriminator is not None) == (name == "train_face_gan")
     if name == "train_face_decoder":
         assert params["encoder"]["dynamics_net"] == PARAMS["encoder"]["dynamics_net"]
         assert params["encoder"]["pose_net"] != PARAMS["encoder"]["pose_net"]
         assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
     if name == "train_face_gan":
-        assert {"critic", "opponent_gradient_norm", "feature_matching"} <= lines[0].keys()
+        assert {"discriminator", "discriminator_gradient_norm", "feature_matching"} <= lines[0].keys()
     if name == "train_face_vasa":
         assert [line["weight/consist"] for line in lines if "loss" in line] == [0, 1]
 

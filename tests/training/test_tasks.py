@@ -13,9 +13,9 @@ from vasa_jax.config import AudioConfig, CorpusConfig
 from vasa_jax.corpus import clip_set
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks.audio import AudioTask
 from vasa_jax.training.tasks.motion import MotionWindows

@@ -13,7 +13,8 @@ from random_params import random_params
 from safetensors.numpy import save_file
 
 from vasa_jax.errors import InputError
-from vasa_jax.models.audio import AUDIO_VARIANTS, CONV_STRIDES, AudioEncoder
+from vasa_jax.models.audio import CONV_STRIDES, AudioEncoder
+from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.weights.parts import load_part
 from vasa_jax.weights.safetensors_io import save_params
 from vasa_jax.weights.wav2vec2 import is_public_file, key_table, load_wav2vec2

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from vasa_jax.benchmarks.flops import flop_count
 from vasa_jax.benchmarks.live import live_points, live_table
 from vasa_jax.benchmarks.random_model import model_conditions, random_like
 from vasa_jax.benchmarks.update import timed_update, update_table
@@ -24,10 +23,12 @@ from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.speech_features import MARGIN, PIECE
 from vasa_jax.generation.windows import no_past, sample_windows
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder, pair_mean
+from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.motion import MOTION_VARIANTS, VASADiffusionTransformer, cast_products
+from vasa_jax.models.motion import VASADiffusionTransformer, cast_products
+from vasa_jax.models.variants import AUDIO_VARIANTS, MOTION_VARIANTS
+from vasa_jax.training.flops import flop_count
 
 
 @dataclasses.dataclass(frozen=True)

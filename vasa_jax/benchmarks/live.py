@@ -16,7 +16,7 @@ from absl import logging
 from vasa_jax.benchmarks.random_model import random_generator
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import SAMPLE_RATE
-from vasa_jax.generation.avatar import Avatar
+from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from vasa_jax.conventions import IDENTITY_POSE, MOTION_DIM, POSE_DIM, SAMPLE_RATE
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.models.audio import AUDIO_VARIANTS, AudioEncoder
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.face import init_face
-from vasa_jax.models.motion import MOTION_VARIANTS, MotionConditions, VASADiffusionTransformer
-from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
 
 
 def random_like(shapes: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.config import ReadingBenchmarkConfig
+from vasa_jax.config import ReadingBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.data.dataset import VASADataset
 from vasa_jax.data.records import Record, encode_jpeg
@@ -68,6 +68,11 @@ def benchmark_reading(settings: ReadingBenchmarkConfig, workdir: str | Path) -> 
     return rows
 
 
+def benchmark_reading_job(config: VASAConfig, workdir: str | Path) -> list[ReadingSpeed]:
+    """Does the job `benchmark_reading`."""
+    return benchmark_reading(config.reading_benchmark, workdir)
+
+
 def measure(data: str | Path, view: str, size: int, workers: int, settings: ReadingBenchmarkConfig) -> ReadingSpeed:
     """Batches for `settings.seconds`, `settings.repeats` times, after the first two (opening files and processes)."""
     dataset = VASADataset(
@@ -98,9 +103,9 @@ def model_need(variant: str, device_tflops: float) -> ModelNeed:
     import jax
     import jax.numpy as jnp
 
-    from vasa_jax.benchmarks.flops import flop_count
     from vasa_jax.models.face import face_codec, init_face
     from vasa_jax.models.variants import FACE_VARIANTS
+    from vasa_jax.training.flops import flop_count
 
     if variant not in FACE_VARIANTS:
         known = ", ".join(FACE_VARIANTS)

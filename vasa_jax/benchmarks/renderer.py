@@ -12,11 +12,11 @@ from pathlib import Path
 
 import jax
 
-from vasa_jax.benchmarks.flops import flop_count
-from vasa_jax.config import RendererBenchmarkConfig
+from vasa_jax.config import RendererBenchmarkConfig, VASAConfig
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.training.flops import flop_count
 
 SIZES = (64, 128, 256, 512)
 # Frames rendered at once: enough to fill the device, few enough to fit any.
@@ -70,6 +70,11 @@ def benchmark_renderer(settings: RendererBenchmarkConfig, workdir: str | Path) -
     (workdir / "renderer.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
     print(markdown(rows))
     return rows
+
+
+def benchmark_renderer_job(config: VASAConfig, workdir: str | Path) -> list[RenderSpeed]:
+    """Does the job `benchmark_renderer`."""
+    return benchmark_renderer(config.renderer_benchmark, workdir)
 
 
 def markdown(rows: Sequence[RenderSpeed]) -> str:

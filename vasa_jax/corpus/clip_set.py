@@ -1,24 +1,22 @@
 """A set of spoken clips in memory: sound in several voices' colours, phonemes, motion and labels, all of one length."""
 
-import concurrent.futures
-import concurrent.futures.process
 import dataclasses
-import multiprocessing
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.conventions import SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clips import sample_clip
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.corpus.speech.voice_augmentation import augment_voice
 from vasa_jax.errors import InputError
+from vasa_jax.files import cached, run_in_processes
 
 FRAMES = 200  # video frames per clip: 8 s
-SAMPLES = 640 * FRAMES + 80  # with the 5 ms that the last feature needs
+SAMPLES = SAMPLES_PER_FRAME * FRAMES + TAIL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class ClipSet:
     """N clips of T = 200 frames."""
 
     samples: np.ndarray  # int16 (N, V, 640 T + 80), version 0 as spoken, the others with an altered voice
-    phonemes: np.ndarray  # int16 (N, 2 T), classes of synthetic.phonemes
+    phonemes: np.ndarray  # int16 (N, 2 T), classes of speech.phonemes
     stress: np.ndarray  # float16 (N, 2 T)
     energy: np.ndarray  # float16 (N, 2 T), log energy
     motion: np.ndarray  # float32 (N, T, M), columns MOTION_NAMES
@@ -36,46 +34,35 @@ class ClipSet:
 
     @classmethod
     def make(cls, corpus: CorpusConfig, count: int, split: str, seed: int) -> "ClipSet":
-        """Synthesises `count` clips over the machine's cores; read from `corpus.cache` when it is there already."""
-        path = None
-        if corpus.cache:
-            shipped = "-shipped" if corpus.speech == "shipped" else ""
-            name = f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
-            path = Path(corpus.cache) / name
-            if path.is_file():
-                with np.load(path) as file:
-                    return cls(**file)
-        jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
-        workers = min(corpus.workers or os.cpu_count() or 1, count)
-        clips = [_make_clip(job) for job in jobs] if workers == 1 else _make_in_processes(_make_clip, jobs, workers)
-        result = cls(**{name: np.stack([clip[name] for clip in clips]) for name in clips[0]})
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(path.name + f".{os.getpid()}.part.npz")
-            np.savez(beside, **dataclasses.asdict(result))
-            os.replace(beside, path)
-        return result
+        """Synthesises `count` clips over the machine's cores, or reads them from the folder `corpus.cache`.
+
+        The same arguments give the same clips. Raises InputError when processes that synthesise are killed, and for a
+        cached file that holds other clips than its name says.
+        """
+        if not corpus.cache:
+            return cls(**_synthesised(corpus, count, split, seed))
+        shipped = "-shipped" if corpus.speech == "shipped" else ""
+        path = Path(corpus.cache) / f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
+        key = {
+            "split": split, "seed": seed, "clips": count, "voices_per_clip": corpus.voices_per_clip,
+            "speech": corpus.speech, "frames": FRAMES, "samples": SAMPLES,
+        }  # fmt: skip
+        return cls(**cached(path, key, lambda: _synthesised(corpus, count, split, seed)))
 
 
-def _make_in_processes(make: Callable, jobs: list, workers: int) -> list:
-    """`make` of every job, in order. A worker that dies (out of memory, say) takes its pool along: the clips that are
-    missing are made by a smaller one; InputError when a pool of a single worker dies too."""
-    clips: dict[int, Any] = {}
-    context = multiprocessing.get_context("spawn")
-    while missing := [index for index in range(len(jobs)) if index not in clips]:
-        try:
-            with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-                futures = {pool.submit(make, jobs[index]): index for index in missing}
-                for future in concurrent.futures.as_completed(futures):
-                    clips[futures[future]] = future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            if workers == 1:
-                raise InputError(
-                    "config.corpus.workers: processes that synthesise speech are killed; free some memory, or make "
-                    "fewer clips with config.corpus.clips"
-                ) from error
-            workers //= 2
-    return [clips[index] for index in range(len(jobs))]
+def _synthesised(corpus: CorpusConfig, count: int, split: str, seed: int) -> dict[str, np.ndarray]:
+    """The arrays of a clip set; clip i has the seed 1,000,003 seed + i."""
+    jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
+    workers = min(corpus.workers or os.cpu_count() or 1, count)
+    clips = dict(run_in_processes(_make_clip, jobs, 0 if workers == 1 else workers, lost=_refuse))
+    return {name: np.stack([clips[index][name] for index in range(count)]) for name in clips[0]}
+
+
+def _refuse(job: Any) -> None:
+    raise InputError(
+        "config.corpus.workers: processes that synthesise speech are killed; free some memory, or make fewer clips "
+        "with config.corpus.clips"
+    )
 
 
 def _make_clip(job: tuple[str, int, int, str]) -> dict[str, np.ndarray]:

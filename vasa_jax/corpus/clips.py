@@ -1,17 +1,14 @@
 """Clips of the built-in corpus: a seed becomes speech with its phonemes and a performance of it."""
 
 import math
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from vasa_jax.config_checks import SPEECH_SOURCES
-from vasa_jax.conventions import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.conventions import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SPEECH_SOURCES
 from vasa_jax.corpus.performance.performance import perform, sample_emotion
-from vasa_jax.corpus.speech.acoustics import frame_centres, log_energy, pitch_contour
+from vasa_jax.corpus.speech.acoustics import frame_centres, log_energy
 from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, shifted, speak, trim
 from vasa_jax.corpus.speech.phonemes import PHONEME_IDS, SILENCE
 from vasa_jax.corpus.speech.sentences import sample_sentence
@@ -24,20 +21,16 @@ SILENT_SHARE = 0.03  # training clips in which the head only listens
 
 
 class Clip(NamedTuple):
-    """One take. samples f32 [640 T] at 16 kHz; frames T at 25 fps; motion name -> f32 [T]; frame labels at 50 Hz,
-    where frame k covers samples [320 k, 320 k + 400): phoneme_ids i32 [2T] (PHONEME_CLASSES), stress f32 [2T], energy
-    f32 [2T] (log of the root mean square), pitch f32 [2T] (Hz, 0 = unvoiced); emotion f32 [8]; gaze f32 [2] degrees;
-    distance; text; voice."""
+    """Speech of T video frames and one performance of it. Labels at 50 Hz: frame k covers [320 k, 320 k + 400)."""
 
-    samples: np.ndarray
-    frames: int
-    motion: dict[str, np.ndarray]
-    phoneme_ids: np.ndarray
-    stress: np.ndarray
-    energy: np.ndarray
-    pitch: np.ndarray
-    emotion: np.ndarray
-    gaze: np.ndarray
+    samples: np.ndarray  # f32 [640 T] at 16 kHz
+    frames: int  # T, at 25 fps
+    motion: dict[str, np.ndarray]  # name -> f32 [T]
+    phoneme_ids: np.ndarray  # i32 [2T], classes of PHONEME_CLASSES
+    stress: np.ndarray  # f32 [2T]
+    energy: np.ndarray  # f32 [2T], log of the root mean square
+    emotion: np.ndarray  # f32 [8]
+    gaze: np.ndarray  # f32 [2] degrees
     distance: float
     text: str
     voice: str
@@ -51,10 +44,10 @@ def sample_clip(
     speech: str = "espeak",
     shown: np.ndarray | None = None,
 ) -> Clip:
-    """The clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
+    """Makes the clip of a seed: 8 to 10 s of one or more sentences with silence before, between and after.
 
-    Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy and pitch stay
-    those of the clean voice). `take` numbers the performances of the same speech with the same emotion. `speech` is one
+    Lips follow the clean voice; `augment` replaces the returned samples by augment_voice's (energy stays that of the
+    clean voice). `take` numbers the performances of the same speech with the same emotion. `speech` is one
     of SPEECH_SOURCES: espeak synthesises sentence after sentence, shipped takes those that come with the package.
     `shown`, 8 coefficients, is performed in the place of the voice's emotion. The same arguments give the same clip.
     Raises InputError for an unknown split or source, and for espeak without espeakng_loader.
@@ -74,7 +67,6 @@ def sample_clip(
     performance = perform(spoken, performing, emotion if shown is None else shown)
     frames = len(spoken.samples) // SAMPLES_PER_FRAME
     ids, stress = frame_labels(spoken.phonemes, 2 * frames)
-    energy, pitch = log_energy(spoken.samples, 2 * frames), pitch_contour(spoken.samples, 2 * frames)
     samples = augment_voice(spoken.samples, performing) if augment else spoken.samples
     return Clip(
         samples=samples,
@@ -82,8 +74,7 @@ def sample_clip(
         motion=performance.motion,
         phoneme_ids=ids,
         stress=stress,
-        energy=energy,
-        pitch=pitch,
+        energy=log_energy(spoken.samples, 2 * frames),
         emotion=performance.emotion,
         gaze=performance.gaze,
         distance=performance.distance,
@@ -93,7 +84,7 @@ def sample_clip(
 
 
 def frame_labels(phonemes: Sequence[Phoneme], frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Phoneme ids i32 [frames] and stress f32 [frames] at 50 Hz: what sounds at the middle of each frame's window."""
+    """Returns phoneme ids i32 [frames] and stress f32 [frames] at 50 Hz, at the middle of each frame's window."""
     centres = frame_centres(frames)
     ids, stress = np.full(frames, SILENCE, np.int32), np.zeros(frames, np.float32)
     for phoneme in phonemes:
@@ -135,9 +126,11 @@ def _compose(rng, voice, split, emotion, source):
 
 
 def speak_in_turn(next_sentence, samples, start, stop, gap, least=-math.inf):
-    """Writes sentence after sentence into `samples`, from `start` to at most `stop`, `gap()` seconds apart, as long as
-    more than `least` samples are left and there is one that fits: (their phonemes, their texts, where the last ends; 0
-    without any)."""
+    """Writes sentence after sentence into `samples`, from `start` to at most `stop`, `gap()` seconds apart.
+
+    Goes on as long as more than `least` samples are left and a sentence fits. Returns their phonemes, their texts, and
+    where the last one ends (0 without any).
+    """
     phonemes, texts, end = [], [], 0
     while stop - start > least:
         text, spoken = next_sentence(stop - start)
@@ -152,7 +145,7 @@ def speak_in_turn(next_sentence, samples, start, stop, gap, least=-math.inf):
 
 
 def synthesised_sentences(rng, voice, split, emotion):
-    """Sentence after sentence from eSpeak NG: a function of the room in samples, to (text, Speech or None)."""
+    """Returns a function that synthesises the next sentence by eSpeak NG: room in samples -> (text, Speech or None)."""
     rate, pitch, pitch_range = _manner(rng, emotion)
     share = 0.9  # of the room that a sentence should fill, by an estimate from its letters
 
@@ -171,7 +164,7 @@ def synthesised_sentences(rng, voice, split, emotion):
 
 
 def shipped_sentences(rng, voice, split, emotion):
-    """The same from the sentences that ship with the package: this voice's, in random order, each once."""
+    """Returns the same function for the sentences that ship with the package: this voice's, at random, each once."""
     del split, emotion  # each voice is of one split; its manner is recorded
     left = [utterance for utterance in shipped_utterances() if utterance.voice == voice]
     left = [left[index] for index in rng.permutation(len(left))]
@@ -206,16 +199,3 @@ def fill_pauses(phonemes, total):
     if total - time > 1e-3:
         filled.append(Phoneme(time, total, "sil", False, total))
     return tuple(filled)
-
-
-def sample_clips(seeds: Sequence[int], split: str = "train", workers: int = 0, augment: bool = False) -> Iterator[Clip]:
-    """Clips of many seeds, in order. workers: processes that make them (0 = this one). Processes are spawned, so a
-    caller's script needs the usual `if __name__ == "__main__"`."""
-    seeds = list(seeds)
-    if workers <= 0:
-        yield from (sample_clip(seed, split, augment) for seed in seeds)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        chunk = max(1, min(16, len(seeds) // (4 * workers)))
-        yield from pool.map(sample_clip, seeds, [split] * len(seeds), [augment] * len(seeds), chunksize=chunk)

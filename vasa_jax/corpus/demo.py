@@ -16,6 +16,7 @@ from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import neutral_motion
 from vasa_jax.corpus.speech.espeak import demo_speech
+from vasa_jax.files import replacing
 from vasa_jax.rng import named_key
 
 HEAD = 6  # of the stream "demo portrait"
@@ -23,7 +24,7 @@ SIZE = 512  # pixels
 
 
 def demo_portrait() -> np.ndarray:
-    """uint8 (512, 512, 3): a head at rest, looking into the camera."""
+    """Renders the demo portrait, uint8 (512, 512, 3): a head at rest, looking into the camera."""
     identity = sample_identity(jax.random.fold_in(named_key(0, "demo portrait"), HEAD))
     identity = {name: value[None] for name, value in identity.items()}
     motion = {name: value[None] for name, value in neutral_motion().items()}
@@ -33,10 +34,10 @@ def demo_portrait() -> np.ndarray:
 def write_demo(directory: str | Path) -> None:
     """Writes portrait.png and speech.wav (16 kHz mono, 16 bit)."""
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(demo_portrait()).save(directory / "portrait.png", optimize=True)
+    with replacing(directory / "portrait.png") as part:
+        Image.fromarray(demo_portrait()).save(part, "PNG", optimize=True)
     samples = np.round(np.clip(demo_speech().samples, -1, 1) * 32767).astype("<i2")
-    with wave.open(str(directory / "speech.wav"), "wb") as file:
+    with replacing(directory / "speech.wav") as part, wave.open(str(part), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

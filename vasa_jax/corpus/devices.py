@@ -11,8 +11,10 @@ from vasa_jax.errors import InputError
 
 
 def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: bool) -> Callable:
-    """`function` run by every device of `sharding` on its own part of the arguments that are not `whole`; its results
-    are the devices' parts of global arrays. Without a sharding, `function` itself."""
+    """Makes every device of `sharding` run `function` on its own part of the arguments that are not `whole`.
+
+    Results are the devices' parts of global arrays. Without a sharding, returns `function` itself.
+    """
     if sharding is None:
         return function
     specs = tuple(P() if w else sharding.spec for w in whole)
@@ -20,7 +22,7 @@ def on_each_device(function: Callable, sharding: NamedSharding | None, *whole: b
 
 
 def frames_per_device(batch_size: int, sharding: NamedSharding | None) -> int:
-    """A device's part of `batch_size` rendered frames; InputError where they do not spread evenly."""
+    """Returns a device's part of `batch_size` rendered frames; InputError where they do not spread evenly."""
     devices = sharding.num_devices if sharding else 1
     if batch_size % devices:
         raise InputError(
@@ -31,7 +33,7 @@ def frames_per_device(batch_size: int, sharding: NamedSharding | None) -> int:
 
 
 def own_key(key_data: Any, sharding: NamedSharding | None) -> jax.Array:
-    """The key of the device that asks, within `on_each_device`; the key itself on a single device."""
+    """Returns the key of the device that asks, within `on_each_device`; the key itself on a single device."""
     key = jax.random.wrap_key_data(key_data)
     if sharding is None or sharding.num_devices == 1:
         return key

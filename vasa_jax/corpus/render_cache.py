@@ -1,13 +1,14 @@
 """Frame pairs of the built-in corpus, rendered by the accelerator that trains on them.
 
-A bank of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
-rendered, so that any pair (source, driver) has its exact cross-identity truth; a share of identities has its look
-changed, the same in all of its pictures. Every step, or every few, renders some groups anew in place of the oldest;
-batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices
-each has a bank of its own, renders heads that no other device renders and draws its part of every batch.
+A cache of groups lives in device memory as uint8. A group is a few identities times a few motions, every combination
+rendered, so that any pair (source, driver) has its exact cross-identity truth. A share of identities has its look
+changed, the same in all of its images. Every step, or every few, renders some groups anew in place of the oldest;
+batches are drawn from the rest. Everything is a pure function of (seed, step). On several devices each has a cache of
+its own, renders heads that no other device renders and draws its part of every batch.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
 
 Group = dict[str, jax.Array]
+# Fields of CorpusConfig that decide the batches.
+DECIDING = ("groups", "identities", "motions", "poses", "drivers", "chunk", "refresh", "style", "supersample")
 
 
 def render_groups(
@@ -59,26 +62,27 @@ def render_groups(
     }
 
 
-def restyle(key: jax.Array, pictures: jax.Array, share: float | jax.Array = 1.0) -> jax.Array:
-    """The uint8 pictures (F, n, n, 3) of one person in one random style (`style.stylise`), as uint8."""
-    return to_uint8(stylise(key, pictures.astype(jnp.float32) / 255.0, share))
+def restyle(key: jax.Array, images: jax.Array, share: float | jax.Array = 1.0) -> jax.Array:
+    """Returns the uint8 images (F, n, n, 3) of one person in one random style (`style.stylise`), as uint8."""
+    return to_uint8(stylise(key, images.astype(jnp.float32) / 255.0, share))
 
 
 def restyle_groups(key: jax.Array, group: Group, share: float | jax.Array) -> Group:
-    """A share of the identities of `render_groups` in another look, the same for all frames and the background."""
-    groups, identities, motions, *picture = group["rgb"].shape
-    pictures = jnp.concatenate([group["rgb"], group["background"][:, :, None]], 2)
+    """Gives a share of the identities of `render_groups` another look, the same in all frames and the background."""
+    groups, identities, motions, *image = group["rgb"].shape
+    images = jnp.concatenate([group["rgb"], group["background"][:, :, None]], 2)
     keys = jax.random.split(key, groups * identities)
-    pictures = pictures.reshape(groups * identities, motions + 1, *picture)
-    styled = jax.vmap(restyle, (0, 0, None))(keys, pictures, share)
-    styled = styled.reshape(groups, identities, motions + 1, *picture)
+    images = images.reshape(groups * identities, motions + 1, *image)
+    styled = jax.vmap(restyle, (0, 0, None))(keys, images, share)
+    styled = styled.reshape(groups, identities, motions + 1, *image)
     return {**group, "rgb": styled[:, :, :motions], "background": styled[:, :, motions]}
 
 
-class FrameBank(StepIterator):
-    """Iterator of batches with source, driver, target (source's identity in the driver's motion) and their labels.
+class RenderCache(StepIterator):
+    """Iterates over batches with source, driver, target (source's identity in the driver's motion) and their labels.
 
-    With `sharding` the batch is spread over its devices (of all processes), and each holds `corpus.groups` groups.
+    Images are uint8 (rows, n, n, 3); `draw_pairs` says which rows each entry has. With `sharding` the batch is
+    spread over its devices (of all processes), and each holds `corpus.groups` groups.
     """
 
     def __init__(
@@ -102,41 +106,49 @@ class FrameBank(StepIterator):
         self._sharding, self._same_frame = sharding, same_frame
         # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
         self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
-        self._bank: Group | None = None
+        self._cache: Group | None = None
+        self._deciding = {
+            **{field: getattr(corpus, field) for field in DECIDING}, "size": size, "batch_size": batch_size,
+            "recipe": recipe, "seed": seed, "stream": name, "same_frame": float(same_frame),
+        }  # fmt: skip
+
+    def deciding(self) -> dict[str, Any]:
+        """Returns the settings that decide the batches. The number of devices is left out: a run may change it."""
+        return self._deciding
 
     def restore(self, state: dict[str, int]) -> None:
         super().restore(state)
-        self._bank = None
+        self._cache = None
 
     def batch(self, step: int) -> dict[str, jax.Array]:
-        if self._bank is None:
+        if self._cache is None:
             self._fill()
-        batch = self._draw(self._bank, step)
+        batch = self._draw(self._cache, step)
         refresh = self._corpus.refresh
         if refresh and step % refresh == 0:
             renewed = step // refresh
-            self._bank = self._replace(self._bank, renewed % self._chunks, self._chunks + renewed)
+            self._cache = self._replace(self._cache, renewed % self._chunks, self._chunks + renewed)
         return batch
 
     @property
     def _chunks(self) -> int:
-        """Chunks that the bank holds; the stream of rendered ones begins with them."""
+        """Chunks that the cache holds; the stream of rendered ones begins with them."""
         return -(-self._corpus.groups // self._corpus.chunk)
 
     def _fill(self) -> None:
-        """Renders what the bank holds before the draw of the current step."""
+        """Renders what the cache holds before the draw of the current step."""
         chunks, refresh = self._chunks, self._corpus.refresh
         renewed = -(-self._step // refresh) if refresh else 0
         shapes = jax.eval_shape(lambda: self._render(0))
-        bank = {
+        cache = {
             k: jnp.zeros((chunks * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
             for k, s in shapes.items()
         }
         for slot in range(chunks):
             # The newest of the renewals before the current step that wrote this slot, if any did.
             last = renewed - 1 - (renewed - 1 - slot) % chunks
-            bank = self._replace(bank, slot, slot if last < 0 else chunks + last)
-        self._bank = bank
+            cache = self._replace(cache, slot, slot if last < 0 else chunks + last)
+        self._cache = cache
 
     def _render(self, chunk: int) -> Group:
         c = self._corpus
@@ -146,15 +158,15 @@ class FrameBank(StepIterator):
             return group
         return _restyle_groups(self._key, np.uint32(chunk), group, np.float32(c.style), self._sharding)
 
-    def _replace(self, bank: Group, slot: int, chunk: int) -> Group:
-        return _write(bank, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
+    def _replace(self, cache: Group, slot: int, chunk: int) -> Group:
+        return _write(cache, self._render(chunk), np.int32(slot * self._corpus.chunk), self._sharding)
 
-    def _draw(self, bank: Group, step: int) -> dict[str, jax.Array]:
+    def _draw(self, cache: Group, step: int) -> dict[str, jax.Array]:
         shape = (self._batch, self._corpus.drivers, self._corpus.poses)
-        return _draw(bank, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
+        return _draw(cache, self._key, np.uint32(step), shape, self._recipe, self._sharding, self._same_frame)
 
 
-# Compiled once for every bank of the same shape, so that the held-out bank costs no second compilation of the renderer.
+# Compiled once for every cache of the same shape: the held-out one costs no second compilation of the renderer.
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _render_groups(key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
     def local(key, chunk, poses):
@@ -163,7 +175,7 @@ def _render_groups(key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSha
     return on_each_device(local, sharding, True, True, True)(key, chunk, poses)
 
 
-# Apart from the renderer, which is so compiled once for styled and plain banks.
+# Apart from the renderer, which is so compiled once for styled and plain caches.
 @functools.partial(jax.jit, static_argnums=4)
 def _restyle_groups(key, chunk, group: Group, share, sharding: NamedSharding | None) -> Group:
     def local(key, chunk, group, share):
@@ -173,38 +185,38 @@ def _restyle_groups(key, chunk, group: Group, share, sharding: NamedSharding | N
 
 
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
-def _write(bank: Group, new: Group, first, sharding: NamedSharding | None) -> Group:
-    def local(bank, new, first):
-        return {k: jax.lax.dynamic_update_slice_in_dim(bank[k], new[k], first, 0) for k in bank}
+def _write(cache: Group, new: Group, first, sharding: NamedSharding | None) -> Group:
+    def local(cache, new, first):
+        return {k: jax.lax.dynamic_update_slice_in_dim(cache[k], new[k], first, 0) for k in cache}
 
-    return on_each_device(local, sharding, False, False, True)(bank, new, first)
+    return on_each_device(local, sharding, False, False, True)(cache, new, first)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _draw(
-    bank: Group, key, step, shape: tuple[int, int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
+    cache: Group, key, step, shape: tuple[int, int, int], recipe: str, sharding: NamedSharding | None, same_frame: float
 ) -> Group:
-    def local(bank, key, step):
+    def local(cache, key, step):
         key = jax.random.fold_in(jax.random.fold_in(own_key(key, sharding), 2**31 - 1), step)
         batch, drivers, poses = shape
         own = batch // (sharding.num_devices if sharding else 1)
-        return draw_pairs(bank, key, own, drivers, recipe, same_frame, poses)
+        return draw_pairs(cache, key, own, drivers, recipe, same_frame, poses)
 
-    return on_each_device(local, sharding, False, True, True)(bank, key, step)
+    return on_each_device(local, sharding, False, True, True)(cache, key, step)
 
 
 def draw_pairs(
-    bank: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0, poses: int = 1
+    cache: Group, key: jax.Array, batch: int, drivers: int, recipe: str, same_frame: float = 0.0, poses: int = 1
 ) -> Group:
-    """`batch` pairs of a bank: `batch / drivers` sources, each with that many drivers in different faces.
+    """Draws `batch` pairs from a cache: `batch / drivers` sources, each with that many drivers in different faces.
 
-    In recipe `counterfactual` a driver is of any identity and, of a bank whose faces are in several `poses`, in any
+    In recipe `counterfactual` a driver is of any identity and, where the cache has faces in several `poses`, in any
     of them: the target is the source's person with the driver's face in a head pose of its own. In other recipes
-    driver and target are one picture. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
+    driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
     of the pairs, one of a source at most and never its first of several, the driver is in the source's own motion.
     """
-    groups, identities, motions = bank["rgb"].shape[:3]
+    groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
     sources = batch // drivers
     group = jax.random.randint(keys[0], (sources,), 0, groups)
@@ -226,15 +238,15 @@ def draw_pairs(
     else:
         driver, shown = owner, second
     return {
-        "source": bank["rgb"][group, source, first],
-        "background": bank["background"][group, source],
-        "source_pose": bank["pose"][group, source, first],
+        "source": cache["rgb"][group, source, first],
+        "background": cache["background"][group, source],
+        "source_pose": cache["pose"][group, source, first],
         "person": group * identities + source,
-        "driver": bank["rgb"][groups_of_pairs, driver, second],
-        "driver_pose": bank["pose"][groups_of_pairs, driver, second],
-        "target": bank["rgb"][groups_of_pairs, owner, shown],
-        "target_pose": bank["pose"][groups_of_pairs, owner, shown],
-        "segmentation": bank["segmentation"][groups_of_pairs, owner, shown],
+        "driver": cache["rgb"][groups_of_pairs, driver, second],
+        "driver_pose": cache["pose"][groups_of_pairs, driver, second],
+        "target": cache["rgb"][groups_of_pairs, owner, shown],
+        "target_pose": cache["pose"][groups_of_pairs, owner, shown],
+        "segmentation": cache["segmentation"][groups_of_pairs, owner, shown],
         "same_identity": owner == driver,
         "same_pose": second == shown,
     }

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vasa_jax.config_checks import SPEECH_SOURCES
-from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SPEECH_SOURCES
 from vasa_jax.corpus.clips import SENTENCES, fill_pauses, set_level, speak_in_turn
 from vasa_jax.corpus.performance.performance import perform, sample_emotion
 from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, shifted
@@ -34,7 +33,7 @@ class Talk(NamedTuple):
 
 
 def sample_talk(seed: int, seconds: float, speech: str = "espeak") -> Talk:
-    """The talk of a seed. `speech` is one of SPEECH_SOURCES; shipped repeats the few sentences of one voice.
+    """Makes the talk of a seed. `speech` is one of SPEECH_SOURCES; shipped repeats the few sentences of one voice.
 
     Every stretch between pauses is spoken in a manner of its own and performed for itself, as a clip of the corpus is,
     with one emotion, gaze and distance throughout. InputError for an unknown source and for espeak without
@@ -86,8 +85,10 @@ def _stretch(rng, voice: str, emotion: np.ndarray, speech: str, room: float) -> 
 
 
 def quiet_frames(phonemes: Sequence[Phoneme], frames: int) -> np.ndarray:
-    """bool [frames]: those that lie wholly in a silence of at least PAUSE[0] s, without SETTLE s at its start and
-    PREPARE s at its end."""
+    """Returns which frames lie well inside a pause, bool [frames].
+
+    The silence has at least PAUSE[0] s; SETTLE s at its start and PREPARE s at its end do not count.
+    """
     starts = np.arange(frames) / FPS
     quiet = np.zeros(frames, bool)
     for phoneme in phonemes:

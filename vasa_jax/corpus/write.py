@@ -9,10 +9,8 @@ with the shards that are missing.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from vasa_jax.config import SynthesisConfig
+from vasa_jax.config import SynthesisConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.identity import sample_identity
@@ -34,6 +32,7 @@ from vasa_jax.data.face_points import LANDMARK_SET
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.errors import InputError
+from vasa_jax.files import run_in_processes
 from vasa_jax.rng import named_key
 
 _FIRST_CLIP = {"train": 0, "heldout": 500_000_000}  # the evaluation's held-out clips are counted from 0
@@ -41,7 +40,7 @@ _SOURCE = "vasa_jax.corpus seed={} split={} person={} clip={} altered={:d} style
 
 
 def person(seed: int, split: str, number: int) -> dict[str, np.ndarray]:
-    """Identity of a person of the corpus, scalars by name."""
+    """Returns the identity of a person of the corpus, scalars by name."""
     return jax.device_get(_sample_identity(jax.random.fold_in(named_key(seed, f"corpus {split}"), number)))
 
 
@@ -53,7 +52,7 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
     styled = split == "train" and np.random.default_rng([seed, who, 11]).random() < settings.style
     frames = min(round(settings.seconds * FPS), clip.frames)
     motion = {name: np.asarray(clip.motion[name][:frames], np.float32) for name in MOTION_NAMES}
-    pictures = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
+    images = _render(settings, person(seed, split, who), motion, style_key(seed, split, who) if styled else None)
     samples = np.clip(clip.samples[: frames * SAMPLES_PER_FRAME], -1, 1)
     return Record(
         clip_id=f"{split}-{seed}-{number:07d}",
@@ -61,19 +60,19 @@ def make_record(settings: SynthesisConfig, seed: int, split: str, number: int) -
         split=split,
         source=_SOURCE.format(seed, split, who, number, altered, styled, settings.speech),
         fps=float(FPS),
-        frames=tuple(encode_jpeg(image, settings.quality) for image in pictures["rgb"]),
+        frames=tuple(encode_jpeg(image, settings.quality) for image in images["rgb"]),
         audio=np.round(samples * 32767).astype(np.int16),
         landmark_set=LANDMARK_SET,
-        matte=tuple(encode_matte(matte) for matte in pictures["matte"]) if settings.matte else None,
+        matte=tuple(encode_matte(matte) for matte in images["matte"]) if settings.matte else None,
         main_gaze=np.asarray(clip.gaze, np.float32),
         distance=np.float32(clip.distance),
         emotion=np.asarray(clip.emotion, np.float32),
-        **{name: pictures[name] for name in ("pose", "gaze", "lids", "mouth", "landmarks")},
+        **{name: images[name] for name in ("pose", "gaze", "lids", "mouth", "landmarks")},
     )
 
 
 def style_key(seed: int, split: str, number: int) -> jax.Array:
-    """Key of the look of a person's pictures, where that person is styled: `bank.restyle(key, pictures)`."""
+    """Returns the key of the look of a person, where that person is styled: `render_cache.restyle(key, images)`."""
     return jax.random.fold_in(named_key(seed, f"corpus style {split}"), number)
 
 
@@ -86,11 +85,11 @@ class Origin(NamedTuple):
     clip: int
     altered: bool  # the sound is moved away from the synthesiser's
     styled: bool  # the look is changed
-    speech: str  # of config_checks.SPEECH_SOURCES
+    speech: str  # of conventions.SPEECH_SOURCES
 
 
 def origin_of(record: Record) -> Origin:
-    """What a record was made from; InputError for a record from elsewhere."""
+    """Returns what a record was made from; InputError for a record from elsewhere."""
     pattern = re.sub(r"\\\{.*?\\\}", r"(\\w+)", re.escape(_SOURCE))
     match = re.fullmatch(pattern, record.source)
     if match is None:
@@ -100,14 +99,15 @@ def origin_of(record: Record) -> Origin:
 
 
 def clip_of(origin: Origin) -> Clip:
-    """Speech and motion of a record, synthesised anew (0.3 s)."""
+    """Synthesises speech and motion of a record anew (0.3 s)."""
     return _clip(origin.seed, origin.split, origin.clip, origin.altered, origin.speech)
 
 
 def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> Manifest:
     """Writes all shards that are missing, over processes, then the manifest and, if asked for, the TFDS build.
 
-    Raises InputError for speech 'espeak' without espeakng_loader, and for a directory with data of other settings.
+    Raises InputError for speech 'espeak' without espeakng_loader, for a directory with data of other settings, and
+    for a shard whose process is killed.
     """
     from tqdm import tqdm
 
@@ -118,27 +118,20 @@ def synthesize(settings: SynthesisConfig, seed: int, directory: str | Path) -> M
     workers = settings.workers or (os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1)
     workers = min(workers, len(jobs))
     with tqdm(total=len(jobs), unit="shard", disable=None) as bar:
-        if workers <= 1:
-            for job in jobs:
-                _write(job)
-                bar.update()
-        else:
-            context = multiprocessing.get_context("spawn")
-            cache = jax.config.jax_compilation_cache_dir
-            with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (cache,)) as pool:
-                try:
-                    for done in concurrent.futures.as_completed([pool.submit(_write, job) for job in jobs]):
-                        done.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+        cache = jax.config.jax_compilation_cache_dir
+        for _ in run_in_processes(_write, jobs, 0 if workers <= 1 else workers, _start_worker, (cache,), _refuse):
+            bar.update()
     manifest = write_manifest(directory)
     if settings.tfds:
         from vasa_jax.corpus.vasa_corpus.vasa_corpus_dataset_builder import build
 
         build(directory, directory / "tfds")
     return manifest
+
+
+def synthesize_job(config: VASAConfig, workdir: str | Path) -> Manifest:
+    """Does the job `synthesize`."""
+    return synthesize(config.synthesis, config.seed, workdir)
 
 
 def _plan(settings: SynthesisConfig) -> list[Shard]:
@@ -155,6 +148,13 @@ def _stored(settings: SynthesisConfig, seed: int) -> dict[str, object]:
 def _write(job: tuple[SynthesisConfig, int, Shard, str]) -> None:
     settings, seed, shard, directory = job
     write_shard(directory, shard, _records(settings, seed, shard), settings.formats, _stored(settings, seed))
+
+
+def _refuse(job: tuple[SynthesisConfig, int, Shard, str]) -> None:
+    raise InputError(
+        f"{job[3]}/{job[2].name}: the process that writes this shard was killed twice; free some memory, or use fewer "
+        "config.synthesis.workers, and run the same command again"
+    )
 
 
 def _records(settings: SynthesisConfig, seed: int, shard: Shard) -> Iterator[Record]:
@@ -178,19 +178,19 @@ _restyle = jax.jit(restyle)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _pictures(identity, motion, size: int, supersample: int):
+def _images(identity, motion, size: int, supersample: int):
     out, truth = render(identity, motion, size, supersample), labels(identity, motion)
     return {"rgb": to_uint8(out["rgb"]), "matte": out["matte"], "landmarks": out["landmarks"], **truth}
 
 
 def _render(settings: SynthesisConfig, identity: dict, motion: dict, style: jax.Array | None) -> dict[str, np.ndarray]:
-    """Pictures and labels of one person over (T,) motion tracks, in batches of one compiled shape."""
+    """Images and labels of one person over (T,) motion tracks, in batches of one compiled shape."""
     total, batch, parts = len(motion["yaw"]), settings.render_batch, []
     repeated = {name: np.repeat(np.asarray(value)[None], batch) for name, value in identity.items()}
     for start in range(0, total, batch):
         rows = np.minimum(np.arange(start, start + batch), total - 1)
         some = {name: track[rows] for name, track in motion.items()}
-        out = _pictures(repeated, some, settings.size, settings.supersample)
+        out = _images(repeated, some, settings.size, settings.supersample)
         if style is not None:
             out = {**out, "rgb": _restyle(style, out["rgb"])}
         out = jax.device_get(out)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 
@@ -27,7 +27,7 @@ class Audio:
 
     samples: float32 (N,), mono, 16 kHz, in [-1, 1].
     rate, channels: of the original sound (Hz; 1 or 2: more channels are mixed down to two).
-    start: seconds by which the sound starts after the picture of the same file (0 for a file with sound only).
+    start: seconds by which the sound starts after the video of the same file (0 for a file with sound only).
     notes: what the user should be told, one line each.
     original: the file, or a float32 (n, channels) array; `blocks` reads it.
     """
@@ -45,12 +45,12 @@ class Audio:
 
     @property
     def frames(self) -> int:
-        """Video frames that belong to this sound: ceil(samples / 640)."""
-        return -(-len(self.samples) // SAMPLES_PER_FRAME)
+        """Number of video frames that belong to this sound."""
+        return frame_count(len(self.samples))
 
     @classmethod
     def from_samples(cls, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Audio:
-        """Sound from memory: float (n,) or (n, channels up to 2) in [-1, 1] at `rate` Hz."""
+        """Makes sound from memory: float (n,) or (n, channels up to 2) in [-1, 1] at `rate` Hz."""
         original = np.asarray(samples, np.float32)
         original = _bounded(original[:, None] if original.ndim == 1 else original)
         if not 1 <= original.shape[1] <= 2:
@@ -60,7 +60,8 @@ class Audio:
         return cls(mono.finish(), rate, original.shape[1], original=original)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The original sound, float32 (n, channels) blocks at `rate`, decoded again from the file: bounded memory."""
+        """Yields the original sound, float32 (n, channels) blocks at `rate`, decoded again from the file: bounded
+        memory."""
         if isinstance(self.original, np.ndarray):
             yield from np.split(self.original, range(self.rate, len(self.original), self.rate))
         else:
@@ -68,7 +69,7 @@ class Audio:
 
 
 def read_audio(path: str | os.PathLike) -> Audio:
-    """Sound of an audio or video file -> `Audio`. The content decides, not the file name. Any rate, channels, length.
+    """Reads the sound of an audio or video file. The content decides, not the file name. Any rate, channels, length.
 
     A file cut short gives what decodes and a note; so does silence. Holes between timestamps become silence, so that
     time in `samples` is time in the file. Resampling is soxr's.
@@ -214,7 +215,7 @@ class _Decoder:
                     if not self.rate:
                         self.rate = frame.sample_rate
                         self.channels = min(frame.layout.nb_channels, 2)
-                        self.start = _start_after_picture(container, frame.time)
+                        self.start = _start_after_video(container, frame.time)
                     time = frame.time  # the mixer takes it away
                     yield mixer(frame, self.rate, self.channels), time
 
@@ -269,8 +270,8 @@ def open_container(path: Path):
         raise InputError(f"{path}: is not readable as sound or video ({fault}); give an intact file") from None
 
 
-def _start_after_picture(container, sound: float | None) -> float:
-    """Seconds from the first picture to the first sample, 0 where the file has no moving picture."""
+def _start_after_video(container, sound: float | None) -> float:
+    """Returns the seconds from the first video frame to the first sample, 0 where the file has no video."""
     with contextlib.suppress(IndexError, TypeError):
         video = container.streams.video[0]
         if video.start_time is not None and sound is not None and video.frames != 1:

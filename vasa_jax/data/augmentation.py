@@ -26,7 +26,7 @@ def sample_colour_transform(key: jax.Array, count: int, share: float) -> dict[st
 
 
 def apply_colour_transform(image: Float[Array, "b h w 3"], transform: dict[str, jax.Array]) -> Float[Array, "b h w 3"]:
-    """The transform of each example applied to its image in [0, 1]."""
+    """Applies the transform of each example to its image in [0, 1]."""
 
     def per_example(value):
         return value[:, None, None, None]
@@ -39,7 +39,7 @@ def apply_colour_transform(image: Float[Array, "b h w 3"], transform: dict[str, 
 
 
 def random_warp(image: Float[Array, "b h w 3"], key: jax.Array, strength: float, cells: int = 8) -> Array:
-    """Each image under a smooth random warp of its own: the shape of a face changes, its expression stays readable.
+    """Bends each image by a smooth random warp of its own: the shape of a face changes, its expression stays readable.
 
     Displacements of a grid of (cells + 1)^2 nodes are normal with `strength` cells standard deviation (0.1 in
     MegaPortraits' code), zero on the border, and interpolated by cubic splines.

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from vasa_jax.conventions import SAMPLE_RATE
-from vasa_jax.data.mirroring import mirror_label, mirror_matte, mirror_picture
+from vasa_jax.data.mirroring import mirror_image, mirror_label, mirror_matte
 from vasa_jax.data.records import LABELS, Record, decode_jpeg, decode_matte
-from vasa_jax.data.shards import FORMATS, MANIFEST, ShardReader, read_manifest, verify
+from vasa_jax.data.shards import FORMATS, MANIFEST, Manifest, Shard, ShardReader, read_manifest, verify
+from vasa_jax.data.step_iterator import check_position, position
 from vasa_jax.errors import InputError
+from vasa_jax.files import fingerprint
 
 Batch = dict[str, np.ndarray]
 VIEWS = ("clips", "pairs")
@@ -26,7 +28,7 @@ _FRAME_LABELS = tuple(name for name, shape in LABELS.items() if shape[:1] == ("T
 
 @dataclasses.dataclass(frozen=True)
 class VASADataset:
-    """Records of a directory as batches of numpy arrays; pictures stay uint8, the device makes floats of them.
+    """Records of a directory as batches of numpy arrays; images stay uint8, the device makes floats of them.
 
     View `clips`: windows of `frames` consecutive frames at a random place of each clip:
       frames uint8 (B, T, n, n, 3); audio int16 (B, 16000 T / fps); pose (B, T, 9), gaze (B, T, 2), lids (B, T, 2),
@@ -41,7 +43,7 @@ class VASADataset:
 
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
     the first that is there. batch_size: of this host; batches run on across epochs, and what is left at the end is
-    dropped. size: pictures are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
+    dropped. size: images are resized to it; 0 keeps them. flip: half of the windows and pairs, by chance, are seen
     in a mirror, labels with them (`data.mirroring`); needs shuffle. same_frame: share of the pairs, by chance, whose
     driver is the source's own frame; needs shuffle. epochs: 0 means for ever. Hosts read disjoint
     parts: every hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files
@@ -108,7 +110,7 @@ class VASADataset:
         chosen = chosen or next(name for name in FORMATS if name in shards[0].files)
         if self.verify_files:
             verify(manifest, (chosen,))
-        return _Shards([ShardReader(manifest, shard, chosen) for shard in shards], [s.clips for s in shards], chosen)
+        return _Shards(manifest, shards, chosen)
 
     @functools.cached_property
     def _numbers(self) -> list[int]:
@@ -116,8 +118,19 @@ class VASADataset:
         shortest = self.frames if self.view == "clips" else 2
         return self._source.numbers(self.host, self.hosts, shortest)
 
+    @functools.cached_property
+    def _deciding(self) -> dict[str, Any]:
+        """What decides the batches, by name. The number of workers does not; nor does where the data lies."""
+        names = ("seed", "batch_size", "frames", "host", "hosts", "split", "view", "size", "matte", "shuffle", "flip")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "same_frame": float(self.same_frame),
+            "records": len(self),
+            "data_set": self._source.fingerprint(),
+        }
+
     def _batches(self):
-        """All batches as a Grain MapDataset."""
+        """Returns all batches as a Grain MapDataset."""
         import grain
 
         view = {"clips": _window, "pairs": _pair}[self.view]
@@ -152,29 +165,14 @@ class VASAIterator:
         return batch
 
     def state(self) -> dict[str, int]:
-        """The position, and what the order depends on."""
-        d = self._dataset
-        # The worker count is not among them: it does not change the order.
-        return {
-            "step": self._step,
-            "seed": d.seed,
-            "batch_size": d.batch_size,
-            "frames": d.frames,
-            "host": d.host,
-            "hosts": d.hosts,
-            "records": len(d),
-        }
+        """Returns the position, and what decides the batches."""
+        return position(self._step, self._dataset._deciding)
 
     def restore(self, state: dict[str, int]) -> None:
         """Goes on where `state` was taken; InputError names the setting that differs from the run's that took it."""
-        for name, now in self.state().items():
-            if name != "step" and int(state[name]) != now:
-                raise InputError(
-                    f"{self._dataset.path}: the saved position is of {name} {int(state[name])}, this run has {now}; "
-                    "use the same settings and data, or start anew"
-                )
+        step = check_position(state, self._dataset._deciding, str(self._dataset.path))
         self.close()
-        self._step = int(state["step"])
+        self._step = step
 
     def close(self) -> None:
         """Ends the worker processes."""
@@ -200,9 +198,14 @@ class VASAIterator:
 class _Shards:
     """The records of several shard files as one sequence."""
 
-    def __init__(self, readers: Sequence[ShardReader], clips: Sequence[Sequence[dict[str, Any]]], name: str):
-        self._readers, self._clips, self._format = readers, clips, name
-        self._starts = np.cumsum([0, *(len(reader) for reader in readers)])
+    def __init__(self, manifest: Manifest, shards: Sequence[Shard], name: str):
+        self._readers = [ShardReader(manifest, shard, name) for shard in shards]
+        self._clips, self._format, self._made_with = [shard.clips for shard in shards], name, manifest.settings
+        self._starts = np.cumsum([0, *(len(reader) for reader in self._readers)])
+
+    def fingerprint(self) -> int:
+        """Tells these records from others by the names of their clips and the settings they were made with."""
+        return fingerprint(self._made_with, self._clips)
 
     def numbers(self, host: int, hosts: int, shortest: int) -> list[int]:
         usable = [
@@ -262,6 +265,12 @@ class _TFDS:
     def __getstate__(self) -> dict[str, Any]:
         return {"_directory": self._directory, "_split": self._split}
 
+    def fingerprint(self) -> int:
+        """Tells this build from others by its name, version and size."""
+        info = self._builder.info
+        split = info.splits[self._split]
+        return fingerprint(info.name, str(info.version), split.num_bytes, list(split.shard_lengths))
+
     def numbers(self, host: int, hosts: int, shortest: int) -> list[int]:
         del shortest  # only reading a record tells its length
         return list(range(len(self._records)))[host::hosts]
@@ -294,7 +303,7 @@ def _element(number: int, rng: np.random.Generator, source, view: Callable, sett
 def _mirrored(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
     kind = name.removeprefix("source_").removeprefix("driver_")
     if kind in ("frames", "source", "driver"):
-        return mirror_picture(value)
+        return mirror_image(value)
     return mirror_matte(value) if kind == "matte" else mirror_label(kind, value, landmark_set)
 
 
@@ -312,7 +321,7 @@ def _window(record: Record, rng: np.random.Generator | None, settings: dict[str,
         heard = record.audio[first : first + samples]
         sound[: len(heard)] = heard
     result = {
-        "frames": np.stack([_picture(data, settings["size"]) for data in record.frames[part]]),
+        "frames": np.stack([_image(data, settings["size"]) for data in record.frames[part]]),
         "audio": sound,
         "valid_audio": np.bool_(record.audio is not None),
         **_labels(record, part),
@@ -333,7 +342,7 @@ def _pair(record: Record, rng: np.random.Generator | None, settings: dict[str, A
         places = (places[0], places[0])
     result: dict[str, Any] = {}
     for name, place in zip(("source", "driver"), map(int, places)):
-        result[name] = _picture(record.frames[place], settings["size"])
+        result[name] = _image(record.frames[place], settings["size"])
         for label, value in _labels(record, place).items():
             is_frame_label = label in _FRAME_LABELS
             result[f"{name}_{label}" if is_frame_label else label] = value
@@ -360,13 +369,13 @@ def _labels(record: Record, place: int | slice) -> dict[str, np.ndarray]:
     return result
 
 
-def _picture(data: bytes, size: int) -> np.ndarray:
+def _image(data: bytes, size: int) -> np.ndarray:
     image = decode_jpeg(data)
     return image if size in (0, len(image)) else _resized(image, size)
 
 
-def _matte(record: Record, place: int, picture: np.ndarray) -> np.ndarray:
-    size = len(picture)
+def _matte(record: Record, place: int, image: np.ndarray) -> np.ndarray:
+    size = len(image)
     if record.matte is None:
         return np.zeros((size, size), np.uint8)
     matte = decode_matte(record.matte[place])

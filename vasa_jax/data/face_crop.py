@@ -1,6 +1,6 @@
 """Where the face is, and the square around head and shoulders that the models see.
 
-Detection uses the Haar cascades inside opencv-python-headless < 5: no download, about 0.1 s per picture, frontal to
+Detection uses the Haar cascades inside opencv-python-headless < 5: no download, about 0.1 s per image, frontal to
 half-profile. It is a convenience for framing, not a measurement; `--config.crop` overrides it.
 """
 
@@ -25,11 +25,11 @@ CENTRE_HEIGHT = 0.478  # box centre below the frame's upper edge, over frame sid
 
 COARSE_SIDE, FINE_SIDE = 480, 960  # pixels of the longer side during detection
 MIN_FACE = 36  # pixels at those sizes
-SMALL_FACE = 64  # pixels of the picture; below, the result is visibly soft
-CUT_FACE = 0.1  # of its box beyond the picture
+SMALL_FACE = 64  # pixels of the image; below, the result is visibly soft
+CUT_FACE = 0.1  # of its box beyond the image
 SURE_WEIGHT = 56.0  # alt2's last stage: faces give 56 to 58, texture 54.9 to 55.7
 TILTS = (-25, 25)  # degrees; the cascades themselves tolerate about 15
-LARGEST_CROP = 2  # times the longer side of the picture
+LARGEST_CROP = 2  # times the longer side of the image
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FaceBox:
 
 
 class Crop(NamedTuple):
-    """A square in pixels of the picture; it may reach beyond its edges. `str()` is what --config.crop takes."""
+    """A square in pixels of the image; it may reach beyond its edges. `str()` is what --config.crop takes."""
 
     x: int
     y: int
@@ -68,10 +68,11 @@ class _Candidate(NamedTuple):
 
 
 def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
-    """The largest face of uint8 RGB (H, W, 3); among equally large ones the most central. `source` names the picture.
+    """Finds the largest face of uint8 RGB (H, W, 3); among equally large ones the most central. `source` names the
+    image.
 
     A frontal face needs two cascades that agree and eyes inside (or a very sure second cascade); else a profile with an
-    eye; else, with stricter proof, a small face, one that the picture's edge cuts, or a tilted one.
+    eye; else, with stricter proof, a small face, one that the image's edge cuts, or a tilted one.
     Raises InputError where there is none.
     """
     height, width = image.shape[:2]
@@ -101,7 +102,8 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
 
 
 def find_faces(image: np.ndarray) -> list[FaceBox]:
-    """The frontal faces of uint8 RGB (H, W, 3), else the profiles, the largest first: the quick half of `find_face`."""
+    """Finds the frontal faces of uint8 RGB (H, W, 3), else the profiles, largest first: the quick half of `find_face`.
+    """
     for found in itertools.islice(_attempts(image), 2):
         if found:
             return [FaceBox(f.x, f.y, f.size, f.view) for f in sorted(found, key=lambda face: -face.size)]
@@ -109,14 +111,14 @@ def find_faces(image: np.ndarray) -> list[FaceBox]:
 
 
 def portrait_crop(box: FaceBox) -> Crop:
-    """The head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
+    """Returns the head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
     return _frame(box.x, box.y, box.size, box.view)
 
 
 def parse_crop(text: str, height: int, width: int, source: str = "the picture") -> Crop:
-    """`x,y,size` in pixels (may reach beyond the picture) or `center` (the largest central square) -> Crop.
+    """Reads a crop: `x,y,size` in pixels (may reach beyond the image) or `center` (the largest central square).
 
-    Raises InputError for another form, a size that is not positive or absurdly large, and a square beside the picture.
+    Raises InputError for another form, a size that is not positive or absurdly large, and a square beside the image.
     """
     if text.strip().lower() in ("center", "centre"):
         size = min(height, width)
@@ -140,10 +142,10 @@ def parse_crop(text: str, height: int, width: int, source: str = "the picture") 
 def crop_square(
     image: np.ndarray, where: FaceBox | Crop | str, out_size: int, source: str = "the picture"
 ) -> tuple[np.ndarray, Crop]:
-    """uint8 RGB (H, W, 3) -> (uint8 (out_size, out_size, 3), the square taken).
+    """Cuts a square out of uint8 RGB (H, W, 3): (uint8 (out_size, out_size, 3), the square taken).
 
     `where` is a face (framed as the corpus is), a Crop, or the text of --config.crop (see `parse_crop`). Beyond the
-    picture its edge is repeated. Shrinking averages areas, enlarging is bicubic.
+    image its edge is repeated. Shrinking averages areas, enlarging is bicubic.
     """
     import cv2
 
@@ -151,7 +153,7 @@ def crop_square(
     if isinstance(where, str):
         where = parse_crop(where, height, width, source)
     crop = portrait_crop(where) if isinstance(where, FaceBox) else where
-    # Resized before it is padded: memory stays that of the picture, whatever the square.
+    # Resized before it is padded: memory stays that of the image, whatever the square.
     left, right, x0, x1 = _span(crop.x, crop.size, width, out_size)
     top, bottom, y0, y1 = _span(crop.y, crop.size, height, out_size)
     inner = (right - left, bottom - top)
@@ -162,7 +164,7 @@ def crop_square(
 
 
 def _span(start: int, size: int, length: int, out_size: int) -> tuple[int, int, int, int]:
-    """Along one axis: from, to in the result; from, to in the picture. Neither is empty."""
+    """Along one axis: from, to in the result; from, to in the image. Neither is empty."""
     first, last = max(start, 0), min(start + size, length)
     begin = min(round((first - start) * out_size / size), out_size - 1)
     end = max(round((last - start) * out_size / size), begin + 1)
@@ -177,7 +179,7 @@ def _frame(x: float, y: float, side: float, view: str) -> Crop:
 
 
 def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
-    """Faces in pixels of the picture, from the likely ways of looking for them to the unlikely."""
+    """Faces in pixels of the image, from the likely ways of looking for them to the unlikely."""
     import cv2
 
     coarse, scale = _grey(image, COARSE_SIDE)
@@ -185,7 +187,7 @@ def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
     yield _scaled(_profile(coarse), scale)
     fine, fine_scale = _grey(image, FINE_SIDE)
     yield _scaled([face for face in _frontal(fine) if face.eyes >= 2], fine_scale)
-    # A face cut by the edge, or one that fills the picture, lacks the surroundings that the cascades expect.
+    # A face cut by the edge, or one that fills the image, lacks the surroundings that the cascades expect.
     edge = COARSE_SIDE // 4
     padded = cv2.copyMakeBorder(coarse, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
     faces = [face for face in _frontal(padded) if face.eyes >= 2 and face.cascades == 2]
@@ -201,7 +203,7 @@ def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
 
 
 def _grey(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """One channel with the longer side `side`, and pixels of the picture per pixel of it."""
+    """One channel with the longer side `side`, and pixels of the image per pixel of it."""
     import cv2
 
     height, width = image.shape[:2]
@@ -274,7 +276,7 @@ def _frontal(grey: np.ndarray) -> list[_Candidate]:
 
 
 def _profile(grey: np.ndarray) -> list[_Candidate]:
-    """Faces seen from the side: the cascade knows those that look left, so the mirrored picture is searched too."""
+    """Faces seen from the side: the cascade knows those that look left, so the mirrored image is searched too."""
     mirrored = np.ascontiguousarray(grey[:, ::-1])
     found = [(box, False) for box in _detect("profileface", grey)]
     found += [(box, True) for box in _detect("profileface", mirrored)]

@@ -5,7 +5,7 @@ to right along the jaw, and clockwise as seen in the image from their left corne
 the top, right corner, back along the bottom).
 """
 
-# Parts of a picture, in the order of a segmentation's numbers.
+# Parts of an image, in the order of a segmentation's numbers.
 SEGMENTS = (
     "background", "skin", "brow", "lip", "mouth", "sclera", "iris", "teeth", "tongue", "hair", "cloth", "glasses",
 )  # fmt: skip

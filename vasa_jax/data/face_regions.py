@@ -25,9 +25,11 @@ _FILLS = ("mouth", "sclera", "sclera")
 
 
 def segmentation_of(matte: np.ndarray | None, landmarks: np.ndarray | None, size: int) -> np.ndarray:
-    """uint8 (size, size) into SEGMENTS: background where `matte` uint8 (size, size) is below a half, the mouth and the
-    eyes inside their outlines of `landmarks` (N, 3), skin elsewhere. None: no such label; a set of points without known
-    outlines marks no feature."""
+    """Returns indices into SEGMENTS, uint8 (size, size), from a matte and landmarks; None: no such label.
+
+    Background is where `matte` uint8 (size, size) is below a half. Mouth and eyes are inside their outlines of
+    `landmarks` (N, 3); a set of points without known outlines marks neither. The rest is skin.
+    """
     import cv2
 
     result = np.full((size, size), SEGMENTS.index("skin"), np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures as uint8 RGB, whatever the file holds."""
+"""Images as uint8 RGB, whatever the file holds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 MIN_SIDE = 32  # pixels; below this there is no face to animate
 MAX_PIXELS = 120_000_000  # above the 108 megapixels of a phone; below what makes a decoder use several GB
 MATTE_GREY = 128  # what shows through transparency
-# Read by content, not by file name. Formats that start other programs (EPS) or hold no picture are left out.
+# Read by content, not by file name. Formats that start other programs (EPS) or hold no image are left out.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", "TGA", "ICO")
 
 
 def existing_file(path: str | os.PathLike, what: str) -> Path:
-    """`path` if it is a readable file with something in it, else InputError; `what` names it ("picture", "sound")."""
+    """Returns `path` if it is a readable file with content, else raises InputError; `what` names it ("image", "sound").
+    """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of a {what} file")
@@ -39,13 +40,13 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Picture file -> uint8 RGB (H, W, 3) at full size, turned upright by its EXIF tag.
+    """Reads an image file as uint8 RGB (H, W, 3) at full size, turned upright by its EXIF tag.
 
     Transparent parts show mid-grey. One channel, palette, 16 bit, float and CMYK become 8-bit RGB, an embedded
     colour profile becomes sRGB; of an animation the first frame is taken. Full size is kept so that crop coordinates
     mean pixels of the file: `face_crop.find_face` works on a reduced copy and `crop_square` reduces by area.
 
-    Raises InputError for a path that is no readable file, for what is not a picture, is damaged or cut short, has a
+    Raises InputError for a path that is no readable file, for what is not an image, is damaged or cut short, has a
     side under 32 pixels, or more than 120 million pixels (refused from the header, before anything is unpacked).
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,7 +54,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     path = existing_file(path, "picture")
     Image.init()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures, odd EXIF and palettes: all handled below
+        warnings.simplefilter("ignore")  # Pillow warns of large images, odd EXIF and palettes: all handled below
         try:
             image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
         except UnidentifiedImageError:
@@ -70,7 +71,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
                 raise InputError(f"{path}: is only {width} x {height} pixels; give a portrait of 256 x 256 or more")
             try:
                 image.load()
-                with contextlib.suppress(Exception):  # a damaged EXIF block must not cost the picture
+                with contextlib.suppress(Exception):  # a damaged EXIF block must not cost the image
                     image = ImageOps.exif_transpose(image)
                 return np.ascontiguousarray(_to_rgb(image))
             except MemoryError:
@@ -104,7 +105,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Applies an embedded RGB or CMYK colour profile; a missing or broken profile leaves the picture as it is."""
+    """Applies an embedded RGB or CMYK colour profile; a missing or broken profile leaves the image as it is."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "CMYK"):
         return image

@@ -1,4 +1,4 @@
-"""A clip as seen in a mirror: pictures and every label that changes with them.
+"""A clip as seen in a mirror: images and every label that changes with them.
 
 Left and right of lids and landmarks are the image's, so their places are exchanged; angles that turn to image right
 turn to image left. Mouth, distance, emotion and sound stay.
@@ -15,7 +15,7 @@ from vasa_jax.data.face_points import LANDMARK_SET, LANDMARKS
 from vasa_jax.errors import InputError
 
 # FaceMesh's points on the middle line. Of the others, the n-th below 248 is the mirror image of number 248 + n: so
-# measured on 60 pictures of real faces and their mirror images, where each of the 468 is nearest to its partner.
+# measured on 60 images of real faces and their mirror images, where each of the 468 is nearest to its partner.
 _MESH_MIDDLE = (
     0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 94, 151, 152, 164, 168, 175, 195, 197, 199, 200,
 )  # fmt: skip
@@ -25,18 +25,18 @@ _IRIS_ORDER = [0, 3, 2, 1, 4]  # centre, then the border: image right, up, left,
 _POSE_SIGNS = np.array([1, -1, -1, -1, 1, 1, 1, -1, 1], np.float32)
 
 
-def mirror_picture(picture: np.ndarray) -> np.ndarray:
-    """(..., n, n, 3) pictures, columns reversed."""
-    return picture[..., ::-1, :]
+def mirror_image(image: np.ndarray) -> np.ndarray:
+    """Reverses the columns of images (..., n, n, 3)."""
+    return image[..., ::-1, :]
 
 
 def mirror_matte(matte: np.ndarray) -> np.ndarray:
-    """(..., n, n) mattes, columns reversed."""
+    """Reverses the columns of mattes (..., n, n)."""
     return matte[..., ::-1]
 
 
 def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
-    """A label of `records.LABELS`, with any leading axes, of the mirrored clip; the same shape and type.
+    """Mirrors a label of `records.LABELS` with any leading axes; shape and type stay.
 
     Raises InputError for landmarks of a set whose partners are not known.
     """
@@ -53,7 +53,7 @@ def mirror_label(name: str, value: np.ndarray, landmark_set: str) -> np.ndarray:
 
 @functools.cache
 def partners(landmark_set: str) -> np.ndarray:
-    """int (N,): the point that a point becomes in the mirror. InputError for an unknown set."""
+    """Returns the point that each point becomes in the mirror, int (N,); InputError for an unknown set."""
     if landmark_set == "mediapipe_478":
         return _mesh_partners()
     if landmark_set == LANDMARK_SET:

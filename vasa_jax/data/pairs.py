@@ -12,9 +12,11 @@ _KEPT = ("source", "driver", "source_matte", "driver_matte", "source_pose", "dri
 
 
 class PairShards:
-    """Batches of source, driver uint8 (B, n, n, 3); source_matte, driver_matte uint8 (B, n, n); source_pose,
-    driver_pose (B, 9); segmentation uint8 (B, n, n) of the driver (`segmentation_of`); valid_pose, valid_matte bool
-    (B,); person int32 (B,). Labels that a clip lacks are zeros.
+    """Iterates over batches of pairs; labels that a clip lacks are zeros.
+
+    source, driver uint8 (B, n, n, 3); source_matte, driver_matte uint8 (B, n, n); source_pose, driver_pose (B, 9);
+    segmentation uint8 (B, n, n) of the driver (`segmentation_of`); valid_pose, valid_matte bool (B,); person int32
+    (B,).
     """
 
     def __init__(self, dataset: VASADataset):
@@ -24,8 +26,10 @@ class PairShards:
     def of_this_process(
         cls, corpus: CorpusConfig, size: int, batch_size: int, seed: int, same_frame: float = 0.0
     ) -> "PairShards":
-        """This process's part of batches of `batch_size` pairs; processes read disjoint records. `same_frame` is the
-        share of pairs of a frame with itself."""
+        """Opens this process's part of batches of `batch_size` pairs; processes read disjoint records.
+
+        `same_frame` is the share of pairs of a frame with itself.
+        """
         count = jax.process_count()
         return cls(
             VASADataset(
@@ -45,7 +49,7 @@ class PairShards:
 
     @classmethod
     def held_out(cls, corpus: CorpusConfig, size: int, batch_size: int, batches: int) -> list[Batch]:
-        """The first and last frame of the first clips of the split `heldout`, at most `batches` full batches.
+        """Returns the first and last frame of the first clips of the split `heldout`, at most `batches` full batches.
 
         Fewer clips make one smaller batch. InputError without that split.
         """
@@ -74,9 +78,11 @@ class PairShards:
         return {**{name: batch[name] for name in _KEPT}, "segmentation": np.stack(segmentation)}
 
     def state(self) -> dict[str, int]:
+        """Returns the position, and what decides the batches."""
         return self._batches.state()
 
     def restore(self, state: dict[str, int]) -> None:
+        """Goes on where `state` was taken; InputError names a setting that differs."""
         self._batches.restore(state)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ A record is a `tf.train.Example` with the features below; T frames, N landmarks.
 | schema_version | int64 | SCHEMA_VERSION of the writer |
 | clip_id, person_id, split, source | bytes, UTF-8 | where the clip is from; split is one of SPLITS |
 | fps | float | frames per second |
-| frames | T bytes | JPEG pictures, square, all of one size |
+| frames | T bytes | JPEG images, square, all of one size |
 | audio | 1 bytes | little-endian int16, mono, 16 kHz; frame i covers samples [16000 i / fps, 16000 (i + 1) / fps) |
 | pose | 9 T floats | first two columns of R, log s, tx, ty |
 | gaze, lids, mouth | 2 T, 2 T, T floats | degrees; opening over the neutral opening; inner lips over eye distance |
@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.conventions import EMOTIONS, POSE_DIM, SAMPLE_RATE
 from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.errors import InputError
 
@@ -30,14 +30,14 @@ SCHEMA_VERSION = 1
 SPLITS = ("train", "heldout", "test")  # heldout: to watch training by; test: looked at once, in the end
 # Labels that a clip may lack, and their shape; T frames, N points.
 LABELS: dict[str, tuple[int | str, ...]] = {
-    "pose": ("T", 9),
+    "pose": ("T", POSE_DIM),
     "gaze": ("T", 2),
     "lids": ("T", 2),
     "mouth": ("T",),
     "landmarks": ("T", "N", 3),
     "main_gaze": (2,),
     "distance": (),
-    "emotion": (8,),
+    "emotion": (len(EMOTIONS),),
 }
 OPTIONAL = ("audio", "matte", *LABELS)
 _TEXTS = ("clip_id", "person_id", "split", "source", "landmark_set")
@@ -67,11 +67,11 @@ class Record:
 
     @property
     def valid(self) -> dict[str, bool]:
-        """Whether the clip has each of OPTIONAL."""
+        """Says of each of OPTIONAL whether the clip has it."""
         return {name: getattr(self, name) is not None for name in OPTIONAL}
 
     def check(self) -> "Record":
-        """The record itself; InputError names the first field that breaks the schema."""
+        """Returns the record itself; InputError names the first field that breaks the schema."""
         count = len(self.frames)
         if not self.clip_id or not self.person_id:
             raise InputError(f"clip '{self.clip_id}': clip_id or person_id is empty; name every clip and person")
@@ -80,9 +80,9 @@ class Record:
         if not self.fps > 0 or not count:
             self._refuse(f"{count} frames at {self.fps} per second; a clip has frames and a positive rate")
         for name in ("frames", "matte"):
-            pictures = getattr(self, name)
-            if pictures is not None and (len(pictures) != count or not all(pictures)):
-                self._refuse(f"{name} has {len(pictures)} pictures for {count} frames, or empty ones; encode all")
+            images = getattr(self, name)
+            if images is not None and (len(images) != count or not all(images)):
+                self._refuse(f"{name} has {len(images)} pictures for {count} frames, or empty ones; encode all")
         if self.audio is not None:
             if self.audio.dtype != np.int16 or self.audio.ndim != 1:
                 self._refuse(f"audio is {self.audio.dtype} {self.audio.shape}; give int16 (samples,)")
@@ -106,7 +106,7 @@ class Record:
         raise InputError(f"clip '{self.clip_id}': {fault}")
 
     def to_features(self) -> dict[str, list[bytes] | np.ndarray]:
-        """Features of the table above."""
+        """Returns the features of the table above."""
         result: dict[str, list[bytes] | np.ndarray] = {
             "schema_version": np.array([SCHEMA_VERSION], np.int64),
             "fps": np.array([self.fps], np.float32),
@@ -127,7 +127,7 @@ class Record:
 
     @classmethod
     def from_features(cls, features: dict[str, list[bytes] | np.ndarray]) -> "Record":
-        """The checked record of its features; InputError for another schema version or a missing feature."""
+        """Makes the checked record of its features; InputError for another schema version or a missing feature."""
         version = features.get("schema_version", [None])[0]
         if version != SCHEMA_VERSION:
             raise InputError(
@@ -154,12 +154,12 @@ class Record:
         return cls(**texts, fps=fps, frames=frames, **values).check()
 
     def to_bytes(self) -> bytes:
-        """The serialised `tf.train.Example`, after `check`."""
+        """Returns the serialised `tf.train.Example`, after `check`."""
         return encode_example(self.check().to_features())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Record":
-        """The checked record; InputError for bytes that hold none."""
+        """Reads the checked record; InputError for bytes that hold none."""
         try:
             features = decode_example(data)
         except ValueError as error:
@@ -168,14 +168,14 @@ class Record:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """JPEG of a uint8 (H, W, 3) RGB image."""
+    """Encodes a uint8 (H, W, 3) RGB image as JPEG."""
     import cv2
 
     return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """uint8 (H, W, 3) RGB of a JPEG; InputError if it cannot be decoded."""
+    """Decodes a JPEG to uint8 (H, W, 3) RGB; InputError if it cannot be decoded."""
     import cv2
 
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -185,14 +185,14 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 
 
 def encode_matte(matte: np.ndarray) -> bytes:
-    """8-bit gray PNG of a matte (H, W) in [0, 1]."""
+    """Encodes a matte (H, W) in [0, 1] as 8-bit gray PNG."""
     import cv2
 
     return cv2.imencode(".png", (np.clip(matte, 0, 1) * 255 + 0.5).astype(np.uint8))[1].tobytes()
 
 
 def decode_matte(data: bytes) -> np.ndarray:
-    """uint8 (H, W), 255 = the person, of `encode_matte`'s PNG; InputError if it cannot be decoded."""
+    """Decodes the PNG of `encode_matte` to uint8 (H, W), 255 = the person; InputError if it cannot be decoded."""
     import cv2
 
     matte = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)

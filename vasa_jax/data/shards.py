@@ -5,22 +5,24 @@ and in the end `manifest.json` with all shards, their records and checksums. A f
 deleted when its shard is written again.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vasa_jax.data.records import SCHEMA_VERSION, Record
 from vasa_jax.errors import InputError
+from vasa_jax.files import as_json, difference, replacing, write_json
 
 FORMATS = ("array_record", "tfrecord")
 MANIFEST = "manifest.json"
-# One record per chunk: what random access needs. Pictures are compressed already.
+# One record per chunk: what random access needs. Images are compressed already.
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 
 
@@ -48,7 +50,7 @@ class Manifest:
     shards: tuple[Shard, ...]
 
     def split(self, split: str) -> list[Shard]:
-        """The shards of a split, in order; InputError if there are none."""
+        """Returns the shards of a split, in order; InputError if there are none."""
         shards = [shard for shard in self.shards if shard.split == split]
         if not shards:
             known = ", ".join(sorted({shard.split for shard in self.shards}))
@@ -57,7 +59,7 @@ class Manifest:
 
 
 def is_finished(directory: str | Path, shard: Shard, formats: Sequence[str], settings: dict[str, Any]) -> bool:
-    """Whether the shard is complete in these formats.
+    """Returns whether the shard is complete in these formats.
 
     Raises InputError if it was made with other settings: two data sets must not mix in one directory.
     """
@@ -68,11 +70,11 @@ def is_finished(directory: str | Path, shard: Shard, formats: Sequence[str], set
         return False
     made, now = (
         {**s, "schema_version": version}
-        for s, version in ((entry["settings"], entry["schema_version"]), (_plain(settings), SCHEMA_VERSION))
+        for s, version in ((entry["settings"], entry["schema_version"]), (as_json(settings), SCHEMA_VERSION))
     )
     if made != now:
         raise InputError(
-            f"{directory / shard.name}.json: made with other settings ({_difference(made, now)}); "
+            f"{directory / shard.name}.json: made with other settings ({difference(made, now)}); "
             "choose another directory, or delete this one"
         )
     return all(
@@ -106,25 +108,20 @@ def write_shard(
     paths = {name: directory / f"{shard.name}.{name}" for name in formats}
     for stale in directory.glob(f"{shard.name}.*.part"):
         stale.unlink(missing_ok=True)
-    # Named by the process: a writer that outlived a killed run cannot mix its bytes into ours.
-    parts = {name: path.with_name(f"{path.name}.{os.getpid()}.part") for name, path in paths.items()}
-    writers = {name: _WRITERS[name](part) for name, part in parts.items()}
     clips = []
-    try:
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(_writing(name, path)) for name, path in paths.items()}
         for record in records:
             data = record.to_bytes()
             for name, writer in writers.items():
-                _attempt(parts[name], writer.write, data)
+                _attempt(paths[name], writer.write, data)
             clips.append({"clip_id": record.clip_id, "person_id": record.person_id, "frames": len(record.frames)})
-    finally:
-        for name, writer in writers.items():
-            _attempt(parts[name], writer.close)
-    files = {}
-    for name, path in paths.items():
-        os.replace(parts[name], path)
-        files[name] = {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    files = {
+        name: {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for name, path in paths.items()
+    }
     done = dataclasses.replace(shard, clips=tuple(clips), files=files)
-    _write_json(side, {**dataclasses.asdict(done), "settings": settings, "schema_version": SCHEMA_VERSION})
+    write_json(side, {**dataclasses.asdict(done), "settings": settings, "schema_version": SCHEMA_VERSION})
     return True
 
 
@@ -146,12 +143,12 @@ def write_manifest(directory: str | Path) -> Manifest:
             raise InputError(f"{directory}: shards of two data sets; give each a directory of its own")
     shards = [{key: value for key, value in entry.items() if key in _SHARD_FIELDS} for entry in entries]
     manifest = {"schema_version": SCHEMA_VERSION, "settings": settings, "shards": shards}
-    _write_json(directory / MANIFEST, manifest)
+    write_json(directory / MANIFEST, manifest)
     return read_manifest(directory)
 
 
 def read_manifest(directory: str | Path) -> Manifest:
-    """The manifest of a directory; InputError if it is missing, unreadable or of another schema version."""
+    """Returns the manifest of a directory; InputError if it is missing, unreadable or of another schema version."""
     path = Path(directory) / MANIFEST
     try:
         content = json.loads(path.read_text())
@@ -298,6 +295,17 @@ _WRITE_AGAIN = "run the command that writes the data again"
 _REMEDY = f"delete it and {_WRITE_AGAIN}"
 
 
+@contextlib.contextmanager
+def _writing(name: str, path: Path) -> Iterator[Any]:
+    """Yields a writer of the format `name`; its file takes the name `path` when the block ends without an error."""
+    with replacing(path) as part:
+        writer = _WRITERS[name](part)
+        try:
+            yield writer
+        finally:
+            _attempt(path, writer.close)
+
+
 def _attempt(path: Path, write: Callable, *arguments: bytes) -> None:
     try:
         write(*arguments)
@@ -337,19 +345,3 @@ def _size(path: Path) -> int | None:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
-    return json.loads(json.dumps(settings))
-
-
-def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
-    names = [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
-    return ", ".join(f"{name} {a.get(name)!r}, now {b.get(name)!r}" for name in names)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, path)

@@ -26,7 +26,8 @@ def encode_example(features: Mapping[str, Sequence[bytes] | np.ndarray]) -> byte
 
 
 def decode_example(data: bytes) -> dict[str, Feature]:
-    """The lists by name: list of bytes, float32 (N,) or int64 (N,). Raises ValueError for bytes that are no Example."""
+    """Reads the lists by name: list of bytes, float32 (N,) or int64 (N,). Raises ValueError for bytes that are no
+    Example."""
     result: dict[str, Feature] = {}
     try:
         for number, features in _fields(memoryview(data)):

@@ -15,7 +15,7 @@ _TEXTS = ("clip_id", "person_id", "split", "source", "landmark_set")
 
 def record_features() -> tfds.features.FeaturesDict:
     """Features of a record as TFDS stores it."""
-    # Pictures stay encoded (bytes): TFDS decodes and encodes images with TensorFlow only.
+    # Images stay encoded (bytes): TFDS decodes and encodes images with TensorFlow only.
     features: dict[str, Any] = {name: tfds.features.Text() for name in _TEXTS}
     features["schema_version"] = np.int64
     features["fps"] = np.float32
@@ -33,7 +33,7 @@ def record_features() -> tfds.features.FeaturesDict:
 
 
 def example_of(record: Record) -> dict[str, Any]:
-    """A record as TFDS takes it."""
+    """Returns a record as TFDS takes it."""
     example: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
     example["schema_version"], example["fps"] = SCHEMA_VERSION, record.fps
     example["frames"] = np.array(record.frames, object)
@@ -50,7 +50,7 @@ def example_of(record: Record) -> dict[str, Any]:
 
 
 def record_of(example: dict[str, Any]) -> Record:
-    """The record of an example that TFDS reads; InputError if it breaks the schema."""
+    """Returns the record of an example that TFDS reads; InputError if it breaks the schema."""
     features: dict[str, Any] = {name: [_as_bytes(example[name])] for name in _TEXTS}
     features["schema_version"] = [int(example["schema_version"])]
     features["fps"] = [float(example["fps"])]

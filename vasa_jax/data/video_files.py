@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio, open_container
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
+from vasa_jax.files import replacing
 
 AI_COMMENT = "AI-generated video: a still portrait animated from speech by vasa_jax. It does not show real events."
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
@@ -33,7 +33,7 @@ class Video:
 
 
 def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
-    """Video file -> `Video`, upright, decoded as the frames are asked for.
+    """Opens a video file; frames come upright and are decoded as they are asked for.
 
     With `fps`, frames are dropped or repeated to that constant rate (the nearest in time), which also evens out a
     variable rate; without, every frame comes as stored. Damaged frames are skipped.
@@ -52,8 +52,8 @@ def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
     rate = stream.average_rate or stream.guessed_rate or FPS
     seconds = float(stream.duration * stream.time_base) if stream.duration else None
     frames = _decoded(container, stream, path, float(rate))
-    pictures = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
-    return Video(pictures, float(fps or rate), seconds)
+    images = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
+    return Video(images, float(fps or rate), seconds)
 
 
 def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -118,8 +118,8 @@ class VideoWriter:
     """An MP4 that is either complete or absent: H.264 (crf 18, 4:2:0) and the ORIGINAL sound as AAC, both from time 0.
 
     Use as a context manager: `add(frame)` in order, the file appears under its name when the block ends without an
-    error. Until then it grows beside it under a hidden name, which any exception (KeyboardInterrupt too) removes.
-    The sound keeps rate and channels unless AAC lacks the rate; it is cut where the picture ends. Memory is bounded.
+    error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
+    The sound keeps rate and channels unless AAC lacks the rate; it is cut where the video ends. Memory is bounded.
     The container's comment says that the video is AI-generated; the index comes first, so that playing can start
     before the file is complete ("faststart").
 
@@ -138,19 +138,19 @@ class VideoWriter:
         self.frames = 0
         self._audio, self._fps = audio, fps
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
-        self._part = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(4)}.part")
+        self._place = replacing(self.path)
         self._container = self._video = self._sound = None
 
     def __enter__(self) -> VideoWriter:
         import av
 
         with self._writing():
-            self._part.touch(exist_ok=False)
-            self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
+            part = self._place.__enter__()
+            self._container = av.open(f"file:{part}", "w", format="mp4", options={"movflags": "faststart"})
         return self
 
     def add(self, frame: np.ndarray) -> None:
-        """One picture, uint8 (H, W, 3); all of one size."""
+        """Encodes one frame, uint8 (H, W, 3); all of one size."""
         import av
 
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -160,10 +160,10 @@ class VideoWriter:
                 self._open_streams(*frame.shape[:2])
             elif frame.shape[:2] != (self._video.height, self._video.width):
                 raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts = self.frames
-            picture.time_base = Fraction(1, self._fps)
-            self._container.mux(self._video.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.pts = self.frames
+            image.time_base = Fraction(1, self._fps)
+            self._container.mux(self._video.encode(image))
             self.frames += 1
             if self._sound:
                 self._sound.encode_until(Fraction(self.frames, self._fps), self._container)
@@ -186,12 +186,13 @@ class VideoWriter:
             if self._sound:
                 self._sound.finish(self._container)
             self._container.close()
-            os.replace(self._part, self.path)
+            self._place.__exit__(None, None, None)
 
     def _discard(self) -> None:
         with contextlib.suppress(Exception):
             self._container.close()
-        self._part.unlink(missing_ok=True)
+        unfinished = _Unfinished()
+        self._place.__exit__(_Unfinished, unfinished, None)
 
     @contextlib.contextmanager
     def _writing(self):
@@ -219,8 +220,12 @@ class VideoWriter:
             self._sound = _SoundTrack(self._container, self._audio)
 
 
+class _Unfinished(Exception):
+    """Tells `replacing` that the file is not to appear."""
+
+
 class _SoundTrack:
-    """Encodes the original sound along with the picture, so that packets interleave and memory stays bounded."""
+    """Encodes the original sound along with the frames, so that packets interleave and memory stays bounded."""
 
     def __init__(self, container, audio: Audio):
         source = audio.rate
@@ -236,7 +241,7 @@ class _SoundTrack:
         self._limit = 0
 
     def encode_until(self, seconds: Fraction, container) -> None:
-        """Sends whole AAC blocks that end by `seconds`, which is how far the picture reaches."""
+        """Sends whole AAC blocks that end by `seconds`, which is how far the frames reach."""
         self._limit = int(seconds * self.rate)
         while self._sent + AAC_BLOCK <= self._limit and self._take(AAC_BLOCK):
             self._send(AAC_BLOCK, container)

@@ -1,6 +1,6 @@
 """Contact sheets of the built-in corpus: what its people, poses, visemes, emotions, gazes and looks look like.
 
-    python -m vasa_jax.main --config configs/corpus_sheets.py --workdir runs/corpus_sheets
+python -m vasa_jax.main --config configs/corpus_sheets.py --workdir runs/corpus_sheets
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vasa_jax.config import CorpusSheetsConfig
+from vasa_jax.config import CorpusSheetsConfig, VASAConfig
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.visemes import (
@@ -64,6 +64,11 @@ def corpus_sheets(settings: CorpusSheetsConfig, seed: int, workdir: str | Path) 
         sheets.save(path, picture)
         print(path)
     return paths
+
+
+def corpus_sheets_job(config: VASAConfig, workdir: str | Path) -> list[Path]:
+    """Does the job `corpus_sheets`."""
+    return corpus_sheets(config.corpus_sheets, config.seed, workdir)
 
 
 class _Shown:

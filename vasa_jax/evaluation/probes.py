@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off a frozen code by ridge regression, on rows that the regression never saw."""
+"""Linear probes: what ridge regression reads off a frozen latent, on rows that the regression never saw."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ Split = tuple[np.ndarray, np.ndarray]  # bool (N,): rows to fit on, rows to pred
 
 
 def held_out_predictions(x_NF: np.ndarray, y_NT: np.ndarray, splits: Sequence[Split]) -> np.ndarray:
-    """(N, T) predictions by ridge regression of y from x for the rows that some split predicts; nan elsewhere.
+    """Predicts y (N, T) from x by ridge regression, for the rows that some split predicts; nan elsewhere.
 
     The strength is chosen per split and target by the others' rows: fitted where both splits allow, judged on what the
-    other predicts and this one may see. At least two splits, whose predicted rows do not overlap.
+    other predicts and this one may see. Give at least two splits, whose predicted rows do not overlap.
     """
     x_NF, y_NT = np.asarray(x_NF, np.float64), np.asarray(y_NT, np.float64)
     result = np.full(y_NT.shape, np.nan)
@@ -29,7 +29,7 @@ def held_out_predictions(x_NF: np.ndarray, y_NT: np.ndarray, splits: Sequence[Sp
 
 
 def r_squared(predictions_NT: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
-    """(T,) share of the variance that is explained, over the predicted rows; 0 = as the mean, below = worse."""
+    """Returns (T,) the share of explained variance over the predicted rows; 0 = as the mean, below = worse."""
     rows = np.isfinite(predictions_NT).all(-1)
     found, truth = predictions_NT[rows], np.asarray(y_NT, np.float64)[rows]
     left = np.square(found - truth).sum(0)
@@ -37,7 +37,7 @@ def r_squared(predictions_NT: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
 
 
 def class_accuracy(x_NF: np.ndarray, label_N: np.ndarray, splits: Sequence[Split]) -> float:
-    """Share of predicted rows whose class has the largest prediction of regressed one-hot vectors."""
+    """Returns the share of predicted rows whose class has the largest prediction of regressed one-hot vectors."""
     classes, number_N = np.unique(label_N, return_inverse=True)
     predictions = held_out_predictions(x_NF, np.eye(len(classes))[number_N], splits)
     rows = np.isfinite(predictions).all(-1)
@@ -45,7 +45,7 @@ def class_accuracy(x_NF: np.ndarray, label_N: np.ndarray, splits: Sequence[Split
 
 
 def splits_by_block(fit_blocks_NB: np.ndarray) -> list[Split]:
-    """One split per block number: predict the rows that are in it by every column, fit on those by none.
+    """Returns one split per block number: predict the rows that are in it by every column, fit on those by none.
 
     Rows with columns in different blocks are only fitted on, and only where no column is in the predicted block.
     """
@@ -55,7 +55,7 @@ def splits_by_block(fit_blocks_NB: np.ndarray) -> list[Split]:
 
 
 def _ridge(x_NF: np.ndarray, y_NT: np.ndarray, fit: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(S, rows, T) predictions by every one of STRENGTHS; features are standardised by the rows that are fitted on."""
+    """Predicts (S, rows, T) with every one of STRENGTHS; features are standardised by the rows that are fitted on."""
     mean, spread = x_NF[fit].mean(0), np.maximum(x_NF[fit].std(0), 1e-9)
     x, new = (x_NF[fit] - mean) / spread, (x_NF[predicted] - mean) / spread
     offset = y_NT[fit].mean(0)

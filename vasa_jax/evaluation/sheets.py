@@ -1,12 +1,13 @@
-"""Contact sheets and curves as pictures, with Pillow alone."""
+"""Contact sheets and curves as images, with Pillow alone."""
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from vasa_jax.files import replacing
 
 TILE = 128
 COLOURS = ((30, 30, 30), (214, 70, 40), (40, 110, 200), (40, 150, 80), (150, 80, 170), (170, 130, 30))
@@ -19,22 +20,23 @@ _SPELLED = str.maketrans(
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], tile: int = TILE) -> np.ndarray:
-    """Square uint8 pictures, each resized to `tile`, as one picture; short rows are filled with white."""
+    """Joins square uint8 images, each resized to `tile`, into one; short rows are filled with white."""
     columns = max(len(row) for row in rows)
     sheet = np.full((len(rows) * tile, columns * tile, 3), 255, np.uint8)
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            resized = np.asarray(Image.fromarray(picture).resize((tile, tile), Image.Resampling.LANCZOS))
+        for j, image in enumerate(row):
+            resized = np.asarray(Image.fromarray(image).resize((tile, tile), Image.Resampling.LANCZOS))
             sheet[i * tile : (i + 1) * tile, j * tile : (j + 1) * tile] = resized
     return sheet
 
 
 def curves(tracks: dict[str, np.ndarray], title: str, width: int, height: int = _HEIGHT) -> np.ndarray:
-    """Tracks over frames in one picture, uint8 (height, width, 3): shared axes from 0, one tick per second at 25
-    fps.
+    """Draws tracks over frames in one image, uint8 (height, width, 3).
+
+    The axes are shared and begin at 0, with one tick per second at 25 fps.
     """
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
     top = max(max(float(np.max(track)) for track in tracks.values()), 1e-6)
     frames = max(len(track) for track in tracks.values())
     left, right, low, high = _MARGIN, width - 8, height - 8, 32
@@ -53,17 +55,19 @@ def curves(tracks: dict[str, np.ndarray], title: str, width: int, height: int = 
         draw.text((x, 16), name, fill=colour)
         x += draw.textlength(name) + 24
     draw.text((left, 2), _fit(draw, title, right - left), fill=(60, 60, 60))
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def chart(
     labels: Sequence[str], series: dict[str, Sequence[float]], title: str, width: int = 480, height: int = _HEIGHT
 ) -> np.ndarray:
-    """Values over labelled places in one picture, uint8 (height, width, 3): shared axes from the least value or 0 to
-    the largest. A series with a single value is a reference, drawn as a level line; nan leaves a gap.
+    """Draws values over labelled places in one image, uint8 (height, width, 3).
+
+    The axes are shared and go from the least value or 0 to the largest. A series with a single value is a reference,
+    drawn as a level line; nan leaves a gap.
     """
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
     known = [float(v) for values in series.values() for v in values if np.isfinite(v)]
     top, bottom = max([*known, 0.0]), min([*known, 0.0])
     top = top if top > bottom else bottom + 1.0
@@ -89,26 +93,23 @@ def chart(
         draw.text((x, 16), name, fill=colour)
         x += draw.textlength(name) + 24
     draw.text((left, 2), _fit(draw, title, right - left), fill=(60, 60, 60))
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
-def save(path: str | Path, picture: np.ndarray) -> None:
+def save(path: str | Path, image: np.ndarray) -> None:
     """Writes a PNG; it appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    Image.fromarray(picture).save(beside, format="PNG")
-    os.replace(beside, path)
+    with replacing(path) as part:
+        Image.fromarray(image).save(part, format="PNG")
 
 
 def plain(text: str) -> str:
-    """The text in ASCII, which is what the built-in font has: letters without their accents, ? for other scripts."""
+    """Returns the text in ASCII, which the built-in font has: letters without accents, ? for other scripts."""
     parts = unicodedata.normalize("NFKD", text.translate(_SPELLED))
     return "".join(part for part in parts if not unicodedata.combining(part)).encode("ascii", "replace").decode("ascii")
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: float) -> str:
-    """The text in letters the built-in font has, cut to a width."""
+    """Returns the text in letters the built-in font has, cut to a width."""
     text = plain(text).replace("\n", " ")
     while text and draw.textlength(text) > width:
         text = text[:-1]

@@ -1,5 +1,6 @@
 """A portrait moved by motion vectors: the codec at work, without speech (VASA-1 section 3.3)."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
-from vasa_jax.generation.avatar import Avatar, fill_behind_head
-from vasa_jax.models.face import face_codec
+from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.layers import fold_standardisation
+
+
+@dataclasses.dataclass(frozen=True)
+class Avatar:
+    """A portrait made ready to speak: what is computed once per portrait (VASA-1 section 3.3)."""
+
+    latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
+    canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
+    portrait: np.ndarray  # uint8 (n, n, 3), as cropped
+
+    @functools.cached_property
+    def motion(self) -> np.ndarray:
+        """Returns the portrait's own pose and dynamics, float32 (137,)."""
+        return np.concatenate([np.asarray(self.latents.pose)[0], np.asarray(self.latents.dynamics)[0]]).astype(
+            np.float32
+        )
 
 
 class PortraitAnimator:
@@ -26,17 +42,17 @@ class PortraitAnimator:
 
     @property
     def image_size(self) -> int:
-        """Pixels of the square picture that goes in and comes out."""
+        """Returns the side, pixels, of the square image that goes in and comes out."""
         return self._encoder.image_size
 
     def prepare(self, portrait: np.ndarray) -> Avatar:
-        """uint8 (n, n, 3), already cropped, to an avatar."""
+        """Returns the avatar of a portrait, uint8 (n, n, 3), already cropped."""
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
         return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait)
 
     def encode_motion(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures uint8 (N, n, n, 3) to the motion they show, float32 (N, 137)."""
+        """Returns the motion that images, uint8 (N, n, n, 3), show: float32 (N, 137)."""
         motion = []
         for start in range(0, len(frames), self._batch):
             part = frames[start : start + self._batch]
@@ -45,14 +61,17 @@ class PortraitAnimator:
         return np.concatenate(motion)
 
     def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:
-        """Motion (T, 137) to frames, uint8 (b, n, n, 3), b at once (0 = the decode batch; the last may be shorter)."""
-        batch = batch or min(self._batch, len(motion))
+        """Yields the frames of a motion (T, 137), uint8 (b, n, n, 3), `batch` at once, the last perhaps fewer.
+
+        batch: 0 = the decode batch.
+        """
+        batch = batch or min(self._batch, max(len(motion), 1))
         for start in range(0, len(motion), batch):
             part = motion[start : start + batch]
             yield np.asarray(self.decode(avatar, part, batch))[: len(part)]
 
     def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
-        """Motion of at most `batch` frames to pictures (batch, n, n, 3) on the device; the last one is repeated."""
+        """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
         return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
 
@@ -80,3 +99,23 @@ def _decode(decoder, face, latents, canvas, motion):
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
     picture = matte * rgb + (1.0 - matte) * canvas
     return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
+
+
+def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """Returns the portrait, uint8 (n, n, 3), with its background continued behind the head.
+
+    matte: float (n, n), 1 = head. The head's soft rim is replaced too, so that no ghost of it stays when the head moves
+    away.
+    """
+    import cv2
+
+    size = portrait.shape[0]
+    rim = max(size // 32, 2)
+    hole = cv2.dilate((matte > 0.1).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
+    if hole.all():
+        # Nothing of the background is visible: its mean colour is as good a guess as any.
+        return np.full_like(portrait, portrait.reshape(-1, 3).mean(0))
+    filled = cv2.inpaint(portrait, hole, 3, cv2.INPAINT_TELEA)
+    # Inpainting draws streaks into large holes; away from the rim only their colour matters.
+    soft = cv2.GaussianBlur(filled, (0, 0), size / 24)
+    return np.where(hole[..., None] > 0, soft, filled)

@@ -7,20 +7,30 @@ second, and its last value holds on.
 """
 
 import dataclasses
-import difflib
 import json
 from pathlib import Path
 from typing import Any
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
+from vasa_jax.settings import fields_of, nearest_name
 
-_NAMES = tuple(field.name for field in dataclasses.fields(Controls))
+
+def controls_of(config: VASAConfig) -> Controls:
+    """Returns the controls of a run: those of its settings, over them those of its control track file, if any.
+
+    InputError for a bad value or file.
+    """
+    controls = Controls.from_config(config)
+    if not config.controls:
+        return controls
+    return dataclasses.replace(controls, **read_control_track(config.controls)).validate("config")
 
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
-    """The controls that a file sets, name to value; InputError names the file and the first fault."""
-    path = Path(path)
+    """Returns the controls that a file sets, name to value; InputError names the file and the first fault."""
+    path, names = Path(path), fields_of(Controls)
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -30,10 +40,9 @@ def read_control_track(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object; write {{"gaze": [10, -5]}} or the like')
     for name in content:
-        if name not in _NAMES:
-            close = difflib.get_close_matches(name, _NAMES, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(_NAMES)}"
-            raise InputError(f"{path}: no control '{name}'; {hint}")
+        if name not in names:
+            hint = nearest_name(name, names) or f" known are {', '.join(names)}"
+            raise InputError(f"{path}: no control '{name}';{hint}")
         if content[name] is None:
             raise InputError(f"{path}: {name} is null; leave it out where it is free")
     Controls(**content).validate(str(path))

@@ -9,12 +9,13 @@ One motion moves any number of portraits (paper Figure 4): `motion = generator.m
 `generator.render(generator.prepare(portrait), motion)` for each of them.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,18 +23,16 @@ from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.image_files import read_image
 from vasa_jax.data.video_files import write_video
-from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
-from vasa_jax.generation.animator import PortraitAnimator
-from vasa_jax.generation.avatar import Avatar
-from vasa_jax.generation.controls import Controls, Steering
-from vasa_jax.generation.motion_edit import finish_motion
-from vasa_jax.generation.speech_features import SpeechFeatures
+from vasa_jax.generation.animator import Avatar, PortraitAnimator
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.sampler import MotionSampler
+from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
-from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
-from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
 from vasa_jax.weights.parts import load_part
+
+Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` surrounds each stage of a video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,32 +46,48 @@ class TalkingHead:
     _generator: "VideoGenerator" = dataclasses.field(repr=False)
     _hop: int = 0
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """uint8 (n, n, 3), one by one."""
-        for batch in self._generator.render(self.avatar, self.motion, self._hop):
+    def frames(self, stage: Stage = contextlib.nullcontext) -> Iterator[np.ndarray]:
+        """Yields uint8 (n, n, 3), one by one; decoding is within `stage("decode")`."""
+        batches = self._generator.render(self.avatar, self.motion, self._hop)
+        while True:
+            with stage("decode"):
+                batch = next(batches, None)
+            if batch is None:
+                return
             yield from batch
 
-    def save(self, path: str | Path) -> Path:
-        """Writes an MP4 (H.264, 25 fps, the original sound); InputError when it cannot be written."""
-        return write_video(path, self.frames(), self.audio)
+    def save(
+        self,
+        path: str | Path,
+        *,
+        stage: Stage = contextlib.nullcontext,
+        progress: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = iter,
+    ) -> Path:
+        """Writes an MP4 (H.264, 25 fps, the original sound); InputError when it cannot be written.
+
+        All of it is within `stage("write")`; `progress` sees the frames pass.
+        """
+        with stage("write"):
+            return write_video(path, iter(progress(self.frames(stage))), self.audio)
 
 
 class VideoGenerator(PortraitAnimator):
-    """Holds the trained parts and their compiled functions; each compiles once per shape."""
+    """Holds the trained parts and their compiled functions; each compiles once per shape.
+
+    Attributes:
+      sampler: speech to motion.
+      trained_controls: the conditions that the motion's weights know.
+    """
 
     def __init__(self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32):
+        """parts: face, audio and motion, each (parameters, metadata); `decode_batch` frames are decoded at once."""
         super().__init__(parts["face"], decode_batch, dtype)
-        motion, motion_meta = parts["motion"]
-        self.speech = SpeechFeatures(*(parts["audio"][0], parts["audio"][1]["fields"]), dtype)
-        self._transformer_params = cast_products(motion["transformer"], dtype)
-        self.transformer = VASADiffusionTransformer(**motion_meta["fields"], dtype=dtype)
-        self._mean, self._std = motion["statistics"]["mean"], motion["statistics"]["std"]
-        self.trained_controls = tuple(motion_meta.get("trained_controls", ()))
-        self._diffusion = VASADiffusion()
+        self.sampler = MotionSampler(parts["motion"], parts["audio"], dtype)
+        self.trained_controls = self.sampler.trained
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None) -> "VideoGenerator":
-        """A directory with face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
+        """Loads a folder of face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
         a PSNR of 50 dB or more).
@@ -81,29 +96,44 @@ class VideoGenerator(PortraitAnimator):
         return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
 
     def generate(
-        self, image: str | Path, audio: str | Path, controls: Controls | None = None, *, crop: str = "", **changes: Any
+        self,
+        image: str | Path,
+        audio: str | Path | Audio,
+        controls: Controls | None = None,
+        *,
+        crop: str = "",
+        stage: Stage = contextlib.nullcontext,
+        **changes: Any,
     ) -> TalkingHead:
-        """Portrait and speech files to a video, steered by `controls`; `changes` are fields of `Controls`, over those.
+        """Makes a video of a portrait file and speech; InputError for bad files and settings.
 
-        InputError for bad files and settings.
+        Args:
+          image, audio: files; the sound may be read already.
+          controls: what is asked of the video; `changes` are fields of `Controls`, over those.
+          crop: see `read_portrait`.
+          stage: `stage(name)` surrounds each stage: read, portrait, motion.
         """
-        controls = dataclasses.replace(controls or Controls(), **changes).validate()
-        sound = read_audio(audio)
-        portrait, notes = self.read_portrait(image, crop)
-        avatar = self.prepare(portrait)
+        controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
+        with stage("read"):
+            sound = audio if isinstance(audio, Audio) else read_audio(audio)
+            portrait, notes = self.read_portrait(image, crop)
+        with stage("portrait"):
+            avatar = self.prepare(portrait)
+        with stage("motion"):
+            motion = self.motion(sound.samples, avatar, controls)
         notes = (*notes, *sound.notes, *controls.ignored(self.trained_controls))
-        return TalkingHead(avatar, self.motion(sound.samples, avatar, controls), sound, notes, self, controls.hop)
+        return TalkingHead(avatar, motion, sound, notes, self, controls.hop)
 
     def stream(
         self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any
     ) -> Stream:
-        """A live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
+        """Opens a live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
 
         portrait: an avatar, a cropped picture uint8 (n, n, 3), or a file (whose face is found). `changes` are fields of
         `Controls`, e.g. `hop=5, steps=10`. InputError for a bad file or setting.
         """
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        batch, avatar = StreamBatch(self, 1, controls), self._avatar(portrait)
+        batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait)
         batch.warm_up(avatar)
         return Stream(batch, batch.open(avatar))
 
@@ -115,12 +145,12 @@ class VideoGenerator(PortraitAnimator):
         guided: tuple[str, ...] | None = None,
         **changes: Any,
     ) -> StreamBatch:
-        """Many live streams on one device, whose windows are computed `capacity` at a time: see `StreamBatch`."""
+        """Returns live streams that share a device, whose windows are computed `capacity` at a time: `StreamBatch`."""
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        return StreamBatch(self, capacity, controls, guided)
+        return StreamBatch(self.sampler, self, capacity, controls, guided)
 
     def read_portrait(self, image: str | Path, crop: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
-        """Picture file to the square that `prepare` takes, and what the user should be told.
+        """Returns the square of an image file that `prepare` takes, and what the user should be told.
 
         `crop`: `x,y,size` in pixels, `center`, or empty to find the face. InputError when there is none.
         """
@@ -133,55 +163,21 @@ class VideoGenerator(PortraitAnimator):
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
     ) -> np.ndarray:
-        """16 kHz mono speech (N,) to motion (ceil(N / 640), 137), steered by `controls` and, over those, `changes`.
+        """Returns the motion (ceil(N / 640), 137) of 16 kHz mono speech (N,), see `as_speech`.
 
         With an avatar and `pose_anchor="portrait"` position and scale vary around the portrait's own. A control the
         weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
+
+        controls: what is asked of the motion; `changes` are fields of `Controls`, over those. InputError for bad ones,
+        and for samples that are no sound.
         """
         controls = dataclasses.replace(controls or Controls(), **changes)
+        samples = as_speech(samples)
+        if not len(samples):
+            raise InputError("sound: empty; give at least one sample")
         if controls.hop:
-            return StreamBatch(self, 1, controls).whole_motion(samples, avatar)
-        steering = Steering(controls, self.trained_controls)
-
-        def sampler(past, count, keep, keys, conditions, centres):
-            scales = [steering.guidance(centre) for centre in centres]
-            guidance = {name: np.array([scale[name] for scale in scales], np.float32) for name in steering.guided}
-            return self.sample_windows(past, count, keep, keys, conditions, guidance, controls)
-
-        sample = sample_sequence(
-            sampler,
-            jax.random.key(controls.seed),
-            self.speech(samples)[None],
-            steering.conditions,
-            window=self.transformer.window,
-            previous=self.transformer.previous,
-            motion_dim=self.transformer.motion_dim,
-        )[0]
-        return self.finish_motion(sample, 0, steering, avatar)
-
-    def sample_windows(
-        self,
-        past: Past,
-        count: int,
-        keep: np.ndarray,
-        keys: jax.Array,
-        conditions: MotionConditions,
-        guidance: dict[str, np.ndarray],
-        controls: Controls,
-    ) -> jax.Array:
-        """z-scored motion (windows, B, W, 137) of windows in a row, by the solver and the steps of `controls`; see
-        `windows.sample_windows`."""
-        return sample_windows(
-            self.transformer, self._diffusion, controls.steps, controls.solver, self._transformer_params, past,
-            np.int32(count), np.asarray(keep, np.int32), keys, conditions, guidance,
-        )  # fmt: skip
-
-    def finish_motion(
-        self, sample: np.ndarray, first: int, steering: Steering, avatar: Avatar | None = None
-    ) -> np.ndarray:
-        """z-scored (T, 137), frames `first`... of the video, to the avatar's motion (motion_edit.py)."""
-        portrait = None if avatar is None else avatar.motion
-        return finish_motion(sample, first, steering, self._mean, self._std, portrait)
+            return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
+        return self.sampler.whole_motion(samples, controls, avatar)
 
     def _avatar(self, portrait: Avatar | np.ndarray | str | Path) -> Avatar:
         if isinstance(portrait, Avatar):

@@ -1,75 +1,75 @@
 """The `generate` job: portrait and speech in, an MP4 and a summary out."""
 
-import dataclasses
+import contextlib
+import functools
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 import vasa_jax
 from vasa_jax.config import VASAConfig
+from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import read_audio
-from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
-from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.control_track import controls_of
 
 ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
 DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.wav"}
 
 
-@dataclasses.dataclass
-class Stages:
-    """Wall time of each stage."""
+class Stopwatch:
+    """Wall time of each stage, without that of stages within it.
 
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    Attributes:
+      seconds: name of a stage to its time, in the order in which they first ended.
+    """
 
-    def timed(self, name: str, function):
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._within = 0.0  # seconds of the stages that ended within the current one
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Counts the time of the `with` block under `name`."""
+        before, self._within = self._within, 0.0
         start = time.perf_counter()
-        result = function()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        return result
-
-    def timed_items(self, name: str, items: Iterable) -> Iterator:
-        """The items, with the time spent on making them counted under `name`."""
-        iterator = iter(items)
-        while True:
-            try:
-                item = self.timed(name, lambda: next(iterator))
-            except StopIteration:
-                return
-            yield item
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._within
+            self._within = before + spent
 
 
-def generate(config: VASAConfig) -> Path:
-    """Writes `config.output` and prints a summary; InputError for a bad or missing input."""
+def generate(config: VASAConfig, workdir: str | Path = "") -> Path:
+    """Writes `config.output`, prints a summary and returns the path; InputError for a bad or missing input.
+
+    workdir: not used; nothing else is written.
+    """
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
-    controls = Controls.from_config(config)
+    controls = controls_of(config)
     # Bad files are found before the networks are loaded.
     audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
-    stages = Stages()
-    audio = stages.timed("read", lambda: read_audio(audio_path))
-    from vasa_jax.generation.generator import VideoGenerator
+    stage = Stopwatch()
+    with stage("read"):
+        audio = read_audio(audio_path)
+    with stage("load"):
+        from vasa_jax.generation.generator import VideoGenerator
 
-    generator = stages.timed("load", lambda: VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch))
-    portrait, notes = stages.timed("read", lambda: generator.read_portrait(image_path, config.crop))
-    for note in (*notes, *audio.notes, *controls.ignored(generator.trained_controls)):
+        generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    video = generator.generate(image_path, audio, controls, crop=config.crop, stage=stage)
+    for note in video.notes:
         print(f"note: {note}", file=sys.stderr)
-    avatar = stages.timed("portrait", lambda: generator.prepare(portrait))
-    motion = stages.timed("motion", lambda: generator.motion(audio.samples, avatar, controls))
-    frames = stages.timed_items("decode", _flatten(generator.render(avatar, motion, controls.hop)))
-    start = time.perf_counter()
-    path = write_video(config.output, _with_progress(frames, len(motion)), audio)
-    stages.seconds["write"] = time.perf_counter() - start - stages.seconds["decode"]
-    print(_summary(path, len(motion), generator.image_size, stages))
+    path = video.save(config.output, stage=stage, progress=_progress(len(video.motion)))
+    print(_summary(path, len(video.motion), generator.image_size, stage.seconds))
     return path
 
 
 def _file(config: VASAConfig, name: str) -> str | Path:
-    """The file that a setting names; `demo` is the one that ships with the package."""
+    """Returns the file that a setting names; `demo` is the one that ships with the package."""
     value = getattr(config, name)
     return DEMO[name] if value == "demo" else value
 
@@ -77,22 +77,17 @@ def _file(config: VASAConfig, name: str) -> str | Path:
 _EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
 
 
-def _flatten(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for batch in batches:
-        yield from batch
-
-
-def _with_progress(frames: Iterable[np.ndarray], total: int) -> Iterator[np.ndarray]:
+def _progress(total: int):
     from tqdm import tqdm
 
-    return iter(tqdm(frames, total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr))
+    return functools.partial(tqdm, total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr)
 
 
-def _summary(path: Path, frames: int, size: int, stages: Stages) -> str:
-    lines = [f"{path}: {frames} frames, {frames / 25:.2f} s, {size} x {size}, 25 fps (AI-generated)"]
-    for name, seconds in stages.seconds.items():
-        rate = f"{frames / seconds:9.1f} frames/s" if seconds > 0 and name in ("motion", "decode", "write") else ""
-        lines.append(f"  {name:<9}{seconds:8.2f} s {rate}".rstrip())
-    total = sum(stages.seconds.values())
+def _summary(path: Path, frames: int, size: int, seconds: dict[str, float]) -> str:
+    lines = [f"{path}: {frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps (AI-generated)"]
+    for name, spent in seconds.items():
+        rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""
+        lines.append(f"  {name:<9}{spent:8.2f} s {rate}".rstrip())
+    total = sum(seconds.values())
     lines.append(f"  {'all':<9}{total:8.2f} s {frames / total:9.1f} frames/s")
     return "\n".join(lines)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vasa_jax.conventions import POSE_DIM, rotation_columns
-from vasa_jax.generation.controls import Steering
+from vasa_jax.conventions import POSE_DIM, rotation_columns, rotation_matrices
+from vasa_jax.generation.schedule import ConditionSchedule
 
 _PLACE = slice(6, POSE_DIM)  # log scale, tx, ty
 
@@ -11,28 +11,29 @@ _PLACE = slice(6, POSE_DIM)  # log scale, tx, ty
 def finish_motion(
     sample: np.ndarray,
     first: int,
-    steering: Steering,
+    schedule: ConditionSchedule,
     mean: np.ndarray,
     std: np.ndarray,
     portrait: np.ndarray | None = None,
 ) -> np.ndarray:
-    """z-scored (T, 137), frames `first`... of the video, to float32 (T, 137).
+    """Returns the motion, float32 (T, 137), of z-scored (T, 137), frames `first`... of the video.
 
     Applied in this order: pose amplitude (rotation, log scale and position about the training set's mean), the
-    portrait's own scale and position in the place of that mean (`pose_anchor`), a given head pose (the rotation alone:
-    scale and position stay generated), and `animate`, which keeps the pose or the dynamics at the portrait's.
+    portrait's own scale and position in the place of that mean (`pose_anchor`), a given head pose, and `animate`. A
+    head pose sets the rotation alone: scale and position stay generated. `animate` keeps the pose or the dynamics at
+    the portrait's.
 
     portrait: the portrait's own motion vector (137,); without one the training set's mean stands for it.
     """
-    controls = steering.controls
+    controls = schedule.controls
     motion = sample * std + mean
-    amplitude = steering.frames("pose_amplitude", first, len(motion))
+    amplitude = schedule.frames("pose_amplitude", first, len(motion))
     if np.any(amplitude != 1.0):
         motion[:, :6] = _scaled_rotation(motion[:, :6], mean[:6], amplitude)
         motion[:, _PLACE] = mean[_PLACE] + amplitude[:, None] * (motion[:, _PLACE] - mean[_PLACE])
     if portrait is not None and controls.pose_anchor == "portrait":
         motion[:, _PLACE] += portrait[_PLACE] - mean[_PLACE]
-    angles = steering.frames("head_pose", first, len(motion))
+    angles = schedule.frames("head_pose", first, len(motion))
     if angles is not None:
         motion[:, :6] = rotation_columns(angles)
     rest = mean if portrait is None else portrait
@@ -44,19 +45,10 @@ def finish_motion(
 
 
 def _scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
-    """Rotations (T, 6) turned back towards (or further from) a rest rotation (6,): angles times `amplitude` (T,)."""
+    """Returns rotations (T, 6) turned towards a rest rotation (6,): their angles to it times `amplitude` (T,)."""
     from scipy.spatial.transform import Rotation
 
-    base = Rotation.from_matrix(_matrix(rest[None])[0])
-    turn = (base.inv() * Rotation.from_matrix(_matrix(columns))).as_rotvec()
+    base = Rotation.from_matrix(rotation_matrices(rest))
+    turn = (base.inv() * Rotation.from_matrix(rotation_matrices(columns))).as_rotvec()
     matrix = (base * Rotation.from_rotvec(turn * amplitude[:, None])).as_matrix()
     return np.concatenate([matrix[:, :, 0], matrix[:, :, 1]], axis=-1).astype(np.float32)
-
-
-def _matrix(columns: np.ndarray) -> np.ndarray:
-    """(T, 6) to rotation matrices (T, 3, 3) by Gram-Schmidt, float64."""
-    columns = columns.astype(np.float64)
-    first = columns[:, :3] / np.linalg.norm(columns[:, :3], axis=1, keepdims=True)
-    second = columns[:, 3:] - (first * columns[:, 3:]).sum(1, keepdims=True) * first
-    second /= np.linalg.norm(second, axis=1, keepdims=True)
-    return np.stack([first, second, np.cross(first, second)], axis=-1)

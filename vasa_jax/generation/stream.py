@@ -15,9 +15,10 @@ on how the sound was cut, no later sound changes a frame, and the offline video 
 X_pre is the stream's own motion; A_pre and A are features of the sound heard so far (`SpeechFeatures.recent`).
 """
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,11 @@ import numpy as np
 
 from vasa_jax.conventions import HISTORY, SAMPLES_PER_FRAME, TAIL, frame_count
 from vasa_jax.errors import InputError
-from vasa_jax.generation.avatar import Avatar
-from vasa_jax.generation.controls import Controls, Steering
+from vasa_jax.generation.animator import Avatar, PortraitAnimator
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.sampler import MotionSampler
+from vasa_jax.generation.schedule import ConditionSchedule
+from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.windows import (
     Past,
     Window,
@@ -39,53 +43,48 @@ from vasa_jax.generation.windows import (
 )
 from vasa_jax.models.motion import MotionConditions
 
-if TYPE_CHECKING:
-    from vasa_jax.generation.generator import VideoGenerator
-
 DEFAULT_HOP = 10  # frames: 0.4 s
 
 
 class Session:
     """One portrait's side of a `StreamBatch`: its sound, and what the next window needs of the past."""
 
-    def __init__(self, avatar: Avatar | None, steering: Steering, hop: int, look_ahead: int, past: Past):
-        self.avatar, self.steering, self.past = avatar, steering, past
+    def __init__(self, avatar: Avatar | None, schedule: ConditionSchedule, hop: int, look_ahead: int, past: Past):
+        self.avatar, self.schedule, self.past = avatar, schedule, past
         self._hop, self._look_ahead = hop, look_ahead
         self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
         self._first, self._received, self._ended = 0, 0, False
         self.index = 0  # of the next window
 
     def write(self, samples: np.ndarray) -> None:
-        """Adds sound: float (N,) in [-1, 1], 16 kHz mono. InputError for anything else, or after `end`."""
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype.kind != "f":
-            raise InputError(f"stream: sound of {samples.dtype} {samples.shape}; give float samples (N,) in [-1, 1]")
-        if not np.isfinite(samples).all():
-            raise InputError("stream: the sound is not finite; give float samples in [-1, 1]")
+        """Adds sound, 16 kHz mono (N,), see `as_speech`. InputError for anything else, or after `end`."""
+        samples = as_speech(samples, "stream")
         if self._ended:
             raise InputError("stream: sound after the end; open another stream")
-        self._pieces.append(samples.astype(np.float32))
+        self._pieces.append(samples)
         self._received += len(samples)
 
     def end(self) -> None:
-        """No more sound comes: the last frames are due, with silence after them."""
+        """Ends the sound: the last frames are due, with silence after them."""
         self._ended = True
 
     @property
     def due(self) -> Window | None:
-        """The window that can be computed now, if any."""
+        """Returns the window that can be computed now, or None."""
         received = self._received
         known = frame_count(received) if self._ended else max(received - TAIL, 0) // SAMPLES_PER_FRAME
         return next_window(self.index * self._hop, known, self._hop, self._look_ahead, self._ended)
 
     @property
     def finished(self) -> bool:
-        """Whether the sound has ended and all its frames are out."""
+        """Returns whether the sound has ended and all its frames are out."""
         return self._ended and self.due is None
 
     def sound(self, window: Window) -> np.ndarray:
-        """What a window hears, with the history before it, float32 (640 (HISTORY + hop + look_ahead) + TAIL,); silence
-        before the first sample and after the last."""
+        """Returns what a window hears with the history before it, float32 (640 (HISTORY + hop + look_ahead) + TAIL,).
+
+        Silence is before the first sample and after the last.
+        """
         start = (window.start - HISTORY) * SAMPLES_PER_FRAME
         stop = (window.start + self._hop + self._look_ahead) * SAMPLES_PER_FRAME + TAIL
         held = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
@@ -96,14 +95,16 @@ class Session:
         return np.pad(inside, (left, stop - start - left - len(inside)))
 
     def conditions(self, window: Window, features: np.ndarray, width: int, previous: int) -> MotionConditions:
-        """A batch of one without X_pre, from the features (HISTORY + hop + look_ahead, audio width) of `sound`; W and K
-        frames."""
+        """Returns the conditions of a window, a batch of one, without X_pre.
+
+        features: (HISTORY + hop + look_ahead, audio width), of `sound`; width, previous: W and K, frames.
+        """
         before = features[HISTORY - min(previous, window.start) : HISTORY]
         heard = features[HISTORY : HISTORY + window.audio]
-        return window_conditions(heard[None], before[None], width, previous, self.steering.conditions(window, width))
+        return window_conditions(heard[None], before[None], width, previous, self.schedule.conditions(window, width))
 
     def advance(self, kept: np.ndarray) -> None:
-        """The next window's z-scored motion (hop or fewer, 137) is made: it becomes the past of the one after."""
+        """Makes the next window's z-scored motion (hop or fewer, 137) the past of the one after."""
         before = self.past.motion if self.past.known[0] else kept[None, :0]
         previous = self.past.motion.shape[1]
         motion = np.concatenate([before, kept[None]], axis=1)
@@ -130,10 +131,16 @@ class StreamBatch:
     """
 
     def __init__(
-        self, generator: "VideoGenerator", capacity: int, controls: Controls, guided: tuple[str, ...] | None = None
+        self,
+        sampler: MotionSampler,
+        animator: PortraitAnimator,
+        capacity: int,
+        controls: Controls,
+        guided: tuple[str, ...] | None = None,
     ):
-        window = generator.transformer.window
-        controls.validate()
+        """InputError for controls of no use, and for a hop that the transformer's window cannot hold."""
+        window = sampler.transformer.window
+        controls.validate("controls")
         if capacity < 1:
             raise InputError(f"stream: a capacity of {capacity}; choose at least 1")
         if not 1 <= controls.hop <= window - controls.look_ahead:
@@ -141,35 +148,39 @@ class StreamBatch:
                 f"config.hop: {controls.hop} with a look-ahead of {controls.look_ahead}; these weights make windows of "
                 f"{window} frames: choose a hop of 1 to {window - controls.look_ahead}"
             )
-        self._generator, self._capacity, self._controls = generator, capacity, controls
-        self.guided = Steering(controls, generator.trained_controls).guided if guided is None else guided
+        self._sampler, self._animator, self._capacity, self._controls = sampler, animator, capacity, controls
+        self.guided = sampler.schedule(controls).guided if guided is None else guided
         self._sessions: deque[Session] = deque()  # the one that has waited longest first
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """The sessions that are not finished."""
+        """Returns the sessions that are not finished."""
         return tuple(session for session in self._sessions if not session.finished)
 
     @property
     def first_frame_samples(self) -> int:
-        """Samples of sound that the first frame needs."""
+        """Returns the samples of sound that the first frame needs."""
         return (self._controls.hop + self._controls.look_ahead) * SAMPLES_PER_FRAME + TAIL
 
-    def open(self, avatar: Avatar | None, controls: Controls | None = None) -> Session:
-        """A session with its own controls (default: the batch's). InputError if it needs what the batch cannot do."""
-        own, shared = controls or self._controls, self._controls
-        steering = Steering(own, self._generator.trained_controls)
+    def open(self, avatar: Avatar | None, controls: Controls | None = None, **changes: Any) -> Session:
+        """Returns a session with its own controls.
+
+        controls: default: the batch's; `changes` are fields of `Controls`, over those. InputError if they need what the
+        batch cannot do.
+        """
+        own, shared = dataclasses.replace(controls or self._controls, **changes), self._controls
+        schedule = self._sampler.schedule(own)
         for name in ("hop", "look_ahead", "steps", "solver"):
             if getattr(own, name) != getattr(shared, name):
                 raise InputError(
                     f"controls.{name}: {getattr(own, name)}, the batch has {getattr(shared, name)}; use that"
                 )
-        for name in steering.guided:
+        for name in schedule.guided:
             if name not in self.guided:
                 raise InputError(f"controls.{name}_guidance: the batch does not guide it; open it with guided={name}")
-        transformer = self._generator.transformer
+        transformer = self._sampler.transformer
         past = no_past(1, transformer.previous, transformer.motion_dim)
-        session = Session(avatar, steering, shared.hop, shared.look_ahead, past)
+        session = Session(avatar, schedule, shared.hop, shared.look_ahead, past)
         self._sessions.append(session)
         return session
 
@@ -187,7 +198,7 @@ class StreamBatch:
         """
         moved, pictures = self.advance_motion(), []
         for session, motion in moved:
-            frames = self._generator.decode(session.avatar, motion, self._controls.hop)
+            frames = self._animator.decode(session.avatar, motion, self._controls.hop)
             frames.copy_to_host_async()  # leaves the device while the next session's are computed
             pictures.append(frames)
         return [
@@ -196,47 +207,47 @@ class StreamBatch:
         ]  # fmt: skip
 
     def advance_motion(self) -> list[tuple[Session, np.ndarray]]:
-        """`advance` without pictures: each session with the motion of its frames, float32 (hop or fewer, 137)."""
+        """Advances without images: each session with the motion of its frames, float32 (hop or fewer, 137)."""
         self._sessions = deque(self.sessions)
         due = [(session, window) for session in self._sessions if (window := session.due)][: self._capacity]
         if not due:
             return []
-        generator, previous = self._generator, self._generator.transformer.previous
-        features = generator.speech.recent(self._padded([session.sound(window) for session, window in due]))
+        sampler, previous = self._sampler, self._sampler.transformer.previous
+        features = sampler.speech.recent(self._padded([session.sound(window) for session, window in due]))
         rows = [
-            session.conditions(window, heard, generator.transformer.window, previous)
+            session.conditions(window, heard, sampler.transformer.window, previous)
             for (session, window), heard in zip(due, features)
         ]
         past, conditions = (
             jax.tree.map(lambda rows: rows[:, 0], stacked(parts, self._capacity))
             for parts in ([session.past for session, _ in due], rows)
         )
-        scales = [session.steering.guidance(window.centre, self.guided) for session, window in due]
+        scales = [session.schedule.guidance(window.centre, self.guided) for session, window in due]
         guidance = {
             name: self._padded([np.float32(scale[name]) for scale in scales])[None, :, None, None]
             for name in self.guided
         }
-        seeds = self._padded([np.uint32(session.steering.controls.seed % 2**32) for session, _ in due])
+        seeds = self._padded([np.uint32(session.schedule.controls.seed) for session, _ in due])
         keys = _window_keys(seeds, self._padded([np.uint32(session.index) for session, _ in due]))
         # The same program as offline, of one window: nothing after it is known.
         keep, conditions = np.full((1,), self._controls.hop), jax.tree.map(lambda leaf: leaf[None], conditions)
-        samples = generator.sample_windows(past, 1, keep, keys[None], conditions, guidance, self._controls)
+        samples = sampler.sample_windows(past, 1, keep, keys[None], conditions, guidance, self._controls)
         result = []
         for (session, window), sample in zip(due, np.asarray(samples)[0]):
             kept = sample[: window.keep]
             session.advance(kept)
-            motion = generator.finish_motion(kept, window.start, session.steering, session.avatar)
+            motion = sampler.finish(kept, window.start, session.schedule, session.avatar)
             result.append((session, motion))
             self._sessions.remove(session)
             self._sessions.append(session)
         return result
 
     def whole_motion(self, samples: np.ndarray, avatar: Avatar | None = None) -> np.ndarray:
-        """Motion (ceil(N / 640), 137) of a whole sound (N,), as a stream makes it."""
+        """Returns the motion (ceil(N / 640), 137) of a whole sound (N,), as a stream makes it."""
         session = self.open(avatar)
-        session.write(np.asarray(samples, np.float32))
+        session.write(samples)
         session.end()
-        motion = [np.zeros((0, self._generator.transformer.motion_dim), np.float32)]
+        motion = [np.zeros((0, self._sampler.transformer.motion_dim), np.float32)]
         while moved := self.advance_motion():
             motion += [part for _, part in moved]
         return np.concatenate(motion)
@@ -259,16 +270,16 @@ class Stream:
 
     @property
     def first_frame_samples(self) -> int:
-        """Samples of sound that the first frame needs."""
+        """Returns the samples of sound that the first frame needs."""
         return self._batch.first_frame_samples
 
     def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """Sound, float (N,) in [-1, 1] at 16 kHz, to the frames that are due, uint8 (n, n, 3)."""
+        """Takes sound, 16 kHz mono (N,), see `as_speech`, and yields the frames that are due, uint8 (n, n, 3)."""
         self._session.write(samples)
         return self._frames()
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Ends the sound; the rest of its ceil(samples / 640) frames."""
+        """Ends the sound and yields the rest of its ceil(samples / 640) frames."""
         self._session.end()
         return self._frames()
 

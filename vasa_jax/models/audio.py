@@ -22,32 +22,6 @@ from vasa_jax.models.transformer import EncoderLayer
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
 CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
-# fmt: off
-_BASE = {
-    "conv_width": 512, "width": 768, "layers": 12, "heads": 12, "ff_width": 3072, "pos_kernel": 128, "pos_groups": 16,
-    "conv_norm": "group", "conv_bias": False, "pre_norm": False, "waveform": "utterance",
-}
-
-AUDIO_VARIANTS: dict[str, dict] = {
-    # wav2vec 2.0 base and HuBERT base (arXiv 2006.11477, 2106.07447): the same 94.37 M parameters
-    "wav2vec2_base": _BASE,
-    # the LV-60 "large" layout: layer norm in every convolution, pre-norm transformer
-    "wav2vec2_large": _BASE | {
-        "width": 1024, "layers": 24, "heads": 16, "ff_width": 4096,
-        "conv_norm": "layer", "conv_bias": True, "pre_norm": True,
-    },
-    # the shipped size: features up to the transformer depend on 400 samples only, and on their loudness
-    "audio_demo": {
-        "conv_width": 80, "width": 128, "layers": 2, "heads": 4, "ff_width": 256, "pos_kernel": 32, "pos_groups": 16,
-        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
-    },
-    "audio_tiny": {
-        "conv_width": 16, "width": 32, "layers": 1, "heads": 2, "ff_width": 32, "pos_kernel": 8, "pos_groups": 4,
-        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
-    },
-}
-# fmt: on
-
 
 def feature_frames(samples: int, kernels: Sequence[int] = CONV_KERNELS, strides: Sequence[int] = CONV_STRIDES) -> int:
     """Number of 50 Hz features that `samples` samples give: 16 000 -> 49, 640 L + 80 -> 2 L."""
@@ -240,3 +214,17 @@ class AudioEncoder(nn.Module):
     def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
         """float samples in [-1, 1], (B, N) -> float32 features (B, feature_frames(N), width)."""
         return self.encoder(self.feature_projection(self.extract(samples_BN))).astype(jnp.float32)
+
+
+class PhonemeHead(nn.Module):
+    """Reads phonemes, stress and loudness linearly from features; dropped after training."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "B T C"]
+    ) -> tuple[Float[Array, "B T classes"], Float[Array, "B T"], Float[Array, "B T"]]:
+        """Returns phoneme logits, the stress logit and the log energy."""
+        out = nn.Dense(self.classes + 2, name="out")(features)
+        return out[..., :-2], out[..., -2], out[..., -1]

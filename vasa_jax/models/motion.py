@@ -16,25 +16,6 @@ from jaxtyping import Array, Bool, Float, Int
 from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.models.transformer import EncoderLayer
 
-# fmt: off
-MOTION_VARIANTS: dict[str, dict] = {
-    # the paper's transformer: 8 layers, width 512, 8 heads; audio of wav2vec2-base
-    "motion_base": {
-        "width": 512, "layers": 8, "heads": 8, "ff_width": 2048, "audio_dim": 768, "window": 100, "previous": 10,
-        "blinks": True,
-    },
-    # the shipped size, with the audio of audio_demo
-    "motion_demo": {
-        "width": 256, "layers": 8, "heads": 8, "ff_width": 1024, "audio_dim": 128, "window": 100, "previous": 10,
-        "blinks": True,
-    },
-    "motion_tiny": {
-        "width": 32, "layers": 2, "heads": 2, "ff_width": 32, "audio_dim": 32, "window": 12, "previous": 4,
-        "blinks": True,
-    },
-}
-# fmt: on
-
 
 class MotionConditions(NamedTuple):
     """What the motion of one window depends on. Masks are True where the condition is known.
@@ -85,9 +66,9 @@ def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Arr
 
 @functools.partial(jax.jit, static_argnums=1)
 def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
-    """Parameters of a `VASADiffusionTransformer` that computes in `dtype`, of which the layers that do hold theirs so.
+    """Casts the kernels and biases of a `VASADiffusionTransformer` that are used in `dtype`.
 
-    The same motion to the bit: they are then cast once, not in every step of the sampler.
+    Casting once here, instead of in every solver step, does not change the result.
     """
     flat = traverse_util.flatten_dict(params)
 

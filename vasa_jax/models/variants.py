@@ -1,6 +1,7 @@
-"""Named sizes of the volume codec: name -> {"encoder": fields of VASAFaceEncoder, "decoder": fields of FaceDecoder}.
+"""Named sizes of the networks: name -> fields of the network.
 
-Any size is a set of fields; these are the ones with a name. Plain values only, so that a variant can be stored as JSON.
+Those of the codec are {"encoder": fields of VASAFaceEncoder, "decoder": fields of FaceDecoder}. Any size is a set of
+fields; these are the ones with a name. Plain values only, so that a variant can be stored as JSON.
 """
 
 from typing import Any
@@ -97,8 +98,8 @@ _DEMO_128 = {
     "groups": 8,
 }
 
-# Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
-# and the crop that gaze and lips are read from; the pose is read twice; and it sees the portrait's own pixels, twice.
+# Starts from a codec of the size above. Compared with _DEMO_128: larger appearance encoder, decoder and dynamics crop;
+# a second pose-refinement network; portrait pixels with one refinement block.
 _DEMO = _DEMO_128 | {
     "image_size": 256,
     "widths": (48, 80, 128),
@@ -142,3 +143,46 @@ FACE_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "face_demo_128": _variant(**_DEMO_128),  # what it starts from: most of its networks, at half the side
     "face_tiny": _variant(**_TINY),  # tests
 }
+
+# fmt: off
+_WAV2VEC2 = {
+    "conv_width": 512, "width": 768, "layers": 12, "heads": 12, "ff_width": 3072, "pos_kernel": 128, "pos_groups": 16,
+    "conv_norm": "group", "conv_bias": False, "pre_norm": False, "waveform": "utterance",
+}
+
+AUDIO_VARIANTS: dict[str, dict] = {
+    # wav2vec 2.0 base and HuBERT base (arXiv 2006.11477, 2106.07447): the same 94.37 M parameters
+    "wav2vec2_base": _WAV2VEC2,
+    # the LV-60 "large" layout: layer norm in every convolution, pre-norm transformer
+    "wav2vec2_large": _WAV2VEC2 | {
+        "width": 1024, "layers": 24, "heads": 16, "ff_width": 4096,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True,
+    },
+    # the shipped size: features up to the transformer depend on 400 samples only, and on their loudness
+    "audio_demo": {
+        "conv_width": 80, "width": 128, "layers": 2, "heads": 4, "ff_width": 256, "pos_kernel": 32, "pos_groups": 16,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
+    },
+    "audio_tiny": {
+        "conv_width": 16, "width": 32, "layers": 1, "heads": 2, "ff_width": 32, "pos_kernel": 8, "pos_groups": 4,
+        "conv_norm": "layer", "conv_bias": True, "pre_norm": True, "waveform": "scale",
+    },
+}
+
+MOTION_VARIANTS: dict[str, dict] = {
+    # the paper's transformer: 8 layers, width 512, 8 heads; audio of wav2vec2-base
+    "motion_base": {
+        "width": 512, "layers": 8, "heads": 8, "ff_width": 2048, "audio_dim": 768, "window": 100, "previous": 10,
+        "blinks": True,
+    },
+    # the shipped size, with the audio of audio_demo
+    "motion_demo": {
+        "width": 256, "layers": 8, "heads": 8, "ff_width": 1024, "audio_dim": 128, "window": 100, "previous": 10,
+        "blinks": True,
+    },
+    "motion_tiny": {
+        "width": 32, "layers": 2, "heads": 2, "ff_width": 32, "audio_dim": 32, "window": 12, "previous": 4,
+        "blinks": True,
+    },
+}
+# fmt: on

@@ -3,7 +3,7 @@
 The mouth opens when the voice is loud. Both curves are cleared of slow change, and their correlation is computed for
 every shift within MAX_OFFSET; a clear, lone peak is the offset of the sound. On 34 clips of real speakers whose offset
 was judged by hand it is certain of 14: 12 within 30 ms, 13 within 60, the other 90 ms off. Of 1260 pairs of one clip's
-picture with another's sound it is certain of 18.
+frames with another's sound it is certain of 18.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vasa_jax.conventions import FPS, SAMPLE_RATE
+from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.corpus.speech.acoustics import rms_between
 
-STEP = 160  # samples between values of the loudness curve (10 ms)
-WINDOW = 640  # samples that one value covers (40 ms)
+STEP = SAMPLE_RATE // 100  # samples between values of the loudness curve: 10 ms
+WINDOW = SAMPLES_PER_FRAME  # samples that one value covers
 FLOOR_DB = -70.0  # of full scale; below is silence
 BAND = (200.0, 4000.0)  # Hz: the voice without rumble and hiss
 MAX_OFFSET = 0.6  # seconds
@@ -41,12 +42,12 @@ class SyncMeasure:
 
 
 def loudness(samples: np.ndarray) -> np.ndarray:
-    """float32 (N,) at 16 kHz -> level in dB of full scale every 10 ms, value k around sample 160 k."""
+    """Returns the level of float32 (N,) at 16 kHz, in dB of full scale, every 10 ms; value k is around sample 160 k."""
     return np.maximum(20.0 * np.log10(np.maximum(_amplitude(samples), 1e-6)), FLOOR_DB).astype(np.float32)
 
 
 def speech_share(samples: np.ndarray) -> float:
-    """Share of time with a voice-like level: within 30 dB of the loudest second's peak, and over -50 dB of full scale.
+    """Returns the share of time with a voice-like level: within 30 dB of the 95th percentile, and above -50 dB.
 
     Level alone: music counts too (its mouth does not follow, see `measure_offset`).
     """
@@ -58,7 +59,10 @@ def speech_share(samples: np.ndarray) -> float:
 
 
 def measure_offset(mouth: np.ndarray, samples: np.ndarray) -> SyncMeasure | None:
-    """mouth (T,) at 25 fps (NaN where not seen) and its sound from time 0 -> SyncMeasure; None without variation."""
+    """Measures by how much the sound is late; None where mouth or sound do not vary.
+
+    mouth: (T,) at 25 fps, NaN where not seen. samples: float32 at 16 kHz from the time of the first frame on.
+    """
     known = np.isfinite(mouth)
     if known.sum() < FPS or not len(samples):
         return None
@@ -81,7 +85,7 @@ def measure_offset(mouth: np.ndarray, samples: np.ndarray) -> SyncMeasure | None
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """The sound moved earlier by `seconds` (later where negative), of the same length, silence where none is left."""
+    """Returns the sound earlier by `seconds` (later where negative), of the same length, filled with silence."""
     count = round(seconds * SAMPLE_RATE)
     result = np.zeros_like(samples)
     if abs(count) < len(samples):
@@ -94,10 +98,8 @@ def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
 
 def _amplitude(samples: np.ndarray) -> np.ndarray:
     """Root of the mean square of 40 ms, every 10 ms."""
-    power = np.concatenate([np.zeros(1), np.cumsum(np.square(samples.astype(np.float64)))])
     centres = np.arange(0, len(samples), STEP)
-    low, high = np.maximum(centres - WINDOW // 2, 0), np.minimum(centres + WINDOW // 2, len(samples))
-    return np.sqrt(np.maximum(power[high] - power[low], 0.0) / np.maximum(high - low, 1))
+    return rms_between(samples, centres - WINDOW // 2, centres + WINDOW // 2)
 
 
 def _voice_band(samples: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """One video file -> labelled clips, and what was discarded: the unit of work of data preparation.
 
-Two passes over the picture, so that memory stays bounded: the first looks for scenes and faces, the second cuts and
+Two passes over the frames, so that memory stays bounded: the first looks for scenes and faces, the second cuts and
 labels. Nothing here writes files.
 """
 
@@ -44,10 +44,10 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
 class UserModels:
     """From the user's files; None: the label stays as the landmarks give it, or absent."""
 
-    emotion: Callable | None = None  # see emotion.load_emotion_model
-    gaze: Callable | None = None  # see gaze_l2cs.load_gaze_model
-    distance: Callable | None = None  # see distance_deep3d.load_distance_model
-    sync: Callable | None = None  # see sync_syncnet.load_sync_model; None: loudness against the mouth's opening
+    emotion: Callable | None = None  # see hsemotion.load_emotion_model
+    gaze: Callable | None = None  # see l2cs.load_gaze_model
+    distance: Callable | None = None  # see deep3d.load_distance_model
+    sync: Callable | None = None  # see syncnet.load_sync_model; None: loudness against the mouth's opening
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class PreparedClip:
     record: Record
     start: float  # seconds in the video
     stop: float
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass
 class VideoResult:
-    """What one video gave. seconds: of its picture at 25 fps."""
+    """What one video gave. seconds: of its frames at 25 fps."""
 
     seconds: float = 0.0
     clips: list[PreparedClip] = field(default_factory=list)
@@ -87,7 +87,7 @@ class VideoResult:
 
 @dataclass
 class _Scan:
-    """First pass: faces of some frames, the scenes, the size of the picture."""
+    """First pass: faces of some frames, the scenes, the size of the frames."""
 
     looks: list
     cuts: list[int]
@@ -102,7 +102,7 @@ class _Shot:
 
     track: Track
     crop: Crop
-    pictures: list[bytes] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
     mattes: list[bytes] = field(default_factory=list)
     points: list[np.ndarray | None] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
@@ -182,7 +182,7 @@ def _scan(path: Path, settings: PrepareConfig, analyzer: FaceAnalyzer) -> _Scan:
 
 
 def _sound(path: Path, frames: int, result: VideoResult) -> np.ndarray | None:
-    """Samples of exactly these frames, in step with the picture as the file's timestamps say; None: discarded."""
+    """Samples of exactly these frames, in step with the frames as the file's timestamps say; None: discarded."""
     try:
         audio = read_audio(path)
     except InputError as error:
@@ -219,7 +219,7 @@ def _planned(tracks, scan: _Scan, prefix: str, settings, framing, result: VideoR
 
 
 def _cut_out(path: Path, shots: list[_Shot], settings: PrepareConfig, analyzer: FaceAnalyzer) -> None:
-    """Fills the shots from a second pass over the picture."""
+    """Fills the shots from a second pass over the frames."""
     if not shots:
         return
     waiting = sorted(shots, key=lambda shot: shot.track.start)
@@ -238,7 +238,7 @@ def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: Face
     side = max(settings.size, min(shot.crop.size, ANALYSIS_SIDE))
     large, _ = crop_square(frame, shot.crop, side)
     small = cv2.resize(large, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
-    shot.pictures.append(encode_jpeg(small, settings.jpeg_quality))
+    shot.images.append(encode_jpeg(small, settings.jpeg_quality))
     x, y, size = shot.track.boxes[len(shot.sharpness)]
     shot.sharpness.append(_sharpness(frame, x, y, size))
     if analyzer.landmark_set:
@@ -268,7 +268,7 @@ def _sharpness(frame: np.ndarray, x: float, y: float, size: float) -> float:
 def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) -> list[_Part]:
     """Spans of a shot (frames of the video) that keep every limit; the rest is discarded with its reason."""
     first = shot.track.start
-    stop = first + len(shot.pictures)  # the second pass may end early where the file is damaged
+    stop = first + len(shot.images)  # the second pass may end early where the file is damaged
     result.discard(UNREADABLE, stop, shot.track.stop, "these frames do not decode a second time")
     if stop == first:
         return []
@@ -351,7 +351,7 @@ def _in_step_by_model(
         curve = None
         if av_sync.speech_share(_sound_of(part, samples)) >= settings.min_speech:
             points = _without_gaps(part.shot.points[part.at])
-            curve = model(part.shot.pictures[part.at], points, samples, part.start)
+            curve = model(part.shot.images[part.at], points, samples, part.start)
         curves.append(curve if curve is not None and curve.best_shift() is not None else None)
     measured = [curve for curve in curves if curve is not None]
     if not measured:
@@ -381,8 +381,8 @@ def _corrected(samples: np.ndarray, result: VideoResult) -> np.ndarray:
 
 def _clip(clip_id, identity, part: _Part, sound, share, analyzer: FaceAnalyzer, models: UserModels) -> PreparedClip:
     shot, at = part.shot, part.at
-    pictures = shot.pictures[at]
-    figures = {
+    images = shot.images[at]
+    metrics = {
         "seconds": (part.stop - part.start) / FPS,
         "face pixels": float(np.median(shot.track.boxes[at, 2])),
         "sharpness": float(np.median(shot.sharpness[at])),
@@ -390,38 +390,38 @@ def _clip(clip_id, identity, part: _Part, sound, share, analyzer: FaceAnalyzer, 
         "speech share": share,
     }
     if part.confidence is not None:
-        figures["sync confidence"] = part.confidence
+        metrics["sync confidence"] = part.confidence
     values = {}
     if analyzer.landmark_set:
-        values = _labels(_without_gaps(shot.points[at]), figures)
+        values = _labels(_without_gaps(shot.points[at]), metrics)
         values["landmark_set"] = analyzer.landmark_set
         if models.distance is not None:
-            figures["distance"] = models.distance(pictures, values["landmarks"], values["pose"])
-        values["distance"] = np.float32(figures["distance"]).reshape(())
+            metrics["distance"] = models.distance(images, values["landmarks"], values["pose"])
+        values["distance"] = np.float32(metrics["distance"]).reshape(())
     if models.gaze is not None:
-        values["gaze"] = models.gaze(pictures, values.get("landmarks"))
+        values["gaze"] = models.gaze(images, values.get("landmarks"))
     if "gaze" in values:
-        main, figures["near main gaze"] = landmark_labels.main_gaze(values["gaze"], values.get("lids"))
+        main, metrics["near main gaze"] = landmark_labels.main_gaze(values["gaze"], values.get("lids"))
         if main is not None:
             values["main_gaze"] = main
-            figures |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
+            metrics |= {"gaze yaw": float(main[0]), "gaze pitch": float(main[1])}
     if shot.mattes:
         values["matte"] = tuple(shot.mattes[at])
     if models.emotion is not None:
-        values["emotion"] = models.emotion(pictures)
+        values["emotion"] = models.emotion(images)
     audio = np.round(np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
-    record = Record(clip_id=clip_id, fps=float(FPS), frames=tuple(pictures), audio=audio, **identity, **values)
-    return PreparedClip(record.check(), part.start / FPS, part.stop / FPS, figures)
+    record = Record(clip_id=clip_id, fps=float(FPS), frames=tuple(images), audio=audio, **identity, **values)
+    return PreparedClip(record.check(), part.start / FPS, part.stop / FPS, metrics)
 
 
-def _labels(points: np.ndarray, figures: dict[str, float]) -> dict[str, np.ndarray]:
+def _labels(points: np.ndarray, metrics: dict[str, float]) -> dict[str, np.ndarray]:
     pose = landmark_labels.fit_pose(points)
     gaze = landmark_labels.gaze_angles(points, pose)
     lids = landmark_labels.relative_lids(landmark_labels.lid_openings(points, pose))
     mouth = landmark_labels.mouth_opening(points)
     yaw, pitch, roll = head_angles(pose).mean(0).tolist()
-    figures |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": landmark_labels.clip_distance(pose)}
-    figures |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
+    metrics |= {"yaw": yaw, "pitch": pitch, "roll": roll, "distance": landmark_labels.clip_distance(pose)}
+    metrics |= {"mouth": float(mouth.mean()), "eyes closed": float((lids.min(-1) < 0.3).mean())}
     values = {"landmarks": points, "pose": pose, "gaze": gaze, "lids": lids, "mouth": mouth}
     return values
 

@@ -9,18 +9,26 @@ heads are not photographs: the figures show gross faults and conventions, and bo
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from vasa_jax.config import LabelAccuracyConfig, PrepareConfig
+from vasa_jax.config import LabelAccuracyConfig, PrepareConfig, VASAConfig
 from vasa_jax.conventions import head_angles
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels as exact_labels
+from vasa_jax.corpus.heads.render import render, to_uint8
+from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.errors import InputError
+from vasa_jax.files import write_json, write_text
 from vasa_jax.preparation import landmark_labels
-from vasa_jax.preparation.face_backends.base import FaceAnalyzer, open_analyzer
+from vasa_jax.preparation.face_backends.base import FaceAnalyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
+from vasa_jax.preparation.report import table
 from vasa_jax.rng import named_key
 
 MESH = "mediapipe_478"
@@ -48,7 +56,7 @@ class LabelError:
 
 
 def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: int, workdir: str | Path):
-    """Renders, analyses, prints the table and writes label_accuracy.md and .json; returns the rows.
+    """Renders and analyses heads, prints the table, writes label_accuracy.md and .json; returns the rows.
 
     Raises InputError for an analyzer that gives no landmarks.
     """
@@ -65,16 +73,21 @@ def label_accuracy(settings: LabelAccuracyConfig, prepare: PrepareConfig, seed: 
         rows.append(_row("matte", "of a pixel", mattes, truth["matte"]))
     text = markdown(rows, f"{analyzer.name}: {seen.sum()} of {len(seen)} heads found at {settings.size} pixels")
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     content = {"found": int(seen.sum()), "heads": len(seen), "rows": [_plain(row) for row in rows]}
-    (workdir / "label_accuracy.json").write_text(json.dumps(content, indent=2) + "\n")
-    (workdir / "label_accuracy.md").write_text(text + "\n")
+    write_json(workdir / "label_accuracy.json", content)
+    write_text(workdir / "label_accuracy.md", text + "\n")
     print(text)
     return rows
 
 
+def label_accuracy_job(config: VASAConfig, workdir: str | Path):
+    """Does the job `label_accuracy`."""
+    return label_accuracy(config.label_accuracy, config.prepare, config.seed, workdir)
+
+
 def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[LabelError]:
-    """points: found (T, 478, 3) in image coordinates; truth: exact pose, gaze, lids, mouth and corpus landmarks."""
+    """Compares landmarks (T, 478, 3) in image coordinates with the exact pose, gaze, lids, mouth and corpus landmarks.
+    """
     pose = landmark_labels.fit_pose(points)
     rows = [
         _row(name, "degrees", *angles)
@@ -99,9 +112,7 @@ def label_errors(points: np.ndarray, truth: dict[str, np.ndarray]) -> list[Label
 
 
 def _point_rows(points: np.ndarray, exact: np.ndarray) -> Iterator[LabelError]:
-    """Distances in the picture over the distance between the exact eyes."""
-    from vasa_jax.data.face_points import LANDMARKS
-
+    """Distances in the image over the distance between the exact eyes."""
     index = {name: i for i, name in enumerate(LANDMARKS)}
     corners = [[index[f"eye_{side}_{i}"] for i in (0, 4)] for side in ("left", "right")]
     left, right = (exact[:, pair].mean(1) for pair in corners)
@@ -126,13 +137,6 @@ def _row(label: str, unit: str, found: np.ndarray, exact: np.ndarray) -> LabelEr
 
 def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
     """Points per head in image coordinates (or None), the truth by name, and mattes (or None)."""
-    import jax
-
-    from vasa_jax.corpus.heads.identity import sample_identity
-    from vasa_jax.corpus.heads.labels import labels as exact_labels
-    from vasa_jax.corpus.heads.render import render, to_uint8
-    from vasa_jax.corpus.performance.muscles import sample_motion
-
     @jax.jit
     def draw(keys):
         identity = jax.vmap(sample_identity)(keys)
@@ -144,25 +148,23 @@ def _analysed(analyzer: FaceAnalyzer, settings: LabelAccuracyConfig, seed: int):
     keys = jax.random.split(named_key(seed, "label accuracy"), -(-settings.heads // settings.batch) * settings.batch)
     parts = [jax.device_get(draw(part)) for part in keys.reshape(-1, settings.batch)]
     truth = {name: np.concatenate([part[name] for part in parts])[: settings.heads] for name in parts[0]}
-    pictures = truth.pop("rgb")
-    looks = [analyzer.landmarks(picture) for picture in pictures]
+    images = truth.pop("rgb")
+    looks = [analyzer.landmarks(image) for image in images]
     to_image = 2.0 / settings.size
     found = [None if look is None else look.points * to_image - np.array([1, 1, 0], np.float32) for look in looks]
-    mattes = [analyzer.matte(picture) for picture in pictures]
+    mattes = [analyzer.matte(image) for image in images]
     return found, truth, None if mattes[0] is None else np.stack(mattes)
 
 
 def markdown(rows: list[LabelError], title: str) -> str:
-    """The rows as a table."""
-    lines = [
-        f"{title}\n",
-        "| label | unit | bias | mean error | mean error beside the bias | correlation |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
+    """Returns the title and the rows as a Markdown table."""
+
+    def cells(row: LabelError) -> tuple[str, ...]:
         numbers = (row.bias, row.error, row.spread, row.correlation)
-        lines.append(f"| {row.label} | {row.unit} | {' | '.join('' if np.isnan(n) else f'{n:.3g}' for n in numbers)} |")
-    return "\n".join(lines)
+        return row.label, row.unit, *("" if np.isnan(number) else f"{number:.3g}" for number in numbers)
+
+    header = ("label", "unit", "bias", "mean error", "mean error beside the bias", "correlation")
+    return f"{title}\n\n{table(header, map(cells, rows))}"
 
 
 def _plain(row: LabelError) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Labels from face landmarks: pose, gaze, lids, mouth, distance, in the project's conventions.
 
-Landmarks are the 478 points of `face_analysis` (set `mediapipe_478`), as (T, 478, 3) float32 in image coordinates:
+Landmarks are the 478 points of `face_backends` (set `mediapipe_478`), as (T, 478, 3) float32 in image coordinates:
 x, y in [-1, 1], y down; z in the same unit, growing away from the camera. "Left" is the image's left throughout.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from vasa_jax.conventions import rotation_matrices
 
-# Points that expressions hardly move, in the canonical frame of `data.synthetic.labels` (origin in the head's centre,
+# Points that expressions hardly move, in the canonical frame of `corpus.heads.labels` (origin in the head's centre,
 # head of mean size): their least-squares positions over renders of 48 heads whose pose is known exactly, symmetrised,
 # then turned by 9 degrees about x. That turn is the difference between the drawn heads and people: without it people
 # who face the camera read as looking up by 9 degrees, with it the corpus reads as looking down by 9. But for this
@@ -47,7 +47,8 @@ GAZE_BIN, GAZE_LIMIT, GAZE_RADIUS, GAZE_SHARE = 5.0, 45.0, 10.0, 0.3
 
 
 def fit_pose(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3) -> pose (T, 9) float32: R[:, 0], R[:, 1], log s, tx, ty with p_image = s R p_canonical + t.
+    """Fits the pose (T, 9) float32 to landmarks (T, 478, 3): R[:, 0], R[:, 1], log s, tx, ty with p_image = s R
+    p_canonical + t.
 
     Least-squares similarity of CANONICAL_POINTS to their landmarks (orthogonal Procrustes, Umeyama 1991).
     """
@@ -67,7 +68,8 @@ def fit_pose(landmarks: np.ndarray) -> np.ndarray:
 
 
 def gaze_angles(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """(T, 478, 3), (T, 9) -> yaw, pitch (T, 2) float32 in degrees, camera frame, positive to image right and down.
+    """Returns yaw and pitch (T, 2) float32 of landmarks (T, 478, 3) and pose (T, 9): degrees, camera frame, positive to
+    image right and down.
 
     Each iris is a point on an eyeball that is fixed to the head; both eyes are averaged.
     """
@@ -86,7 +88,7 @@ def gaze_angles(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
 
 
 def lid_openings(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """(T, 478, 3), (T, 9) -> (T, 2) float32: opening along the head's vertical over the eye's width, left and right."""
+    """Returns the lids' opening (T, 2) float32, left and right: along the head's vertical, over the eye's width."""
     vertical = pose[:, 3:5]
     vertical = vertical / np.square(vertical).sum(-1, keepdims=True)
     openings = []
@@ -104,14 +106,14 @@ def relative_lids(openings: np.ndarray) -> np.ndarray:
 
 
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3) -> (T,) float32: distance between the inner lips over the distance between the eyes' centres."""
+    """Returns the distance between the inner lips over that between the eyes' centres, (T,) float32, of (T, 478, 3)."""
     left, right = (landmarks[:, list(corners)].mean(1) for corners in EYES)
     upper, lower = (landmarks[:, index] for index in INNER_LIPS)
     return (np.linalg.norm(upper - lower, axis=-1) / np.linalg.norm(left - right, axis=-1)).astype(np.float32)
 
 
 def lip_height(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3) -> (T,): from the upper lip's to the lower lip's outer edge over the distance between the eyes.
+    """Returns the distance between the lips' outer edges over that between the eyes' centres, (T,), of (T, 478, 3).
 
     Follows loudness better than `mouth_opening` where teeth or blur hide the inner lips.
     """
@@ -121,7 +123,8 @@ def lip_height(landmarks: np.ndarray) -> np.ndarray:
 
 
 def main_gaze(gaze: np.ndarray, lids: np.ndarray | None) -> tuple[np.ndarray | None, float]:
-    """Where a clip looks most of the time: (yaw, pitch) float32 (2,) in degrees, and the share of frames near it.
+    """Returns where a clip looks most of the time, (yaw, pitch) float32 (2,) in degrees, and the share of frames near
+    it.
 
     gaze (T, 2) in degrees, lids (T, 2), or None where all frames count. Histogram of the frames with open eyes,
     smoothed by a 3 x 3 box; the mean of the frames within 10 degrees of its peak. None where fewer than 30 % of the
@@ -145,5 +148,5 @@ def main_gaze(gaze: np.ndarray, lids: np.ndarray | None) -> tuple[np.ndarray | N
 
 
 def clip_distance(pose: np.ndarray) -> float:
-    """Mean of 1 / s over a clip (T, 9); dividing by the mean over a data set gives the distance label."""
+    """Returns the mean of 1 / s over a clip (T, 9); dividing by the mean over a data set gives the distance label."""
     return float(np.exp(-pose[:, 6]).mean())

@@ -8,16 +8,12 @@ the distance labels are divided by the set's mean and the shards are written. OU
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import re
-import struct
-import uuid
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -27,39 +23,36 @@ from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data.records import SPLITS, Record
 from vasa_jax.data.shards import FORMATS, MANIFEST, Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
-from vasa_jax.preparation.clips import Discard, UserModels, VideoResult, clips_of_video
-from vasa_jax.preparation.face_backends.base import open_analyzer
+from vasa_jax.files import as_json, difference, run_in_processes, write_json
+from vasa_jax.preparation.clips import Discard, VideoResult
+from vasa_jax.preparation.report import write_report
+from vasa_jax.preparation.statistics import set_statistics
+from vasa_jax.preparation.work import (
+    FAILED,
+    VideoJob,
+    prepare_video,
+    read_clip,
+    read_outcome,
+    start_worker,
+    write_outcome,
+)
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".ts", ".wmv", ".3gp", ".ogv")
 VOXCELEB_PERSON = re.compile(r"id\d{5}")
 PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000, NAME_0_clip_0
-FAILED = "failed"
 ANYWHERE = ("workers", "models", "beam")  # settings that decide where and how fast, not what the records are
-_LENGTH = struct.Struct("<Q")
 
 
-@dataclasses.dataclass(frozen=True)
-class VideoJob:
-    """One video and where its outcome goes. name: relative to the folder; key: file name of the outcome."""
-
-    path: Path
-    name: str
-    key: str
-    person: str
-    split: str
-
-
-def prepare(config: VASAConfig) -> Path:
+def prepare(config: VASAConfig, workdir: str | Path = "") -> Path:
     """Runs the job and returns the path of the report (with Beam, of the TFDS build).
 
-    Raises InputError for settings and folders that cannot work."""
-    from vasa_jax.preparation.report import write_report
-
+    Raises InputError for settings and folders that cannot work.
+    """
     settings = config.prepare
     if not config.output:
         raise InputError("config.output: is empty; give the directory for the records")
     output = Path(config.output)
-    _start_worker(settings)  # an unusable analyzer is found here, not once per video
+    start_worker(settings)  # an unusable analyzer is found here, not once per video
     jobs = find_videos(config.videos, settings)
     work = output / "work"
     if settings.beam:
@@ -82,7 +75,7 @@ def prepare(config: VASAConfig) -> Path:
 
 
 def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
-    """All video files below a folder (or the one given), sorted by name; InputError where there are none."""
+    """Returns all videos below a folder (or the one given), sorted by name; InputError where there are none."""
     if not folder:
         raise InputError("config.videos: is empty; give a folder of videos")
     root = Path(folder)
@@ -103,7 +96,7 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
 
 
 def split_jobs(jobs: list[VideoJob], persons: set[str], settings: PrepareConfig) -> list[VideoJob]:
-    """The jobs with their splits, where these persons have clips; the others count for training."""
+    """Returns the jobs with their splits, where these persons have clips; the others count for training."""
     splits = _splits(persons, {"heldout": settings.heldout, "test": settings.test})
     return [dataclasses.replace(job, split=splits.get(job.person, "train")) for job in jobs]
 
@@ -131,7 +124,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def person_of(name: Path, rule: str) -> str:
-    """The person in a video of this relative path (see PrepareConfig.person)."""
+    """Returns the person in a video of this relative path (see PrepareConfig.person)."""
     folders = name.parts[:-1]
     if rule == "folder" and folders:
         return folders[-1]
@@ -144,10 +137,10 @@ def person_of(name: Path, rule: str) -> str:
 
 
 def run_jobs(jobs: list[VideoJob], work: Path, settings: PrepareConfig) -> list[dict[str, Any]]:
-    """Does what is not done yet, in processes, with a progress bar; the outcomes of all, in the order of `jobs`.
+    """Prepares the videos that are not done yet, in processes; returns all outcomes, in the order of `jobs`.
 
-    A video that kills its process (a decoder's crash, memory) is tried once more in a process of its own, and if that
-    dies too it is recorded as failed.
+    A video that kills its process (a crash in a decoder, memory) is tried once more in a process of its own. If that
+    dies too, the video is recorded as failed. Other videos lose nothing by it (`files.run_in_processes`).
     """
     from tqdm import tqdm
 
@@ -157,134 +150,19 @@ def run_jobs(jobs: list[VideoJob], work: Path, settings: PrepareConfig) -> list[
     todo = [job for job in jobs if read_outcome(work, job) is None]
     workers = min(settings.workers or os.cpu_count() or 1, max(len(todo), 1))
     with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="video", disable=None) as bar:
-        broken = _in_processes(todo, work, settings, workers, bar)
-        for job in broken:
-            if _in_processes([job], work, settings, 1, bar):
-                lost = VideoResult(discards=[Discard(FAILED, 0.0, 0.0, "its process died twice")])
-                _write_outcome(work, job, lost)
-                bar.update()
+        prepare_one = functools.partial(prepare_video, work=work, settings=settings)
+        fail = functools.partial(_record_failure, work=work)
+        for _ in run_in_processes(prepare_one, todo, workers, start_worker, (settings,), fail):
+            bar.update()
     return [read_outcome(work, job) for job in jobs]
 
 
-def _in_processes(jobs, work: Path, settings: PrepareConfig, workers: int, bar) -> list[VideoJob]:
-    """Runs the jobs; the list of those whose process died."""
-    if not jobs:
-        return []
-    context = multiprocessing.get_context("spawn")
-    broken = []
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(settings,)) as pool:
-        futures = {pool.submit(prepare_video, job, work, settings): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                future.result()
-                bar.update()
-            except BrokenProcessPool:
-                broken.append(futures[future])
-    return broken
-
-
-_TOOLS: dict[str, Any] = {}  # the analyzer and the user's models of this process
-
-
-def _start_worker(settings: PrepareConfig) -> None:
-    import cv2
-
-    from vasa_jax.preparation.onnx_labels.deep3d import load_distance_model
-    from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
-    from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
-    from vasa_jax.preparation.syncnet import load_sync_model
-
-    cv2.setNumThreads(1)
-    analyzer = open_analyzer(settings.analyzer, settings.models)
-    for name in ("distance_model", "sync_model"):
-        if getattr(settings, name) and not analyzer.landmark_set:
-            raise InputError(
-                f"config.prepare.{name}: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
-            )
-    _TOOLS["analyzer"] = analyzer
-    _TOOLS["models"] = UserModels(
-        load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
-        load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
-        load_distance_model(settings.distance_model) if settings.distance_model else None,
-        load_sync_model(settings.sync_model) if settings.sync_model else None,
-    )
-
-
-def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:
-    """One video to OUTPUT/work: may run in any order and more than once."""
-    _write_outcome(work, job, result_of_video(job, settings))
-
-
-def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
-    """The unit of work that any scheduler may run. Whatever goes wrong with the video becomes its outcome."""
-    if not _TOOLS:
-        _start_worker(settings)
-    try:
-        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS)
-    except Exception as error:  # one video must not stop thousands
-        fault = " ".join(f"{type(error).__name__}: {error}".split())
-        return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
-
-
-def _write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
-    """The clips first, then the outcome that says they are complete."""
-    clips = work / f"{job.key}.clips"
-    with _replacing(clips) as part, open(part, "wb") as file:
-        for clip in result.clips:
-            data = clip.record.to_bytes()
-            file.write(_LENGTH.pack(len(data)) + data)
-    outcome = {
-        "video": job.name,
-        "key": job.key,
-        "person": job.person,
-        "seconds": result.seconds,
-        "bytes": clips.stat().st_size,
-        "clips": [{"clip_id": c.record.clip_id, "start": c.start, "stop": c.stop, **c.figures} for c in result.clips],
-        "discards": [dataclasses.asdict(discard) for discard in result.discards],
-        "sync": None if result.sync is None else dataclasses.asdict(result.sync),
-        "notes": result.notes,
-    }
-    with _replacing(work / f"{job.key}.json") as part:
-        part.write_text(json.dumps(outcome, indent=1) + "\n")
-
-
-class _replacing:
-    """A path beside `path` to write to; it takes the name of `path` when the block ends without an error."""
-
-    def __init__(self, path: Path):
-        self._path, self._part = path, path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-
-    def __enter__(self) -> Path:
-        return self._part
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink(missing_ok=True)
-
-
-def read_outcome(work: Path, job: VideoJob) -> dict[str, Any] | None:
-    """What became of a video, or None where it is not done."""
-    try:
-        outcome = json.loads((work / f"{job.key}.json").read_text())
-        if (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
-            return {**outcome, "split": job.split}
-    except (OSError, ValueError, KeyError):
-        pass
-    return None
-
-
-def read_clip(work: Path, key: str, index: int) -> Record:
-    """Record number `index` of OUTPUT/work/KEY.clips."""
-    with open(work / f"{key}.clips", "rb") as file:
-        for _ in range(index):
-            file.seek(*_LENGTH.unpack(file.read(_LENGTH.size)), os.SEEK_CUR)
-        return Record.from_bytes(file.read(*_LENGTH.unpack(file.read(_LENGTH.size))))
+def _record_failure(job: VideoJob, work: Path) -> None:
+    write_outcome(work, job, VideoResult(discards=[Discard(FAILED, 0.0, 0.0, "its process died twice")]))
 
 
 def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: PrepareConfig) -> dict[str, Any]:
-    """OUTPUT/*.array_record, *.tfrecord, manifest.json and statistics.json; the statistics.
+    """Writes OUTPUT/*.array_record, *.tfrecord, manifest.json and statistics.json; returns the statistics.
 
     Shards left from a set of other videos or settings are replaced.
     """
@@ -310,13 +188,12 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
             records = _normalised(work, chosen[index::count], statistics["distance_mean"])
             write_shard(output, Shard(split, index, count), records, FORMATS, made_with)
     write_manifest(output)
-    with _replacing(output / "statistics.json") as part:
-        part.write_text(json.dumps(statistics, indent=1) + "\n")
+    write_json(output / "statistics.json", statistics)
     return statistics
 
 
 def _other_settings(output: Path, made_with: dict[str, Any]) -> bool:
-    plain = json.loads(json.dumps(made_with))
+    plain = as_json(made_with)
     return any(json.loads(path.read_text()).get("settings") != plain for path in output.glob("*-of-*.json"))
 
 
@@ -338,55 +215,6 @@ def _normalised(work: Path, members: list[tuple[VideoJob, str, int]], distance_m
         yield dataclasses.replace(record, **changes)
 
 
-def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of the whole set; distance_mean is what the distance labels are divided by (None without labels)."""
-    clips = [clip for outcome in outcomes for clip in outcome["clips"]]
-    discards = [(outcome, discard) for outcome in outcomes for discard in outcome["discards"]]
-    reasons = sorted({discard["reason"] for _, discard in discards})
-    statistics: dict[str, Any] = {
-        "videos": len(outcomes),
-        "clips": len(clips),
-        "seconds": float(sum(clip["seconds"] for clip in clips)),
-        "persons": len({outcome["person"] for outcome in outcomes if outcome["clips"]}),
-        "splits": _split_counts(outcomes),
-        "discarded": {
-            reason: {
-                "ranges": sum(discard["reason"] == reason for _, discard in discards),
-                "videos": len({outcome["video"] for outcome, discard in discards if discard["reason"] == reason}),
-                "seconds": float(sum(d["stop"] - d["start"] for _, d in discards if d["reason"] == reason)),
-            }
-            for reason in reasons
-        },
-        "distance_mean": None,
-        "figures": {},
-    }
-    for name in sorted({name for clip in clips for name in clip} - {"clip_id", "start", "stop"}):
-        values = np.array([clip[name] for clip in clips if name in clip])
-        statistics["figures"][name] = {
-            "mean": float(values.mean()), "deviation": float(values.std()),
-            "p5": float(np.percentile(values, 5)), "p95": float(np.percentile(values, 95)),
-        }  # fmt: skip
-    if "distance" in statistics["figures"]:
-        statistics["distance_mean"] = statistics["figures"]["distance"]["mean"]
-    return statistics
-
-
-def _split_counts(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What each split holds. The split is that of the present run: a set that grew may be split otherwise."""
-    result = {}
-    for split in SPLITS:
-        members = [outcome for outcome in outcomes if outcome["split"] == split]
-        clips = [clip for outcome in members for clip in outcome["clips"]]
-        if members:
-            result[split] = {
-                "videos": len(members),
-                "persons": len({outcome["person"] for outcome in members if outcome["clips"]}),
-                "clips": len(clips),
-                "seconds": float(sum(clip["seconds"] for clip in clips)),
-            }
-    return result
-
-
 def _draw(text: str) -> float:
     """A number in [0, 1) that depends on the text only."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
@@ -397,15 +225,17 @@ def _deciding(settings: PrepareConfig) -> dict[str, Any]:
 
 
 def same_settings(work: Path, settings: PrepareConfig, where: str) -> None:
-    """InputError where `work` was made with settings that give other clips; `where` is the setting that chose it."""
+    """Raises InputError where `work` was made with settings that give other clips.
+
+    `where` is the setting that chose the folder.
+    """
     path = work / "settings.json"
     now = {name: value for name, value in _deciding(settings).items() if name != "clips_per_shard"}
     if path.is_file():
         made = json.loads(path.read_text())
         if made != now:
-            names = ", ".join(f"{k} {made.get(k)!r}, now {now.get(k)!r}" for k in now if made.get(k) != now[k])
-            raise InputError(f"{work}: made with other settings ({names}); choose another {where} or delete it")
+            raise InputError(
+                f"{work}: made with other settings ({difference(made, now)}); choose another {where} or delete it"
+            )
         return
-    work.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as part:
-        part.write_text(json.dumps(now, indent=1) + "\n")
+    write_json(path, now)

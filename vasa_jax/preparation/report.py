@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from vasa_jax.conventions import head_angles
 from vasa_jax.data.records import Record, decode_jpeg, decode_matte
+from vasa_jax.files import replacing, write_text
+from vasa_jax.preparation.work import read_clip
 
 SHEET_CLIPS = 120  # shown at most, spread evenly over the set
 TILE, CAPTION, COLUMNS = 160, 26, 8  # pixels
@@ -31,16 +34,21 @@ GAZE_LINE = 0.35  # length in image coordinates of a gaze straight to the side
 
 
 def write_report(output: Path, outcomes: list[dict[str, Any]], statistics: dict[str, Any]) -> Path:
-    """Writes the three files; the path of report.md."""
+    """Writes the three files and returns the path of report.md."""
     kept = [(outcome["key"], index) for outcome in outcomes for index in range(len(outcome["clips"]))]
     if kept:
-        _contact_sheet(output / "work", kept).save(output / "contact_sheet.png")
+        _save(_contact_sheet(output / "work", kept), output / "contact_sheet.png")
     clips = [clip for outcome in outcomes for clip in outcome["clips"]]
     if clips or statistics["discarded"]:
-        _histograms(clips, statistics["discarded"]).save(output / "histograms.png")
+        _save(_histograms(clips, statistics["discarded"]), output / "histograms.png")
     path = output / "report.md"
-    path.write_text("\n".join(_text(outcomes, statistics)) + "\n")
+    write_text(path, "\n".join(_text(outcomes, statistics)) + "\n")
     return path
+
+
+def _save(sheet, path: Path) -> None:
+    with replacing(path) as part:
+        sheet.save(part, "PNG")
 
 
 def _text(outcomes, statistics):
@@ -54,48 +62,65 @@ def _text(outcomes, statistics):
         yield "![clips](contact_sheet.png)\n"
     if statistics["clips"] or statistics["discarded"]:
         yield "![figures](histograms.png)\n"
-    yield "## Splits\n\n| split | videos | persons | clips | seconds |\n|---|---|---|---|---|"
-    for split, count in statistics["splits"].items():
-        yield f"| {split} | {count['videos']} | {count['persons']} | {count['clips']} | {count['seconds']:.1f} |"
-    yield "\n## Discarded\n\n| reason | ranges | videos | seconds |\n|---|---|---|---|"
-    for reason, count in statistics["discarded"].items():
-        yield f"| {reason} | {count['ranges']} | {count['videos']} | {count['seconds']:.1f} |"
+    yield "## Splits\n"
+    yield table(
+        ("split", "videos", "persons", "clips", "seconds"),
+        (
+            (split, count["videos"], count["persons"], count["clips"], f"{count['seconds']:.1f}")
+            for split, count in statistics["splits"].items()
+        ),
+    )
+    yield "\n## Discarded\n"
+    yield table(
+        ("reason", "ranges", "videos", "seconds"),
+        (
+            (reason, count["ranges"], count["videos"], f"{count['seconds']:.1f}")
+            for reason, count in statistics["discarded"].items()
+        ),
+    )
     if statistics["figures"]:
-        yield "\n## Figures per clip\n\n| figure | mean | deviation | 5 % | 95 % |\n|---|---|---|---|---|"
-        for name, f in statistics["figures"].items():
-            yield f"| {name} | {f['mean']:.3g} | {f['deviation']:.3g} | {f['p5']:.3g} | {f['p95']:.3g} |"
+        yield "\n## Figures per clip\n"
+        yield table(
+            ("figure", "mean", "deviation", "5 %", "95 %"),
+            (
+                (name, *(f"{metric[column]:.3g}" for column in ("mean", "deviation", "p5", "p95")))
+                for name, metric in statistics["figures"].items()
+            ),
+        )
     yield "\n## Videos\n\nAn offset with a question mark is not certain, and was not corrected. The sync score"
     yield "is the correlation of mouth and loudness, or the confidence of the sync model.\n"
-    yield "| video | s | clips | s kept | sound late by | sync score | notes |"
-    yield "|---|---|---|---|---|---|---|"
-    for outcome in outcomes:
-        kept = sum(clip["seconds"] for clip in outcome["clips"])
-        measure = outcome["sync"]
-        offset = f"{1000 * measure['offset']:.0f} ms{'' if measure['certain'] else ' ?'}" if measure else ""
-        score = f"{measure['score']:.2f}" if measure else ""
-        notes = "; ".join(outcome["notes"])
-        yield (
-            f"| {_cell(outcome['video'])} | {outcome['seconds']:.1f} | {len(outcome['clips'])} | {kept:.1f} | {offset} "
-            f"| {score} | {_cell(notes)} |"
-        )
-    yield "\n## Every discarded range\n\n| video | from s | to s | reason | detail |\n|---|---|---|---|---|"
-    for outcome in outcomes:
-        for d in outcome["discards"]:
-            yield (
-                f"| {_cell(outcome['video'])} | {d['start']:.2f} | {d['stop']:.2f} | {d['reason']} "
-                f"| {_cell(d['detail'])} |"
-            )
+    yield table(("video", "s", "clips", "s kept", "sound late by", "sync score", "notes"), map(_video_row, outcomes))
+    yield "\n## Every discarded range\n"
+    yield table(
+        ("video", "from s", "to s", "reason", "detail"),
+        (
+            (outcome["video"], f"{d['start']:.2f}", f"{d['stop']:.2f}", d["reason"], d["detail"])
+            for outcome in outcomes
+            for d in outcome["discards"]
+        ),
+    )
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _video_row(outcome: dict[str, Any]) -> tuple[Any, ...]:
+    kept = sum(clip["seconds"] for clip in outcome["clips"])
+    measure = outcome["sync"]
+    offset = f"{1000 * measure['offset']:.0f} ms{'' if measure['certain'] else ' ?'}" if measure else ""
+    score = f"{measure['score']:.2f}" if measure else ""
+    seconds, notes = f"{outcome['seconds']:.1f}", "; ".join(outcome["notes"])
+    return outcome["video"], seconds, len(outcome["clips"]), f"{kept:.1f}", offset, score, notes
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns a Markdown table; bars in cells are escaped, line breaks become spaces."""
+    lines = [header, *rows]
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    text = [f"| {' | '.join(line)} |" for line in cells]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
 
 
 def _contact_sheet(work: Path, kept: list[tuple[str, int]]):
     """The middle frame of each clip, its points and gaze, the matte darkening the background."""
     from PIL import Image, ImageDraw
-
-    from vasa_jax.preparation.prepare import read_clip
 
     places = np.linspace(0, len(kept) - 1, min(SHEET_CLIPS, len(kept))).round().astype(int)
     chosen = [kept[i] for i in np.unique(places)]
@@ -105,13 +130,13 @@ def _contact_sheet(work: Path, kept: list[tuple[str, int]]):
     for place, (key, index) in enumerate(chosen):
         record = read_clip(work, key, index)
         x, y = place % COLUMNS * TILE, place // COLUMNS * (TILE + CAPTION)
-        sheet.paste(Image.fromarray(_picture(record)), (x, y))
+        sheet.paste(Image.fromarray(_image(record)), (x, y))
         draw.text((x + 2, y + TILE), record.clip_id[:14] + ".." + record.clip_id[-4:], fill="black")
         draw.text((x + 2, y + TILE + 12), _caption(record), fill="black")
     return sheet
 
 
-def _picture(record: Record) -> np.ndarray:
+def _image(record: Record) -> np.ndarray:
     """uint8 (TILE, TILE, 3)."""
     import cv2
 
@@ -140,7 +165,6 @@ def _picture(record: Record) -> np.ndarray:
 
 
 def _caption(record: Record) -> str:
-
     text = f"{len(record.frames) / record.fps:.1f}s"
     if record.pose is not None:
         yaw, pitch, roll = head_angles(record.pose[len(record.frames) // 2][None])[0]

@@ -1,4 +1,4 @@
-"""Scene cuts: where one picture has nothing to do with the one before."""
+"""Scene cuts: where one frame has nothing to do with the one before."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ NEIGHBOURS = 12  # frames to each side
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> uint8 (27, 48, 3)."""
+    """Reduces uint8 RGB (H, W, 3) to uint8 (27, 48, 3)."""
     import cv2
 
     return cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA)
 
 
 def find_cuts(thumbnails: np.ndarray) -> list[int]:
-    """uint8 (T, h, w, 3) -> the first frames of new scenes, in order; frame 0 is not among them.
+    """Returns the first frames of new scenes of uint8 (T, h, w, 3), in order; frame 0 is not among them.
 
     A change counts when it is large, and large against the changes around it (so that a moving camera or flicker does
     not cut every frame). Dissolves are not found; the face's track ends at most of them.

@@ -33,19 +33,19 @@ from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
 
 LIPS, SOUND = "lips.onnx", "sound.onnx"
-FRAMES, SIDE = 5, 224  # of a picture window
+FRAMES, SIDE = 5, 224  # of an image window
 COEFFICIENTS, COLUMNS = 13, 20  # of a sound window
 WINDOW = (COLUMNS - 1) * STEP + FRAME  # samples that a sound window reads
 MAX_SHIFT = 15  # frames
 # The square that the published model's tracker cuts: 1.4 times as large as the face's box, their upper sides level;
-# what lies outside the picture is grey.
+# what lies outside the image is grey.
 MARGIN, DROP, OUTSIDE = 1.4, 0.2, 110
 SMOOTH = 13  # frames of the median filter of the boxes
 
 
 @dataclass(frozen=True)
 class SyncCurve:
-    """Distances between pictures and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
+    """Distances between images and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
 
     Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound
     at all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
@@ -59,18 +59,18 @@ class SyncCurve:
         return SyncCurve(self.total + other.total, self.count + other.count)
 
     def best_shift(self) -> int | None:
-        """Frames by which the sound is late; None where no sound was beside the pictures."""
+        """Frames by which the sound is late; None where no sound was beside the images."""
         mean = self._mean()
         return None if np.isnan(mean).all() else int(np.nanargmin(mean)) - MAX_SHIFT
 
     def confidence(self, shift: int) -> float:
-        """How far the mean distance at this shift lies below the median of all; 0 where it was not measured."""
+        """Returns how far the mean distance at this shift lies below the median of all; 0 where it was not measured."""
         mean = self._mean()
         at = mean[shift + MAX_SHIFT]
         return float(np.nanmedian(mean) - at) if np.isfinite(at) else 0.0
 
     def certain(self, least: float) -> bool:
-        """Whether the best shift has this confidence, and is not the last one tried."""
+        """Returns whether the best shift has this confidence, and is not the last one tried."""
         shift = self.best_shift()
         return shift is not None and abs(shift) < MAX_SHIFT and self.confidence(shift) >= least
 
@@ -81,11 +81,12 @@ class SyncCurve:
 def load_sync_model(
     folder: str | os.PathLike,
 ) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
-    """Folder with the two files -> function of a clip's JPEG pictures, its landmarks (T, N, 3) in image coordinates,
-    the sound of the whole video (float32, 16 kHz) and the clip's first frame in it.
+    """Opens the two files of a folder and returns a function that measures a clip's `SyncCurve`.
 
-    The picture windows follow each other without overlap, so that every frame is seen once. Raises InputError for a
-    missing file, one that OpenCV cannot run, and streams that give vectors of different lengths.
+    Its arguments are the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video
+    (float32, 16 kHz) and the number of the clip's first frame in it. The image windows follow each other without
+    overlap, so that every frame is seen once. Raises InputError for a missing file, one that OpenCV cannot run, and
+    streams that give vectors of different lengths.
     """
     lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
     sound = OnnxModel(Path(folder) / SOUND, "a SyncNet's", [(1, 1, COEFFICIENTS, COLUMNS)])
@@ -95,14 +96,14 @@ def load_sync_model(
             "both of one length"
         )
 
-    def distances(pictures: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
+    def distances(images: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
         total, count = np.zeros((2, 2 * MAX_SHIFT + 1))
-        stop = start + len(pictures) - len(pictures) % FRAMES
+        stop = start + len(images) - len(images) % FRAMES
         heard = _sound_vectors(sound, samples, start - MAX_SHIFT, stop - FRAMES + MAX_SHIFT + 1)
         squares = _squares(landmarks)
         for first in range(start, stop, FRAMES):
             at = range(first - start, first - start + FRAMES)
-            faces = np.stack([_face(decode_jpeg(pictures[i]), squares[i]) for i in at], axis=1)
+            faces = np.stack([_face(decode_jpeg(images[i]), squares[i]) for i in at], axis=1)
             seen = lips(faces[None])[0]
             beside = [i for i in range(2 * MAX_SHIFT + 1) if first + i - MAX_SHIFT in heard]
             if beside:

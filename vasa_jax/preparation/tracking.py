@@ -15,8 +15,8 @@ RIVAL_SIZE = 0.4  # a second face of this size, over the first, makes it unclear
 JUMP = 0.6  # of the face's size between two looks: another face
 BLIP = 2  # looks: shorter losses and rivals are taken for mistakes of the detector
 ROOM = 1.25  # sides of the face that the crop must hold around every position of it
-EDGE = 0.15  # of the crop: how far it is moved to stay inside the picture
-OUTSIDE = 0.3  # share of the crop that may lie beyond the picture, its edge is repeated there
+EDGE = 0.15  # of the crop: how far it is moved to stay inside the image
+OUTSIDE = 0.3  # share of the crop that may lie beyond the image, its edge is repeated there
 FACE_OUTSIDE = 0.2  # of the face's side
 NO_FACE, SEVERAL, SMALL, SIDE_VIEW, CUT_OFF = (
     "no face", "several faces", "face too small", "profile beyond the limit", "face cut off by the picture's edge",
@@ -136,11 +136,11 @@ def _track(start: int, stop: int, scene, faces) -> Track:
 
 
 def fixed_crop(track: Track, height: int, width: int, framing: tuple[float, float], zoom: float = 1.0) -> Crop | None:
-    """One square for all frames of a track, so that the head's motion stays in the picture (architecture D.5).
+    """Returns one square for all frames of a track, so that the head's motion stays in the image (architecture D.5).
 
     framing: the face box's side over the square's, and the height of its centre below the square's upper edge (see
     FaceAnalyzer). The median face is framed so, `zoom` times as large; wider motion widens the square. Where the
-    picture is smaller than that (clips that were cropped before), the square shrinks with it as far as the motion
+    image is smaller than that (clips that were cropped before), the square shrinks with it as far as the motion
     allows. None where the face itself, or too much of the square, would lie outside.
     """
     x, y, face = np.median(track.boxes, axis=0)

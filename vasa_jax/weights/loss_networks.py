@@ -21,10 +21,9 @@ import numpy as np
 
 from vasa_jax.errors import InputError
 from vasa_jax.losses.perceptual import FeatureJudge, Judges
-from vasa_jax.models.iresnet import IResNet
+from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet, VGGLayout
 from vasa_jax.models.layers import Dtype, fold_standardisation
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
-from vasa_jax.models.vgg import VGG, VGG19, VGGFACE, VGGLayout
 from vasa_jax.weights.safetensors_io import load_params
 
 Flat = Mapping[str, np.ndarray]

@@ -1,7 +1,6 @@
 """Parameter trees as safetensors files, readable without this package."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +9,32 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.errors import InputError
+from vasa_jax.files import replacing
 
 
 def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, Any], dtype=jnp.bfloat16) -> None:
     """Writes a nested dict of arrays under dotted names; float arrays are stored as `dtype`, vectors as float32.
 
-    Vectors (biases, norm scales, statistics) are a small share of the bytes and the most sensitive to rounding.
-    `metadata` values are stored as JSON. The file appears whole or not at all.
+    bfloat16 ships weights in half the bytes and keeps 8 bits of their mantissa. float32 keeps every bit: use it for
+    weights that are trained further. Vectors (biases, norm scales, statistics) are a small share of the bytes and the
+    most sensitive to rounding. `metadata` values are stored as JSON. The file appears whole or not at all.
     """
     from safetensors.numpy import save_file
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for key, value in traverse_util.flatten_dict(params, sep=".").items():
         value = np.asarray(value)
         if np.issubdtype(value.dtype, np.floating):
             value = value.astype(dtype if value.ndim > 1 else np.float32)
         tensors[key] = np.ascontiguousarray(value)
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata={key: json.dumps(value) for key, value in metadata.items()})
-    os.replace(beside, path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={key: json.dumps(value) for key, value in metadata.items()})
 
 
 def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(nested dict of float32 arrays, metadata) of a file written by `save_params`.
+    """Reads a file of `save_params`: (nested dict of float32 arrays, metadata).
 
-    InputError when it cannot be read.
+    Raises InputError when it is missing or cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 

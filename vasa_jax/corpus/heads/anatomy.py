@@ -105,7 +105,7 @@ def _build_jaw(a) -> None:
     hinge_y, hinge_z = -0.12, -0.02
 
     def opened(y, z):
-        """(y, z) after the jaw has turned about its hinge."""
+        """Returns (y, z) after the jaw has turned about its hinge."""
         return (
             hinge_y + (y - hinge_y) * c - (z - hinge_z) * s,
             hinge_z + (y - hinge_y) * s + (z - hinge_z) * c,

@@ -14,16 +14,18 @@ HEIGHT = -0.12  # over the world's origin, in head units
 
 
 class Camera(NamedTuple):
-    """Where the camera is and what its lens is like. Sizes in the picture go with focal / depth."""
+    """Where the camera is and what its lens is like. Sizes in the image go with focal / depth."""
 
     focal: jax.Array  # in half image widths
     z: jax.Array  # in world space, head units
 
     @classmethod
     def through(cls, lens: jax.Array, dist: jax.Array, centre: jax.Array) -> Camera:
-        """The camera of a lens `lens` times as long as the usual one, as many times as far from the head's centre, at
-        depth `centre` of world space: the head has the same place and size in the picture, with less perspective above
-        1 and more below. `dist` is the motion's distance."""
+        """Returns the camera of a lens `lens` times as long as the usual one, and as many times as far away.
+
+        The head, with its centre at depth `centre` of world space, keeps its place and size in the image. Perspective
+        is less above 1 and more below. `dist` is the motion's distance.
+        """
         return cls(FOCAL * lens, centre + lens * (DISTANCE * dist - centre))
 
     @property
@@ -31,13 +33,13 @@ class Camera(NamedTuple):
         return 0.0, HEIGHT, self.z
 
     def project(self, p: tuple) -> tuple:
-        """World points to image coordinates: x, y in [-1, 1] with y down, and depth along the optical axis."""
+        """Projects world points to image coordinates: x, y in [-1, 1] with y down, and depth along the optical axis."""
         depth = self.z - p[2]
         scale = self.focal / depth
         return p[0] * scale, -(p[1] - HEIGHT) * scale, depth
 
     def rays(self, size: int) -> tuple:
-        """Unit directions (x, y, z), each (size * size,), of the rays through the pixel centres, row by row."""
+        """Returns the unit directions (x, y, z), each (size^2,), of the rays through the pixel centres, row by row."""
         centre = (jnp.arange(size, dtype=jnp.float32) * 2.0 + 1.0) / size - 1.0
         x = jnp.broadcast_to(centre[None, :], (size, size)).reshape(-1)
         y = jnp.broadcast_to(-centre[:, None], (size, size)).reshape(-1)

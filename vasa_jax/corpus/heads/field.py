@@ -25,7 +25,7 @@ LIP_SQUASH = 0.75  # lips are tubes, this much flatter across than deep
 
 
 def lid_edges(a, x, ax):
-    """At head-space x (and |x|): s in [-1, 1] from inner to outer corner, heights of the upper and lower lid."""
+    """Returns, at head-space x (and |x|), s in [-1, 1] from inner to outer corner and the heights of both lids."""
     s = (ax - a.eye[0]) * (1.0 / a.eye_half_width)
     left = x > 0
     upper = jnp.where(left, a.lids_left[0], a.lids_right[0])
@@ -35,7 +35,8 @@ def lid_edges(a, x, ax):
 
 
 def eye_opening(a, x, ax, y):
-    """Distance to the gap between the lids (negative inside), height over the eye's middle line, s, upper, lower."""
+    """Returns the distance to the gap between the lids (negative inside), height over the eye's middle line, s, upper,
+    lower."""
     s, upper, lower = lid_edges(a, x, ax)
     height = y - a.eye[1] - a.eye_tilt * (ax - a.eye[0])
     gap = jnp.maximum(jnp.maximum(height - upper, lower - height), (jnp.abs(s) - 1.0) * a.eye_half_width)
@@ -43,8 +44,7 @@ def eye_opening(a, x, ax, y):
 
 
 def lip_arcs(a, x):
-    """At head-space x: s in [-1, 1] along the mouth, its arc (1 in the middle, 0 at the corners), and the heights of
-    the two lips' centre lines."""
+    """Returns, at head-space x, s in [-1, 1] along the mouth, its arc (1 in the middle), and the lips' centre lines."""
     s = jnp.clip(x * (1.0 / a.mouth_half_width), -1.0, 1.0)
     arc = (1.0 - s * s) * (1.0 + a.mouth_fullness * s * s)
     corner = mix(a.corner_right, a.corner_left, 0.5 + 0.5 * s)
@@ -52,13 +52,13 @@ def lip_arcs(a, x):
 
 
 def lip_radii(a, arc):
-    """Radii of the two lips, thinning towards the corners."""
+    """Returns the radii of the two lips, thinning towards the corners."""
     taper = 0.15 + 0.85 * arc
     return a.upper_lip_radius * taper, a.lower_lip_radius * taper
 
 
 def hairline_shift(a, x, ax, angle_x):
-    """How far the hairline is raised or lowered: the parting, receding temples, a ragged fringe."""
+    """Returns how far the hairline is raised or lowered: the parting, receding temples, a ragged fringe."""
     temple = 1.0 / (1.0 + jnp.square((ax - 0.36) * 6.0))
     return (
         a.hair_part * x * (1.0 + 0.6 * a.fringe)
@@ -111,7 +111,10 @@ def _lips(a, d, q):
 
 
 def head_skin(a, q, closed_eyes=False):
-    """Distance to the head's skin (no neck, no ears) at head-space points; `closed_eyes` fills the lids' gap."""
+    """Returns the distance to the head's skin (no neck, no ears) at head-space points.
+
+    `closed_eyes` fills the lids' gap.
+    """
     ax = jnp.sqrt(q[0] * q[0] + 1e-5)
     return _lips(a, _face(a, q, (ax, q[1], q[2]), not closed_eyes), q)[0]
 
@@ -131,7 +134,7 @@ def _teeth_and_tongue(a, q, ax, cavity):
 
 
 def neckline(a, x, y, z):
-    """Positive above the garment's upper edge: a tilted plane, with a V for deep necklines. Body coordinates."""
+    """Returns what is positive above the garment's upper edge: a tilted plane, with a V for deep necklines."""
     plane = 0.85 * (y - a.neckline_y + 0.42 * (z + 0.30))
     vee = 0.6 * (y - a.neckline_y + 0.40 - 1.15 * jnp.abs(x)) - 0.6 * (1.0 - a.neckline_v)
     return jnp.maximum(plane, vee)
@@ -142,7 +145,7 @@ def _body(a, p, neck):
     x, _, z = rotate_back(a.body_rotation, b)
     x = jnp.sqrt(x * x + 4e-4)
     b = (x, b[1], z)
-    # Below the shoulders the same outline goes on down, so that no distant picture shows the end of a bust.
+    # Below the shoulders the same outline goes on down, so that no distant image shows the end of a bust.
     trunk = (x, jnp.maximum(b[1], a.shoulder_end[1]), z)
     body = smooth_min(
         capsule(trunk, a.shoulder_start, a.shoulder_end, *a.shoulder_radii), ellipsoid(trunk, *a.chest), 0.25
@@ -213,7 +216,7 @@ def material_distances(a, p):
 
 
 def distance(a, p, glasses: bool = True):
-    """Distance at world points to the nearest surface, with or without the glasses."""
+    """Returns the distance at world points to the nearest surface, with or without the glasses."""
     skin, eye, teeth, tongue, hair, cloth, frame = material_distances(a, p)
     nearest = jnp.minimum(
         jnp.minimum(jnp.minimum(skin, eye), jnp.minimum(teeth, tongue)), jnp.minimum(hair, cloth)

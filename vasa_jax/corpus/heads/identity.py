@@ -100,6 +100,6 @@ def sample_identity(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def in_other_surroundings(people: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """The same people, arrays (B,) by name, each in a light, a background and clothes drawn anew."""
+    """Gives the same people, arrays (B,) by name, a light, a background and clothes drawn anew."""
     others = jax.vmap(sample_identity)(jax.random.split(key, len(people["seed"])))
     return {**people, **{name: others[name] for name in SURROUNDINGS}}

@@ -15,13 +15,13 @@ CANONICAL_SCALE = FOCAL / (DISTANCE - HEAD_CENTRE[2])
 
 
 def to_canonical(p: tuple) -> tuple:
-    """Head-space points to the canonical frame: x right, y down, z into the scene, image units."""
+    """Moves head-space points to the canonical frame: x right, y down, z into the scene, image units."""
     x, y, z = (v - c for v, c in zip(p, HEAD_CENTRE))
     return CANONICAL_SCALE * x, -CANONICAL_SCALE * y, -CANONICAL_SCALE * z
 
 
 def labels(identity: dict, motion: dict) -> dict[str, jax.Array]:
-    """Labels of a batch of frames; identity, motion and results have one leading batch axis B.
+    """Returns the labels of a batch of frames; identity, motion and results have one leading batch axis B.
 
     Returns:
       pose (B, 9) float32: first two columns of R, log s, tx, ty, such that s R p + t projects head points p (canonical,

@@ -46,12 +46,12 @@ def lid_gaps(a):
 
 
 def rest_lid_gap(a):
-    """The opening of this person's eyes in a neutral face."""
+    """Returns the opening of this person's eyes in a neutral face."""
     return a.lid_rest[0] + a.lid_rest[1]
 
 
 def mouth_gap(a):
-    """Opening in head units between the inner lips at the middle."""
+    """Returns the opening in head units between the inner lips at the middle."""
     upper, lower = inner_lip_edges(a, jnp.zeros(()))
     return upper - lower
 
@@ -146,7 +146,7 @@ def _stack(values):
 
 
 def head_landmarks(a) -> tuple:
-    """All LANDMARKS in head space, a tuple of three (N,) arrays."""
+    """Returns all LANDMARKS in head space, a tuple of three (N,) arrays."""
     centre, radii = a.ear
     ears = (_stack([-centre[0], centre[0]]), _stack([centre[1], centre[1]]), _stack([centre[2] + radii[2]] * 2))
     iris = tuple(
@@ -169,5 +169,5 @@ def head_landmarks(a) -> tuple:
 
 
 def landmarks(a) -> jnp.ndarray:
-    """(N, 3): x, y in [-1, 1] image coordinates (y down) and depth of each of LANDMARKS, for one frame."""
+    """Returns (N, 3), x, y in [-1, 1] image coordinates (y down) and depth, of each of LANDMARKS for one frame."""
     return jnp.stack(a.camera.project(head_to_world(a, head_landmarks(a))), -1)

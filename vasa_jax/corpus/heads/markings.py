@@ -17,7 +17,7 @@ IRIS_RADIUS = 0.52  # sine of the iris's angular radius
 
 
 def skin_tones(a, q, ax) -> dict:
-    """Mottling, blush and freckles."""
+    """Returns mottling, blush and freckles."""
     x, y, z = q
     i = a.identity
     front = smoothstep(0.15, 0.3, z)
@@ -34,7 +34,7 @@ def skin_tones(a, q, ax) -> dict:
 
 
 def eye_surround(a, q, ax, pixel) -> dict:
-    """Lids' tint, eye shadow, crease, bag, lashes."""
+    """Returns the lids' tint, eye shadow, crease, bag, lashes."""
     x, y, z = q
     i, paint = a.identity, makeup(a.identity)
     near = smoothstep(0.30, 0.40, z)
@@ -59,7 +59,7 @@ def eye_surround(a, q, ax, pixel) -> dict:
 
 
 def brow_line(a, s):
-    """Height of the eyebrow's middle and its half thickness at s in [0, 1] from the inner to the outer end."""
+    """Returns height and half thickness of the eyebrow's middle at s in [0, 1] from the inner to the outer end."""
     lift = a.brow_inner_lift * (1.0 - smoothstep(0.0, 0.7, s)) + a.brow_outer_lift * smoothstep(0.2, 0.9, s)
     height = a.brow_y + lift + a.brow_arch * (1.0 - jnp.square((s - 0.60) * (1.0 / 0.60))) + 0.02 * s
     thickness = (
@@ -80,7 +80,7 @@ def brows(a, q, ax, pixel) -> dict:
 
 
 def wrinkles(a, q, ax) -> dict:
-    """Forehead lines, the frown between the brows, the folds from nose to mouth."""
+    """Returns forehead lines, the frown between the brows, the folds from nose to mouth."""
     x, y, z = q
     i, m = a.identity, a.motion
     nose_y = a.nose_tip[0][1]
@@ -137,7 +137,7 @@ def mouth(a, q, ax, pixel) -> dict:
 
 
 def beard_and_roots(a, q, ax, lip, inside) -> dict:
-    """Beard, and the shade of hair roots on the scalp near the hairline."""
+    """Returns beard, and the shade of hair roots on the scalp near the hairline."""
     x, y, z = q
     i = a.identity
     edge = jnp.minimum(a.mouth_y + 0.05 + jnp.maximum(ax - a.mouth_half_width, 0.0), -0.24)
@@ -161,7 +161,7 @@ def beard_and_roots(a, q, ax, lip, inside) -> dict:
 
 
 def eyeball(a, q, ax, pixel) -> dict:
-    """Iris, pupil and the lids' shade on the eyeball; `cornea` is its head-space normal for the highlight."""
+    """Returns iris, pupil and the lids' shade on the eyeball; `cornea` is its head-space normal for the highlight."""
     x, y, z = q
     gap, height, s, upper, lower = eye_opening(a, x, ax, y)
     side = jnp.sign(x)
@@ -192,7 +192,7 @@ def eyeball(a, q, ax, pixel) -> dict:
 
 
 def strands(a, q) -> dict:
-    """Light and dark strands of hair; `hair_tilt` turns the normal along `hair_tangent` (head space)."""
+    """Returns light and dark strands of hair; `hair_tilt` turns the normal along `hair_tangent` (head space)."""
     x, y, z = q
     inverse = lax.rsqrt(x * x + z * z + 0.03)
     u, v = x * inverse, z * inverse
@@ -210,7 +210,7 @@ def strands(a, q) -> dict:
 
 
 def cloth(a, p) -> dict:
-    """Pattern, collar and weave at world points."""
+    """Returns pattern, collar and weave at world points."""
     x, y, z = p[0] - a.body_translation[0], p[1] - a.body_translation[1], p[2]
     kind = a.identity["shirt_p"]
     stripes = smoothstep(-0.15, 0.15, wave(y * 4.0))

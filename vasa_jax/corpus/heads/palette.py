@@ -10,7 +10,7 @@ from vasa_jax.corpus.heads.sdf import mix, mix3
 
 
 def hsv(hue, saturation, value) -> tuple:
-    """HSV to RGB; hue wraps at 1."""
+    """Converts HSV to RGB; hue wraps at 1."""
 
     def channel(n):
         k = (n + hue * 6.0) % 6.0
@@ -20,7 +20,7 @@ def hsv(hue, saturation, value) -> tuple:
 
 
 def colour_ramp(t, colours) -> tuple:
-    """Piecewise-linear interpolation of evenly spaced colours, t in [0, 1]."""
+    """Interpolates linearly between evenly spaced colours, t in [0, 1]."""
     last = len(colours) - 1
     t = jnp.clip(t, 0.0, 1.0) * last
     weights = [jnp.maximum(1.0 - jnp.abs(t - i), 0.0) for i in range(last + 1)]
@@ -32,7 +32,7 @@ def to_linear(colour) -> tuple:
 
 
 def grayness(identity):
-    """How far the hair has gone gray, 0 to 0.9."""
+    """Returns how far the hair has gone gray, 0 to 0.9."""
     return jnp.clip(identity["hair_gray"] * 2.2 - 1.3, 0.0, 0.9)
 
 
@@ -50,7 +50,7 @@ _FRAME = [(.01, .01, .012), (.06, .025, .012), (.25, .19, .08), (.03, .04, .09)]
 
 
 def build_palette(a) -> SimpleNamespace:
-    """All colours of a frame from its anatomy (only its identity matters)."""
+    """Computes all colours of a frame from its anatomy (only its identity matters)."""
     i = a.identity
     melanin, paint = i["melanin"], makeup(i)
     c = SimpleNamespace(makeup=paint)

@@ -1,4 +1,4 @@
-"""Pictures of heads: identity and motion in, image, background, segmentation, depth, matte and landmarks out."""
+"""Images of heads: identity and motion in, image, background, segmentation, depth, matte and landmarks out."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def render(identity: dict, motion: dict, size: int, supersample: int = 2) -> dic
     Args:
       identity: arrays (B,) by name, from sample_identity.
       motion: arrays (B,) by name, as in motion.MOTION_NAMES.
-      size: side n of the square pictures in pixels; size * supersample must be a multiple of 16.
+      size: side n of the square images in pixels; size * supersample must be a multiple of 16.
       supersample: samples per pixel and axis.
 
     Returns:
-      rgb (B, n, n, 3) float32 in [0, 1]; background, the same picture without head and body; matte (B, n, n) float32,
+      rgb (B, n, n, 3) float32 in [0, 1]; background, the same image without head and body; matte (B, n, n) float32,
       the share of a pixel that head and body cover; segmentation (B, n, n) uint8 into SEGMENTS; depth (B, n, n)
       float32 in head units along the optical axis, 0 on the background; landmarks (B, len(LANDMARKS), 3) float32:
-      x, y in [-1, 1] image coordinates (y down), z depth. The last four describe one picture exactly: they come from
+      x, y in [-1, 1] image coordinates (y down), z depth. The last four describe one image exactly: they come from
       the traced geometry, not from a detector.
 
     Raises:
@@ -149,5 +149,5 @@ def _colour(fine, a, samples, wall):
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
-    """[0, 1] to 0..255, rounded."""
+    """Rounds [0, 1] to 0..255."""
     return jnp.clip(image * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)

@@ -14,18 +14,18 @@ Vec = tuple  # (x, y, z), each an array or a float
 
 
 def smooth_min(a, b, radius):
-    """Union of two distances with a blend of the given radius (quadratic polynomial blend)."""
+    """Joins two distances with a blend of the given radius (quadratic polynomial blend)."""
     overlap = jnp.maximum(radius - jnp.abs(a - b), 0.0)
     return jnp.minimum(a, b) - overlap * overlap * (0.25 / radius)
 
 
 def smooth_max(a, b, radius):
-    """Intersection of two distances with a blend of the given radius."""
+    """Intersects two distances with a blend of the given radius."""
     return -smooth_min(-a, -b, radius)
 
 
 def ellipsoid(p: Vec, centre: Vec, radii: Vec):
-    """First-order distance to an axis-aligned ellipsoid."""
+    """Returns the first-order distance to an axis-aligned ellipsoid."""
     # Reciprocals of the (per-frame) radii, so that no division is left per point.
     ix, iy, iz = (1.0 / r for r in radii)
     x, y, z = (p[0] - centre[0]) * ix, (p[1] - centre[1]) * iy, (p[2] - centre[2]) * iz
@@ -40,7 +40,7 @@ def sphere(p: Vec, centre: Vec, radius):
 
 
 def capsule(p: Vec, start: Vec, end: Vec, start_radius, end_radius):
-    """Distance to a segment with a radius that changes linearly from start to end."""
+    """Returns the distance to a segment with a radius that changes linearly from start to end."""
     bx, by, bz = end[0] - start[0], end[1] - start[1], end[2] - start[2]
     x, y, z = p[0] - start[0], p[1] - start[1], p[2] - start[2]
     inverse = 1.0 / (bx * bx + by * by + bz * bz)
@@ -50,7 +50,7 @@ def capsule(p: Vec, start: Vec, end: Vec, start_radius, end_radius):
 
 
 def smoothstep(low, high, x):
-    """0 below `low`, 1 above `high`, cubic between; `low` > `high` falls instead of rising."""
+    """Returns 0 below `low`, 1 above `high`, cubic between; `low` > `high` falls instead of rising."""
     t = jnp.clip((x - low) * (1.0 / (high - low)), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
@@ -68,13 +68,13 @@ def gauss(x, width):
 
 
 def wave(x):
-    """A sine of 2 pi x made of parabolas: the same look without a transcendental per point."""
+    """Returns a sine of 2 pi x made of parabolas: the same look without a transcendental per point."""
     phase = x - jnp.floor(x) - 0.5
     return 16.0 * phase * (jnp.abs(phase) - 0.5)
 
 
 def smooth_noise(x, y, z):
-    """Smooth noise in about [-1, 1] from waves bent by waves."""
+    """Returns smooth noise in about [-1, 1] from waves bent by waves."""
     a = wave(x * 0.7 + 0.4 * wave(y * 0.9))
     b = wave(y * 0.8 + 0.4 * wave(z * 0.7 + 0.3))
     c = wave(z * 0.6 + 0.4 * wave(x * 0.8 + 0.1))
@@ -107,5 +107,5 @@ def rotate(rows, p: Vec) -> Vec:
 
 
 def rotate_back(rows, p: Vec) -> Vec:
-    """The inverse rotation: the transpose of `rows` applied to p."""
+    """Applies the inverse rotation: the transpose of `rows` times p."""
     return tuple(rows[0][i] * p[0] + rows[1][i] * p[1] + rows[2][i] * p[2] for i in range(3))

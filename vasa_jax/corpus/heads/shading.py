@@ -20,7 +20,7 @@ _SEGMENT = {name: index for index, name in enumerate(SEGMENTS)}
 
 
 def surface(a, travel, probes, material, ambient, lit, size: int) -> dict:
-    """Single-channel quantities of every sample, (size^2,) each, and `segment` (int32 into SEGMENTS)."""
+    """Computes single-channel quantities of every sample, (size^2,) each, and `segment` (int32 into SEGMENTS)."""
     rays = a.camera.rays(size)
     p = hit_points(a, travel, size)
     q = world_to_head(a, p)
@@ -126,7 +126,7 @@ def _albedo(c, s, channel: int):
 
 
 def colour(a, s: dict, wall: tuple, size: int) -> tuple:
-    """Red, green, blue in [0, 1] per sample from `surface` and `backdrop`, displayed on the backdrop where empty."""
+    """Computes red, green, blue in [0, 1] per sample from `surface` and `backdrop`, which shows where it is empty."""
     i, c = a.identity, build_palette(a)
     is_skin = s["material"] == SKIN
     vignette = _vignette(a, size)
@@ -168,7 +168,8 @@ def _display(linear):
 
 
 def backdrop(a, size: int) -> tuple:
-    """The wall behind the head: a gradient, a glow and soft discs; red, green, blue in [0, 1], (size^2,) each."""
+    """Returns the wall behind the head: a gradient, a glow and soft discs; red, green, blue in [0, 1], (size^2,) each.
+    """
     i, c = a.identity, build_palette(a)
     u, v = _screen(a, size)
     glow = jnp.exp(-(jnp.square(u - i["bg_x"]) + jnp.square(v - i["bg_y"])) / jnp.square(i["bg_r"]))

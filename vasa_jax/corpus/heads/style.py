@@ -1,6 +1,6 @@
-"""Looks for rendered pictures: photographs, paintings, cartoons and drawings, so that models don't learn one renderer.
+"""Looks for rendered images: photographs, paintings, cartoons and drawings, so that models don't learn one renderer.
 
-A style is a set of random strengths. All pictures of one person and scene, the empty background among them, share one
+A style is a set of random strengths. All images of one person and scene, the empty background among them, share one
 style and its grain, so that a head and the ground it is laid over still belong together. Labels are untouched: no
 filter moves anything.
 """
@@ -58,38 +58,38 @@ def sample_style(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def stylise(
-    key: jax.Array, pictures: Float[Array, "pictures n n 3"], share: float = 1.0
-) -> Float[Array, "pictures n n 3"]:
-    """The pictures of one person, values in [0, 1], in one random style; with probability 1 - `share` as they are.
+    key: jax.Array, images: Float[Array, "images n n 3"], share: float = 1.0
+) -> Float[Array, "images n n 3"]:
+    """Puts the images of one person, values in [0, 1], into one random style; with probability 1 - `share` none.
 
-    A pure function of its arguments for jit and vmap; every picture is computed alone.
+    A pure function of its arguments for jit and vmap; every image is computed alone.
     """
     key_style, key_grain, key_share = jax.random.split(key, 3)
     style = sample_style(key_style)
-    grain = _grain(key_grain, pictures.shape[1], style["coarse"])
-    styled = jax.vmap(apply_style, (None, 0, None))(style, pictures, grain)
-    return jnp.where(jax.random.uniform(key_share) < share, styled, pictures)
+    grain = _grain(key_grain, images.shape[1], style["coarse"])
+    styled = jax.vmap(apply_style, (None, 0, None))(style, images, grain)
+    return jnp.where(jax.random.uniform(key_share) < share, styled, images)
 
 
 def apply_style(
-    style: dict[str, jax.Array], picture: Float[Array, "n n 3"], grain: Float[Array, "n n"]
+    style: dict[str, jax.Array], image: Float[Array, "n n 3"], grain: Float[Array, "n n"]
 ) -> Float[Array, "n n 3"]:
-    """One picture in a style; `grain` has unit deviation and is the surface that the picture is on."""
-    size = picture.shape[0]
+    """Puts one image into a style; `grain` has unit deviation and is the surface that the image is on."""
+    size = image.shape[0]
     fine = 0.7 * size / 128  # pixels: the width of lines and of a sharp edge
     # Paint: none at 0, one pass of strokes at 1, two at 2.
     reach = max(1, round(size / 64))
-    once = _strokes(picture, reach)
+    once = _strokes(image, reach)
     twice = _strokes(once, reach)
-    x = _mix(_mix(picture, once, jnp.minimum(style["paint"], 1.0)), twice, jnp.clip(style["paint"] - 1.0, 0.0, 1.0))
+    x = _mix(_mix(image, once, jnp.minimum(style["paint"], 1.0)), twice, jnp.clip(style["paint"] - 1.0, 0.0, 1.0))
     soft = _gaussian(x, 1.3 * fine)
     x = _mix(x, soft, style["blur"] - style["sharpen"])
     luma = _luma(x)
     colour_difference = x - luma
     x = luma + _mix(colour_difference, _gaussian(colour_difference, 3.0 * fine), style["chroma_blur"])
     x = _posterise(jnp.clip(x, 0.0, 1.0), style["levels"], style["steps"])
-    # Lines where the picture is darker than its surroundings (difference of Gaussians).
-    luma = _luma(picture)
+    # Lines where the image is darker than its surroundings (difference of Gaussians).
+    luma = _luma(image)
     thin = _gaussian(luma, fine)
     dark = jnp.clip((_gaussian(thin, 1.6 * fine) - thin - 0.006) * 16.0, 0.0, 1.0)
     x = _tone(style, _ink(style, x, dark))

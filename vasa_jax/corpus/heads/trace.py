@@ -41,7 +41,7 @@ def _tail_march(a, origin, rays, travel, gap, steps: int, limit):
 
 
 def trace(a, size: int):
-    """Distance along each of size^2 rays to the surface; rays that miss end past the far limit.
+    """Returns the distance along each of size^2 rays to the surface; rays that miss end past the far limit.
 
     `size` must be a multiple of 16.
     """
@@ -90,12 +90,12 @@ def _first_places(mask, count: int):
 
 
 def hit_points(a, travel, size: int):
-    """World points at the rays' ends."""
+    """Returns world points at the rays' ends."""
     return along_rays(a.camera.origin, a.camera.rays(size), travel)
 
 
 def hit_material(a, travel, size: int):
-    """Index into MATERIALS per ray, NOTHING where it missed (int32)."""
+    """Returns the index into MATERIALS per ray, NOTHING where it missed (int32)."""
     distances = material_distances(a, hit_points(a, travel, size))
     nearest, material = distances[0], jnp.zeros_like(travel, jnp.int32)
     for k, d in enumerate(distances[1:], 1):
@@ -106,14 +106,15 @@ def hit_material(a, travel, size: int):
 
 
 def normal_probes(a, travel, size: int):
-    """The field at four tetrahedron corners about each hit, (4, size^2); `unit_normal` turns them into a normal."""
+    """Returns the field at four tetrahedron corners about each hit, (4, size^2); `unit_normal` turns them into a
+    normal."""
     reach = _TETRAHEDRON[:, :, None] * np.float32(1.2 * DISTANCE / (size * FOCAL) + 0.002)
     p = hit_points(a, travel, size)
     return distance(a, tuple(p[i][None] + reach[:, i] for i in range(3)))
 
 
 def unit_normal(probes):
-    """Normal from `normal_probes`, in world space."""
+    """Returns the normal from `normal_probes`, in world space."""
     a, b, c, d = (probes[i] for i in range(4))
     x, y, z = a - b - c + d, -a - b + c + d, -a + b - c + d
     inverse = lax.rsqrt(x * x + y * y + z * z + 1e-12)
@@ -126,7 +127,7 @@ def light_stride(size: int, supersample: int) -> int:
 
 
 def light_sites(a, travel, probes, size: int, stride: int):
-    """Every stride-th of size^2 samples by row and column: hit points, normals and travels, flat arrays."""
+    """Returns every stride-th of size^2 samples by row and column: hit points, normals and travels, flat arrays."""
     count, first = size // stride, (stride - 1) // 2
 
     def pick(values):
@@ -137,7 +138,7 @@ def light_sites(a, travel, probes, size: int, stride: int):
 
 
 def light_probes(a, points, normals):
-    """The field along the normal (occlusion) and towards the key light (shadow): (15, N). Glasses cast none."""
+    """Returns the field along the normal (occlusion) and towards the key light (shadow): (15, N). Glasses cast none."""
     along_normal = np.array(OCCLUSION_REACH + (0.02,) * len(SHADOW_REACH), np.float32)[:, None]
     along_light = np.array((0.0,) * len(OCCLUSION_REACH) + SHADOW_REACH, np.float32)[:, None]
     places = tuple(
@@ -147,7 +148,8 @@ def light_probes(a, points, normals):
 
 
 def ambient_and_shadow(probes, site_travel, travel, size: int, stride: int):
-    """Ambient access and key light access in [0, 1] for each of size^2 samples, from the probes at light_sites."""
+    """Returns ambient access and key light access in [0, 1] for each of size^2 samples, from the probes at light_sites.
+    """
     # Sums and minima are written out: XLA on CPU has got reductions over stacked operands wrong under vmap.
     blocked = 0.0
     for i, reach in enumerate(OCCLUSION_REACH):

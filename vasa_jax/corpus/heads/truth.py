@@ -1,4 +1,4 @@
-"""Exact ground truth: the true picture of a scene, and of the scene with any of its factors taken from another.
+"""Exact ground truth: the true image of a scene, and of the scene with any of its factors taken from another.
 
     source, driver = sample_scene(key, 0), sample_scene(key, 1)
     true_image(transferred(source, driver), 256)["rgb"]         # the source's person in the driver's motion
@@ -53,13 +53,13 @@ class Scene(NamedTuple):
 
 
 def sample_scene(key: jax.Array, number: int) -> Scene:
-    """A random person in a random still (`sample_motion`); a pure function of the key and the number."""
+    """Draws a random person in a random still (`sample_motion`); a pure function of the key and the number."""
     who, how = jax.random.split(jax.random.fold_in(key, number))
     return Scene(_sample_identity(who), _sample_motion(how))
 
 
 def exchanged(scene: Scene, other: Scene, *factors: str) -> Scene:
-    """The scene with these FACTORS taken from another one; InputError for an unknown factor."""
+    """Returns the scene with these FACTORS taken from another one; InputError for an unknown factor."""
     for factor in factors:
         if factor not in FACTORS:
             raise InputError(f"factor '{factor}': unknown; choose among {', '.join(FACTORS)}")
@@ -74,19 +74,19 @@ def exchanged(scene: Scene, other: Scene, *factors: str) -> Scene:
 
 
 def transferred(source: Scene, driver: Scene) -> Scene:
-    """The source's person and surroundings in the driver's motion: the truth of cross-identity transfer."""
+    """Returns the source's person and surroundings in the driver's motion: the truth of cross-identity transfer."""
     return exchanged(source, driver, *MOTION_FACTORS)
 
 
 def one_factor_changed(scene: Scene, other: Scene) -> dict[str, Scene]:
-    """For every factor, the scene with that one factor of the other."""
+    """Returns, for every factor, the scene with that one factor of the other."""
     return {factor: exchanged(scene, other, factor) for factor in FACTORS}
 
 
 def true_image(
     scene: Scene, size: int, supersample: int = 2, look: jax.Array | None = None
 ) -> dict[str, np.ndarray]:
-    """The true picture of a scene, in a look (`look_of`) or plain, and its exact labels.
+    """Returns the true image of a scene, in a look (`look_of`) or plain, and its exact labels.
 
     rgb and background uint8 (n, n, 3), matte float32 (n, n), segmentation uint8 (n, n), depth (n, n), landmarks (L, 3),
     pose (9,), gaze (2,) degrees, lids (2,), mouth and distance (); each with a leading axis if the scene has one.
@@ -94,7 +94,7 @@ def true_image(
     single = jnp.ndim(scene.motion["yaw"]) == 0
     if single:
         scene = jax.tree.map(lambda value: jnp.asarray(value)[None], scene)
-    result = _picture(size, supersample)(*scene)
+    result = _image(size, supersample)(*scene)
     if look is not None:
         result = {**result, **{name: _restyle(look, result[name]) for name in ("rgb", "background")}}
     result = jax.device_get(result)
@@ -102,7 +102,7 @@ def true_image(
 
 
 def scene_of(record: Record, frame: int) -> Scene:
-    """The scene behind a frame of a record that `corpus.synthesize` wrote: same person, same motion.
+    """Returns the scene behind a frame of a record that `corpus.synthesize` wrote: same person, same motion.
 
     Speech is synthesised anew (0.3 s a clip). Raises InputError for a record from elsewhere or a frame it lacks.
     """
@@ -115,7 +115,8 @@ def scene_of(record: Record, frame: int) -> Scene:
 
 
 def look_of(record: Record) -> jax.Array | None:
-    """The look of a record's pictures, for `true_image`; None for a plain one. InputError for one from elsewhere."""
+    """Returns the look of a record's images, for `true_image`; None for a plain one. InputError for one from elsewhere.
+    """
     origin = origin_of(record)
     return style_key(origin.seed, origin.split, origin.person) if origin.styled else None
 
@@ -124,11 +125,11 @@ _sample_identity, _sample_motion, _restyle = jax.jit(sample_identity), jax.jit(s
 
 
 @functools.cache
-def _picture(size: int, supersample: int) -> Callable[[dict, dict], dict]:
+def _image(size: int, supersample: int) -> Callable[[dict, dict], dict]:
     @jax.jit
-    def picture(identity, motion):
+    def image(identity, motion):
         out = render(identity, motion, size, supersample)
-        pictures = {name: to_uint8(out[name]) for name in ("rgb", "background")}
-        return {**out, **pictures, **labels(identity, motion)}
+        images = {name: to_uint8(out[name]) for name in ("rgb", "background")}
+        return {**out, **images, **labels(identity, motion)}
 
-    return picture
+    return image

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.conventions import FPS, SAMPLE_RATE
 from vasa_jax.corpus.performance.visemes import VISEME_FIELDS, VISEMES
+from vasa_jax.corpus.speech.acoustics import rms_between
 from vasa_jax.corpus.speech.espeak import Speech
 from vasa_jax.corpus.speech.phonemes import BILABIALS, LABIODENTALS, PHONEME_VISEMES, VOWELS
 
-FRAME_SECONDS = 0.04
+FRAME_SECONDS = 1.0 / FPS
 # How strongly a viseme asserts itself against its neighbours.
 _DOMINANCE = {
     "sil": 0.6, "PP": 1.8, "FF": 1.8, "TH": 1.2, "DD": 0.6, "kk": 0.4, "CH": 1.5, "SS": 1.1, "nn": 0.6, "RR": 1.0,
@@ -20,7 +21,7 @@ _ANTICIPATION, _CARRY_OVER = 0.060, 0.048  # seconds over which a shape fades in
 
 
 def articulate(speech: Speech, frames: int, effort: float = 1.0):
-    """Mouth curves of a speech.
+    """Returns the mouth curves of a speech.
 
     effort scales how far the mouth opens (a trait of the take). Returns (lips, activity, accents): lips maps
     VISEME_FIELDS to [frames] curves; activity [frames] in [0, 1] says how much speech there is; accents lists (seconds,
@@ -85,10 +86,8 @@ def _held(time, start, end, fade):
 
 def _envelope(samples, time):
     """Loudness around each frame (60 ms windows), 1 at the speech's loud moments: [frames]."""
-    power = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
-    low = np.clip(((time - 0.03) * SAMPLE_RATE).astype(int), 0, len(samples))
-    high = np.clip(((time + 0.03) * SAMPLE_RATE).astype(int), 0, len(samples))
-    level = np.sqrt((power[high] - power[low]) / np.maximum(high - low, 1))
+    low, high = (((time + shift) * SAMPLE_RATE).astype(int) for shift in (-0.03, 0.03))
+    level = rms_between(samples, low, high)
     voiced = level[level > 0.1 * level.max() + 1e-6]
     return np.clip(level / (np.percentile(voiced, 90) + 1e-6), 0.0, 1.3) if len(voiced) else np.zeros(len(time))
 

@@ -56,8 +56,10 @@ def _head_rotation(yaw, pitch, roll):
 
 
 def eyes_towards(direction: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Eye angles in the head (gaze_yaw, gaze_pitch; radians [T, 2]) that look along `direction` (degrees [T, 2],
-    camera frame) from a head turned by yaw, pitch and roll, as far as eyes turn."""
+    """Returns the eyes' angles in the head, gaze_yaw and gaze_pitch in radians [T, 2], cut to EYE_REACH.
+
+    They look along `direction` (degrees [T, 2], camera frame) from a head turned by yaw, pitch and roll.
+    """
     right, down = np.radians(direction).T
     world = np.stack([np.sin(right) * np.cos(down), -np.sin(down), np.cos(right) * np.cos(down)], -1)
     local = np.einsum("tji,tj->ti", _head_rotation(yaw, pitch, roll), world)
@@ -66,7 +68,7 @@ def eyes_towards(direction: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll
 
 
 def gaze_direction(eyes: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """The inverse of eyes_towards: where the eyes look, (yaw, pitch) in degrees in the camera frame [T, 2]."""
+    """Returns where the eyes look, yaw and pitch in degrees in the camera frame [T, 2]; undoes `eyes_towards`."""
     horizontal, up = eyes.T
     local = np.stack([np.sin(horizontal) * np.cos(up), np.sin(up), np.cos(horizontal) * np.cos(up)], -1)
     world = np.einsum("tij,tj->ti", _head_rotation(yaw, pitch, roll), local)

@@ -2,7 +2,7 @@
 
 Angles are in radians. `yaw` > 0 turns the head to image right, `pitch` > 0 nods it down, `roll` > 0 tilts it
 counter-clockwise in the image. `gaze_yaw`, `gaze_pitch` turn the eyes in the head: > 0 is image right and up (the
-label of a picture, labels.py, is in the camera frame with down positive). `tx` > 0 moves right, `ty` > 0 moves up, in
+label of an image, labels.py, is in the camera frame with down positive). `tx` > 0 moves right, `ty` > 0 moves up, in
 head units. `dist` is the distance to the camera over its mean. `blink_l` and `blink_r` are the eyes on the image's
 right and left (the person's left and right): 0 open, 1 closed. The rest are muscle-like weights, 0 at rest, about 1
 at full strength; several go negative.
@@ -32,7 +32,7 @@ POSE_FIELDS = ("yaw", "pitch", "roll", "tx", "ty", "dist")  # where the head is;
 
 
 def neutral_motion() -> dict[str, jax.Array]:
-    """The face at rest, looking into the camera: a float32 scalar per name."""
+    """Returns the face at rest, looking into the camera: a float32 scalar per name."""
     return {name: jnp.float32(value) for name, value in MOTION_NEUTRAL.items()}
 
 
@@ -49,7 +49,7 @@ def sample_motion(key: jax.Array) -> dict[str, jax.Array]:
         return jax.random.uniform(next(keys), (), minval=low, maxval=high)
 
     def peaked(limit):
-        """Symmetric in [-limit, limit], densest in the middle."""
+        """Draws symmetrically in [-limit, limit], densest in the middle."""
         return limit * (0.5 * uniform(-1.0, 1.0) + 0.5 * uniform(-1.0, 1.0))
 
     def chance(probability):

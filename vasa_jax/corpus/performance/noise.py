@@ -7,7 +7,8 @@ from vasa_jax.conventions import FPS
 
 
 def wander(rng: np.random.Generator, frames: int, tau: float, deviation: float) -> np.ndarray:
-    """A smooth random curve f64 [frames]: white noise through two equal low-pass stages of time constant `tau` s."""
+    """Returns a smooth random curve f64 [frames]: white noise through two equal low-pass stages of time constant `tau`
+    s."""
     decay = np.exp(-1.0 / (FPS * tau))
     warm = int(6 * tau * FPS)
     noise = rng.standard_normal(warm + frames)

@@ -37,8 +37,7 @@ def perform(
     gaze: np.ndarray | None = None,
     distance: float | None = None,
 ) -> Performance:
-    """One take of a speech. Emotion (8 coefficients), gaze (degrees) and distance are drawn from `rng` unless
-    given."""
+    """Performs a speech. Emotion (8 coefficients), gaze (degrees) and distance are drawn from `rng` unless given."""
     frames = frame_count(len(speech.samples))
     lips, activity, accent = articulate(speech, frames, effort=rng.uniform(0.88, 1.12))
     emotion = sample_emotion(rng) if emotion is None else np.asarray(emotion, np.float32)
@@ -70,8 +69,8 @@ _LIMITS = {
 
 
 def sample_emotion(rng: np.random.Generator) -> np.ndarray:
-    """Random coefficients f32 [8] in the order of EMOTIONS that sum to 1: neutral with some of one emotion, at times
-    two."""
+    """Draws coefficients f32 [8] in the order of EMOTIONS that sum to 1: neutral with some of one emotion, or of two.
+    """
     coefficients = np.zeros(len(EMOTIONS), np.float32)
     strength = 0.0 if rng.random() < 0.25 else rng.uniform(0.15, 0.9)
     others = [index for index in range(len(EMOTIONS)) if index != NEUTRAL]

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.corpus.speech.acoustics import block_rms
 from vasa_jax.corpus.speech.phonemes import VOICED_STOPS, VOICELESS_STOPS, phoneme_class
 from vasa_jax.errors import InputError
 
@@ -122,8 +123,10 @@ def _espeak():
 
 
 def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Speech:
-    """Speak a text. voice: eSpeak's name, '<language>' or '<language>+<variant>'; rate in words per minute (80 to
-    450); pitch and pitch_range 0 to 100. The same arguments always give the same samples.
+    """Speaks a text; the same arguments always give the same samples.
+
+    voice: eSpeak's name, '<language>' or '<language>+<variant>'. rate: words per minute, 80 to 450. pitch and
+    pitch_range: 0 to 100.
 
     Raises InputError when espeakng_loader is missing, the voice is unknown, or the text holds nothing to say.
     """
@@ -169,7 +172,7 @@ def _segments(marks, samples, language):
     found in the sound. A voiced stop after a voiced sound has no silence: eSpeak marks its murmur, and the lips part
     late in it."""
     total = len(samples) / SAMPLE_RATE
-    loud = _loudness(samples)
+    loud = _relative_level(samples)
     starts = [time for time, _ in marks] + [total]
     parts = [[0.0, starts[0], "sil", False, starts[0]]] if starts[0] > 0 else []
     for index, (start, mnemonic) in enumerate(marks):
@@ -197,13 +200,13 @@ def _segments(marks, samples, language):
     return tuple(Phoneme(*part) for part in parts)
 
 
-_STEP = 0.004  # seconds per value of the loudness used to find closures
+_STEP = 0.004  # seconds per value of the level used to find closures
 
 
-def _loudness(samples):
+def _relative_level(samples):
     hop = int(_STEP * SAMPLE_RATE)
-    padded = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop)
-    return np.sqrt((padded**2).mean(1)) / (np.sqrt((padded**2).mean()) + 1e-9)
+    padded = np.pad(samples, (0, -len(samples) % hop))
+    return block_rms(padded, hop) / (np.sqrt((padded.reshape(-1, hop) ** 2).mean()) + 1e-9)
 
 
 def _quiet_since(loud, time, limit, threshold=0.12):
@@ -224,12 +227,12 @@ def trim(speech: Speech) -> Speech:
 
 
 def shifted(phoneme: Phoneme, seconds: float) -> Phoneme:
-    """The phoneme later by `seconds`."""
+    """Returns the phoneme later by `seconds`."""
     start, end, release = phoneme.start + seconds, phoneme.end + seconds, phoneme.release + seconds
     return phoneme._replace(start=start, end=end, release=release)
 
 
 def demo_speech() -> Speech:
-    """The friendly sentence of about six seconds that ships with the package as demo speech."""
+    """Synthesises the friendly sentence of about six seconds that ships with the package as demo speech."""
     text = "Hello there! I am a picture that learned to speak. It is a pleasure to meet you, so let us talk a bit."
     return speak(text, voice="en-us+f3", rate=155, pitch=55, pitch_range=60)

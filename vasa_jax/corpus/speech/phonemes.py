@@ -47,7 +47,8 @@ _CLASS_IN_LANGUAGE = {
 
 
 def phoneme_class(symbol: str, language: str = "") -> str:
-    """eSpeak's mnemonic (stress marks removed) -> a name of PHONEME_CLASSES; language: ISO 639-1 code of the voice.
+    """Maps eSpeak's mnemonic (stress marks removed) to a name of PHONEME_CLASSES; language: ISO 639-1 code of the
+    voice.
 
     A mnemonic outside the table is matched by its longest known beginning, and is the neutral vowel if it has none.
     """

@@ -181,12 +181,12 @@ LANGUAGES = tuple(_GRAMMARS)
 
 
 def is_heldout(text: str) -> bool:
-    """Whether a sentence belongs to the held-out split; a pure function of the text."""
+    """Returns whether a sentence belongs to the held-out split; a pure function of the text."""
     return zlib.crc32(text.encode("utf-8")) % HELDOUT_PARTS == 0
 
 
 def sample_sentence(rng: np.random.Generator, language: str, split: str, max_chars: int = 120) -> str:
-    """A random sentence of one split, at most `max_chars` long (the shortest of many draws when none fits).
+    """Draws a sentence of one split, at most `max_chars` long (the shortest of many draws when none fits).
 
     Raises InputError for a language outside LANGUAGES or a split other than 'train' and 'heldout'.
     """

@@ -7,7 +7,6 @@ The project's own work, spoken by eSpeak NG; `python -m vasa_jax.corpus.speech.s
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from vasa_jax.corpus.speech.espeak import VOICES, Phoneme, Speech, speak, trim
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES, PHONEME_IDS
 from vasa_jax.corpus.speech.sentences import sample_sentence
+from vasa_jax.files import replacing
 
 PATH = Path(__file__).parents[2] / "pretrained" / "speech" / "sentences.npz"
 SENTENCES = 3  # per voice
@@ -67,14 +67,12 @@ def write_utterances(path: Path, utterances: tuple[Utterance, ...]) -> None:
         "stressed": np.array([p.stressed for p in phonemes]),
         "phonemes": np.array([len(u.speech.phonemes) for u in utterances]),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part.npz")
-    np.savez_compressed(beside, **content)
-    os.replace(beside, path)
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **content)
 
 
 def read_utterances(path: Path) -> tuple[Utterance, ...]:
-    """The inverse of `write_utterances`, up to the rounding of samples to 16 bits."""
+    """Reads what `write_utterances` wrote, up to the rounding of samples to 16 bits."""
     with np.load(path) as file:
         content = dict(file)
     steps = (content["low"] | content["high"].astype(np.uint16) << 8).view(np.int16)
@@ -95,7 +93,7 @@ def read_utterances(path: Path) -> tuple[Utterance, ...]:
 
 @functools.cache
 def shipped_utterances() -> tuple[Utterance, ...]:
-    """The sentences that ship with the package, by voice; both splits, which share neither voice nor text."""
+    """Returns the sentences that ship with the package, by voice; both splits, which share neither voice nor text."""
     return read_utterances(PATH)
 
 

@@ -11,14 +11,16 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.corpus.speech.acoustics import HOP
 
 _REFERENCE = 10.0 ** (-21.0 / 20.0)  # level that stands in for a recording without speech
 
 
 def augment_voice(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random voice, room, noise, microphone and level. samples f32 [N] at 16 kHz -> f32 [N] in [-1, 1] with the same
-    timing (within 10 ms, the search range of the time stretch). Deterministic in `rng`; a few percent of real
-    time."""
+    """Gives speech f32 [N] at 16 kHz a random voice, room, noise, microphone and level: f32 [N] in [-1, 1].
+
+    Timing stays, within 10 ms (the search range of the time stretch). The result is a function of samples and `rng`.
+    """
     voice = np.asarray(samples, np.float32)
     if rng.random() < 0.85:
         pitch = float(np.exp(rng.uniform(np.log(0.72), np.log(1.4))))
@@ -56,8 +58,11 @@ def shift_voice(
 
 
 def stretch(samples: np.ndarray, length: int) -> np.ndarray:
-    """Time-stretches to `length` samples without changing the pitch (WSOLA, Verhelst and Roelands 1993): 25 ms grains
-    are laid at a constant hop, each taken within 8 ms of its nominal place, where it continues the last one best."""
+    """Time-stretches to `length` samples without changing the pitch (WSOLA, Verhelst and Roelands 1993).
+
+    Grains of 25 ms are laid at a constant hop. Each is taken within 8 ms of its nominal place, where it continues the
+    last one best.
+    """
     hop, reach = 200, 128
     window = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
     count = -(-length // hop) + 1
@@ -161,7 +166,7 @@ def _noise(length, rng):
 
 def _active_level(samples):
     """Level of the louder half of 20 ms frames; a reference level for silence."""
-    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    frames = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
     if not len(frames):
         return _REFERENCE
     power = np.sort((frames.astype(np.float64) ** 2).mean(1))[len(frames) // 2 :]

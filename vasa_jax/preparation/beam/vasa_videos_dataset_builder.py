@@ -14,7 +14,7 @@
 Videos and graph files are opened as local files: workers must see them under the same paths as the machine that starts
 the job (a network disk, a bucket mounted in IMAGE). The output may be a bucket, gs://B/prepared.
 
-Every video is one element, treated as by the processes of one machine (`prepare.prepare_video`). Discards go to
+Every video is one element, treated as by the processes of one machine (`work.prepare_video`). Discards go to
 DIR/discards.jsonl, the mean that distances are divided by to DIR/distance_mean.txt. Where DIR is a path, the clips of a
 video are kept in DIR/work as soon as they are made, as the processes of one machine keep them: a run that was stopped
 goes on with the videos that are not done (also after one without `beam`), and more videos may be added later; only the
@@ -39,7 +39,7 @@ from vasa_jax.config import PrepareConfig
 from vasa_jax.data.records import SCHEMA_VERSION, Record
 from vasa_jax.data.tfds_records import example_of, record_features
 from vasa_jax.errors import InputError
-from vasa_jax.preparation.prepare import VideoJob, prepare_video, read_clip, read_outcome
+from vasa_jax.preparation.work import VideoJob, prepare_video, read_clip, read_outcome
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

@@ -49,7 +49,7 @@ MESH_POINTS, IRIS_POINTS = 468, 5
 
 
 class LitertAnalyzer:
-    """See `face_analysis.FaceAnalyzer`. landmark_set `mediapipe_478`: 468 of the mesh, 5 of the left and right iris.
+    """Implements `base.FaceAnalyzer`. landmark_set `mediapipe_478`: 468 of the mesh, 5 of the left and right iris.
 
     Raises InputError for a missing package, folder or file, and for a file with another checksum.
     """
@@ -70,12 +70,12 @@ class LitertAnalyzer:
         self._segmentation = graphs["selfie_segmentation"]
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        """Faces from 5 % of the picture's longer side up (the full-range graph), the largest first."""
+        """Faces from 5 % of the image's longer side up (the full-range graph), the largest first."""
         found = [face for detector in self._detectors for face in _detect(image, *detector)]
         return _merged(found)
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
-        """The face of `previous`, else the largest; a face that moved out of `previous` is searched anew."""
+        """Returns the face of `previous`, else the largest; a face that moved out of `previous` is searched anew."""
         if previous is not None:
             low, high = previous.points[:MESH_POINTS, :2].min(0), previous.points[:MESH_POINTS, :2].max(0)
             eyes = [previous.points[list(pair), :2].mean(0) for pair in EYE_CORNERS]

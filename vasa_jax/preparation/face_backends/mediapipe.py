@@ -4,8 +4,8 @@
     python -m vasa_jax.main --config configs/prepare.py --config.prepare.analyzer=mediapipe \
         --config.prepare.models=face_landmarker.task --config.videos=DIR --config.output=DIR
 
-It gives the same 478 points as `face_litert`, with lips that its attention network has refined, and no matte. Faces
-smaller than about a tenth of the picture are not found. Before you choose it, know that
+It gives the same 478 points as `litert`, with lips that its attention network has refined, and no matte. Faces
+smaller than about a tenth of the image are not found. Before you choose it, know that
 
 * mediapipe 1.x contacts a logging host of its maker when it is used, and has no switch against that; it works with the
   network cut (`unshare -rn python -m vasa_jax.main ...`);
@@ -28,7 +28,7 @@ MAX_FACES = 4
 
 
 class MediapipeAnalyzer:
-    """See `face_analysis.FaceAnalyzer`. path: the bundle, or a folder with BUNDLE in it.
+    """Implements `base.FaceAnalyzer`. path: the bundle, or a folder with BUNDLE in it.
 
     Raises InputError for a missing package or file, and for a file that MediaPipe does not take.
     """
@@ -61,7 +61,7 @@ class MediapipeAnalyzer:
         self._mediapipe = mediapipe
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        """The boxes of the meshes, the largest first."""
+        """Returns the boxes of the meshes, the largest first."""
         faces = []
         for points in self._meshes(image):
             low, high = points[:MESH_POINTS, :2].min(0), points[:MESH_POINTS, :2].max(0)
@@ -69,7 +69,7 @@ class MediapipeAnalyzer:
         return sorted(faces, key=lambda face: -face.size)
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
-        """The face nearest to `previous`, else the largest."""
+        """Returns the face nearest to `previous`, else the largest."""
         meshes = self._meshes(image)
         if not meshes:
             return None
@@ -81,11 +81,11 @@ class MediapipeAnalyzer:
         return None
 
     def _meshes(self, image: np.ndarray) -> list[np.ndarray]:
-        """float32 (478, 3) in pixels of each face; MediaPipe's depth is in widths of the picture."""
+        """float32 (478, 3) in pixels of each face; MediaPipe's depth is in widths of the image."""
         height, width = image.shape[:2]
-        picture = self._mediapipe.Image(
+        frame = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
         scale = np.array([width, height, width], np.float32)
-        found = self._landmarker.detect(picture).face_landmarks
+        found = self._landmarker.detect(frame).face_landmarks
         return [np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale for points in found]

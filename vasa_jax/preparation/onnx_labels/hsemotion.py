@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel, channels_first
 
 SIDES = (224, 260)  # pixels: EfficientNet-B0, -B2
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-CLASSES = 8  # in the order anger, contempt, disgust, fear, happiness, neutral, sadness, surprise
+CLASSES = len(EMOTIONS)  # in the same order
 EVERY = 5  # frames
 FACE = 0.7  # of the square around head and shoulders, about its middle: the models are trained on faces
 
 
 def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], np.ndarray]:
-    """ONNX file -> function of a clip's JPEG pictures to its mean emotion coefficients, float32 (8,), sum 1.
+    """Opens an ONNX file; returns a function of JPEG images to their mean emotion coefficients, float32 (8,), sum 1.
 
     The model takes (1, 3, n, n) with n 224 or 260 and gives 8 logits, or 10 with valence and arousal after them
     (`*_va_mtl`). Raises InputError for a missing file, one that OpenCV cannot read, and another number of outputs.
@@ -32,11 +33,11 @@ def load_emotion_model(path: str | os.PathLike) -> Callable[[Sequence[bytes]], n
         raise InputError(f"{path}: gives {found} values; an HSEmotion model of 8 classes gives 8 or 10")
     side = model.input_shape[-1]
 
-    def coefficients(pictures: Sequence[bytes]) -> np.ndarray:
+    def coefficients(images: Sequence[bytes]) -> np.ndarray:
         total = np.zeros(CLASSES)
-        chosen = pictures[::EVERY]
-        for picture in chosen:
-            image = decode_jpeg(picture)
+        chosen = images[::EVERY]
+        for data in chosen:
+            image = decode_jpeg(data)
             margin = round((1 - FACE) / 2 * len(image))
             face = cv2.resize(image[margin : len(image) - margin, margin : len(image) - margin], (side, side))
             logits = _logits(model, face)[:CLASSES].astype(np.float64)

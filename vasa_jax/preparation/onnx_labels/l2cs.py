@@ -21,11 +21,11 @@ BINS = {90: (4.0, -180.0), 28: (3.0, -42.0)}  # number of bins: degrees per bin,
 
 
 def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.ndarray | None], np.ndarray]:
-    """ONNX file -> function of a clip's JPEG pictures and landmarks to its gaze.
+    """Opens an ONNX file and returns a function of a clip's JPEG images and landmarks to its gaze.
 
     The model takes (1, 3, 448, 448) and gives two lists of logits, of 90 or of 28 bins. The one of layer `fc_yaw_gaze`,
     else the first, is the horizontal angle (names of outputs do not count: L2CS-Net's own are exchanged).
-    The function takes landmarks (T, N, 3) in image coordinates, or None for the middle of the picture, and returns
+    The function takes landmarks (T, N, 3) in image coordinates, or None for the middle of the image, and returns
     yaw, pitch (T, 2) float32 in degrees, camera frame, positive to image right and down.
 
     Raises InputError for a missing file, one that OpenCV cannot read, and other outputs.
@@ -38,10 +38,10 @@ def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.nd
     width, first = BINS[sizes[0]]
     angles = first + width * np.arange(sizes[0])
 
-    def gaze(pictures: Sequence[bytes], landmarks: np.ndarray | None) -> np.ndarray:
-        result = np.empty((len(pictures), 2), np.float32)
-        for frame, picture in enumerate(pictures):
-            face = _face(decode_jpeg(picture), None if landmarks is None else landmarks[frame])
+    def gaze(images: Sequence[bytes], landmarks: np.ndarray | None) -> np.ndarray:
+        result = np.empty((len(images), 2), np.float32)
+        for frame, image in enumerate(images):
+            face = _face(decode_jpeg(image), None if landmarks is None else landmarks[frame])
             expected = [_expectation(logits, angles) for logits in _logits(model, face)]
             # The model's vector is (-cos v sin h, -sin v, -cos v cos h): h turns to image left, v up.
             result[frame] = -expected[horizontal], -expected[1 - horizontal]

@@ -44,6 +44,6 @@ class OnnxModel:
         return [output.reshape(-1) for output in self._net.forward(self.layers)]
 
 
-def channels_first(picture: np.ndarray) -> np.ndarray:
-    """(H, W, C) -> (1, C, H, W)."""
-    return picture.transpose(2, 0, 1)[None]
+def channels_first(image: np.ndarray) -> np.ndarray:
+    """Moves the channels of one image to the front: (H, W, C) to (1, C, H, W)."""
+    return image.transpose(2, 0, 1)[None]

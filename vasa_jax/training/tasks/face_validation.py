@@ -10,8 +10,9 @@ import numpy as np
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.heads.render import to_uint8
-from vasa_jax.corpus.render_cache import FrameBank
+from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.pairs import PairShards
+from vasa_jax.evaluation.image_metrics import edge_ratio, psnr_in_region, psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
@@ -54,7 +55,7 @@ class FaceFigures:
             else:
                 plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
                 corpus = dataclasses.replace(self._corpus, **plain)
-                bank = FrameBank(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
+                bank = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
                 self._batches = [next(bank) for _ in range(BATCHES)]
         return self._batches
 
@@ -109,7 +110,7 @@ class FaceFigures:
         target, segmentation = pairs["target"], pairs["segmentation"]
         latents = self._encode(params, pairs["source"])
         picture = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
-        same, value = pairs["same_identity"], psnr(picture, target)
+        same, value = pairs["same_identity"], psnr_per_image(picture, target)
         pose, _ = self._motion(params, target)
         error = jnp.abs(pose - pairs["target_pose"]).mean(-1)
         valid = pairs.get("valid_pose", jnp.ones(same.shape, bool))
@@ -122,8 +123,8 @@ class FaceFigures:
         regions = {"mouth": self._loss.mouth_segments, "eyes": self._loss.eye_segments}
         for name, members in regions.items():
             region = jnp.isin(segmentation, jnp.array(members))
-            figures[f"psnr_{name}"] = _region_psnr(picture, target, region)
-            figures[f"sharpness_{name}"] = sharpness(picture, target, region)
+            figures[f"psnr_{name}"] = psnr_in_region(picture, target, region)
+            figures[f"sharpness_{name}"] = edge_ratio(picture, target, region)
         if self._loss.judges and self._loss.judges.identity:
             cross = self._show(params, latents, self._motion(params, self._drivers(pairs)), pairs)
             figures["identity"] = self._loss.judges.similarity(frozen, cross, pairs["source"])
@@ -138,24 +139,3 @@ def next_stranger(person: jax.Array) -> jax.Array:
     following = (jnp.arange(count)[:, None] + 1 + jnp.arange(count)) % count
     first = (person[following] != person[:, None]).argmax(1)
     return jnp.take_along_axis(following, first[:, None], 1)[:, 0]
-
-
-def psnr(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Peak signal-to-noise ratio in dB of each image in [0, 1]."""
-    return -10.0 * jnp.log10(jnp.maximum(jnp.square(x - y).mean((1, 2, 3)), 1e-10))
-
-
-def sharpness(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
-    """Sum of absolute pixel differences of x inside a region (B, n, n) over that of y: 1 = as sharp as the truth."""
-
-    def edges(image):
-        across = jnp.abs(image[:, :, 1:] - image[:, :, :-1]).mean(-1) * region[:, :, 1:]
-        down = jnp.abs(image[:, 1:] - image[:, :-1]).mean(-1) * region[:, 1:]
-        return across.sum() + down.sum()
-
-    return edges(x) / jnp.maximum(edges(y), 1e-6)
-
-
-def _region_psnr(x: jax.Array, y: jax.Array, region: jax.Array) -> jax.Array:
-    error = (jnp.square(x - y).mean(-1) * region).sum() / jnp.maximum(region.sum(), 1)
-    return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +15,8 @@ from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
+from vasa_jax.errors import InputError
+from vasa_jax.files import cached, fingerprint
 from vasa_jax.models.audio import AudioEncoder, pair_mean
 from vasa_jax.models.face import face_codec
 from vasa_jax.rng import named_key
@@ -29,7 +29,10 @@ HELD_OUT_SEED, HELD_OUT_HEADS = 0, "motion held out"  # of the clips and their h
 
 @dataclasses.dataclass(frozen=True)
 class MotionSet:
-    """N clips of T frames as stage 2 sees them; arrays live on the device."""
+    """N clips of T frames in V voices as stage 2 sees them; arrays live on the device.
+
+    Raises InputError where the arrays do not have the same clips, frames and voices.
+    """
 
     motion: jax.Array  # float32 (N, T, 137), not normalised
     audio: jax.Array  # float16 (N, V, T, audio width)
@@ -38,6 +41,20 @@ class MotionSet:
     emotion: jax.Array  # float32 (N, 8)
     blinks: jax.Array  # float32 (N, T): how far blinking closes the lids, 1 = shut
     samples: jax.Array | None = None  # int16 (N, V, 640 T + 80): the sound, where examples are heard live
+
+    def __post_init__(self):
+        clips, frames = self.motion.shape[:2]
+        leading = {
+            "audio": (clips, self.audio.shape[1], frames), "gaze": (clips,), "distance": (clips,), "emotion": (clips,),
+            "blinks": (clips, frames), "samples": (clips, self.audio.shape[1]),
+        }  # fmt: skip
+        for name, expected in leading.items():
+            value = getattr(self, name)
+            if value is not None and value.shape[: len(expected)] != expected:
+                raise InputError(
+                    f"motion set: {name} is {value.shape} beside motion of {self.motion.shape}; they belong to "
+                    "different clips: delete config.motion.latents and config.corpus.cache, or extract the set again"
+                )
 
 
 class Ear(NamedTuple):
@@ -68,45 +85,55 @@ class MotionExtractor:
         self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
         self._supersample = corpus.supersample
         self._directory = Path(directory) if directory else None
-        # Latents belong to one codec: another one's must not be taken for them.
-        self._codec = fingerprint(face[0])
+        # Kept latents belong to one codec and to one way of rendering.
+        self._made_by = {
+            "codec": fingerprint(face[0]), "fields": fingerprint(face_meta["fields"]),
+            "supersample": corpus.supersample, "precision": jnp.dtype(dtype).name,
+        }  # fmt: skip
 
     def __call__(self, clips: ClipSet, seed: int, name: str, offset: int = 0) -> MotionSet:
-        """One head per clip, drawn from the stream `name`; the first one's clip has the number `offset`."""
-        key = named_key(seed, name)
-        motion, audio = [], []
-        for start in range(0, len(clips.motion), CLIPS_PER_FILE):
-            path, first = None, offset + start
-            if self._directory:
-                path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}-{self._codec:08x}.npy"
-            motion.append(self._some_motion(clips.motion[start : start + CLIPS_PER_FILE], key, first, path))
+        """Returns the motion set of `clips`, one head per clip, drawn from the stream `name` of `seed`.
+
+        The first clip has the number `offset` in that stream. Motion is kept in the folder of latents, if there is one.
+        """
+        motion = [
+            self._some_motion(clips.motion[start : start + CLIPS_PER_FILE], seed, name, offset + start)
+            for start in range(0, len(clips.motion), CLIPS_PER_FILE)
+        ]
         audio = [self._audio(self._audio_params, samples) for samples in clips.samples]
         labels = {n: jnp.asarray(getattr(clips, n)) for n in ("gaze", "distance", "emotion")}
         labels["blinks"] = jnp.asarray(blink_tracks(clips.motion), jnp.float32)
         return MotionSet(jnp.asarray(np.concatenate(motion), jnp.float32), jnp.stack(audio), **labels)
 
-    def _some_motion(self, curves: np.ndarray, key: jax.Array, first: int, path: Path | None) -> np.ndarray:
-        """Motion of clips `first`..., float16; read from `path` when an earlier run left it there."""
-        if path is not None and path.is_file():
-            return np.load(path)
-        motion = [
-            self._motion(self._face_params, jax.random.fold_in(key, first + index), clip)
-            for index, clip in enumerate(curves)
-        ]
-        result = np.asarray(jnp.stack(motion), np.float16)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(".part.npy")
-            np.save(beside, result)
-            os.replace(beside, path)
-        return result
+    def _some_motion(self, curves: np.ndarray, seed: int, name: str, first: int) -> np.ndarray:
+        """Motion (n, T, 137) of the clips from number `first` on, float16; read when an earlier run left it there."""
+        stream = named_key(seed, name)
+
+        def make() -> dict[str, np.ndarray]:
+            motion = [
+                self._motion(self._face_params, jax.random.fold_in(stream, first + index), clip)
+                for index, clip in enumerate(curves)
+            ]
+            return {"motion": np.asarray(jnp.stack(motion), np.float16)}
+
+        if not self._directory:
+            return make()["motion"]
+        key = {
+            **self._made_by, "stream": name, "seed": seed, "first": first, "clips": len(curves),
+            "curves": fingerprint(curves),
+        }  # fmt: skip
+        path = self._directory / f"{name.replace(' ', '-')}-{seed}-{first}-{fingerprint(key):08x}.npz"
+        motion = cached(path, key, make)["motion"]
+        if len(motion) != len(curves):
+            raise InputError(f"{path}: holds {len(motion)} clips instead of {len(curves)}; delete it")
+        return motion
 
     @functools.partial(jax.jit, static_argnums=0)
     def _motion(self, params, key, curves):
         identity = {n: jnp.broadcast_to(v, (FRAMES,)) for n, v in sample_identity(key).items()}
         motion = {name: curves[:, i] for i, name in enumerate(MOTION_NAMES)}
         rgb = render(identity, motion, self._encoder.image_size, self._supersample)["rgb"]
-        # Through uint8, as every other picture that the encoder sees.
+        # Through uint8, as every other image that the encoder sees.
         pose, dynamics = self._encoder.apply(
             {"params": params["encoder"]}, to_uint8(rgb).astype(jnp.float32) / 255.0, method="encode_motion"
         )
@@ -119,19 +146,14 @@ class MotionExtractor:
 
 
 def blink_tracks(curves: Float[np.ndarray, "clips frames fields"]) -> Float[np.ndarray, "clips frames"]:
-    """How far blinking closes the lids, [0, 1], in clips of MOTION_NAMES: beyond where an emotion lets them rest."""
+    """Returns how far blinking closes the lids, [0, 1], in clips of MOTION_NAMES, beyond where they rest."""
     lids = np.minimum(*(curves[..., MOTION_NAMES.index(name)] for name in ("blink_l", "blink_r")))
     rest = np.median(lids, axis=1, keepdims=True)
     return np.clip((lids - rest) / (1.0 - rest), 0.0, 1.0)
 
 
-def fingerprint(params: dict[str, Any]) -> int:
-    """A number that tells parameters from others: the CRC-32 of their bytes."""
-    return functools.reduce(lambda crc, leaf: zlib.crc32(np.ascontiguousarray(leaf), crc), jax.tree.leaves(params), 0)
-
-
 class RenderedMotion:
-    """Motion sets made on the fly: clips are synthesised, rendered and encoded when a split is asked for."""
+    """Makes motion sets on the fly: clips are synthesised, rendered and encoded when a split is asked for."""
 
     def __init__(self, motion: MotionConfig, corpus: CorpusConfig, dtype: Any, seed: int):
         face, audio = (load_part(getattr(motion, name), name) for name in ("face", "audio"))
@@ -142,7 +164,7 @@ class RenderedMotion:
         self._live, self._live_frames, self._audio, self._dtype = motion.live, motion.live_frames, audio, dtype
 
     def __call__(self, split: str) -> MotionSet:
-        """`train` or `heldout`; the first with its sound if examples are heard live."""
+        """Returns the split `train` or `heldout`; the first with its sound if examples are heard live."""
         count, seed, name = self._splits[split]
         clips = ClipSet.make(self.corpus, count, split, seed)
         found = self._extractor(clips, seed, name)
@@ -151,14 +173,14 @@ class RenderedMotion:
 
     @property
     def ear(self) -> Ear | None:
-        """How live examples are heard, if there are any."""
+        """Returns how live examples are heard; None without any."""
         params, metadata = self._audio
         if not self._live:
             return None
         return Ear(AudioEncoder(**metadata["fields"], dtype=self._dtype), params, self._live, self._live_frames)
 
     def codec(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(parameters, metadata) of the codec whose latents these are."""
+        """Returns (parameters, metadata) of the codec whose latents these are."""
         return self._face
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
@@ -166,11 +188,11 @@ class RenderedMotion:
 
 
 def clip_splits(corpus: CorpusConfig, seed: int) -> dict[str, tuple[int, int, str]]:
-    """Of each split: its number of clips, their seed, and the name of the stream of their heads."""
+    """Returns, by split, the number of clips, their seed, and the name of the stream of their heads."""
     return {"train": (corpus.clips, seed, "motion heads"), "heldout": (HELD_OUT_CLIPS, HELD_OUT_SEED, HELD_OUT_HEADS)}
 
 
 def statistics(motion: np.ndarray) -> dict[str, np.ndarray]:
-    """Per-dimension mean and standard deviation over all frames: the z-score of stage 2."""
+    """Returns mean and standard deviation (137,) over all frames: the z-score of stage 2."""
     flat = np.asarray(motion, np.float64).reshape(-1, motion.shape[-1])
     return {"mean": flat.mean(0).astype(np.float32), "std": np.maximum(flat.std(0), 1e-3).astype(np.float32)}

@@ -1,7 +1,7 @@
 """Stage 2's validation in pixels: does the mouth of decoded frames open when the true one does?
 
 Latents may be near the true ones and the mouth still shut. So sampled motion moves the portrait of the head that the
-clip was rendered with, the instrument reads the mouth of the frames, and the corpus knows the exact opening.
+clip was rendered with, the face probe reads the mouth of the frames, and the corpus knows the exact opening.
 """
 
 import dataclasses
@@ -12,11 +12,10 @@ import numpy as np
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
-from vasa_jax.evaluation import measures
+from vasa_jax.evaluation import metrics
+from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.held_out import HeldOutHeads
-from vasa_jax.evaluation.instrument import Instrument
-from vasa_jax.generation.animator import PortraitAnimator
-from vasa_jax.generation.avatar import Avatar
+from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.training.tasks.motion_data import HELD_OUT_HEADS, HELD_OUT_SEED
 
 HEADS = 8  # held-out clips whose windows are decoded
@@ -24,11 +23,14 @@ STRIDE = 4  # every n-th frame of a window is decoded
 
 
 class DecodedMouth:
-    """Mouth opening of decoded held-out windows against the exact one. InputError if a part cannot be read."""
+    """Compares the mouth opening of decoded held-out windows with the exact one.
+
+    Raises InputError if a part cannot be read.
+    """
 
     def __init__(self, codec: tuple[dict, dict], instrument: str, corpus: CorpusConfig, dtype: Any, batch: int = 8):
         """codec: the one whose latents the motion is; `instrument` is a directory, empty = the shipped one."""
-        self._instrument = Instrument.from_pretrained(instrument, batch)
+        self._reader = FaceReader.from_pretrained(instrument, batch)
         self._animator = PortraitAnimator(codec, batch, dtype)
         # The motion of the clips alone is needed, which neither voices nor their number change.
         settings = dataclasses.replace(corpus, voices_per_clip=1, workers=1, cache="")
@@ -61,8 +63,8 @@ class DecodedMouth:
             avatar, opening = self._head(clip)
             true = opening[start : start + len(motion_TD)][::STRIDE]
             frames = np.concatenate(list(self._animator.render(avatar, np.float32(motion_TD[::STRIDE]))))
-            mouth = self._instrument.measure(frames).mouth
-            correlations.append(measures.pearson(mouth, true))
+            mouth = self._reader.measure(frames).mouth
+            correlations.append(metrics.pearson(mouth, true))
             errors.append(np.abs(mouth - true).mean())
         return {"mouth_r": float(np.mean(correlations)), "mouth_mae": float(np.mean(errors))}
 

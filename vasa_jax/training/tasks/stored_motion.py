@@ -23,8 +23,9 @@ from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read
 from vasa_jax.data.tf_example import decode_example, encode_example
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
+from vasa_jax.files import fingerprint
 from vasa_jax.training.processes import is_primary
-from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, fingerprint, statistics
+from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, statistics
 from vasa_jax.weights.parts import load_part
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
@@ -52,7 +53,7 @@ class MotionRecord:
         return range(len(self.motion))
 
     def to_bytes(self) -> bytes:
-        """A serialised `tf.train.Example`; half-precision arrays as little-endian bytes with their shapes."""
+        """Returns a serialised `tf.train.Example`; half-precision arrays as little-endian bytes with their shapes."""
         features: dict[str, Any] = {name: [getattr(self, name).encode()] for name in ("clip_id", "person_id")}
         for name in ("motion", "audio"):
             value = getattr(self, name)
@@ -64,7 +65,7 @@ class MotionRecord:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "MotionRecord":
-        """InputError for bytes that hold no such record."""
+        """Reads a record; InputError for bytes that hold none."""
         try:
             features = decode_example(data)
             arrays = {
@@ -94,12 +95,13 @@ class StoredMotion:
 
     @property
     def corpus(self) -> CorpusConfig:
-        """The settings of the corpus that decide the set's clips and pictures."""
+        """Returns the settings of the corpus that decide the set's clips and images."""
         made = self._manifest.settings
         return CorpusConfig(speech=made["speech"], supersample=made["supersample"])
 
     def codec(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(parameters, metadata) of the codec whose latents these are; InputError if it is not where it was said."""
+        """Returns (parameters, metadata) of the codec whose latents these are; InputError if it is not where it was
+        said."""
         face = load_part(self._face, "face")
         if fingerprint(face[0]) != self._manifest.settings["face"]:
             raise InputError(
@@ -113,7 +115,7 @@ class StoredMotion:
         return _motion_set(_records(self._manifest, split))
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
-        """Those stored with the set, of its training split."""
+        """Returns those stored with the set, of its training split."""
         return load_params(self._manifest.directory / STATISTICS)[0]
 
 

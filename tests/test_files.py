@@ -1,0 +1,208 @@
+"""Files are whole or absent, caches refuse what was made otherwise, and a lost worker costs no other job."""
+
+import dataclasses
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vasa_jax.errors import InputError
+from vasa_jax.files import cached, fingerprint, replacing, run_in_processes, write_json, write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "new folder" / "a.txt"
+    write_text(path, "old")
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), replacing(path) as part:
+            part.write_text("half")
+            raise error
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+    write_json(path, {"a": 1})
+    assert path.read_text() == '{\n "a": 1\n}\n'
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/a\.txt: cannot be written \((file exists|not a directory)\)"):
+        write_text(tmp_path / "file" / "a.txt", "content")
+    full = r"a\.txt: cannot be written \(no space left on device\); free some space"
+    with pytest.raises(InputError, match=full), replacing(tmp_path / "a.txt") as part:
+        part.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "a.txt") as part:
+        (tmp_path / "elsewhere").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as first:
+        with replacing(path) as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_names_as_long_as_the_file_system_allows(tmp_path):
+    for name in ("a" * 251 + ".txt", "ä" * 125 + ".txt"):
+        write_text(tmp_path / name, "content")
+        assert (tmp_path / name).read_text() == "content"
+
+
+def test_a_cache_is_made_once_and_refuses_another_key(tmp_path):
+    path, made = tmp_path / "a.npz", []
+
+    def values(seed):
+        def make():
+            made.append(seed)
+            return {"x": np.arange(3, dtype=np.float16) + seed, "y": np.zeros((2, 0))}
+
+        return cached(path, {"seed": seed, "sizes": (2, 3)}, make)
+
+    first, second = values(0), values(0)
+    assert made == [0]
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(first[name], second[name])
+        assert first[name].dtype == second[name].dtype
+    assert first.keys() == second.keys()
+    with pytest.raises(InputError, match="seed 0, now 1"):
+        values(1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    np.testing.assert_array_equal(values(0)["x"], first["x"])
+    np.savez(path, x=np.zeros(3))  # says not what it was made from
+    np.testing.assert_array_equal(values(0)["x"], first["x"])
+    assert made == [0, 0, 0]
+
+
+@dataclasses.dataclass
+class Settings:
+    size: int = 1
+    name: str = "a"
+
+
+def test_fingerprints_tell_values_apart():
+    params = {"b": np.ones((2, 3), np.float32), "a": {"c": np.arange(4.0)}}
+    plain = zlib.crc32(params["b"], zlib.crc32(params["a"]["c"]))
+    assert fingerprint(params) == plain == fingerprint(dict(reversed(params.items())))
+    different = [
+        params, {**params, "b": params["b"] + 1}, (params, 1), (params, 2), (params, "1"), Settings(), Settings(2),
+        Settings(name="b"), {"size": 1, "names": "a"}, [1, 12], [11, 2], None,
+    ]  # fmt: skip
+    assert len({fingerprint(value) for value in different}) == len(different)
+
+
+def square(job):
+    return job**2
+
+
+def kills_itself(job):
+    """The square; number 5 kills its process, others take a while."""
+    if job == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return job**2
+
+
+def kills_itself_once(job):
+    number, folder = job
+    marker = Path(folder) / "died"
+    if number == 5 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+def counts_its_process(job):
+    """Notes the process that runs each job; number 0 kills its own."""
+    number, folder = job
+    with open(Path(folder) / str(number), "a") as file:
+        file.write(f"{os.getpid()}\n")
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return number
+
+
+def fails(job):
+    raise InputError(f"job {job}: bad; mend it")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_job_has_its_result(workers):
+    found = dict(run_in_processes(square, range(9), workers))
+    assert found == {n: n**2 for n in range(9)}
+    assert list(run_in_processes(square, [], workers)) == []
+    with pytest.raises(InputError, match="job 3: bad"):
+        list(run_in_processes(fails, [3], workers))
+    with pytest.raises(InputError, match="job 7: bad"):
+        list(run_in_processes(square, [3], workers, fails, (7,)))
+
+
+def test_a_lost_worker_costs_no_job(tmp_path):
+    jobs = [(n, str(tmp_path)) for n in range(8)]
+    assert dict(run_in_processes(kills_itself_once, jobs, 2)) == {n: n**2 for n in range(8)}
+    assert (tmp_path / "died").exists()
+
+
+def test_a_job_that_always_kills_its_process_is_named():
+    found = dict(run_in_processes(kills_itself, range(8), 2, lost=lambda job: f"lost {job}"))
+    assert found == {n: n**2 for n in range(8)} | {5: "lost 5"}
+    with pytest.raises(InputError, match="job 1 of 1: its process was killed twice"):
+        list(run_in_processes(kills_itself, [5], 2))
+
+
+def test_one_bad_job_does_not_make_the_rest_serial(tmp_path):
+    """Only jobs that were in flight run twice, and the rest shares the processes of one new pool."""
+    jobs = [(n, str(tmp_path)) for n in range(30)]
+    assert len(dict(run_in_processes(counts_its_process, jobs, 2, lost=lambda job: None))) == 30
+    runs = {n: (tmp_path / str(n)).read_text().split() for n in range(30)}
+    assert len(runs[0]) == 2
+    assert sum(len(found) - 1 for number, found in runs.items() if number) <= 1  # one other worker, one job in flight
+    processes = {found[-1] for number, found in runs.items() if number > 1}
+    assert len(processes) <= 4, "a process per job"
+
+
+def sleeps(job):
+    Path(job).write_text(str(os.getpid()))
+    time.sleep(120)
+
+
+def test_workers_die_with_their_parent(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom test_files import sleeps\nfrom vasa_jax.files import run_in_processes\n"
+        f"if __name__ == '__main__':\n    list(run_in_processes(sleeps, [{str(tmp_path / 'pid')!r}], 1))\n"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")])
+    parent = subprocess.Popen(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL
+    )
+    limit = time.time() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.time() < limit and parent.poll() is None
+        time.sleep(0.05)
+    worker = int((tmp_path / "pid").read_text())
+    os.kill(worker, 0)
+    parent.kill()
+    parent.wait()
+    while time.time() < limit:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, waiting for whoever adopted it
+        time.sleep(0.05)
+    raise AssertionError("the worker outlived its parent")

@@ -1,0 +1,29 @@
+"""Every setting of the project: typed, with a default, a range or choices, and a unit.
+
+A file in `configs/` builds a `VASAConfig` and returns it as a `ConfigDict`, so that any field can be set on the command
+line (`--config.train.steps=100`); `VASAConfig.from_config_dict` turns the result back and validates it.
+"""
+
+from vasa_jax.config.data import CorpusConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.reports import (
+    BenchmarkConfig,
+    ControlsEvaluationConfig,
+    CorpusSheetsConfig,
+    DriftConfig,
+    EvaluationConfig,
+    FaceEvaluationConfig,
+    LabelAccuracyConfig,
+    PoseErasureConfig,
+    ReadingBenchmarkConfig,
+    RendererBenchmarkConfig,
+    VoicesConfig,
+)
+from vasa_jax.config.run import VASAConfig
+from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, MotionConfig, TrainConfig
+
+__all__ = [
+    "AudioConfig", "BenchmarkConfig", "ControlsEvaluationConfig", "CorpusConfig", "CorpusSheetsConfig", "DriftConfig",
+    "EvaluationConfig", "FaceConfig", "FaceEvaluationConfig", "JudgeConfig", "LabelAccuracyConfig", "MotionConfig",
+    "PoseErasureConfig", "PrepareConfig", "ReadingBenchmarkConfig", "RendererBenchmarkConfig", "SynthesisConfig",
+    "TrainConfig", "VASAConfig", "VoicesConfig",
+]  # fmt: skip

@@ -1,0 +1,180 @@
+"""Settings of reports and benchmarks."""
+
+from vasa_jax.config.data import check_rendered
+from vasa_jax.conventions import SOLVERS
+from vasa_jax.errors import InputError
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
+from vasa_jax.settings import Settings, choice, number, section, text
+
+CLIP_SECONDS = 8  # the shortest clip of held-out speech (corpus/clips.py): no report can ask for more
+
+
+@section
+class EvaluationConfig(Settings):
+    """The report on held-out heads, voices and sentences."""
+
+    heads: int = number(20, 2, 1000, "", "held-out persons")
+    seconds: float = number(5.0, 1, CLIP_SECONDS, "seconds", "of each clip")
+    samples: int = number(1, 1, 100, "", "generated samples per clip")
+    codec_frames: int = number(6, 1, 250, "frames", "true frames rendered per head for the codec's own rows")
+
+
+@section
+class ControlsEvaluationConfig(Settings):
+    """The report on controls, guidance and steps; what is not varied is as for generation."""
+
+    heads: int = number(16, 2, 1000, "", "held-out persons")
+    seconds: float = number(4.0, 1, CLIP_SECONDS, "seconds", "of each clip")
+    rendered_seconds: float = number(4.0, 0.2, CLIP_SECONDS, "seconds", "of each clip's truth, from its middle")
+    samples: int = number(3, 1, 100, "", "per head and way of sampling")
+    control_scales: tuple[float, ...] = number(
+        (0.0, 0.5, 1.0, 2.0), 0, 20, "", "guidance of each control", least=1, distinct=True
+    )
+    audio_scales: tuple[float, ...] = number(
+        (0.0, 0.5, 1.0, 2.0), 0, 20, "", "guidance by the sound", least=1, distinct=True
+    )
+    step_counts: tuple[int, ...] = number((10, 25, 50), 1, 1000, "steps", "of the solver", least=1, distinct=True)
+    solvers: tuple[str, ...] = choice(SOLVERS, SOLVERS, "compared", least=1, distinct=True)
+    emotions: int = number(4, 1, 7, "", "of the seven beside neutral, asked of each head in turn")
+    emotion_strength: float = number(0.9, 0, 1, "", "of each of them")
+    emotion_frames: int = number(12, 1, 200, "frames", "rendered of each emotion's true performance")
+    shown: int = number(4, 0, 1000, "", "heads on the sheets")
+
+
+@section
+class FaceEvaluationConfig(Settings):
+    """The report on the codec alone (job evaluate_face)."""
+
+    people: int = number(20, 4, 1000, "", "held-out persons")
+    stills: int = number(24, 4, 1000, "", "true images of each, and as many of its driver")
+    mixed: int = number(12, 1, 1000, "", "of them also in another still's head pose")
+    supersample: int = number(2, 1, 4, "rays", "per pixel side")
+    instrument: str = text("", "directory of instrument.safetensors; empty = the shipped one")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for more mixed stills than stills."""
+        if self.mixed > self.stills:
+            raise InputError(f"{path}.mixed: {self.mixed} is out of range; choose 1 to {self.stills}")
+
+
+@section
+class PoseErasureConfig(Settings):
+    """Data for fitting the projection that removes head rotation from the dynamics latent (job erase_pose)."""
+
+    people: int = number(300, 30, 100_000, "", "rendered persons")
+    stills: int = number(8, 5, 1000, "", "images of each")
+    supersample: int = number(1, 1, 4, "rays", "per pixel side")
+
+
+@section
+class DriftConfig(Settings):
+    """One long video of held-out speech with pauses (job evaluate_drift)."""
+
+    minutes: float = number(10.0, 0.5, 600, "minutes", "of video")
+    truth_stride: int = number(25, 1, 250, "frames", "every n-th frame of the true video is rendered and measured")
+
+
+@section
+class VoicesConfig(Settings):
+    """Real speakers' sound and mouths (job evaluate_voices; config.videos, config.prepare)."""
+
+    seconds: float = number(10.0, 2, 60, "seconds", "of a clip, at most")
+    per_video: int = number(2, 1, 1000, "clips", "of a video")
+    heads: int = number(3, 1, 1000, "", "held-out heads that take turns")
+
+
+@section
+class LabelAccuracyConfig(Settings):
+    """Labels of prepare.analyzer against the built-in corpus (job label_accuracy)."""
+
+    heads: int = number(64, 2, 10**5, "", "random persons, one still of each")
+    size: int = number(256, 16, 1024, "pixels", "per side")
+    supersample: int = number(2, 1, 4, "rays", "per pixel side")
+    batch: int = number(8, 1, 4096, "heads", "rendered at once")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for a size that cannot be rendered."""
+        check_rendered(f"{path}.size", self.size, self.supersample)
+
+
+@section
+class CorpusSheetsConfig(Settings):
+    """Contact sheets of the built-in corpus."""
+
+    people: int = number(64, 1, 4096, "", "on the sheets of people and looks")
+    rows: int = number(8, 1, 4096, "", "of them with all poses, visemes, emotions and gazes")
+    size: int = number(128, 16, 1024, "pixels", "per side of a rendered image")
+    supersample: int = number(2, 1, 4, "rays", "per pixel side")
+    batch: int = number(16, 1, 4096, "images", "rendered at once")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for more rows than people and for a size that cannot be rendered."""
+        if self.rows > self.people:
+            raise InputError(f"{path}.rows: {self.rows} is out of range; choose 1 to {self.people}")
+        check_rendered(f"{path}.size", self.size, self.supersample)
+
+
+@section
+class BenchmarkConfig(Settings):
+    """What the benchmark runs."""
+
+    variants: tuple[str, ...] = choice(("face_demo",), FACE_VARIANTS, "codecs")
+    audio_variants: tuple[str, ...] = choice(("audio_demo",), AUDIO_VARIANTS, "audio encoders")
+    motion_variants: tuple[str, ...] = choice(("motion_demo",), MOTION_VARIANTS, "transformers")
+    batch_sizes: tuple[int, ...] = number((1, 8), 1, 65536, "frames", "decoded at once")
+    window_batches: tuple[int, ...] = number((), 1, 65536, "windows", "sampled at once; empty = 1, 16, 64, on a CPU 1")
+    window_steps: tuple[int, ...] = number((10, 25, 50), 1, 1000, "steps", "of config.solver")
+    # live operating points of the first variants, with config.look_ahead and config.solver
+    live_hops: tuple[int, ...] = number((), 1, 1000, "frames", "empty = what suits the device")
+    live_steps: tuple[int, ...] = number((10,), 1, 1000, "steps", "of the solver, live")
+    live_sessions: tuple[int, ...] = number((), 1, 65536, "streams", "at once, rising; empty = what suits the device")
+    live_calls: int = number(40, 1, 10**6, "windows", "timed per point")
+    update_batches: tuple[int, ...] = number(
+        (), 1, 10**6, "pairs", "of an update of stage 1, timed for all `variants`; empty = none"
+    )
+    repeats: int = number(5, 1, 1000, "", "calls timed per row")
+
+
+@section
+class RendererBenchmarkConfig(Settings):
+    """How the speed of the corpus's renderer is measured."""
+
+    sizes: tuple[int, ...] = number((64, 128, 256, 512), 16, 1024, "pixels", "per side")
+    batch_sizes: tuple[int, ...] = number(
+        (), 1, 65536, "frames", "at once, one per size; empty = what suits the device"
+    )
+    supersample: int = number(2, 1, 4, "rays", "per pixel side")
+    repeats: int = number(5, 1, 1000, "", "calls timed per row")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for sizes that cannot be rendered, and for batch sizes that do not go with them."""
+        for size in self.sizes:
+            check_rendered(f"{path}.sizes", size, self.supersample)
+        if self.batch_sizes and len(self.batch_sizes) != len(self.sizes):
+            given = f"{len(self.batch_sizes)} for {len(self.sizes)} sizes"
+            raise InputError(f"{path}.batch_sizes: {given}; give one each, or none")
+
+
+@section
+class ReadingBenchmarkConfig(Settings):
+    """How the speed of reading records is measured."""
+
+    data: str = text("", "directory of shards; empty = clips made from the package's portrait")
+    sizes: tuple[int, ...] = number((256, 512), 16, 2048, "pixels", "per side")
+    workers: tuple[int, ...] = number(
+        (0, 1, 2), 0, 256, "processes", "that decode; 0 = threads of the training process"
+    )
+    clips: int = number(16, 1, 10**4, "clips", "made, where data is empty")
+    frames: int = number(100, 2, 10**4, "frames", "of a window")
+    batch_size: int = number(8, 1, 4096, "examples", "of a batch")
+    seconds: float = number(3.0, 0, 600, "seconds", "of each measurement")
+    repeats: int = number(3, 1, 1000, "", "measurements per row")
+    variants: tuple[str, ...] = choice(("face_256", "face_512"), FACE_VARIANTS, "codecs whose need is computed")
+    device_tflops: float = number(
+        400.0, 1e-3, 1e6, "TFLOP/s", "what the training device sustains; 400 = 40 % of a H100's bfloat16 peak"
+    )
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for fewer clips than a batch takes."""
+        if self.clips < self.batch_size:
+            raise InputError(f"{path}.clips: {self.clips} is out of range; choose {self.batch_size} to 10000")

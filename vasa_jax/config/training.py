@@ -1,0 +1,237 @@
+"""Settings of training: the loop, and what each stage learns from and weighs."""
+
+import re
+
+from vasa_jax.errors import InputError
+from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
+from vasa_jax.settings import Settings, choice, flag, number, section, text
+
+MOST = 10**9  # of counts that only patience limits
+
+
+@section
+class TrainConfig(Settings):
+    """The training loop, the same for every stage."""
+
+    steps: int = number(10_000, 1, MOST, "updates", "length of the run")
+    batch_size: int = number(32, 1, 10**6, "examples", "per update, over all devices")
+    learning_rate: float = number(5e-4, 0, 10, "", "peak of the schedule")
+    warmup_steps: int = number(200, 0, MOST, "updates", "linear from 0")
+    final_learning_rate: float = number(1e-6, 0, 10, "", "end of the cosine")
+    weight_decay: float = number(1e-2, 0, 100, "", "of AdamW")
+    beta1: float = number(0.9, 0, 1 - 1e-9, "", "of AdamW")
+    beta2: float = number(0.99, 0, 1 - 1e-9, "", "of AdamW")
+    clip_norm: float = number(1.0, 0, 1e9, "", "global gradient norm; 0 = off")
+    # Micro-batches are averaged. Means over labelled examples only, and comparisons between examples (contrast,
+    # agreement, cross_id, identity), are taken within each of them.
+    accumulate: int = number(1, 1, 10**6, "", "micro-batches per update; a divisor of batch_size")
+    ema_decay: float = number(0.999, 0, 1, "", "of the parameters that are exported")
+    log_every: int = number(50, 1, MOST, "updates", "between lines of the log")
+    evaluate_every: int = number(2_000, 0, MOST, "updates", "between evaluations; 0 = only at the end")
+    save_every: int = number(2_000, 0, MOST, "updates", "between checkpoints; 0 = only at the end")
+    keep: int = number(3, 1, 10**6, "", "newest checkpoints kept, beside the best")
+    best_metric: str = text("", "metric of the evaluation by which the best checkpoint is kept; empty = none")
+    best_is_lowest: bool = flag(False, "the best has the lowest, not the highest, value of best_metric")
+    minutes: float = number(
+        0.0,
+        0,
+        10**7,
+        "minutes",
+        "wall time in which the learning rate falls to its end and the run stops; 0 = no limit",
+    )
+    data_axis: int = number(-1, -1, 10**6, "devices", "along the mesh's data axis; -1 = all that are left")
+    fsdp_axis: int = number(1, 1, 10**6, "devices", "along which parameters are sharded")
+    sharding_rules: tuple[str, ...] = text(
+        (), "regex=spec, first match wins (training/sharding.py); else the default rule"
+    )
+    distributed: bool = flag(False, "one of several processes (TPU slice, SLURM, JAX_COORDINATOR_ADDRESS)")
+    precision: str = choice(
+        "auto", ("auto", "float32", "bfloat16"), "of activations; auto: bfloat16 on accelerators, float32 on CPU"
+    )
+    remat: bool = flag(False, "keep only matrix products for the backward pass: less memory, more time")
+    initial: str = text("", "parameters to start from: export directory, .safetensors file or checkpoints directory")
+    initial_step: str = choice("latest", ("latest", "best"), "of a checkpoints directory")
+    initial_partial: bool = flag(False, "start afresh what `initial` lacks or has in another shape")
+    frozen: tuple[str, ...] = text((), "regexes of parameters that keep the values they start with")
+    frozen_from: float = number(
+        0.0, 0, 1, "", "share of the run before that, after which they keep their average's values"
+    )
+    opponent_learning_rate: float = number(2e-4, 0, 10, "", "of the discriminator of a GAN; same schedule")
+    opponent_beta1: float = number(0.5, 0, 1 - 1e-9, "", "of the discriminator")
+    export_precision: str = choice(
+        "float32", ("float32", "bfloat16"), "of exported kernels: float32 to train on from, bfloat16 to ship"
+    )
+    profile: int = number(0, 0, 10**4, "updates", "traced to <workdir>/profile, from the run's fourth on; 0 = none")
+    wandb: str = choice("", ("", "offline", "online"), "Weights & Biases; empty = off")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for a batch that cannot be divided and for patterns that are none."""
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"{path}.accumulate: {self.accumulate} does not divide the batch of {self.batch_size}; choose a divisor"
+            )
+        if self.data_axis == 0:
+            raise InputError(f"{path}.data_axis: 0 is out of range; choose -1, or 1 and more")
+        if self.frozen_from and not self.frozen:
+            raise InputError(f"{path}.frozen_from: {self.frozen_from}, but {path}.frozen names nothing; set it too")
+        for pattern in self.frozen:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(f"{path}.frozen: '{pattern}' is no regular expression ({error}); mend it") from error
+
+
+@section
+class FaceConfig(Settings):
+    """Stage 1: the volume codec and its losses (VASA-1 section 3.1; MegaPortraits)."""
+
+    variant: str = choice("face_demo", FACE_VARIANTS, "size of the codec")
+    recipe: str = choice(
+        "counterfactual",
+        ("counterfactual", "self"),
+        "counterfactual: rendered cross-identity truth; self: pairs of one identity",
+    )
+    l1: float = number(1.0, 0, 1e6, "", "weight of the mean absolute error")
+    square: float = number(0.0, 0, 1e6, "", "weight of the mean square error of the whole image, which PSNR measures")
+    structure: float = number(1.0, 0, 1e6, "", "weight of 1 - SSIM over three scales")
+    gradient: float = number(1.0, 0, 1e6, "", "weight of the L1 distance between image gradients")
+    matte: float = number(0.3, 0, 1e6, "", "weight of the matte's error")
+    pose: float = number(1.0, 0, 1e6, "", "weight of the pose's error")
+    pose_from_picture: float = number(0.0, 0, 1, "", "share of the image's gradient that reaches labelled poses")
+    contrast: float = number(0.02, 0, 1e6, "", "weight of the CosFace-form motion contrast")
+    agreement: float = number(
+        0.0, 0, 1e6, "", "weight of the per-dimension disagreement between latents of the same expression"
+    )
+    code: float = number(1e-3, 0, 1e6, "", "weight of the mean square of the dynamics latent")
+    # Terms that cost a decode or a network; None leaves them out of the program, any number (also 0) is a traced weight
+    consist: float | None = number(None, 0, 1e6, "", "weight of l_consist: pose and dynamics swapped within a clip")
+    cross_id: float | None = number(
+        None, 0, 1e6, "", "weight of l_cross_id: identity under another person's motion (needs a loss network)"
+    )
+    perceptual: float | None = number(None, 0, 1e6, "", "weight of the distance between a loss network's features")
+    face_perceptual: float | None = number(
+        None, 0, 1e6, "", "the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20"
+    )
+    transfer_from: int = number(
+        0, 0, MOST, "updates", "before consist, cross_id, perceptual and face_perceptual come in"
+    )
+    judge: str = text(
+        "", "directory of the loss networks: judge, vgg19, vggface, arcface .safetensors (weights/loss_networks.py)"
+    )
+    adversarial: float | None = number(
+        None, 0, 1e6, "", "weight of the hinge loss against a patch discriminator on two scales; MegaPortraits' 1"
+    )
+    feature_matching: float | None = number(
+        None, 0, 1e6, "", "weight of the L1 distance between the discriminator's features; MegaPortraits' 40"
+    )
+    gan_from: int = number(0, 0, MOST, "updates", "before the discriminator and its two terms come in")
+    critic_widths: tuple[int, ...] = number(
+        (64, 128, 256, 512), 1, 8192, "channels", "of the discriminator's layers", least=1
+    )
+    same_frame: float = number(
+        0.0, 0, 1, "", "share of pairs whose driver is the source's own frame; DPE needs some beside consist"
+    )
+    # What keeps pose and identity out of the dynamics (leakage guards)
+    crop_warp: float = number(
+        0.0, 0, 4, "cells", "random warp of the crop that dynamics are read from; of its 9 x 9 grid"
+    )
+    pose_pool: float = number(0.0, 0, 1, "", "share of l_cross_id's examples whose pose is of a third person")
+    flip: float = number(0.0, 0, 1, "", "share of examples mirrored, source and driver together")
+    dynamics_noise: float = number(
+        0.1, 0, 10, "standard deviations", "of the batch, added to the latent before decoding"
+    )
+    mouth_weight: float = number(8.0, 0, 1e6, "", "of a mouth pixel against a skin pixel")
+    eye_weight: float = number(6.0, 0, 1e6, "", "of an eye pixel against a skin pixel")
+    background_weight: float = number(0.3, 0, 1e6, "", "of a background pixel against a skin pixel")
+    jitter: float = number(0.5, 0, 1, "", "share of examples with a colour transform common to source and target")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where only one of the two terms of the GAN is on."""
+        if (self.adversarial is None) != (self.feature_matching is None):
+            raise InputError(
+                f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none"
+            )
+
+
+@section
+class JudgeConfig(Settings):
+    """The networks of the codec's losses: identity, and perceptual features."""
+
+    people: int = number(4096, 2, 10**6, "", "rendered identities to be told apart")
+    size: int = number(128, 32, 1024, "pixels", "per side of the renders")
+    supersample: int = number(2, 1, 4, "rays", "per pixel side")
+    style: float = number(0.5, 0, 1, "", "share of frames whose look is changed (paintings, drawings, other cameras)")
+    degrade: float = number(
+        0.6, 0, 1, "", "share of frames that the identity network sees blurred, blocky, noisy or recoloured"
+    )
+    scale: float = number(24.0, 1e-3, 1e3, "", "of CosFace")
+    margin: float = number(0.25, 0, 1, "", "of CosFace")
+    identity_weight: float = number(1.0, 0, 1e6, "", "of the identity loss")
+    segmentation_weight: float = number(1.0, 0, 1e6, "", "of the segmentation loss")
+    landmark_weight: float = number(0.5, 0, 1e6, "", "of the landmark loss")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for a size that cannot be rendered or halved."""
+        if self.size * self.supersample % 16 or self.size % 8:
+            raise InputError(f"{path}.size: {self.size} cannot be rendered; choose 64, 128 or 256")
+
+
+@section
+class AudioConfig(Settings):
+    """The small AudioEncoder, trained to name phonemes."""
+
+    variant: str = choice("audio_demo", AUDIO_VARIANTS, "size of the encoder")
+    seconds: float = number(4.0, 0.04, 8, "seconds", "of sound per example")
+
+
+@section
+class MotionConfig(Settings):
+    """Stage 2: the diffusion transformer (VASA-1 section 3.2)."""
+
+    variant: str = choice("motion_demo", MOTION_VARIANTS, "size of the transformer")
+    face: str = text("", "export directory of the codec; empty = the shipped one")
+    audio: str = text(
+        "", "export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one"
+    )
+    latents: str = text("", "directory that keeps extracted motion latents between runs; empty = extract anew")
+    set: str = text(
+        "",
+        "directory that job extract_motion wrote, in place of audio, latents and the corpus; face only decodes mouths",
+    )
+    clips_per_shard: int = number(100, 1, 10**6, "clips", "of job extract_motion")
+    instrument: str = text(
+        "", "directory of instrument.safetensors, which reads decoded mouths; empty = the shipped one"
+    )
+    window: int = number(100, 2, 200, "frames", "generated at once (W)")
+    previous: int = number(10, 1, 100, "frames", "of the window before (K)")
+    drop_condition: float = number(0.1, 0, 1, "", "probability that a condition goes to its null")
+    drop_previous: float = number(0.5, 0, 1, "", "probability that X_pre and A_pre go to their null")
+    drop_blinks: float = number(0.3, 0, 1, "", "so often that lids also know what to do by themselves")
+    truncate: float = number(0.3, 0, 1, "", "share of examples whose last audio frames are dropped")
+    shortest_hop: int = number(4, 1, 250, "frames", "of audio that are never dropped")
+    previous_noise: float = number(0.05, 0, 10, "standard deviations", "added to X_pre, in z-scored units")
+    pose_weight: float = number(3.0, 0, 1e6, "", "loss weight of the 9 pose dimensions")
+    velocity: float = number(0.5, 0, 1e6, "", "loss weight of the differences between frames")
+    live: float = number(
+        0.0, 0, 1, "", "share of examples whose sound is heard as a stream hears it; the clips' sound is on the device"
+    )
+    live_frames: tuple[int, ...] = number(
+        (4, 10), 1, 250, "frames", "of sound that such examples hear: a hop and its look-ahead"
+    )
+    unrolled: bool = flag(
+        False, "also train the window after, with the model's own prediction as X_pre: twice the cost"
+    )
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where a live example cannot be made."""
+        for frames in self.live_frames:
+            if frames > self.window:
+                raise InputError(f"{path}.live_frames: {frames} is out of range; choose 1 to {self.window}")
+        if not self.live:
+            return
+        if not self.live_frames:
+            raise InputError(f"{path}.live_frames: empty; say how many frames of sound a live example hears, e.g. 4,10")
+        if self.set:
+            raise InputError(f"{path}.live: a stored set has no sound; leave {path}.set empty")
+        if self.unrolled:
+            raise InputError(f"{path}.live: not together with {path}.unrolled; turn one of them off")

@@ -1,0 +1,86 @@
+"""MotionSampler: the trained transformer at work, from features and conditions to motion (VASA-1 section 3.3)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.generation.animator import Avatar
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.motion_edit import finish_motion
+from vasa_jax.generation.schedule import ConditionSchedule
+from vasa_jax.generation.speech_features import SpeechFeatures
+from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
+from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
+
+
+class MotionSampler:
+    """The transformer, its solver, the statistics of its motion, and the audio encoder that it hears through.
+
+    Attributes:
+      transformer: the network; another one compiles anew.
+      speech: sound to features.
+      trained: the conditions that the weights know.
+    """
+
+    def __init__(self, motion: tuple[dict[str, Any], dict], audio: tuple[dict[str, Any], dict], dtype=jnp.float32):
+        """motion, audio: (parameters, metadata), as `load_part` gives them; `dtype` of the computation."""
+        params, metadata = motion
+        self.speech = SpeechFeatures(audio[0], audio[1]["fields"], dtype)
+        self.transformer = VASADiffusionTransformer(**metadata["fields"], dtype=dtype)
+        self.trained = tuple(metadata.get("trained_controls", ()))
+        self._params = cast_products(params["transformer"], dtype)
+        self._mean, self._std = params["statistics"]["mean"], params["statistics"]["std"]
+        self._diffusion = VASADiffusion()
+
+    def schedule(self, controls: Controls) -> ConditionSchedule:
+        """Returns what these weights are asked for by `controls`; InputError for bad ones."""
+        return ConditionSchedule(controls, self.trained)
+
+    def whole_motion(self, samples: np.ndarray, controls: Controls, avatar: Avatar | None = None) -> np.ndarray:
+        """Returns the motion (ceil(N / 640), 137) of a whole sound, float32 (N,), in whole windows."""
+        schedule = self.schedule(controls)
+
+        def sample(past, count, keep, keys, conditions, centres):
+            scales = [schedule.guidance(centre) for centre in centres]
+            guidance = {name: np.array([scale[name] for scale in scales], np.float32) for name in schedule.guided}
+            return self.sample_windows(past, count, keep, keys, conditions, guidance, controls)
+
+        motion = sample_sequence(
+            sample,
+            jax.random.key(controls.seed),
+            self.speech(samples)[None],
+            schedule.conditions,
+            window=self.transformer.window,
+            previous=self.transformer.previous,
+            motion_dim=self.transformer.motion_dim,
+        )[0]
+        return self.finish(motion, 0, schedule, avatar)
+
+    def sample_windows(
+        self,
+        past: Past,
+        count: int,
+        keep: np.ndarray,
+        keys: jax.Array,
+        conditions: MotionConditions,
+        guidance: dict[str, np.ndarray],
+        controls: Controls,
+    ) -> jax.Array:
+        """Returns z-scored motion (windows, B, W, 137) of windows in a row, by the solver and steps of `controls`.
+
+        The other arguments are those of `windows.sample_windows`.
+        """
+        return sample_windows(
+            self.transformer, self._diffusion, controls.steps, controls.solver, self._params, past,
+            np.int32(count), np.asarray(keep, np.int32), keys, conditions, guidance,
+        )  # fmt: skip
+
+    def finish(
+        self, sample: np.ndarray, first: int, schedule: ConditionSchedule, avatar: Avatar | None = None
+    ) -> np.ndarray:
+        """Returns the avatar's motion (T, 137) of z-scored (T, 137), frames `first`... of the video."""
+        portrait = None if avatar is None else avatar.motion
+        return finish_motion(sample, first, schedule, self._mean, self._std, portrait)

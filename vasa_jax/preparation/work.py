@@ -1,0 +1,117 @@
+"""What becomes of one video: its clips and its outcome in files, which any scheduler may make and read.
+
+Clips go to WORK/KEY.clips; then WORK/KEY.json, the outcome, says that they are complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from vasa_jax.config import PrepareConfig
+from vasa_jax.data.records import Record
+from vasa_jax.errors import InputError
+from vasa_jax.files import replacing, write_json
+from vasa_jax.preparation.clips import Discard, UserModels, VideoResult, clips_of_video
+from vasa_jax.preparation.face_backends.factory import open_analyzer
+from vasa_jax.preparation.onnx_labels.deep3d import load_distance_model
+from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
+from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
+from vasa_jax.preparation.syncnet import load_sync_model
+
+FAILED = "failed"
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoJob:
+    """One video and where its outcome goes. name: relative to the folder; key: file name of the outcome."""
+
+    path: Path
+    name: str
+    key: str
+    person: str
+    split: str
+
+
+_TOOLS: dict[str, Any] = {}  # the analyzer and the user's models of this process
+
+
+def start_worker(settings: PrepareConfig) -> None:
+    """Opens the analyzer and the user's models in this process; InputError for what is missing or does not fit."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    analyzer = open_analyzer(settings.analyzer, settings.models)
+    for name in ("distance_model", "sync_model"):
+        if getattr(settings, name) and not analyzer.landmark_set:
+            raise InputError(
+                f"config.prepare.{name}: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
+            )
+    _TOOLS["analyzer"] = analyzer
+    _TOOLS["models"] = UserModels(
+        load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
+        load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
+        load_distance_model(settings.distance_model) if settings.distance_model else None,
+        load_sync_model(settings.sync_model) if settings.sync_model else None,
+    )
+
+
+def prepare_video(job: VideoJob, work: Path, settings: PrepareConfig) -> None:
+    """Makes the clips and the outcome of one video; may run in any order and more than once."""
+    write_outcome(work, job, result_of_video(job, settings))
+
+
+def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
+    """Returns the clips of one video. Whatever goes wrong with it becomes a discard with the reason `failed`."""
+    if not _TOOLS:
+        start_worker(settings)
+    try:
+        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS)
+    except Exception as error:  # one video must not stop thousands
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+        return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
+
+
+def write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
+    """Writes the clips, then the outcome that says they are complete."""
+    clips = work / f"{job.key}.clips"
+    with replacing(clips) as part, open(part, "wb") as file:
+        for clip in result.clips:
+            data = clip.record.to_bytes()
+            file.write(_LENGTH.pack(len(data)) + data)
+    outcome = {
+        "video": job.name,
+        "key": job.key,
+        "person": job.person,
+        "seconds": result.seconds,
+        "bytes": clips.stat().st_size,
+        "clips": [{"clip_id": c.record.clip_id, "start": c.start, "stop": c.stop, **c.metrics} for c in result.clips],
+        "discards": [dataclasses.asdict(discard) for discard in result.discards],
+        "sync": None if result.sync is None else dataclasses.asdict(result.sync),
+        "notes": result.notes,
+    }
+    write_json(work / f"{job.key}.json", outcome)
+
+
+def read_outcome(work: Path, job: VideoJob) -> dict[str, Any] | None:
+    """Returns what became of a video, or None where it is not done."""
+    try:
+        outcome = json.loads((work / f"{job.key}.json").read_text())
+        if (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
+            return {**outcome, "split": job.split}
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def read_clip(work: Path, key: str, index: int) -> Record:
+    """Returns record number `index` of WORK/KEY.clips."""
+    with open(work / f"{key}.clips", "rb") as file:
+        for _ in range(index):
+            file.seek(*_LENGTH.unpack(file.read(_LENGTH.size)), os.SEEK_CUR)
+        return Record.from_bytes(file.read(*_LENGTH.unpack(file.read(_LENGTH.size))))
