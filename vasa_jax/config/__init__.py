@@ -4,7 +4,7 @@ A file in `configs/` builds a `VASAConfig` and returns it as a `ConfigDict`, so 
 line (`--config.train.steps=100`); `VASAConfig.from_config_dict` turns the result back and validates it.
 """
 
-from vasa_jax.config.data import CorpusConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import CorpusConfig, PhotosConfig, PrepareConfig, SynthesisConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -24,6 +24,6 @@ from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, Motio
 __all__ = [
     "AudioConfig", "BenchmarkConfig", "ControlsEvaluationConfig", "CorpusConfig", "CorpusSheetsConfig", "DriftConfig",
     "EvaluationConfig", "FaceConfig", "FaceEvaluationConfig", "JudgeConfig", "LabelAccuracyConfig", "MotionConfig",
-    "PoseErasureConfig", "PrepareConfig", "ReadingBenchmarkConfig", "RendererBenchmarkConfig", "SynthesisConfig",
-    "TrainConfig", "VASAConfig", "VoicesConfig",
+    "PhotosConfig", "PoseErasureConfig", "PrepareConfig", "ReadingBenchmarkConfig", "RendererBenchmarkConfig",
+    "SynthesisConfig", "TrainConfig", "VASAConfig", "VoicesConfig",
 ]  # fmt: skip
