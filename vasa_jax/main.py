@@ -42,6 +42,7 @@ JOBS = {
     "benchmark_reading": "vasa_jax.benchmarks.reading:benchmark_reading_job",
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
     "prepare": "vasa_jax.preparation.prepare:prepare",
+    "fit_photos": "vasa_jax.preparation.photos:fit_photos",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
     "import_weights": "vasa_jax.weights.importer:import_weights_job",
 }  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run

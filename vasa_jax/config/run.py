@@ -1,6 +1,6 @@
 """VASAConfig: one run of `vasa_jax.main`, a job and everything it may need."""
 
-from vasa_jax.config.data import CorpusConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import CorpusConfig, PhotosConfig, PrepareConfig, SynthesisConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -29,7 +29,7 @@ class VASAConfig(Controls):
     checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
     image: str = text("", "portrait")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of jobs prepare and import_weights a folder")
+    output: str = text("", "video to write, .mp4; of jobs prepare, fit_photos and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
@@ -58,6 +58,7 @@ class VASAConfig(Controls):
     reading_benchmark: ReadingBenchmarkConfig = part(ReadingBenchmarkConfig())
     corpus_sheets: CorpusSheetsConfig = part(CorpusSheetsConfig())
     prepare: PrepareConfig = part(PrepareConfig())
+    photos: PhotosConfig = part(PhotosConfig())
     label_accuracy: LabelAccuracyConfig = part(LabelAccuracyConfig())
 
     def check_together(self, path: str) -> None:
