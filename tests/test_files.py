@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,17 @@ import numpy as np
 import pytest
 
 from vasa_jax.errors import InputError
-from vasa_jax.files import cached, fingerprint, replacing, run_in_processes, write_json, write_text
+from vasa_jax.files import (
+    cached,
+    fingerprint,
+    open_regular,
+    read_bytes,
+    read_json,
+    replacing,
+    run_in_processes,
+    write_json,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,3 +217,77 @@ def test_workers_die_with_their_parent(tmp_path):
             return  # dead, waiting for whoever adopted it
         time.sleep(0.05)
     raise AssertionError("the worker outlived its parent")
+
+
+def interrupted(jobs, folder):
+    """What the parent of a test does: two workers sleep until it is interrupted."""
+    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt))
+    list(run_in_processes(sleeps, [str(Path(folder) / str(job)) for job in range(jobs)], 2))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_end_when_their_parent_is_interrupted(tmp_path, number):
+    """The parent ends at once, though its workers sleep for minutes, and none is left."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"from test_files import interrupted\nif __name__ == '__main__':\n    interrupted(2, {str(tmp_path)!r})\n"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")])
+    parent = subprocess.Popen(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL
+    )
+    limit = time.time() + 60
+    files = [tmp_path / "0", tmp_path / "1"]
+    while not all(path.exists() and path.read_text() for path in files):
+        assert time.time() < limit and parent.poll() is None
+        time.sleep(0.05)
+    parent.send_signal(number)
+    parent.wait(30)
+    workers = [int(path.read_text()) for path in files]
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        states = [stat.read_text() for w in workers if (stat := Path(f"/proc/{w}/stat")).exists()]
+        if all(state.rpartition(")")[2].split()[0] == "Z" for state in states):
+            break
+        assert time.time() < limit, "a worker outlived its parent"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"), (b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"1" * 5000, "not JSON"),
+        (b"[" * 100_000, "nested too deeply"), (b"[" * 65 + b"]" * 65, "nested too deeply"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "nested too deeply"), (b" " * 2000, "larger than"),
+    ],
+)  # fmt: skip
+def test_json_that_is_none_is_one_line(tmp_path, content, words):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_json(path, "mend it", 200_000 if len(content) != 2000 else 1000)
+    assert str(caught.value).startswith(f"{path}: ") and str(caught.value).endswith("; mend it")
+
+
+def test_json_is_read_as_it_is(tmp_path):
+    path = tmp_path / "x.json"
+    for text, value in (('{"a": [1, 2.5, null]}', {"a": [1, 2.5, None]}), ("[" * 64 + "]" * 64, None), ("5", 5)):
+        path.write_text(text)
+        assert read_json(path, "mend it") == (json.loads(text) if value is None else value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, words in (
+        ("fifo", "is a FIFO"), ("folder", "is a folder"), ("loop", "cannot be read"), ("zero", "is a device"),
+        ("missing", "cannot be read"), ("a" * 300, "cannot be read"), ("x\0y", "cannot be read"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            open_regular(str(tmp_path / name), "mend it")
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    (tmp_path / "link").symlink_to(path)
+    assert read_bytes(tmp_path / "link", "mend it", 3) == b"abc"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, caches that know what they were made from, and work spread over processes."""
+"""Files that are whole or absent, files of others that may be anything, caches, and work spread over processes."""
 
 import collections
 import concurrent.futures
@@ -8,14 +8,17 @@ import dataclasses
 import errno
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import stat
 import threading
 import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +26,9 @@ from vasa_jax.errors import InputError
 
 _KEY = "made from"  # name of the key among a cache's arrays
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+LARGEST_JSON = 32 * 2**20  # bytes; a control track of an hour takes 10 million
+DEEPEST_JSON = 64  # lists and objects within each other
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # anything else is a device
 _LONGEST_NAME = 120  # bytes of a file's name that its temporary file repeats; file systems allow 255 in all
 
 
@@ -69,6 +75,63 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON with one space of indentation through `replacing`."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def open_regular(path: str | Path, remedy: str) -> BinaryIO:
+    """Opens a regular file to read its bytes; never waits, as opening a FIFO would.
+
+    InputError, which ends in `remedy`, for a path that cannot be opened and for what is no regular file.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        fault = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputError(f"{path}: cannot be read ({fault}); {remedy}") from error
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        raise InputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a file; {remedy}")
+    return open(number, "rb")
+
+
+def read_bytes(path: str | Path, remedy: str, largest: int) -> bytes:
+    """Returns the content of a regular file; InputError as `open_regular`, and for more than `largest` bytes."""
+    try:
+        with open_regular(path, remedy) as file:
+            data = file.read(largest + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); {remedy}") from error
+    if len(data) > largest:
+        raise InputError(f"{path}: is larger than {largest / 2**20:g} MiB; {remedy}")
+    return data
+
+
+def read_json(path: str | Path, remedy: str, largest: int = LARGEST_JSON) -> Any:
+    """Returns what a JSON file holds; InputError, which ends in `remedy`, for a file that is none or too large."""
+    return parse_json(read_bytes(path, remedy, largest), str(path), remedy)
+
+
+def parse_json(text: str | bytes, where: str, remedy: str) -> Any:
+    """Returns what a JSON text says; InputError, `where` first and `remedy` last, for what is none or nested deeply."""
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{where}: is nested too deeply; {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error}); {remedy}") from error
+    if _is_deep(content):
+        raise InputError(f"{where}: is nested too deeply; {remedy}")
+    return content
+
+
+def _is_deep(content: Any) -> bool:
+    level = [content] if isinstance(content, (dict, list)) else []
+    for _ in range(DEEPEST_JSON):
+        inside = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [item for values in inside for item in values if isinstance(item, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def cached(
@@ -143,7 +206,8 @@ def run_in_processes(
     """Yields (number of the job, `function(job)`) as results come, from `workers` spawned processes.
 
     `workers` 0 runs everything in this process. `start(*start_arguments)` prepares each process first. Exceptions of
-    `start` and of `function` are raised here. Workers end with this process, however it ends.
+    `start` and of `function` are raised here. Workers end with this process, however it ends, and at once when the
+    caller is interrupted or stops early.
 
     A worker that dies (out of memory, a crash in a decoder) costs no other job: those in flight run again, alone in a
     process, and the rest goes on in a new pool. `lost(job)` gives the result of a job that kills its process alone;
@@ -185,8 +249,10 @@ class _Pool:
         self, waiting: collections.deque[int], workers: int
     ) -> Generator[tuple[int, Any], None, collections.deque[int]]:
         """Yields (number, result), takes jobs from `waiting`; returns those in flight when a worker died."""
+        context = multiprocessing.get_context("spawn")
+        stop, alive = context.Pipe(duplex=False)  # workers end when `alive` is closed
         executor = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(waiting)), multiprocessing.get_context("spawn"), _start_worker, self._start
+            min(workers, len(waiting)), context, _start_worker, (stop, *self._start)
         )
         running: dict[concurrent.futures.Future, int] = {}
         suspects: collections.deque[int] = collections.deque()
@@ -211,19 +277,25 @@ class _Pool:
                         yield index, result
             ended = True
         finally:
+            if not ended:
+                alive.close()
             executor.shutdown(wait=ended, cancel_futures=True)
+            alive.close()
+            stop.close()
         return suspects
 
 
 _start_fault: Exception | None = None  # why `start` failed in this worker
 
 
-def _start_worker(start: Callable | None, arguments: tuple) -> None:
+def _start_worker(stop: multiprocessing.connection.Connection, start: Callable | None, arguments: tuple) -> None:
     global _start_fault
+    # A terminal sends Ctrl-C to all of them: the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
-        parent.join()
+        multiprocessing.connection.wait([parent.sentinel, stop])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -26,6 +26,7 @@ from ml_collections import config_dict
 
 from vasa_jax.errors import InputError
 
+LONGEST_VALUE = 100  # characters of a value in a message
 MAX_SEED = 2**32 - 1  # what NumPy's and JAX's generators both take
 
 T = TypeVar("T")
@@ -312,11 +313,19 @@ def _check_tuple(item: Field, value: Any, path: str) -> None:
 def _check_one(item: Field, value: Any, path: str) -> None:
     wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[item.kind]
     if not isinstance(value, wanted) or (isinstance(value, bool) and item.kind is not bool):
-        raise InputError(f"{path}: {value!r} is not {_NAMES[item.kind]}; {item.remedy}")
+        raise InputError(f"{path}: {_shown(value)} is not {_NAMES[item.kind]}; {item.remedy}")
     if item.choices is not None and value not in item.choices:
-        raise InputError(f"{path}: '{value}' is unknown; {item.remedy}")
+        raise InputError(f"{path}: {_shown(value)} is unknown; {item.remedy}")
     if item.kind in (int, float) and not item.low <= value <= item.high:  # nor is NaN in any range
-        raise InputError(f"{path}: {value} is out of range; {item.remedy}")
+        raise InputError(f"{path}: {_shown(value)} is out of range; {item.remedy}")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: not more than a line can hold, and whole numbers of any length."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
 def _built(cls: type[Settings], config: ml_collections.ConfigDict, path: str) -> Settings:

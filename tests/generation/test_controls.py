@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -254,6 +255,21 @@ def test_the_defaults_of_the_config_are_those_of_the_controls():
         ({"emotion": "joy"}, "'joy' is unknown"),
         ({"emotion": 3}, ".emotion: 3 is not a text or a list of texts"),
         ({"hop": "4"}, ".hop: '4'"),
+        ({"hop": True}, ".hop: True is not a whole number"),
+        ({"hop": 1.5}, ".hop: 1.5 is not a whole number"),
+        ({"distance": "1"}, ".distance: not a constant or a track"),
+        ({"distance": ["1", "1"]}, ".distance: not a constant or a track"),
+        ({"gaze": [True, False]}, ".gaze: not a constant or a track"),
+        ({"gaze": [[1, 2], [3]]}, ".gaze: not a constant or a track"),
+        ({"gaze": {"yaw": 1}}, ".gaze: not a constant or a track"),
+        ({"distance": 10**400}, ".distance: not a constant or a track"),
+        ({"gaze": [[10**400, 0]]}, ".gaze: not a constant or a track"),
+        ({"hop": 10**400}, ".hop: a number of 1329 bits is out of range"),
+        ('{"distance": NaN}', ".distance: nan is out of range"),
+        ('{"distance": [1, Infinity]}', ".distance: inf is out of range"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"gaze": ' + "[" * 100 + "]" * 100 + "}", "nested too deeply"),
+        ('{"distance": ' + "1" * 5000 + "}", "not JSON"),
     ],
 )
 def test_a_bad_track_file_is_named_in_one_line(tmp_path, content, fault):
@@ -264,3 +280,11 @@ def test_a_bad_track_file_is_named_in_one_line(tmp_path, content, fault):
         read_control_track(path)
     text = str(error.value)
     assert text.startswith(str(path)) and fault in text and "\n" not in text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_track_that_is_no_file_never_waits_and_never_ends_memory(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, fault in ((tmp_path / "fifo", "is a FIFO"), ("/dev/zero", "is a device"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=fault):
+            read_control_track(path)

@@ -48,11 +48,13 @@ class DrawnAnalyzer:
         return None
 
 
-def textured(count: int, blur: float = 0.0):
+def textured(count: int, blur: float = 0.0, repeat: int = 1):
+    """Pictures of which each is shown `repeat` times."""
     rng = np.random.default_rng(0)
     ground = cv2.resize(rng.integers(60, 200, (SIDE // 4, SIDE // 4, 3)).astype(np.uint8), (SIDE, SIDE))
-    for _ in range(count):
-        yield cv2.GaussianBlur(ground, (0, 0), blur) if blur else ground
+    for i in range(count):
+        frame = ground + np.uint8(4 * (i // repeat % 2))  # or every picture would be the same
+        yield cv2.GaussianBlur(frame, (0, 0), blur) if blur else frame
 
 
 def video(path: Path, seconds: float, sound: np.ndarray | None, **drawing) -> Path:

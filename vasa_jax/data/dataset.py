@@ -6,6 +6,7 @@ order is a pure function of the seed, the same for any number of worker processe
 
 import dataclasses
 import functools
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ class VASADataset:
     @functools.cached_property
     def _source(self) -> "_Shards | _TFDS":
         directory = Path(self.path)
-        if not directory.is_dir():
+        if not os.path.isdir(directory):
             raise InputError(f"{directory}: no such directory; write the data first, see configs/synthesize.py")
         chosen = self.format or ("tfds" if _is_tfds(directory) else "")
         if chosen == "tfds":
@@ -199,6 +200,7 @@ class _Shards:
     """The records of several shard files as one sequence."""
 
     def __init__(self, manifest: Manifest, shards: Sequence[Shard], name: str):
+        self.directory = manifest.directory
         self._readers = [ShardReader(manifest, shard, name) for shard in shards]
         self._clips, self._format, self._made_with = [shard.clips for shard in shards], name, manifest.settings
         self._starts = np.cumsum([0, *(len(reader) for reader in self._readers)])
@@ -240,7 +242,7 @@ class _TFDS:
     """The records of a TFDS build in array_record format."""
 
     def __init__(self, directory: Path, split: str):
-        self._directory, self._split = directory, split
+        self.directory, self._split = directory, split
         if not (directory / "dataset_info.json").is_file():
             raise InputError(f"{directory}: not a TFDS build; give the directory that holds dataset_info.json")
         splits = self._builder.info.splits
@@ -251,7 +253,11 @@ class _TFDS:
     def _builder(self):
         import tensorflow_datasets as tfds
 
-        return tfds.builder_from_directory(str(self._directory))
+        try:
+            return tfds.builder_from_directory(str(self.directory))
+        except Exception as error:  # of a damaged description the library raises many kinds
+            fault = " ".join(f"{type(error).__name__} {error}".split())[:200]
+            raise InputError(f"{self.directory}: not a TFDS build ({fault}); build it again") from error
 
     @functools.cached_property
     def _records(self):
@@ -260,10 +266,10 @@ class _TFDS:
         except (NotImplementedError, ValueError) as error:
             fault = " ".join(str(error).split())
             remedy = "build it with file_format array_record"
-            raise InputError(f"{self._directory}: not readable ({fault}); {remedy}") from error
+            raise InputError(f"{self.directory}: not readable ({fault}); {remedy}") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_directory": self._directory, "_split": self._split}
+        return {"directory": self.directory, "_split": self._split}
 
     def fingerprint(self) -> int:
         """Tells this build from others by its name, version and size."""
@@ -283,9 +289,13 @@ class _TFDS:
 
         try:
             return record_of(self._records[number])
-        except (InputError, RuntimeError, ValueError) as error:
+        except InputError as error:
+            raise InputError(f"{self.directory}: record {number} of '{self._split}': {error}") from error
+        except (RuntimeError, OSError, ValueError, TypeError, KeyError) as error:
             fault = " ".join(str(error).split())
-            raise InputError(f"{self._directory}: record {number} of '{self._split}': {fault}") from error
+            raise InputError(
+                f"{self.directory}: record {number} of '{self._split}' is damaged ({fault}); build it again"
+            ) from error
 
 
 def _is_tfds(directory: Path) -> bool:
@@ -294,7 +304,10 @@ def _is_tfds(directory: Path) -> bool:
 
 def _element(number: int, rng: np.random.Generator, source, view: Callable, settings: dict[str, Any]) -> dict[str, Any]:
     record = source[number]
-    element = view(record, rng if settings["shuffle"] else None, settings)
+    try:
+        element = view(record, rng if settings["shuffle"] else None, settings)
+    except InputError as error:
+        raise InputError(f"{source.directory}: record {number}, clip '{record.clip_id}': {error}") from error
     if settings["flip"] and rng.random() < 0.5:
         element = {name: _mirrored(name, value, record.landmark_set) for name, value in element.items()}
     return {**element, "record": np.int32(number), "person": record.person_id}
@@ -311,7 +324,7 @@ def _window(record: Record, rng: np.random.Generator | None, settings: dict[str,
     """Consecutive frames at a random place, at the start without a generator."""
     count, total = settings["frames"], len(record.frames)
     if total < count:
-        raise InputError(f"clip '{record.clip_id}': {total} frames, less than the window of {count}; choose less")
+        raise InputError(f"{total} frames, less than the window of {count}; choose less")
     start = int(rng.integers(total - count + 1)) if rng else 0
     part = slice(start, start + count)
     samples = round(SAMPLE_RATE * count / record.fps)
@@ -320,8 +333,11 @@ def _window(record: Record, rng: np.random.Generator | None, settings: dict[str,
         first = round(SAMPLE_RATE * start / record.fps)
         heard = record.audio[first : first + samples]
         sound[: len(heard)] = heard
+    images = [_image(data, settings["size"]) for data in record.frames[part]]
+    if len({image.shape for image in images}) > 1:
+        raise InputError("its frames differ in size; set the size of pictures")
     result = {
-        "frames": np.stack([_image(data, settings["size"]) for data in record.frames[part]]),
+        "frames": np.stack(images),
         "audio": sound,
         "valid_audio": np.bool_(record.audio is not None),
         **_labels(record, part),
@@ -336,7 +352,7 @@ def _pair(record: Record, rng: np.random.Generator | None, settings: dict[str, A
     """Two different frames, each as likely as any, or one frame twice; first and last without a generator."""
     total = len(record.frames)
     if total < 2:
-        raise InputError(f"clip '{record.clip_id}': one frame makes no pair; leave it out")
+        raise InputError("one frame makes no pair; leave it out")
     places = rng.choice(total, 2, replace=False) if rng else (0, total - 1)
     if rng and settings["same_frame"] and rng.random() < settings["same_frame"]:
         places = (places[0], places[0])

@@ -23,11 +23,15 @@ import math
 import numpy as np
 
 from vasa_jax.conventions import EMOTIONS, POSE_DIM, SAMPLE_RATE
-from vasa_jax.data.tf_example import decode_example, encode_example
+from vasa_jax.data.tf_example import Kind, checked_feature, decode_example, encode_example
 from vasa_jax.errors import InputError
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "heldout", "test")  # heldout: to watch training by; test: looked at once, in the end
+LONGEST_NAME = 1000  # characters of a clip's or person's name
+LONGEST_CLIP = 10**6  # frames
+LARGEST_SIDE = 2048  # pixels of a frame or matte; no size that can be prepared is larger
+FRAME_RATES = (1.0, 1000.0)  # per second
 # Labels that a clip may lack, and their shape; T frames, N points.
 LABELS: dict[str, tuple[int | str, ...]] = {
     "pose": ("T", POSE_DIM),
@@ -41,6 +45,18 @@ LABELS: dict[str, tuple[int | str, ...]] = {
 }
 OPTIONAL = ("audio", "matte", *LABELS)
 _TEXTS = ("clip_id", "person_id", "split", "source", "landmark_set")
+_START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # markers of a JPEG's size
+_ONE_TEXT, _ONE_NUMBER, _ONE_FLOAT = Kind(count=1), Kind(np.int64, 1), Kind(np.float32, 1)
+_KINDS = {
+    "schema_version": _ONE_NUMBER,
+    "fps": _ONE_FLOAT,
+    "frames": Kind(),
+    **dict.fromkeys(_TEXTS, _ONE_TEXT),
+    **{f"valid/{name}": _ONE_NUMBER for name in OPTIONAL},
+    "audio": _ONE_TEXT,
+    "matte": Kind(),
+    **dict.fromkeys(LABELS, Kind(np.float32)),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,10 +91,17 @@ class Record:
         count = len(self.frames)
         if not self.clip_id or not self.person_id:
             raise InputError(f"clip '{self.clip_id}': clip_id or person_id is empty; name every clip and person")
+        for name in _TEXTS:
+            if len(getattr(self, name)) > LONGEST_NAME:
+                self._refuse(f"{name} is longer than {LONGEST_NAME} characters; choose a shorter one")
         if self.split not in SPLITS:
             self._refuse(f"split '{self.split}' is unknown; choose one of {', '.join(SPLITS)}")
-        if not self.fps > 0 or not count:
-            self._refuse(f"{count} frames at {self.fps} per second; a clip has frames and a positive rate")
+        low, high = FRAME_RATES
+        if not low <= self.fps <= high or not 0 < count <= LONGEST_CLIP:
+            self._refuse(
+                f"{count} frames at {self.fps:g} per second; a clip has frames, at most {LONGEST_CLIP}, and a positive "
+                f"rate of {low:g} to {high:g}"
+            )
         for name in ("frames", "matte"):
             images = getattr(self, name)
             if images is not None and (len(images) != count or not all(images)):
@@ -128,20 +151,26 @@ class Record:
     @classmethod
     def from_features(cls, features: dict[str, list[bytes] | np.ndarray]) -> "Record":
         """Makes the checked record of its features; InputError for another schema version or a missing feature."""
-        version = features.get("schema_version", [None])[0]
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"schema_version {version}: this program reads version {SCHEMA_VERSION}; write the records anew"
-            )
+
+        def read(name: str) -> list[bytes] | np.ndarray:
+            return checked_feature(features, name, _KINDS[name])
+
         try:
-            texts = {name: features[name][0].decode() for name in _TEXTS}
-            present = [name for name in OPTIONAL if features[f"valid/{name}"][0]]
-            values = {name: features[name] for name in present}
-            frames, fps = tuple(features["frames"]), float(features["fps"][0])
-        except (KeyError, IndexError) as error:
-            raise InputError(f"record: no feature {error}; write the records anew") from error
-        if "audio" in values:
-            values["audio"] = np.frombuffer(values["audio"][0], "<i2").astype(np.int16)
+            version = read("schema_version")[0]
+            if version != SCHEMA_VERSION:
+                raise InputError(
+                    f"schema_version {version}: this program reads version {SCHEMA_VERSION}; write the records anew"
+                )
+            texts = {name: read(name)[0].decode() for name in _TEXTS}
+            present = [name for name in OPTIONAL if read(f"valid/{name}")[0]]
+            values = {name: read(name) for name in present}
+            frames, fps = tuple(read("frames")), float(read("fps")[0])
+            if "audio" in values:
+                values["audio"] = np.frombuffer(values["audio"][0], "<i2").astype(np.int16)
+        except InputError:
+            raise
+        except ValueError as error:  # text that is not UTF-8, half a sample of sound
+            raise InputError(f"record: {error}; write the records anew") from error
         if "matte" in values:
             values["matte"] = tuple(values["matte"])
         for name in present:
@@ -150,7 +179,9 @@ class Record:
                 try:
                     values[name] = np.asarray(values[name], np.float32).reshape(shape)
                 except ValueError as error:
-                    raise InputError(f"clip '{texts['clip_id']}': {name} has a wrong length ({error})") from error
+                    raise InputError(
+                        f"clip '{texts['clip_id']}': {name} has a wrong length ({error}); write the records anew"
+                    ) from error
         return cls(**texts, fps=fps, frames=frames, **values).check()
 
     def to_bytes(self) -> bytes:
@@ -175,13 +206,42 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decodes a JPEG to uint8 (H, W, 3) RGB; InputError if it cannot be decoded."""
+    """Decodes a JPEG to uint8 (n, n, 3) RGB; InputError if it cannot be decoded, is oblong or too large."""
     import cv2
 
+    _check_size("frame", "JPEG", jpeg_size(data))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise InputError("record: a frame is not a JPEG; write the records anew")
+        raise InputError("a frame is not a JPEG; write the records anew")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Returns (height, width) as a JPEG's header states them; None for bytes that are no JPEG."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in _START_OF_FRAME:
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + length
+    return None
+
+
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Returns (height, width) as a PNG's header states them; None for bytes that are no PNG."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+
+
+def _check_size(what: str, form: str, size: tuple[int, int] | None) -> None:
+    """A header of 100 bytes may ask a decoder for gigabytes: it is read first."""
+    if size is None:
+        raise InputError(f"a {what} is not a {form}; write the records anew")
+    if size[0] != size[1] or not 0 < size[0] <= LARGEST_SIDE:
+        raise InputError(
+            f"a {what} of {size[1]} x {size[0]} pixels; write squares of up to {LARGEST_SIDE} pixels"
+        )
 
 
 def encode_matte(matte: np.ndarray) -> bytes:
@@ -192,10 +252,11 @@ def encode_matte(matte: np.ndarray) -> bytes:
 
 
 def decode_matte(data: bytes) -> np.ndarray:
-    """Decodes the PNG of `encode_matte` to uint8 (H, W), 255 = the person; InputError if it cannot be decoded."""
+    """Decodes the PNG of `encode_matte` to uint8 (n, n), 255 = the person; InputError as for `decode_jpeg`."""
     import cv2
 
+    _check_size("matte", "PNG", png_size(data))
     matte = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if matte is None:
-        raise InputError("record: a matte is not a PNG; write the records anew")
+        raise InputError("a matte is not a PNG; write the records anew")
     return matte

@@ -9,21 +9,37 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vasa_jax.data.records import SCHEMA_VERSION, Record
+from vasa_jax.data.records import LONGEST_CLIP, LONGEST_NAME, SCHEMA_VERSION, SPLITS, Record
 from vasa_jax.errors import InputError
-from vasa_jax.files import as_json, difference, replacing, write_json
+from vasa_jax.files import as_json, difference, read_json, replacing, write_json
+from vasa_jax.schema import Each, FileName, Named, Text, Whole, check
 
 FORMATS = ("array_record", "tfrecord")
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 256 * 2**20  # bytes: two million clips
 # One record per chunk: what random access needs. Images are compressed already.
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
+
+
+_NAME = Text(longest=LONGEST_NAME)
+_SHARD = {
+    "split": Text(choices=SPLITS),
+    "index": Whole(0, 10**6),
+    "count": Whole(1, 10**6),
+    "clips": Each({"clip_id": _NAME, "person_id": _NAME, "frames": Whole(1, LONGEST_CLIP)}),
+    "files": Named(
+        {"file": FileName(), "bytes": Whole(0, 2**60), "sha256": Text(64, 64, alphabet="0123456789abcdef")},
+        least=1,
+        choices=FORMATS,
+    ),
+}
+_COMMON = {"schema_version": Whole(0, 10**6), "settings": Named()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +81,8 @@ def is_finished(directory: str | Path, shard: Shard, formats: Sequence[str], set
     """
     directory = Path(directory)
     try:
-        entry = json.loads((directory / f"{shard.name}.json").read_text())
-    except (OSError, ValueError):
+        entry = _read_entry(directory / f"{shard.name}.json")
+    except InputError:  # missing or damaged: it is written anew
         return False
     made, now = (
         {**s, "schema_version": version}
@@ -128,7 +144,7 @@ def write_shard(
 def write_manifest(directory: str | Path) -> Manifest:
     """Gathers the finished shards into `manifest.json`; InputError names a shard that is missing."""
     directory = Path(directory)
-    entries = [json.loads(path.read_text()) for path in sorted(directory.glob("*-of-*.json"))]
+    entries = [_read_entry(path) for path in sorted(directory.glob("*-of-*.json"))]
     if not entries:
         raise InputError(f"{directory}: no finished shard; write some first")
     here = {(entry["split"], entry["count"], entry["index"]) for entry in entries}
@@ -150,18 +166,24 @@ def write_manifest(directory: str | Path) -> Manifest:
 def read_manifest(directory: str | Path) -> Manifest:
     """Returns the manifest of a directory; InputError if it is missing, unreadable or of another schema version."""
     path = Path(directory) / MANIFEST
-    try:
-        content = json.loads(path.read_text())
-        version, shards = content["schema_version"], tuple(Shard(**shard) for shard in content["shards"])
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read; the data is not there or not finished: run the command that writes it again"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a manifest ({error}); run the command that writes the data again") from error
-    if version != SCHEMA_VERSION:
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; the data is not there or not finished: {_WRITE_AGAIN}")
+    content = read_json(path, _WRITE_AGAIN, LARGEST_MANIFEST)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is int and version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; write the data anew")
+    check(content, {**_COMMON, "shards": Each(_SHARD, least=1)}, str(path), _WRITE_AGAIN)
+    shards = tuple(Shard(**{**shard, "clips": tuple(shard["clips"])}) for shard in content["shards"])
+    for split in SPLITS:
+        of_split = [(shard.index, shard.count) for shard in shards if shard.split == split]
+        if sorted(of_split) != [(index, len(of_split)) for index in range(len(of_split))]:
+            raise InputError(f"{path}: the shards of split '{split}' are not numbered in order; {_WRITE_AGAIN}")
     return Manifest(Path(directory), content["settings"], shards)
+
+
+def _read_entry(path: Path) -> dict[str, Any]:
+    """The entry of one finished shard, its settings and schema version."""
+    return check(read_json(path, _REMEDY, LARGEST_MANIFEST), {**_SHARD, **_COMMON}, str(path), _REMEDY)
 
 
 def verify(manifest: Manifest, formats: Sequence[str] = FORMATS) -> int:
@@ -339,7 +361,7 @@ def _checked_path(manifest: Manifest, shard: Shard, name: str) -> Path:
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+    return path.stat().st_size if os.path.isfile(path) else None
 
 
 def _sha256(path: Path) -> str:

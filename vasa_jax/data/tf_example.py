@@ -4,6 +4,7 @@ The wire format is that of tensorflow/core/example/example.proto: a map from nam
 int64 (numeric lists packed). Any reader of that message reads it: TensorFlow, tf.data, TFDS, protobuf.
 """
 
+import dataclasses
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,14 @@ import numpy as np
 _BYTES, _FLOATS, _INTEGERS = 1, 2, 3  # field numbers of Feature
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
 Feature = list[bytes] | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a feature holds: bytes, or numbers of `dtype`; `count` of them, or any number where it is None."""
+
+    dtype: type | None = None  # np.float32 or np.int64; None = bytes
+    count: int | None = None
 
 
 def encode_example(features: Mapping[str, Sequence[bytes] | np.ndarray]) -> bytes:
@@ -35,10 +44,24 @@ def decode_example(data: bytes) -> dict[str, Feature]:
                 continue
             for _, entry in _fields(features):
                 parts = dict(_fields(entry))
-                result[bytes(parts[1]).decode()] = _values(parts[2])
+                result[_bytes(parts[1]).decode()] = _values(parts[2])
     except (IndexError, KeyError, TypeError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"not a tf.train.Example ({error})") from error
     return result
+
+
+def checked_feature(features: Mapping[str, Feature], name: str, kind: Kind) -> Feature:
+    """Returns the feature of this name. Raises ValueError where it is missing, or of another kind or length."""
+    if name not in features:
+        raise ValueError(f"no feature '{name}'")
+    value = features[name]
+    numbers = isinstance(value, np.ndarray)
+    if numbers != (kind.dtype is not None) or (numbers and value.dtype != kind.dtype):
+        found = value.dtype if numbers else "bytes"
+        raise ValueError(f"'{name}' is {found}, not {'bytes' if kind.dtype is None else np.dtype(kind.dtype)}")
+    if kind.count is not None and len(value) != kind.count:
+        raise ValueError(f"'{name}' has {len(value)} values, not {kind.count}")
+    return value
 
 
 def _feature(name: str, values: Sequence[bytes] | np.ndarray) -> bytes:
@@ -57,15 +80,22 @@ def _values(feature: memoryview) -> Feature:
     """The one list of a Feature; packed and single numbers may be mixed, as protobuf allows."""
     for kind, values in _fields(feature):
         if kind == _BYTES:
-            return [bytes(value) for _, value in _fields(values)]
+            return [_bytes(value) for _, value in _fields(values)]
         parts = [value for _, value in _fields(values)]
         if kind == _FLOATS:
-            raw = b"".join(bytes(part) for part in parts)
+            raw = b"".join(_bytes(part) for part in parts)
             return np.frombuffer(raw, "<f4").astype(np.float32)
         if kind == _INTEGERS:
             numbers = [n for part in parts for n in ([part] if isinstance(part, int) else _varints(part))]
             return np.array([n - 2**64 if n >= 2**63 else n for n in numbers], np.int64)
     return []
+
+
+def _bytes(value: memoryview | int) -> bytes:
+    """The bytes of a field; of a number, `bytes` would make as many zeros as it says."""
+    if isinstance(value, int):
+        raise TypeError("a number where bytes belong")
+    return bytes(value)
 
 
 def _field(number: int, payload: bytes) -> bytes:

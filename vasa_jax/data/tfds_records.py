@@ -52,13 +52,13 @@ def example_of(record: Record) -> dict[str, Any]:
 def record_of(example: dict[str, Any]) -> Record:
     """Returns the record of an example that TFDS reads; InputError if it breaks the schema."""
     features: dict[str, Any] = {name: [_as_bytes(example[name])] for name in _TEXTS}
-    features["schema_version"] = [int(example["schema_version"])]
-    features["fps"] = [float(example["fps"])]
+    features["schema_version"] = np.array([example["schema_version"]], np.int64)
+    features["fps"] = np.array([example["fps"]], np.float32)
     features["frames"], features["matte"] = list(example["frames"]), list(example["matte"])
     features["audio"] = [_as_bytes(example["audio"])]
     for name in OPTIONAL:
-        features[f"valid/{name}"] = [bool(example[f"valid_{name}"])]
-    features.update({name: example[name] for name in LABELS})
+        features[f"valid/{name}"] = np.array([example[f"valid_{name}"]], np.int64)
+    features.update({name: np.asarray(example[name], np.float32) for name in LABELS})
     return Record.from_features(features)
 
 

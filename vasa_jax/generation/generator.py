@@ -30,7 +30,7 @@ from vasa_jax.generation.provenance import Signer, write_generated
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
-from vasa_jax.weights.parts import load_part
+from vasa_jax.weights.parts import load_model
 
 Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` surrounds each stage of a video
 
@@ -102,8 +102,7 @@ class VideoGenerator(PortraitAnimator):
         a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py).
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        parts = {part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}
-        return cls(parts, decode_batch, dtype, mark)
+        return cls(load_model(checkpoint), decode_batch, dtype, mark)
 
     def generate(
         self,

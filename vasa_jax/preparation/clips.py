@@ -32,11 +32,14 @@ from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Tra
 
 ANALYSIS_SIDE = 512  # pixels: landmarks of larger faces are not better
 SHARPNESS_SIDE = 128
+MIN_RATE = 12.0  # different pictures per second; with fewer, speech has no lip movements
+REPEATED = 0.1  # grey values: mean difference of a picture that was shown again, whatever the codec made of it
 MAX_GAP = 5  # frames without landmarks, or beyond the yaw limit, that do not end a clip
 CORRECTED_FROM = 0.06  # seconds: the measure itself is 0.03 off
 MUTE_FROM, MUTE_HEIGHT = 15.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more
-UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC = (
+UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC, SLOW = (
     "not readable", "too short", "too blurred", "no sound", "no speech", "sound out of step with the mouth",
+    "low frame rate",
 )  # fmt: skip
 
 
@@ -104,9 +107,11 @@ class _Shot:
     crop: Crop
     images: list[bytes] = field(default_factory=list)
     mattes: list[bytes] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)  # whether the face's picture is not the one before
     points: list[np.ndarray | None] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
     last: FaceLandmarks | None = None
+    before: np.ndarray | None = None  # the last picture
 
 
 @dataclass(frozen=True)
@@ -131,16 +136,17 @@ def clips_of_video(
     settings: PrepareConfig,
     analyzer: FaceAnalyzer,
     models: UserModels = UserModels(),
+    name: str = "",
 ) -> VideoResult:
     """Runs the whole chain on one file. Never raises for bad media: that is a discard with its reason.
 
-    clip_prefix: clips are named PREFIX-000, ...
+    clip_prefix: clips are named PREFIX-000, ...; name: of the file in its records, where that is not the path's.
     """
     result = VideoResult()
     try:
         scan = _scan(path, settings, analyzer)
     except InputError as error:
-        result.discards.append(Discard(UNREADABLE, 0.0, 0.0, str(error)))
+        result.discards.append(Discard(UNREADABLE, 0.0, 0.0, str(error).removeprefix(f"{path}: ")))
         return result
     result.seconds = scan.frames / FPS
     samples = _sound(path, scan.frames, result)
@@ -156,7 +162,7 @@ def clips_of_video(
         samples, kept = _in_step_by_model(samples, kept, models.sync, settings, result)
     else:
         samples, kept = _in_step(samples, kept, scan.frames, analyzer, result)
-    identity = {"person_id": person, "split": split, "source": f"prepared from {path.name}"}
+    identity = {"person_id": person, "split": split, "source": f"prepared from {name or path.name}"}
     for part in kept:
         clip_id = f"{clip_prefix}-{len(result.clips):03d}"
         sound = _sound_of(part, samples)
@@ -239,6 +245,8 @@ def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: Face
     large, _ = crop_square(frame, shot.crop, side)
     small = cv2.resize(large, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
     shot.images.append(encode_jpeg(small, settings.jpeg_quality))
+    shot.fresh.append(shot.before is None or _differs(small, shot.before))
+    shot.before = small
     x, y, size = shot.track.boxes[len(shot.sharpness)]
     shot.sharpness.append(_sharpness(frame, x, y, size))
     if analyzer.landmark_set:
@@ -247,6 +255,10 @@ def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: Face
     matte = analyzer.matte(small) if settings.matte else None
     if matte is not None:
         shot.mattes.append(encode_matte(matte))
+
+
+def _differs(image: np.ndarray, before: np.ndarray) -> bool:
+    return float(np.abs(image.astype(np.int16) - before).mean()) > REPEATED
 
 
 def _image_coordinates(points: np.ndarray, side: int) -> np.ndarray:
@@ -271,6 +283,10 @@ def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) 
     stop = first + len(shot.images)  # the second pass may end early where the file is damaged
     result.discard(UNREADABLE, stop, shot.track.stop, "these frames do not decode a second time")
     if stop == first:
+        return []
+    rate = FPS * float(np.mean(shot.fresh))
+    if rate < MIN_RATE:
+        result.discard(SLOW, first, stop, f"{rate:.1f} different pictures per second; {MIN_RATE:g} are needed")
         return []
     sharp = float(np.median(shot.sharpness))
     if sharp < settings.min_sharpness:

@@ -23,7 +23,7 @@ from vasa_jax.config import PrepareConfig, VASAConfig
 from vasa_jax.data.records import SPLITS, Record
 from vasa_jax.data.shards import FORMATS, MANIFEST, Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
-from vasa_jax.files import as_json, difference, run_in_processes, write_json
+from vasa_jax.files import as_json, difference, read_json, run_in_processes, write_json
 from vasa_jax.preparation.clips import Discard, VideoResult
 from vasa_jax.preparation.report import write_report
 from vasa_jax.preparation.statistics import set_statistics
@@ -33,13 +33,16 @@ from vasa_jax.preparation.work import (
     prepare_video,
     read_clip,
     read_outcome,
+    readable_name,
     start_worker,
     write_outcome,
 )
+from vasa_jax.schema import Named, check
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".ts", ".wmv", ".3gp", ".ogv")
 VOXCELEB_PERSON = re.compile(r"id\d{5}")
 PART_NUMBER = re.compile(r"([_-](clip[_-])?\d+)+$")  # HDTF and CelebV: NAME_000, NAME_0_clip_0
+_UNKNOWN_SETTINGS = "nobody can tell what made the clips beside it: choose another output, or delete the folder work"
 ANYWHERE = ("workers", "models", "beam")  # settings that decide where and how fast, not what the records are
 
 
@@ -79,10 +82,9 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
     if not folder:
         raise InputError("config.videos: is empty; give a folder of videos")
     root = Path(folder)
-    if not root.exists():
+    if not os.path.exists(root):
         raise InputError(f"{root}: does not exist; give a folder of videos")
-    found = [root] if root.is_file() else sorted(_files(root))
-    paths = [path for path in found if path == root or (path.suffix.lower() in SUFFIXES and path.name[0] != ".")]
+    paths = [root] if root.is_file() else sorted(_videos(root))
     if not paths:
         raise InputError(f"{root}: holds no video; known endings are {' '.join(SUFFIXES)}")
     base = root.parent if root.is_file() else root
@@ -90,7 +92,8 @@ def find_videos(folder: str, settings: PrepareConfig) -> list[VideoJob]:
     for path in paths:
         name = path.relative_to(base).as_posix()
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(name).with_suffix(""))).strip("_")[-60:]
-        key = f"{slug}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        key = f"{slug}_{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+        name = readable_name(name)
         jobs.append(VideoJob(path, name, key, person_of(Path(name), settings.person), "train"))
     return split_jobs(jobs, {job.person for job in jobs}, settings)
 
@@ -117,10 +120,46 @@ def _splits(persons: set[str], shares: dict[str, float]) -> dict[str, str]:
     return result
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All files below a folder, through links to folders too (large sets are often linked together)."""
-    for folder, _, names in os.walk(root, followlinks=True):
-        yield from (Path(folder, name) for name in names)
+def _videos(root: Path) -> Iterator[Path]:
+    """Every video below a folder once, through links too: large sets are often linked together.
+
+    A link may lead to its own parent, or to what is found without it; real names come before links.
+    """
+    folders, links = [root], []
+    entered: set[Any] = set()
+    files: list[Path] = []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        if (place := _place(folder)) in entered:
+            continue
+        entered.add(place)
+        for path in sorted(Path(folder, name) for name in _names(folder)):
+            if os.path.isdir(path):
+                (links if path.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in SUFFIXES and path.name[0] != ".":
+                files.append(path)
+    seen: set[Any] = set()
+    for path in sorted(files, key=lambda path: path.is_symlink()):
+        if (place := _place(path)) not in seen:
+            seen.add(place)
+            yield path
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        print(f"{folder}: cannot be read ({(error.strerror or str(error)).lower()}); its videos are left out")
+        return []
+
+
+def _place(path: Path) -> Any:
+    """What two names of one file or folder share."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
 
 
 def person_of(name: Path, rule: str) -> str:
@@ -193,8 +232,16 @@ def write_shards(jobs: list[VideoJob], outcomes, output: Path, settings: Prepare
 
 
 def _other_settings(output: Path, made_with: dict[str, Any]) -> bool:
+    """Whether a shard is of other settings, or its entry is damaged."""
     plain = as_json(made_with)
-    return any(json.loads(path.read_text()).get("settings") != plain for path in output.glob("*-of-*.json"))
+    for path in output.glob("*-of-*.json"):
+        try:
+            entry = read_json(path, "delete it")
+        except InputError:
+            return True
+        if not isinstance(entry, dict) or entry.get("settings") != plain:
+            return True
+    return False
 
 
 def _remove_shards(output: Path) -> None:
@@ -231,8 +278,8 @@ def same_settings(work: Path, settings: PrepareConfig, where: str) -> None:
     """
     path = work / "settings.json"
     now = {name: value for name, value in _deciding(settings).items() if name != "clips_per_shard"}
-    if path.is_file():
-        made = json.loads(path.read_text())
+    if os.path.lexists(path):
+        made = check(read_json(path, _UNKNOWN_SETTINGS), Named(), str(path), _UNKNOWN_SETTINGS)
         if made != now:
             raise InputError(
                 f"{work}: made with other settings ({difference(made, now)}); choose another {where} or delete it"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,11 +113,18 @@ def _video_row(outcome: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns a Markdown table; bars in cells are escaped, line breaks become spaces."""
+    """Returns a Markdown table; whatever the cells hold is shown as it is, not taken for Markdown or HTML."""
     lines = [header, *rows]
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    cells = [[shown(str(cell)) for cell in line] for line in lines]
     text = [f"| {' | '.join(line)} |" for line in cells]
     return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
+
+
+def shown(text: str) -> str:
+    """Returns a text that Markdown shows as one line of plain text: names of files may hold markup and scripts."""
+    line = " ".join(text.split())
+    plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return re.sub(r"([\\`*\[\]|~])", r"\\\1", html.escape(plain, quote=False))
 
 
 def _contact_sheet(work: Path, kept: list[tuple[str, int]]):

@@ -6,7 +6,6 @@ Clips go to WORK/KEY.clips; then WORK/KEY.json, the outcome, says that they are 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import struct
 from pathlib import Path
@@ -15,16 +14,29 @@ from typing import Any
 from vasa_jax.config import PrepareConfig
 from vasa_jax.data.records import Record
 from vasa_jax.errors import InputError
-from vasa_jax.files import replacing, write_json
+from vasa_jax.files import read_json, replacing, write_json
 from vasa_jax.preparation.clips import Discard, UserModels, VideoResult, clips_of_video
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.onnx_labels.deep3d import load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
 from vasa_jax.preparation.syncnet import load_sync_model
+from vasa_jax.schema import Each, Flag, Maybe, Real, Text, Whole, With, check
 
 FAILED = "failed"
 _LENGTH = struct.Struct("<Q")
+_SECONDS, _NAME, _NUMBER = Real(0.0, 1e9), Text(longest=5000), Real(-1e12, 1e12)
+_OUTCOME = {
+    "video": _NAME,
+    "key": _NAME,
+    "person": _NAME,
+    "seconds": _SECONDS,
+    "bytes": Whole(0, 2**60),
+    "clips": Each(With({"clip_id": _NAME, "start": _SECONDS, "stop": _SECONDS, "seconds": _SECONDS}, _NUMBER)),
+    "discards": Each({"reason": _NAME, "start": _SECONDS, "stop": _SECONDS, "detail": Text(0, 5000)}),
+    "sync": Maybe(With({"offset": _NUMBER, "score": _NUMBER, "certain": Flag()}, _NUMBER)),
+    "notes": Each(Text(0, 5000)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +83,7 @@ def result_of_video(job: VideoJob, settings: PrepareConfig) -> VideoResult:
     if not _TOOLS:
         start_worker(settings)
     try:
-        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS)
+        return clips_of_video(job.path, job.key, job.person, job.split, settings, **_TOOLS, name=Path(job.name).name)
     except Exception as error:  # one video must not stop thousands
         fault = " ".join(f"{type(error).__name__}: {error}".split())
         return VideoResult(discards=[Discard(FAILED, 0.0, 0.0, fault)])
@@ -99,19 +111,37 @@ def write_outcome(work: Path, job: VideoJob, result: VideoResult) -> None:
 
 
 def read_outcome(work: Path, job: VideoJob) -> dict[str, Any] | None:
-    """Returns what became of a video, or None where it is not done."""
+    """Returns what became of a video, or None where it is not done, or not to be read: it is then done again."""
+    path = work / f"{job.key}.json"
     try:
-        outcome = json.loads((work / f"{job.key}.json").read_text())
-        if (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
+        outcome = check(read_json(path, "delete it"), _OUTCOME, str(path), "delete it")
+        if outcome["key"] == job.key and (work / f"{job.key}.clips").stat().st_size == outcome["bytes"]:
             return {**outcome, "split": job.split}
-    except (OSError, ValueError, KeyError):
+    except (OSError, InputError):
         pass
     return None
 
 
 def read_clip(work: Path, key: str, index: int) -> Record:
-    """Returns record number `index` of WORK/KEY.clips."""
-    with open(work / f"{key}.clips", "rb") as file:
-        for _ in range(index):
-            file.seek(*_LENGTH.unpack(file.read(_LENGTH.size)), os.SEEK_CUR)
-        return Record.from_bytes(file.read(*_LENGTH.unpack(file.read(_LENGTH.size))))
+    """Returns record number `index` of WORK/KEY.clips; InputError names a file that is damaged."""
+    path = work / f"{key}.clips"
+    try:
+        with open(path, "rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            for number in range(index + 1):
+                (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+                if file.tell() + length > total:
+                    raise InputError("it is cut off")
+                if number < index:
+                    file.seek(length, os.SEEK_CUR)
+            return Record.from_bytes(file.read(length))
+    except (OSError, struct.error, InputError) as error:
+        raise InputError(
+            f"{path}: clip {index} is damaged ({error}); delete the file and run the same command again"
+        ) from error
+
+
+def readable_name(name: str) -> str:
+    """Returns a file's name as text for records and reports: what is not UTF-8, and control characters, escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -11,19 +11,21 @@ PyTorch checkpoints become such files by `safetensors.torch.save_file(torch.load
 None is downloaded, and their licences are the user's matter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from vasa_jax.errors import InputError
 from vasa_jax.losses.perceptual import FeatureJudge, Judges
 from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet, VGGLayout
 from vasa_jax.models.layers import Dtype, fold_standardisation
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
+from vasa_jax.weights.networks import check_part, check_shapes, expected_shapes, initial_shapes, shapes_of
 from vasa_jax.weights.safetensors_io import load_params
 
 Flat = Mapping[str, np.ndarray]
@@ -66,12 +68,15 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
         ("vggface", VGGFACE, vggface_params, VGGFACE_LAYERS),
     ):
         if name in found:
-            params[name] = _converted(folder / f"{name}.safetensors", read)
+            vgg = VGG(layout, dtype=dtype)
+            params[name] = _converted(folder / f"{name}.safetensors", read, lambda _, vgg=vgg: vgg)
             perceptual[name] = FeatureJudge(
                 _vgg_features(layout, dtype), layers, scales=4, relative=False, faces=layout is VGGFACE
             )
     if "arcface" in found:
-        params["identity"] = _converted(folder / "arcface.safetensors", arcface_params)
+        params["identity"] = _converted(
+            folder / "arcface.safetensors", arcface_params, lambda found: IResNet(depths=iresnet_depths(found))
+        )
         network_of_faces = IResNet(depths=iresnet_depths(params["identity"]), dtype=dtype)
 
         def identity(p, image):
@@ -140,23 +145,33 @@ def _vgg_features(layout: VGGLayout, dtype: Dtype):
 
 
 def _own(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    params, metadata = load_params(path)
-    fields = metadata.get("fields")
-    if not isinstance(fields, dict) or not {"perceptual", "identity"} <= params.keys():
-        raise InputError(f"{path}: not a judge (no fields, perceptual and identity); export it again")
-    return params, fields
+    def check(shapes: dict[str, tuple[int, ...]], metadata: dict[str, Any]) -> None:
+        if "fields" not in metadata:
+            raise InputError(f"{path}: not a judge (no fields); export it again")
+        check_part("judge", str(path), shapes, metadata)
+
+    params, metadata = load_params(path, check)
+    return params, metadata["fields"]
 
 
-def _converted(path: Path, read) -> dict[str, Any]:
-    from flax import traverse_util
-
+def _converted(path: Path, read: Callable, network_of: Callable) -> dict[str, Any]:
+    """What `read` makes of a file, if these are the parameters of the network that `network_of` makes of them."""
+    remedy = "give the network that weights/loss_networks.py names"
     flat = traverse_util.flatten_dict(load_params(path)[0], sep=".")
     try:
-        return read(flat)
+        with np.errstate(all="ignore"):
+            params = read(flat)
     except KeyError as error:
-        raise InputError(
-            f"{path}: the key {error} is missing; give the network that weights/loss_networks.py names"
-        ) from error
+        raise InputError(f"{path}: the key {error} is missing; {remedy}") from error
+    except (ValueError, TypeError) as error:  # tensors of another number of axes
+        raise InputError(f"{path}: a tensor of another shape ({error}); {remedy}") from error
+    network = network_of(params)
+    expected = expected_shapes(lambda: initial_shapes(network, jnp.zeros((1, 112, 112, 3))), str(path))
+    check_shapes(str(path), shapes_of(params), expected)
+    for name, value in traverse_util.flatten_dict(params, sep=".").items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: '{name}' is not finite; {remedy}")
+    return params
 
 
 def _conv(flat: Flat, name: str) -> dict[str, np.ndarray]:

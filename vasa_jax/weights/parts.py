@@ -3,15 +3,20 @@
 The audio encoder may also be a public wav2vec 2.0 or HuBERT file (weights/wav2vec2.py).
 """
 
+import functools
+import os
 from pathlib import Path
 from typing import Any
 
 import vasa_jax
 from vasa_jax.errors import InputError
+from vasa_jax.files import open_regular
+from vasa_jax.weights.networks import check_model, check_part
 from vasa_jax.weights.safetensors_io import load_params
 from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
+MODEL = ("face", "audio", "motion")
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
 
 
@@ -22,14 +27,26 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
     network whose file does not tell the fields to build it from.
     """
     folder = Path(directory) if directory else SHIPPED
-    if part == "audio" and folder.is_file():
+    if part == "audio" and os.path.isfile(folder):
         return load_wav2vec2(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such directory; give one that holds {part}.safetensors")
     path = folder / f"{part}.safetensors"
+    if os.path.exists(path):
+        open_regular(path, f"give a directory that holds {part}.safetensors").close()  # never waits for a FIFO
     if part == "audio" and is_public_file(path):
         return load_wav2vec2(path)
-    params, metadata = load_params(path)
+    return load_params(path, functools.partial(_check, part, path))
+
+
+def load_model(directory: str | Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns face, audio and motion, each as `load_part`; InputError also where they are not of one model."""
+    parts = {part: load_part(directory, part) for part in MODEL}
+    check_model(parts, str(directory or SHIPPED))
+    return parts
+
+
+def _check(part: str, path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, Any]) -> None:
     if part in NETWORKS and "fields" not in metadata:
         raise InputError(f"{path}: not a {NETWORKS[part]} (no fields); export it again")
-    return params, metadata
+    check_part(part, str(path), shapes, metadata)

@@ -1,6 +1,8 @@
 """Parameter trees as safetensors files, readable without this package."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,14 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.errors import InputError
-from vasa_jax.files import replacing
+from vasa_jax.files import open_regular, parse_json, replacing
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+DTYPES = (*FLOATS, "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+LARGEST_WEIGHT = 1e6  # of a network made here; products of larger ones overflow
+LARGEST_HEADER = 16 * 2**20  # bytes
+MOST_TENSORS, LONGEST_NAME = 50_000, 300
+_REMEDY = "export it again"
 
 
 def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, Any], dtype=jnp.bfloat16) -> None:
@@ -31,21 +40,76 @@ def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, An
         save_file(tensors, part, metadata={key: json.dumps(value) for key, value in metadata.items()})
 
 
-def load_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_params(
+    path: str | Path, check: Callable[[dict[str, tuple[int, ...]], dict[str, Any]], None] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads a file of `save_params`: (nested dict of float32 arrays, metadata).
 
-    Raises InputError when it is missing or cannot be read.
+    `check` sees the shapes by name, and the metadata, before any tensor is read; then all have to be floats. Raises
+    InputError for a path that is no regular file, a file that is damaged, and names, types and numbers that no network
+    can use.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file; train it or point config.checkpoint at a directory that has it")
+    _check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); export it again") from error
-    flat = {key: value.astype(np.float32) if value.dtype.kind in "fV" else value for key, value in flat.items()}
+            names = list(file.keys())
+            stored = file.metadata() or {}
+            metadata = {key: parse_json(value, f"{path}: metadata {key}", _REMEDY) for key, value in stored.items()}
+            _check_names(path, names)
+            shapes = {}
+            for name in names:
+                tensor = file.get_slice(name)
+                shapes[name] = tuple(tensor.get_shape())
+                if tensor.get_dtype() not in (DTYPES if check is None else FLOATS):
+                    raise InputError(f"{path}: '{name}' is {tensor.get_dtype()}; save it as float32 or bfloat16")
+            if check is not None:
+                check(shapes, metadata)
+            largest = np.inf if check is None else LARGEST_WEIGHT
+            flat = {name: _read_tensor(path, name, file, largest) for name in names}
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
+        fault = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a readable safetensors file ({fault}); {_REMEDY}") from error
     return traverse_util.unflatten_dict(flat, sep="."), metadata
+
+
+def _check_header(path: Path) -> None:
+    """The library allows headers of 100 MB, which take ten times as much memory."""
+    with open_regular(path, _REMEDY) as file:
+        start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(LARGEST_HEADER, path.stat().st_size - 8):
+        raise InputError(f"{path}: not a readable safetensors file (its header is cut or too large); {_REMEDY}")
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Dotted names become a tree: none may be empty, or lie within another."""
+    known = set(names)
+    if len(names) > MOST_TENSORS:
+        raise InputError(f"{path}: {len(names)} tensors, more than any network here has; {_REMEDY}")
+    for name in names:
+        parts = name.split(".")
+        if not all(parts) or len(name) > LONGEST_NAME:
+            raise InputError(f"{path}: '{name[:60]}' is no name of a tensor; {_REMEDY}")
+        within = next((outer for n in range(1, len(parts)) if (outer := ".".join(parts[:n])) in known), None)
+        if within is not None:
+            raise InputError(f"{path}: '{within}' and '{name}' are both tensors; {_REMEDY}")
+
+
+def _read_tensor(path: Path, name: str, file: Any, largest: float) -> np.ndarray:
+    value = file.get_tensor(name)
+    if value.dtype.kind not in "fV":  # V: bfloat16
+        return value
+    with np.errstate(over="ignore"):
+        value = value.astype(np.float32)
+    if not np.isfinite(value).all():
+        raise InputError(f"{path}: '{name}' is not finite; {_REMEDY}")
+    if value.size and max(value.max(), -value.min()) > largest:
+        raise InputError(f"{path}: '{name}' holds numbers beyond {largest:g}; {_REMEDY}")
+    return value

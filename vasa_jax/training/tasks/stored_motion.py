@@ -20,7 +20,7 @@ from vasa_jax.config import CorpusConfig, VASAConfig
 from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read_manifest, write_manifest, write_shard
-from vasa_jax.data.tf_example import decode_example, encode_example
+from vasa_jax.data.tf_example import Kind, checked_feature, decode_example, encode_example
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.files import fingerprint
@@ -32,6 +32,14 @@ from vasa_jax.weights.safetensors_io import load_params, save_params
 FORMAT = "array_record"
 KIND = "motion latents 2"  # of the records, in the manifest's settings
 STATISTICS = "statistics.safetensors"
+_LABELS = {"gaze": Kind(np.float32, 2), "distance": Kind(np.float32, 1), "emotion": Kind(np.float32, 8),
+           "blinks": Kind(np.float32)}  # fmt: skip
+_KINDS = {
+    **dict.fromkeys(("clip_id", "person_id", "motion", "audio"), Kind(count=1)),
+    "motion/shape": Kind(np.int64, 2),
+    "audio/shape": Kind(np.int64, 3),
+    **_LABELS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +76,19 @@ class MotionRecord:
         """Reads a record; InputError for bytes that hold none."""
         try:
             features = decode_example(data)
+            found = {name: checked_feature(features, name, kind) for name, kind in _KINDS.items()}
             arrays = {
-                name: np.frombuffer(features[name][0], "<f2").reshape(features[f"{name}/shape"])
+                name: np.frombuffer(found[name][0], "<f2").reshape(found[f"{name}/shape"])
                 for name in ("motion", "audio")
             }
-            texts = {name: features[name][0].decode() for name in ("clip_id", "person_id")}
+            texts = {name: found[name][0].decode() for name in ("clip_id", "person_id")}
+            if not all(np.isfinite(value).all() for value in (*arrays.values(), *(found[name] for name in _LABELS))):
+                raise ValueError("a number is not finite")
             return cls(
-                **texts, **arrays, gaze=features["gaze"], distance=features["distance"].reshape(()),
-                emotion=features["emotion"], blinks=features["blinks"],
+                **texts, **arrays, gaze=found["gaze"], distance=found["distance"].reshape(()),
+                emotion=found["emotion"], blinks=found["blinks"],
             )  # fmt: skip
-        except (KeyError, IndexError, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"no motion record ({error}); extract the set again") from error
 
 
