@@ -91,7 +91,7 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
         largest = max(face.size for face in found)
         close = [face for face in found if face.size > 0.85 * largest]
         best = min(close, key=lambda face: np.hypot(*(np.array([face.x, face.y]) + face.size / 2 - centre)))
-        others = [_frame_within(face.x, face.y, face.size, face.view, height, width) for face in found if face is not best]
+        others = [_frame_within(*face[:3], face.view, height, width) for face in found if face is not best]
         notes = []
         if others:
             crops = " or ".join(f"--config.crop={crop}" for crop in others[:3])
@@ -116,6 +116,21 @@ def find_faces(image: np.ndarray) -> list[FaceBox]:
         if found:
             return [FaceBox(f.x, f.y, f.size, f.view) for f in sorted(found, key=lambda face: -face.size)]
     return []
+
+
+def frontal_quality(image: np.ndarray) -> tuple[int, int, float]:
+    """Returns how good a portrait uint8 RGB (H, W, 3) makes, to be compared: cascades and eyes that agree, sharpness.
+
+    Zeros without a frontal face. Sharpness is the variance of the Laplacian of the largest face, grey values squared.
+    """
+    import cv2
+
+    grey, _ = _grey(image, COARSE_SIDE)
+    face = max(_frontal(grey), key=lambda face: face.size, default=None)
+    if face is None:
+        return 0, 0, 0.0
+    x, y, side = (max(round(value), 0) for value in face[:3])
+    return face.cascades, min(face.eyes, 2), float(cv2.Laplacian(grey[y : y + side, x : x + side], cv2.CV_32F).var())
 
 
 def portrait_crop(box: FaceBox, height: int, width: int) -> Crop:

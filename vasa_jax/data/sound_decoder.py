@@ -118,6 +118,8 @@ class SoundDecoder:
             stream = container.streams.best("audio") or container.streams.audio[0]
             if stream.codec_context is None:  # decoding it would crash the process in PyAV 14
                 raise InputError(f"{self.path}: its sound cannot be decoded; convert it to WAV")
+            if stream.codec_context.sample_rate:
+                _check_rate(self.path, stream.codec_context.sample_rate)
             if container.format.name.split(",")[0] in FORMATS_WITH_LENGTH and stream.duration:
                 self._stated = float(stream.duration * stream.time_base)
                 check_length(self.path, self._stated, self._limits)
@@ -148,6 +150,11 @@ class SoundDecoder:
                     yield *mixer(frame, self.rate, self.channels), time
 
 
+def _check_rate(path: Path, rate: int) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise InputError(f"{path}: its sound has a rate of {rate} Hz; give sound of 2 to 768 kHz")
+
+
 def _mixed(pending: list[np.ndarray], sources: list[np.ndarray]) -> np.ndarray:
     """Returns a block whose mix is replaced by the loudest channel as stored, where it has lost that one."""
     block = np.concatenate(pending)
@@ -175,10 +182,7 @@ class _Mixer:
 
         source = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
         if source != self._source:
-            if not RATES[0] <= frame.sample_rate <= RATES[1]:
-                raise InputError(
-                    f"{self._path}: its sound has a rate of {frame.sample_rate} Hz; give sound of 2 to 768 kHz"
-                )
+            _check_rate(self._path, frame.sample_rate)
             layout = "mono" if channels == 1 else "stereo"
             self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
             self._source = source

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import fields_of, nearest_name
+
+MOST_BYTES = 64 * 2**20  # of a file: days of video
 
 
 def controls_of(config: VASAConfig) -> Controls:
@@ -30,12 +33,14 @@ def controls_of(config: VASAConfig) -> Controls:
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
     """Returns the controls that a file sets, name to value; InputError names the file and the first fault."""
-    path, names = Path(path), fields_of(Controls)
+    path, names = existing_file(path, "control track"), fields_of(Controls)
+    if path.stat().st_size > MOST_BYTES:
+        raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MB, no control track does; give another file")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a control track file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); see the example in generation/control_track.py") from error
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object; write {{"gaze": [10, -5]}} or the like')
