@@ -27,12 +27,14 @@ COARSE_SIDE, FINE_SIDE = 480, 960  # pixels of the longer side during detection
 MIN_FACE = 36  # pixels at those sizes
 LARGE_SIDES = (1920, 3840)  # of large pictures, where nothing was found at those sizes
 LARGE_FACES = (56, 200)  # pixels at these sizes: larger ones have been looked for
+LARGE_PICTURE = 2400  # pixels of the longer side
+SMALL_SHARE = 0.2  # of the longer side
 LOOK_AGAIN = 130  # pixels of a doubtful face when it is looked at again, with half its size around it
 SMALL_FACE = 64  # pixels of the image; below, the result is visibly soft
 CUT_FACE = 0.1  # of its box beyond the image
 SURE_WEIGHT = 56.0  # alt2's last stage: faces give 56 to 58, texture 54.9 to 55.7
 CLOSEST = 0.64  # of a frontal face's box over the frame's side; beyond, hair and chin are cut
-MOST_SHIFT = 0.1  # of the frame's side
+MOST_SHIFT = 0.15  # of the frame's side
 SOFT = 0.04  # of the frame's side: over which the picture turns into the blurred colour beyond it
 TILTS = (-25, 25)  # degrees; the cascades themselves tolerate about 15
 LARGEST_CROP = 2  # times the longer side of the image
@@ -90,8 +92,11 @@ def find_face(image: np.ndarray, source: str = "the picture") -> FaceBox:
         centre = np.array([width, height]) / 2
         largest = max(face.size for face in found)
         close = [face for face in found if face.size > 0.85 * largest]
-        best = min(close, key=lambda face: np.hypot(*(np.array([face.x, face.y]) + face.size / 2 - centre)))
-        others = [_frame_within(*face[:3], face.view, height, width) for face in found if face is not best]
+        chosen = min(close, key=lambda face: np.hypot(*(np.array([face.x, face.y]) + face.size / 2 - centre)))
+        others = [_frame_within(*face[:3], face.view, height, width) for face in found if face is not chosen]
+        # A few pixels of the reduced picture are many of a large one.
+        rough = max(height, width) > LARGE_PICTURE and chosen.size < SMALL_SHARE * max(height, width)
+        best = (_nearer(image, chosen) if rough else None) or chosen
         notes = []
         if others:
             crops = " or ".join(f"--config.crop={crop}" for crop in others[:3])
@@ -133,8 +138,13 @@ def frontal_quality(image: np.ndarray) -> tuple[int, int, float]:
     return face.cascades, min(face.eyes, 2), float(cv2.Laplacian(grey[y : y + side, x : x + side], cv2.CV_32F).var())
 
 
-def portrait_crop(box: FaceBox, height: int, width: int) -> Crop:
-    """Returns the head-and-shoulders square that frames `box` as the built-in corpus frames its heads.
+def portrait_crop(box: FaceBox) -> Crop:
+    """Returns the head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
+    return _frame(box.x, box.y, box.size, box.view)
+
+
+def crop_within(box: FaceBox, height: int, width: int) -> Crop:
+    """Returns the square of a picture (height, width) that is seen of a face: that of `portrait_crop`, if it can be.
 
     Where that square reaches beyond the picture, the largest one within the picture is taken if it shows the head
     nearly as well: up to `CLOSEST` of its side is face, and the face is up to `MOST_SHIFT` of the side off its place.
@@ -179,7 +189,7 @@ def crop_square(
     height, width = image.shape[:2]
     if isinstance(where, str):
         where = parse_crop(where, height, width, source)
-    crop = portrait_crop(where, height, width) if isinstance(where, FaceBox) else where
+    crop = crop_within(where, height, width) if isinstance(where, FaceBox) else where
     # Resized before it is padded: memory stays that of the image, whatever the square.
     left, right, x0, x1 = _span(crop.x, crop.size, width, out_size)
     top, bottom, y0, y1 = _span(crop.y, crop.size, height, out_size)
@@ -248,19 +258,27 @@ def _is_sure(face: _Candidate) -> bool:
 
 def _found_again(image: np.ndarray, face: _Candidate) -> bool:
     """Whether a doubtful face is one at another size too, cut out of the full picture with what is around it."""
+    return _nearer(image, face) is not None
+
+
+def _nearer(image: np.ndarray, face: _Candidate) -> _Candidate | None:
+    """The same face as it is found in the full picture, in its pixels; None where none is."""
     scale = face.size / LOOK_AGAIN
     around = Crop(round(face.x - face.size / 2), round(face.y - face.size / 2), max(round(2 * face.size), 2))
     height, width = image.shape[:2]
     if around.x >= width or around.y >= height or around.x + around.size <= 0 or around.y + around.size <= 0:
-        return False
+        return None
     grey, _ = _grey(crop_square(image, around, 2 * LOOK_AGAIN)[0], 2 * LOOK_AGAIN)
     expected = ((face.x - around.x) / scale, (face.y - around.y) / scale, LOOK_AGAIN)
     if face.view == "profile":
-        return any(_overlap(expected, other) > 0.4 for other in _profile(grey))
-    return any(
-        other.cascades == 2 and (other.eyes >= 2 or other.weight >= SURE_WEIGHT) and _overlap(expected, other) > 0.4
-        for other in _frontal(grey)
-    )
+        found = _profile(grey)
+    else:
+        found = [f for f in _frontal(grey) if f.cascades == 2 and (f.eyes >= 2 or f.weight >= SURE_WEIGHT)]
+    best = max(found, key=lambda other: _overlap(expected, other), default=None)
+    if best is None or _overlap(expected, best) <= 0.4:
+        return None
+    (placed,) = _scaled([best], scale)
+    return placed._replace(x=placed.x + around.x, y=placed.y + around.y)
 
 
 def _attempts(image: np.ndarray) -> Iterator[list[_Candidate]]:
