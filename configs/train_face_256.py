@@ -1,5 +1,5 @@
 r"""Stage 1 at 256 pixels, from a codec of half the side (train_face.py): python -m vasa_jax.main \
-    --config configs/train_face_256.py --config.train.initial=runs/face/export --workdir runs/face_256
+    --config configs/train_face_256.py --config.train.init_from=runs/face/export --workdir runs/face_256
 
 What reads pose, dynamics and identity, the volume, G3D and the warps go on from there; what lifts a portrait into the
 volume and what draws the picture starts afresh, wider. Every face of the bank is in two head poses, and the truth shows
@@ -20,9 +20,9 @@ def get_config():
             evaluate_every=4_000,
             save_every=4_000,
             best_metric="psnr_cross",
-            initial="runs/face/export",
-            initial_partial=True,
+            init_from="runs/face/export",
+            init_partial=True,
         ),
         corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
-        face=FaceConfig(variant="face_demo", recipe="counterfactual", agreement=0.1),
+        face=FaceConfig(variant="face_demo", recipe="counterfactual", latent_agreement=0.1),
     ).to_config_dict()

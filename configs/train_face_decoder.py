@@ -1,5 +1,5 @@
 r"""The codec's last part, after train_face_256.py and erase_pose.py: python -m vasa_jax.main \
-    --config configs/train_face_decoder.py --config.train.initial=runs/erased/export --workdir runs/face_decoder
+    --config configs/train_face_decoder.py --config.train.init_from=runs/erased/export --workdir runs/face_decoder
 
 Dynamics keep their meaning, so that what erase_pose.py took out of them stays out and a transformer that was trained on
 them stays valid; the pose is read finer, from labels and from the pictures that come out, and pictures get closer to
@@ -20,12 +20,12 @@ def get_config():
             evaluate_every=6_000,
             save_every=4_000,
             best_metric="psnr_cross",
-            initial="runs/erased/export",
-            initial_partial=True,
+            init_from="runs/erased/export",
+            init_partial=True,
             frozen=("^encoder/dynamics_net/|/embedding/dynamics_map/",),
         ),
         corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
         face=FaceConfig(
-            variant="face_demo", recipe="counterfactual", background_weight=1.0, square=10.0, pose_from_picture=1.0
+            variant="face_demo", recipe="counterfactual", background_weight=1.0, mse=10.0, pose_from_image=1.0
         ),
     ).to_config_dict()

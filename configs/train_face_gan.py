@@ -1,7 +1,7 @@
 r"""Fine-tunes a trained codec against a critic of patches on two scales, with feature matching, for sharper details:
 
 python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_gan \
-    --config.train.initial=runs/face_256/export
+    --config.train.init_from=runs/face_256/export
 
 Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
 sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a critic costs. In one run from
@@ -18,7 +18,7 @@ def get_config():
             steps=6_000,
             batch_size=64,
             learning_rate=1e-4,
-            opponent_learning_rate=2e-4,
+            discriminator_learning_rate=2e-4,
             evaluate_every=2_000,
             save_every=2_000,
             best_metric="psnr_cross",
@@ -29,6 +29,6 @@ def get_config():
             recipe="counterfactual",
             adversarial=0.01,
             feature_matching=0.4,
-            critic_widths=(32, 64, 128, 256),
+            discriminator_widths=(32, 64, 128, 256),
         ),
     ).to_config_dict()

@@ -1,17 +1,17 @@
 r"""Stage 1 by VASA-1's own recipe: pairs of one clip, l_consist and l_cross_id, no rendered cross-identity truth.
 
-python -m vasa_jax.main --config configs/train_judge.py --workdir runs/judge
+python -m vasa_jax.main --config configs/train_loss_networks.py --workdir runs/judge
 python -m vasa_jax.main --config configs/train_face_vasa.py --workdir runs/face_vasa \
-    --config.face.judge=runs/judge/export
+    --config.face.loss_networks=runs/judge/export
 
 From shards (of real videos, say) instead of the renderer: --config.corpus.shards=DIR. At 128 pixels, as here, this is
 to be compared with train_face.py: same variant, steps and base terms; figures on the same held-out heads.
 
 Ablations by weights. They are arguments of one compiled program, so these runs share its compilation and its step time:
 
-    without l_consist     --config.face.consist=0
-    without l_cross_id    --config.face.cross_id=0
-    without both          --config.face.consist=0 --config.face.cross_id=0
+    without l_consist     --config.face.pairwise_transfer=0
+    without l_cross_id    --config.face.cross_identity=0
+    without both          --config.face.pairwise_transfer=0 --config.face.cross_identity=0
 
 Starting weights: DPE's precedent for the pairwise term, EMOPortraits' 35 for identity against a perceptual sum of about
 20, here scaled to base terms of size 1; MegaPortraits' 4 to 20 for the face against the whole picture. A tenth of the
@@ -36,8 +36,8 @@ def get_config():
         face=FaceConfig(
             variant="face_demo_128",
             recipe="self",
-            consist=1.0,
-            cross_id=1.0,
+            pairwise_transfer=1.0,
+            cross_identity=1.0,
             perceptual=0.5,
             face_perceptual=0.1,
             same_frame=0.1,

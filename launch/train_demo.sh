@@ -37,13 +37,13 @@ hearing() {
 }
 seeing() {
   train 0 face "${face[@]}"
-  train 0 face_256 "--config.train.initial=$RUNS/face/export" "${face_256[@]}"
+  train 0 face_256 "--config.train.init_from=$RUNS/face/export" "${face_256[@]}"
   wanted face_decoder || return 0
   if [ ! -f "$RUNS/erased/export/face.safetensors" ]; then
     erase=("--config.checkpoint=$RUNS/face_256/export" "${erase[@]}")
     run "$PYTHON" -m vasa_jax.main --config configs/erase_pose.py --workdir "$RUNS/erased" "${erase[@]}"
   fi
-  train 0 face_decoder "--config.train.initial=$RUNS/erased/export" "${face_decoder[@]}"
+  train 0 face_decoder "--config.train.init_from=$RUNS/erased/export" "${face_decoder[@]}"
 }
 if [ "$GPUS" -lt 2 ]; then
   hearing

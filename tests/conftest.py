@@ -10,6 +10,12 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_settings(tmp_path_factory):
+    """What a machine keeps (its signing key) is the tests' own."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp().parent / "jit"))

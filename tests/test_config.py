@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from vasa_jax import config as sections
-from vasa_jax.config import VASAConfig
+from vasa_jax.config import FaceConfig, VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
-from vasa_jax.main import JOBS, job_function, parse, run, shipped_config
+from vasa_jax.main import JOBS, current_job, job_function, parse, run, shipped_config
 from vasa_jax.settings import MAX_SEED, Settings, fields_of
 
 ROOT = Path(__file__).parent.parent
@@ -207,14 +207,20 @@ def test_other_files_are_taken_as_they_are(tmp_path):
             ["--config=configs/demo.py", "--config.benchmark.variants=('x',)"],
             "config.benchmark.variants: 'x' is unknown",
         ),
-        (["--config=configs/demo.py", "--config.face.critic_widths=('a','b')"], "critic_widths: 'a' is not a whole"),
+        (
+            ["--config=configs/demo.py", "--config.face.discriminator_widths=('a','b')"],
+            "discriminator_widths: 'a' is not a whole",
+        ),
         (["--config=configs/train_face.py", "--config.corpus.shards=x"], "config.face.recipe: shards have no rendered"),
         (["--config=configs/train_face.py", "--config.corpus.poses=4"], "config.corpus.poses: "),
         (["--config=configs/train_face.py", "--config.corpus.motions=7", "--config.corpus.poses=2"], "motions: 7"),
         (["--config=configs/train_face.py", "--config.face.same_frame=0.3"], "same_frame: 0.3 is more than one driver"),
         (["--config=configs/train_face.py", "--config.face.adversarial=1.0"], "adversarial and feature_matching"),
-        (["--config=configs/train_face.py", "--config.face.pose_from_picture=2"], "pose_from_picture: 2.0 is out of"),
-        (["--config=configs/train_judge.py", "--config.judge.size=100"], "config.judge.size: 100 cannot be rendered"),
+        (["--config=configs/train_face.py", "--config.face.pose_from_image=2"], "pose_from_image: 2.0 is out of"),
+        (
+            ["--config=configs/train_loss_networks.py", "--config.loss_networks.size=100"],
+            "config.loss_networks.size: 100 cannot be rendered",
+        ),
         (["--config=configs/demo.py", "--config.job=dance"], "config.job: 'dance' is unknown; choose one of generate"),
         (
             ["--config=configs/demo.py", "--config.job=evalute"],
@@ -284,3 +290,12 @@ def test_help_imports_no_heavy_package():
     code = "import sys; from vasa_jax.main import main; main(['main', '--help'])"
     code += "; assert not {'jax', 'flax', 'scipy', 'cv2', 'av', 'librosa'} & set(sys.modules), 'heavy'"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_old_names_of_settings_jobs_and_configurations_are_accepted():
+    old = ["main", "--config=configs/train_judge.py", "--config.train.initial=x", "--config.judge.people=9"]
+    new = ["main", "--config=configs/train_loss_networks.py", "--config.train.init_from=x"]
+    config = parse([*new, "--config.loss_networks.people=9"])[0]
+    assert parse(old)[0] == config and config.job == "train_loss_networks" and config.loss_networks.people == 9
+    assert current_job("train_instrument") == "train_face_probe"
+    assert FaceConfig(square=2.0, consist=1.0) == FaceConfig(mse=2.0, pairwise_transfer=1.0)

@@ -50,14 +50,14 @@ def test_vasas_recipe_trains_from_tfrecord_shards_on_eight_devices(tmp_path):
         tmp_path, devices=8,
     )  # fmt: skip
     assert "train_face: 8 x cpu" in output
-    for name in ("perceptual", "cross_id"):
-        assert f"config.face.{name}: off, no judge for it in config.face.judge ('')" in output
+    for name in ("perceptual", "cross_identity"):
+        assert f"config.face.{name}: off, no judge for it in config.face.loss_networks ('')" in output
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     trained = [line for line in lines if "loss" in line]
     assert [line["step"] for line in trained] == [1, 2, 3]
     assert all(np.isfinite(list(line.values())).all() for line in trained)
-    assert [line["weight/consist"] for line in trained] == [0, 0, 1] and trained[2]["consist"] > 0
-    assert not any("cross_id" in line or "perceptual" in line for line in trained)
+    assert [line["weight/pairwise_transfer"] for line in trained] == [0, 0, 1] and trained[2]["pairwise_transfer"] > 0
+    assert not any("cross_identity" in line or "perceptual" in line for line in trained)
     figures = next(line for line in lines if "eval/psnr_self" in line)
     assert "eval/psnr_cross" not in figures
     (grid,) = (workdir / "pictures").glob("source_driver_reconstruction_cross_truth_error-0000003.png")

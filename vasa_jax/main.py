@@ -4,6 +4,7 @@ Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration
 2 bad input, 3 non-finite training, 75 preempted and saved, 130 interrupted, 143 terminated.
 """
 
+import dataclasses
 import importlib
 import itertools
 import os
@@ -21,11 +22,12 @@ from vasa_jax.settings import described, nearest_name, setting_names, with_curre
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
+    "detect": "vasa_jax.generation.detect:detect",
     "train_face": "vasa_jax.training.jobs:train",
     "train_audio": "vasa_jax.training.jobs:train",
     "train_motion": "vasa_jax.training.jobs:train",
-    "train_instrument": "vasa_jax.training.jobs:train",
-    "train_judge": "vasa_jax.training.jobs:train",
+    "train_face_probe": "vasa_jax.training.jobs:train",
+    "train_loss_networks": "vasa_jax.training.jobs:train",
     "train_emotion": "vasa_jax.training.jobs:train",
     "extract_motion": "vasa_jax.training.tasks.stored_motion:extract_motion",
     "erase_pose": "vasa_jax.training.pose_erasure:erase_pose",
@@ -34,6 +36,7 @@ JOBS = {
     "evaluate_face": "vasa_jax.evaluation.codec:evaluate_face",
     "evaluate_drift": "vasa_jax.evaluation.long_video:evaluate_drift",
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
+    "evaluate_marks": "vasa_jax.evaluation.marks:evaluate_marks",
     "corpus_sheets": "vasa_jax.evaluation.corpus_sheets:corpus_sheets_job",
     "benchmark": "vasa_jax.benchmarks.generation:benchmark",
     "benchmark_renderer": "vasa_jax.benchmarks.renderer:benchmark_renderer_job",
@@ -41,7 +44,9 @@ JOBS = {
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
     "prepare": "vasa_jax.preparation.prepare:prepare",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
+    "import_weights": "vasa_jax.weights.importer:import_weights_job",
 }  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run
+RENAMED = {"train_instrument": "train_face_probe", "train_judge": "train_loss_networks"}  # old jobs and their configs
 HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 
 
@@ -50,15 +55,19 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
 
     workdir: where the job writes; default runs/<job>. InputError for a bad setting or input.
     """
-    check_job(config.validate().job)
+    config = dataclasses.replace(config, job=current_job(config.validate().job))
     return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
 
 
-def check_job(name: str) -> None:
-    """Raises InputError for a name that is no job."""
+def current_job(name: str) -> str:
+    """Returns the name of a job, which may be given by its old one; InputError for what is no job."""
+    if name in RENAMED:
+        logging.warning("job %s is now called %s; the old name is accepted for one release", name, RENAMED[name])
+        return RENAMED[name]
     if name not in JOBS:
         hint = nearest_name(name, JOBS) or f" choose one of {', '.join(JOBS)}"
         raise InputError(f"config.job: '{name}' is unknown;{hint}")
+    return name
 
 
 def job_function(name: str) -> Callable[[VASAConfig, Path], object]:
@@ -122,8 +131,7 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
     # Grain reads absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
     result = VASAConfig.from_config_dict(config)
-    check_job(result.job)
-    return result, workdir.value
+    return dataclasses.replace(result, job=current_job(result.job)), workdir.value
 
 
 def with_shipped_config(arguments: list[str]) -> list[str]:
@@ -147,7 +155,7 @@ def shipped_config(name: str) -> str:
     wanted = Path(name)
     if os.path.isfile(wanted) or wanted.parent not in (Path("."), Path("configs")):
         return name
-    path = _shipped_folder() / f"{wanted.stem}.py"
+    path = _shipped_folder() / f"{RENAMED.get(wanted.stem, wanted.stem)}.py"
     return str(path) if path.is_file() else name
 
 

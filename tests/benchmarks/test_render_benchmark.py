@@ -9,9 +9,9 @@ import pytest
 from jax import lax
 
 from vasa_jax.benchmarks import renderer as benchmark
-from vasa_jax.benchmarks.flops import flop_count
 from vasa_jax.config import RendererBenchmarkConfig, VASAConfig
 from vasa_jax.errors import InputError
+from vasa_jax.training.flops import flop_count
 
 X = jnp.ones((3, 4))
 

@@ -11,8 +11,9 @@ from fake_heads import pose
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.face_readings import FaceReader, Measurements, reading_errors
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe, patch_grid, soft_argmax
+from vasa_jax.training.degradation import degrade
 from vasa_jax.training.tasks import face_probe
-from vasa_jax.training.tasks.face_probe import InstrumentSettings, InstrumentTask, degrade, identity_loss
+from vasa_jax.training.tasks.face_probe import FaceProbeSettings, FaceProbeTask, identity_loss
 from vasa_jax.weights.safetensors_io import save_params
 
 POINTS = ("a", "b", "c", "d")
@@ -81,7 +82,7 @@ def test_face_reader_measures_each_frame_alone(params, tmp_path):
 
 
 def test_face_probe_is_small():
-    shapes = jax.eval_shape(InstrumentTask(InstrumentSettings()).init, jax.random.key(0))
+    shapes = jax.eval_shape(FaceProbeTask(FaceProbeSettings()).init, jax.random.key(0))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) <= 280_000
 
 
@@ -138,7 +139,7 @@ def fake_batch(key, identities=2, motions=2, supersample=1):
 
 @pytest.mark.slow
 def test_every_parameter_learns():
-    task = InstrumentTask(InstrumentSettings())
+    task = FaceProbeTask(FaceProbeSettings())
     parameters = random_params(task.init)
     (loss, terms), grads = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
         parameters, fake_batch(jax.random.key(1)), jax.random.key(2)
@@ -150,15 +151,15 @@ def test_every_parameter_learns():
 
 def test_data_continues_where_it_stopped(monkeypatch):
     monkeypatch.setattr(face_probe, "compiled_render_batch", fake_batch)
-    settings = InstrumentSettings(identities=2, motions=2)
-    data = InstrumentTask(settings, seed=1).data()
+    settings = FaceProbeSettings(identities=2, motions=2)
+    data = FaceProbeTask(settings, seed=1).data()
     next(data)
     state = data.state()
     expected = next(data)
-    resumed = InstrumentTask(settings, seed=1).data()
+    resumed = FaceProbeTask(settings, seed=1).data()
     resumed.restore(state)
     np.testing.assert_array_equal(next(resumed)["mouth"], expected["mouth"])
-    other = InstrumentTask(settings, seed=2).data()
+    other = FaceProbeTask(settings, seed=2).data()
     other.restore(state)
     assert not np.array_equal(next(other)["mouth"], expected["mouth"])
 

@@ -44,7 +44,19 @@ def fake_clip(seed, split, take=0, speech="espeak", shown=None):
     none = np.zeros(0)
     text = "" if seed == 0 else "a text"
     samples = np.repeat(jaw.astype(np.float32), 640)
-    return held_out.Clip(samples, FRAMES, motion, none, none, none, none, none, np.zeros(2), 1.0, text, "voice")
+    return held_out.Clip(
+        samples=samples,
+        frames=FRAMES,
+        motion=motion,
+        phoneme_ids=none,
+        stress=none,
+        energy=none,
+        emotion=none,
+        gaze=np.zeros(2),
+        distance=1.0,
+        text=text,
+        voice="voice",
+    )
 
 
 def fake_render(identity, motion, size, supersample):

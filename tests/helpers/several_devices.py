@@ -25,13 +25,15 @@ from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.render_cache import RenderCache
-from vasa_jax.training.process_part import ProcessPart
-from vasa_jax.training.processes import on_host, start_processes
+from vasa_jax.training.optimizer import Schedule
+from vasa_jax.training.processes import ProcessPart, on_host, start_processes
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
 from vasa_jax.training.tasks import motion_data
+from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.motion_data import MotionExtractor
 from vasa_jax.training.tasks.stored_motion import extract_motion
+from vasa_jax.training.train_step import TrainStep
 from vasa_jax.training.trainer import VASATrainer
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -72,8 +74,8 @@ class Stream:
         self.step = state["step"]
 
 
-class Convolution:
-    """With weights and frozen parameters as arguments of its loss, and an opponent that guesses the mean error."""
+class Convolution(Task):
+    """With weights and frozen parameters as arguments of its loss, and a discriminator that guesses the mean error."""
 
     name = "convolution"
 
@@ -83,34 +85,28 @@ class Convolution:
     def init(self, key):
         return Network().init(key, jnp.zeros((1, 4, 4, 3)))["params"]
 
-    def init_opponent(self, key):
+    def init_discriminator(self, key):
         return {"guess": jax.random.normal(key, (4,))}
 
     def data(self, sharding=None):
         return Stream(self._stop_at)
 
-    def weights(self, step):
+    def loss_weights(self, step):
         return {"error": np.float32(1.0 + step % 2)}
 
-    def frozen(self):
+    def frozen_params(self):
         return {"offset": np.arange(4, dtype=np.float32)}
 
-    def loss(self, params, batch, key, *, opponent, weights=None, frozen=None):
-        weights, frozen = weights or self.weights(0), frozen or self.frozen()
+    def loss(self, params, batch, key, *, discriminator, weights=None, frozen=None):
+        weights, frozen = weights or self.loss_weights(0), frozen or self.frozen_params()
         error = Network().apply({"params": params}, batch["image"]) - batch["label"] - frozen["offset"]
         noise = jax.random.normal(key, ())
-        guess = jnp.square(opponent["guess"] - jax.lax.stop_gradient(error)).mean()
+        guess = jnp.square(discriminator["guess"] - jax.lax.stop_gradient(error)).mean()
         own = weights["error"] * jnp.square(error).mean() + 1e-3 * noise * params["out"]["bias"].sum()
         return own + guess, {"guess": guess}
 
     def evaluate(self, params):
         return {"bias": float(params["out"]["bias"].sum())}
-
-    def pictures(self, params):
-        return {}
-
-    def export(self, params):
-        return params, {}
 
 
 def numbered_groups(key, groups, identities, motions, size, supersample, poses=1):
@@ -136,17 +132,17 @@ def agree(directory: Path) -> None:
         if jax.device_count() == 1:
             changes = {"accumulate": changes.get("accumulate", 1)}
         settings = TrainConfig(steps=3, batch_size=BATCH, learning_rate=1e-2, warmup_steps=1, **changes)
-        trainer, stream = VASATrainer(Convolution(), settings, directory), Stream()
-        state = trainer.initial_state()
+        train_step, stream = TrainStep(Convolution(), settings), Stream()
+        state, schedule = train_step.new_state(), Schedule(settings)
         expected = {"split": (256, 128), "ruled": (256, 64)}.get(name)
         for step in range(3):
             if expected:
                 assert state.params["wide"]["kernel"].addressable_shards[0].data.shape == expected
                 moment = state.optimizer[1][0].mu["decays"]["wide/kernel"]
                 assert moment.addressable_shards[0].data.shape == expected
-            batch = place_batch(next(stream), batch_sharding(make_mesh(settings)))
-            state, _ = trainer.update(state, batch, trainer.pace.rates(step))
-        both = on_host({"player": state.params, "opponent": state.opponent.params})
+            batch = place_batch(next(stream), train_step.batch_sharding)
+            state, _ = train_step.update(state, batch, schedule.rates(step), {})
+        both = on_host({"player": state.params, "discriminator": state.discriminator.params})
         save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)
 
@@ -175,15 +171,15 @@ def traffic(directory: Path) -> None:
     """Bytes by kind of what the update of stage 1 sends between devices, beside those of the parameters."""
     add_variant()
     settings = TrainConfig(batch_size=32)
-    face = FaceConfig(variant="face_least", recipe="self", consist=1.0)
+    face = FaceConfig(variant="face_least", recipe="self", pairwise_transfer=1.0)
     task = FaceTask(face, CorpusConfig(), settings.batch_size, "float32", 0)
-    trainer = VASATrainer(task, settings, directory)
-    state, sharding = trainer.abstract_state(), batch_sharding(make_mesh(settings))
+    train_step = TrainStep(task, settings)
+    state, sharding = train_step.abstract_state(), train_step.batch_sharding
     groups = functools.partial(smooth_groups, groups=1, identities=2, motions=6, size=SIZE, supersample=1)
     pairs = functools.partial(render_cache.draw_pairs, batch=settings.batch_size, drivers=4, recipe="self")
     batch = jax.eval_shape(pairs, jax.eval_shape(groups, jax.random.key(0)), jax.random.key(0))
     batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for name, x in batch.items()}
-    program, _ = trainer.compiled(state, batch, trainer.pace.rates(0))
+    program, _ = train_step.compile(state, batch, Schedule(settings).rates(0), {})
     sent = dict.fromkeys(COLLECTIVES, 0)
     for result, kind in re.findall(rf"^.* = (.*) ({'|'.join(COLLECTIVES)})\(", program.as_text(), re.MULTILINE):
         for size in re.findall(r"\w+\[([\d,]*)\]", result):
@@ -201,7 +197,8 @@ def fit(directory: Path, stop_at: int = -1) -> None:
     if stop_at < 0:
         save_heads(directory)
     state = VASATrainer(Convolution(stop_at), settings, directory / "run").fit()
-    whole = on_host({"params": state.params, "moments": state.optimizer[1][0].mu, "opponent": state.opponent.params})
+    parts = {"params": state.params, "moments": state.optimizer[1][0].mu, "discriminator": state.discriminator.params}
+    whole = on_host(parts)
     if jax.process_index() == 0:
         save_params(directory / "state.safetensors", whole, {"step": int(state.step)}, jnp.float32)
 

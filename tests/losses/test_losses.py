@@ -87,12 +87,12 @@ def test_perfect_prediction_leaves_only_the_contrast(images):
     segmentation = jnp.ones((2, 32, 32))
     pose, z = jnp.zeros((2, 9)), jnp.eye(2)
     total, terms = loss(images, images, jnp.ones((2, 32, 32, 1)), segmentation, pose, pose, z, z)
-    np.testing.assert_allclose([terms[n] for n in ("l1", "square", "gradient", "pose")], 0.0, atol=1e-6)
-    np.testing.assert_allclose(terms["structure"], 0.0, atol=1e-5)
+    np.testing.assert_allclose([terms[n] for n in ("l1", "mse", "gradient", "pose")], 0.0, atol=1e-6)
+    np.testing.assert_allclose(terms["ssim"], 0.0, atol=1e-5)
     np.testing.assert_allclose(terms["matte"], 1e-4, rtol=0.1)
     s = FaceConfig()
     np.testing.assert_allclose(
-        total, s.contrast * terms["contrast"] + s.matte * terms["matte"] + s.structure * terms["structure"], rtol=1e-5
+        total, s.contrast * terms["contrast"] + s.matte * terms["matte"] + s.ssim * terms["ssim"], rtol=1e-5
     )
 
 

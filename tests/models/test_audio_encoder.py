@@ -2,12 +2,15 @@
 
 import functools
 import hashlib
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from official_state import GOLDEN, inputs, random_state
 from random_params import random_params
+from safetensors.numpy import save_file
 
 from vasa_jax.conventions import frame_count
 from vasa_jax.models.audio import AudioEncoder, feature_frames, pad_for_video, pair_mean
@@ -189,31 +192,17 @@ def test_unknown_field_values(field):
         jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 400)))
 
 
-@pytest.mark.parametrize("stable", [False, True], ids=["base", "large"])
-@pytest.mark.parametrize("hubert", [False, True], ids=["wav2vec2", "hubert"])
-def test_parity_with_pytorch(tmp_path, stable, hubert):
-    """Through a saved file: names, weight norm and every stage."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    kind = "Hubert" if hubert else "Wav2Vec2"
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, conv_dim=(32,) * 7,
-        do_stable_layer_norm=stable, feat_extract_norm="layer" if stable else "group", conv_bias=stable,
-    )  # fmt: skip
-    reference = getattr(transformers, f"{kind}Model")(config).eval()
-    for parameter in reference.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)  # no bias stays zero, no scale one
-    reference.save_pretrained(tmp_path)
-    torch.save(reference.state_dict(), tmp_path / "model.pt")
+@pytest.mark.parametrize("layout", ["base", "large"])
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_parity_with_pytorch(tmp_path, kind, layout):
+    """Through a saved file: names, weight norm and every stage (tests/golden/make_wav2vec2.py)."""
+    table = json.loads((GOLDEN / "wav2vec2.json").read_text())[f"{kind}_{layout}"]
+    golden = np.load(GOLDEN / "wav2vec2.npz")
+    state = random_state({name: tuple(map(int, shape.split("x"))) for name, shape in table.items()})
+    save_file(state, tmp_path / "model.safetensors")
     params, metadata = load_wav2vec2(tmp_path / "model.safetensors")
-    jax.tree.map(np.testing.assert_array_equal, params, load_wav2vec2(tmp_path / "model.pt")[0])
     encoder, params = AudioEncoder(**metadata["fields"]), {"params": params}
-    sound = np.array(noise(7, 2, 8000))
-    standard = (sound - sound.mean(1, keepdims=True)) / np.sqrt(sound.var(1, keepdims=True) + 1e-7)
-    with torch.no_grad():
-        expected = reference(torch.from_numpy(standard))
-    with torch.no_grad():
-        convolved = reference.feature_extractor(torch.from_numpy(standard)).transpose(1, 2)
-    np.testing.assert_allclose(encoder.apply(params, sound, method="extract"), convolved, atol=1e-4)
-    np.testing.assert_allclose(encoder.apply(params, sound), expected.last_hidden_state, atol=1e-4)
+    sound = inputs("sound", 2, 4000)
+    features = encoder.apply(params, sound, method="extract")
+    np.testing.assert_allclose(features, golden[f"{kind}_{layout}/features"], atol=1e-4)
+    np.testing.assert_allclose(encoder.apply(params, sound), golden[f"{kind}_{layout}/output"], atol=1e-4)

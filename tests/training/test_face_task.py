@@ -9,7 +9,7 @@ from stub_face import JUDGES, PARAMS, Decoder, Encoder, N, use_stub
 from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
 from vasa_jax.data.augmentation import random_warp
-from vasa_jax.training.tasks import face
+from vasa_jax.training.tasks import face, face_forward
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.face_pairs import composited, mirrored, prepared, to_float
 
@@ -20,12 +20,12 @@ BATCH = 4
 def make(monkeypatch):
     """A task with the codec above, without random colours."""
     use_stub(monkeypatch)
-    none = face.sample_colour_transform
-    monkeypatch.setattr(face, "sample_colour_transform", lambda key, count, share: none(key, count, 0.0))
+    none = face_forward.sample_colour_transform
+    monkeypatch.setattr(face_forward, "sample_colour_transform", lambda key, count, share: none(key, count, 0.0))
     monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
 
     def make(**settings):
-        settings = {"recipe": "self", "dynamics_noise": 0.0, "critic_widths": (4, 4), **settings}
+        settings = {"recipe": "self", "dynamics_noise": 0.0, "discriminator_widths": (4, 4), **settings}
         return FaceTask(FaceConfig(variant="face_least", **settings), CorpusConfig(), BATCH, "float32", 0)
 
     return make
@@ -75,21 +75,21 @@ def decode(appearance_of, identity_of, pose_of, dynamics_of, background):
 
 
 def test_pairwise_transfer_gives_i_the_pose_of_j_and_j_the_dynamics_of_i(make):
-    task, batch = make(consist=1.0, judge="somewhere"), pairs(drivers=2)
+    task, batch = make(pairwise_transfer=1.0, loss_networks="somewhere"), pairs(drivers=2)
     total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, target, background = clean(batch["source"]), clean(batch["target"])[::2], clean(batch["background"])
     a = decode(source, source, target, source, background)
     b = decode(target, target, target, source, background)
     structure = jax.jit(losses.structure_loss)(a, b)
     expected = jnp.abs(a - b).mean() + structure + JUDGES.perceptual_loss(JUDGES.params, a, b)
-    np.testing.assert_allclose(terms["consist"], expected, rtol=1e-3)
+    np.testing.assert_allclose(terms["pairwise_transfer"], expected, rtol=1e-3)
     assert expected > 0.05
-    without, _ = jax.jit(make(judge="somewhere").loss)(PARAMS, batch, jax.random.key(0))
-    np.testing.assert_allclose(total - without, terms["consist"], rtol=1e-3)
+    without, _ = jax.jit(make(loss_networks="somewhere").loss)(PARAMS, batch, jax.random.key(0))
+    np.testing.assert_allclose(total - without, terms["pairwise_transfer"], rtol=1e-3)
 
 
 def test_faces_are_compared_where_the_label_says_they_are(make):
-    task = make(face_perceptual=2.0, judge="somewhere")
+    task = make(face_perceptual=2.0, loss_networks="somewhere")
     batch = shards_batch()
     total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     both = prepared(batch)
@@ -108,13 +108,13 @@ def test_faces_are_compared_where_the_label_says_they_are(make):
     np.testing.assert_allclose(terms["face_perceptual"], expected, rtol=1e-3)
     other = JUDGES.face_loss(JUDGES.params, picture, target, batch["driver_pose"])
     assert abs(other - expected) > 1e-2 * expected
-    without, _ = jax.jit(make(judge="somewhere").loss)(PARAMS, batch, jax.random.key(0))
+    without, _ = jax.jit(make(loss_networks="somewhere").loss)(PARAMS, batch, jax.random.key(0))
     np.testing.assert_allclose(total - without, 2.0 * expected, rtol=1e-2)
     assert make(face_perceptual=1.0).notes()[0].startswith("config.face.face_perceptual: off, no judge")
 
 
 def test_identity_is_asked_for_under_the_next_persons_motion(make):
-    task, batch = make(cross_id=2.0, judge="somewhere"), pairs(person=jnp.array([5, 7, 7, 8]))
+    task, batch = make(cross_identity=2.0, loss_networks="somewhere"), pairs(person=jnp.array([5, 7, 7, 8]))
     _, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))
     source, driver, background = (clean(batch[name]) for name in ("source", "driver", "background"))
     stranger = jnp.roll(driver, -1, 0)
@@ -122,18 +122,18 @@ def test_identity_is_asked_for_under_the_next_persons_motion(make):
     # Row 1 is followed by another picture of the same person.
     valid = jnp.array([1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(
-        terms["cross_id"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
+        terms["cross_identity"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
     )
-    pooled = make(cross_id=2.0, judge="somewhere", pose_pool=1.0)
+    pooled = make(cross_identity=2.0, loss_networks="somewhere", pose_pool=1.0)
     _, terms = jax.jit(pooled.loss)(PARAMS, batch, jax.random.key(0))
     crossed = decode(source, source, jnp.roll(driver, -2, 0), stranger, background)
     np.testing.assert_allclose(
-        terms["cross_id"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
+        terms["cross_identity"], JUDGES.identity_loss(JUDGES.params, crossed, source, valid), rtol=1e-3
     )
 
 
 def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
-    task = make(cross_id=2.0, judge="somewhere", recipe="counterfactual")
+    task = make(cross_identity=2.0, loss_networks="somewhere", recipe="counterfactual")
     same_pose = jnp.array([False, False, True, False])
     other_person = jnp.array([False, True, False, False])
     batch = pairs(target=pairs()["driver"][::-1], same_identity=other_person, same_pose=same_pose)
@@ -144,46 +144,48 @@ def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
     picture = decode(source, source, shown, driver, background)
     valid = jnp.array([1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(
-        terms["cross_id"], JUDGES.identity_loss(JUDGES.params, picture, source, valid), rtol=1e-3
+        terms["cross_identity"], JUDGES.identity_loss(JUDGES.params, picture, source, valid), rtol=1e-3
     )
 
 
 def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
-    task = make(judge="somewhere", consist=0.0, perceptual=3.0, adversarial=1.0, feature_matching=40.0, gan_from=5,
+    task = make(loss_networks="somewhere", pairwise_transfer=0.0, perceptual=3.0, adversarial=1.0,
+                feature_matching=40.0, gan_from=5,
                 transfer_from=2)  # fmt: skip
-    critic = jax.jit(task.init_opponent)(jax.random.key(0))
+    critic = jax.jit(task.init_discriminator)(jax.random.key(0))
     batch = pairs()
-    weights = task.weights(5)
+    weights = task.loss_weights(5)
     assert weights.keys() == {
-        "l1", "square", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code", "consist",
+        "l1", "mse", "ssim", "gradient", "matte", "pose", "contrast", "latent_agreement", "latent_l2",
+        "pairwise_transfer",
         "perceptual", "adversarial", "feature_matching",
     }  # fmt: skip
-    assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["consist"] == 0
-    early = task.weights(1)
+    assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["pairwise_transfer"] == 0
+    early = task.loss_weights(1)
     assert early.keys() == weights.keys()
     assert early["perceptual"] == early["adversarial"] == early["feature_matching"] == 0 and early["l1"] == 1
-    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, opponent=critic)
-    expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["critic"]
+    total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, discriminator=critic)
+    expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["discriminator"]
     np.testing.assert_allclose(total, expected, rtol=1e-5)
     assert all(terms[f"weight/{name}"] == value for name, value in weights.items())
-    assert make().init_opponent(jax.random.key(0)) is None
-    off = make(perceptual=1.0, cross_id=1.0)
-    assert "perceptual" not in off.weights(0) and "cross_id" not in off.weights(0)
-    assert [note.split(":")[0] for note in off.notes()] == ["config.face.perceptual", "config.face.cross_id"]
+    assert make().init_discriminator(jax.random.key(0)) is None
+    off = make(perceptual=1.0, cross_identity=1.0)
+    assert "perceptual" not in off.loss_weights(0) and "cross_identity" not in off.loss_weights(0)
+    assert [note.split(":")[0] for note in off.notes()] == ["config.face.perceptual", "config.face.cross_identity"]
     assert task.notes() == []
 
 
 def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
     task = make(adversarial=1.0, feature_matching=40.0, gan_from=5)
     batch = pairs()
-    critic = jax.jit(task.init_opponent)(jax.random.key(1))
+    critic = jax.jit(task.init_discriminator)(jax.random.key(1))
 
     def loss(players, weights):
-        return task.loss(players[0], batch, jax.random.key(0), weights=weights, opponent=players[1])[0]
+        return task.loss(players[0], batch, jax.random.key(0), weights=weights, discriminator=players[1])[0]
 
     gradients = jax.jit(jax.grad(loss))
-    on, critic_on = gradients((PARAMS, critic), task.weights(5))
-    off, critic_off = gradients((PARAMS, critic), task.weights(4))
+    on, critic_on = gradients((PARAMS, critic), task.loss_weights(5))
+    off, critic_off = gradients((PARAMS, critic), task.loss_weights(4))
     assert all((x == 0).all() for x in jax.tree.leaves(critic_off))
     assert all((x != 0).any() for x in jax.tree.leaves(critic_on))
     alone = jax.jit(jax.grad(lambda p: make().loss(p, batch, jax.random.key(0))[0]))(PARAMS)
@@ -199,14 +201,14 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
         latents = encoder.apply(motion, source, jax.lax.stop_gradient(own[0]), own[1], method="encode_appearance")
         pose, dynamics = encoder.apply(motion, driver, method="encode_motion")
         rgb, matte = Decoder().apply({"params": p["decoder"]}, *latents, jax.lax.stop_gradient(pose), dynamics)
-        scores, features = task._critic.apply({"params": critic}, matte * rgb + (1 - matte) * background)
-        return game[0](scores) + 40.0 * game[1](task._critic.apply({"params": critic}, target)[1], features)
+        scores, features = task._discriminator.apply({"params": critic}, matte * rgb + (1 - matte) * background)
+        return game[0](scores) + 40.0 * game[1](task._discriminator.apply({"params": critic}, target)[1], features)
 
     def critics_part(c):
         source, background = clean(batch["source"]), clean(batch["background"])
         driver, target = clean(batch["driver"]), clean(batch["target"])
         picture = decode(source, source, driver, driver, background)
-        return losses.critic_hinge(*(task._critic.apply({"params": c}, x)[0] for x in (target, picture)))
+        return losses.discriminator_hinge(*(task._discriminator.apply({"params": c}, x)[0] for x in (target, picture)))
 
     for a, b in zip(jax.tree.leaves(critic_on), jax.tree.leaves(jax.jit(jax.grad(critics_part))(critic)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)
@@ -245,7 +247,7 @@ def test_shards_show_heads_on_one_colour_where_they_have_a_matte():
 
 
 def test_absent_labels_change_nothing(make):
-    task, batch = make(consist=1.0), shards_batch()
+    task, batch = make(pairwise_transfer=1.0), shards_batch()
 
     def value(batch):
         return jax.jit(task.loss)(PARAMS, batch, jax.random.key(0))[0]
@@ -263,7 +265,7 @@ def test_absent_labels_change_nothing(make):
 
 def test_poses_without_a_label_learn_from_the_picture_and_others_as_much_as_is_asked_for(make):
     def gradient(valid, share):
-        task = make(pose=0.0, consist=1.0, pose_from_picture=share)
+        task = make(pose=0.0, pairwise_transfer=1.0, pose_from_image=share)
         batch = shards_batch(valid_pose=jnp.full(BATCH, valid))
         loss, found = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, jax.random.key(0))[0]))(PARAMS)
         return loss, found["encoder"]["pose_net"]["factor"]

@@ -26,7 +26,7 @@ def make(monkeypatch):
     monkeypatch.setattr(face, "load_judges", lambda directory, dtype: JUDGES)
 
     def make(corpus):
-        return FaceTask(FaceConfig(variant="face_least", recipe="self", judge="here"), corpus, 4, "float32", 0)
+        return FaceTask(FaceConfig(variant="face_least", recipe="self", loss_networks="here"), corpus, 4, "float32", 0)
 
     return make
 
@@ -46,7 +46,7 @@ def rows_of(grid):
 
 def test_rows_are_source_driver_reconstruction_cross_truth_and_error(make):
     task = make(CorpusConfig(identities=2, motions=3, drivers=1, chunk=1))
-    pictures = task.pictures(PARAMS)
+    pictures = task.images(PARAMS)
     pairs = {name: value[:8] for name, value in prepared(task._figures.held_out()[0]).items()}
     source, driver, target, background = (pairs[name] for name in ("source", "driver", "target", "background"))
     cross = shown(source, driver, background)
@@ -74,7 +74,7 @@ def test_shards_are_judged_by_their_own_held_out_split(make, tmp_path):
     task = make(CorpusConfig(shards=str(tmp_path)))
     (batch,) = task._figures.held_out()
     pairs = prepared(jax.tree.map(jnp.asarray, batch))
-    rows = rows_of(task.pictures(PARAMS)["source_driver_reconstruction_cross_truth_error"])
+    rows = rows_of(task.images(PARAMS)["source_driver_reconstruction_cross_truth_error"])
     stranger = pairs["driver"][jnp.array([2, 2, 0, 0])]  # two clips to a person
     np.testing.assert_allclose(rows[1], stranger, atol=1 / 254)
     # Odd clips have no matte: the colours alone are shown.

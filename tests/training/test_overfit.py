@@ -6,15 +6,16 @@ from tiny_face import add_variant, smooth_groups
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.corpus import render_cache
+from vasa_jax.training.optimizer import Schedule
 from vasa_jax.training.tasks.face import FaceTask
-from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.train_step import TrainStep
 
 
 @pytest.mark.parametrize(
     ("variant", "steps", "decibels"),
     [("face_least", 300, 35.0), pytest.param("face_tiny", 400, 38.0, marks=pytest.mark.slow)],
 )
-def test_eight_pairs_are_learnt_by_heart(tmp_path, monkeypatch, variant, steps, decibels):
+def test_eight_pairs_are_learnt_by_heart(monkeypatch, variant, steps, decibels):
     add_variant(monkeypatch)
     monkeypatch.setattr(render_cache, "_render_groups", lambda key, chunk, poses, sizes, sharding: smooth_groups(
         jax.random.fold_in(jax.random.wrap_key_data(key), chunk), *sizes))  # fmt: skip
@@ -23,12 +24,12 @@ def test_eight_pairs_are_learnt_by_heart(tmp_path, monkeypatch, variant, steps, 
     face = FaceConfig(variant=variant, jitter=0.0, dynamics_noise=0.0)
     task = FaceTask(face, corpus, 8, "float32", 0)
     batch = next(task.data())
-    trainer = VASATrainer(task, settings, tmp_path)
-    state = trainer.initial_state()
-    update, _ = trainer.compiled(state, batch, trainer.pace.rates(0))
-    state, metrics = update(state, batch, trainer.pace.rates(0))
+    train_step, schedule = TrainStep(task, settings), Schedule(settings)
+    state = train_step.new_state()
+    update, _ = train_step.compile(state, batch, schedule.rates(0), {})
+    state, metrics = update(state, batch, schedule.rates(0), {})
     first = float(metrics["psnr"])
     for step in range(1, steps):
-        state, metrics = update(state, batch, trainer.pace.rates(step))
+        state, metrics = update(state, batch, schedule.rates(step), {})
     last = float(metrics["psnr"])
     assert first < 16 and last > decibels, (first, last)

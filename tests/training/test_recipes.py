@@ -23,13 +23,13 @@ TWO_STEPS = ("--config.train.steps=2", "--config.train.batch_size=8", "--config.
 FACE = ("--config.face.variant=face_least", "--config.corpus.groups=4", "--config.corpus.style=0")
 SHRUNK = {
     "train_face": FACE,
-    "train_face_vasa": (*FACE, "--config.face.judge=here", "--config.face.transfer_from=1"),
-    "train_face_256": (*FACE, "--config.train.initial=START", "--config.corpus.groups=2"),
-    "train_face_decoder": (*FACE, "--config.train.initial=START"),
-    "train_face_gan": (*FACE, "--config.face.critic_widths=(4, 4)"),
-    "train_instrument": ("--config.corpus.supersample=1",),
+    "train_face_vasa": (*FACE, "--config.face.loss_networks=here", "--config.face.transfer_from=1"),
+    "train_face_256": (*FACE, "--config.train.init_from=START", "--config.corpus.groups=2"),
+    "train_face_decoder": (*FACE, "--config.train.init_from=START"),
+    "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
+    "train_face_probe": ("--config.corpus.supersample=1",),
 }
-ELSEWHERE = {"train_audio", "train_motion", "train_judge", "train_emotion"}  # test_tasks, _judges, _emotion_task
+ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion"}  # test_tasks, test_judges
 
 
 class LeastFaceProbe(nn.Module):
@@ -87,15 +87,15 @@ def test_configuration_trains_two_steps(tmp_path, name):
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     params, metadata = load_params(tmp_path / "export" / f"{config.job.removeprefix('train_')}.safetensors")
     assert metadata["step"] == 2 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    assert (state.opponent is not None) == (name == "train_face_gan")
+    assert (state.discriminator is not None) == (name == "train_face_gan")
     if name == "train_face_decoder":
         assert params["encoder"]["dynamics_net"] == PARAMS["encoder"]["dynamics_net"]
         assert params["encoder"]["pose_net"] != PARAMS["encoder"]["pose_net"]
         assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
     if name == "train_face_gan":
-        assert {"critic", "opponent_gradient_norm", "feature_matching"} <= lines[0].keys()
+        assert {"discriminator", "discriminator_gradient_norm", "feature_matching"} <= lines[0].keys()
     if name == "train_face_vasa":
-        assert [line["weight/consist"] for line in lines if "loss" in line] == [0, 1]
+        assert [line["weight/pairwise_transfer"] for line in lines if "loss" in line] == [0, 1]
 
 
 def test_every_training_configuration_is_among_them():

@@ -17,9 +17,10 @@ import pytest
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.corpus.render_cache import draw_pairs, render_groups
 from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.training.optimizer import Schedule
 from vasa_jax.training.sharding import batch_sharding, make_mesh
 from vasa_jax.training.tasks.face import FaceTask
-from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.train_step import TrainStep
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -41,11 +42,10 @@ def compile_update(variant: str, topology: str, per_chip: int, fsdp: int, remat:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh)),
         jax.eval_shape(pairs, bank, jax.random.key(0)),
     )
-    trainer = VASATrainer(task, settings, "unused", mesh=mesh)
+    train_step = TrainStep(task, settings, mesh=mesh)
     # Memory, work and collectives are asked for, not the fastest program, which takes many times as long to find.
     jax.config.update("jax_exec_time_optimization_effort", -1.0)
-    arguments = trainer.abstract_state(), batch, trainer.pace.rates(0)
-    program, cost = trainer.compiled(*arguments)
+    program, cost = train_step.compile(train_step.abstract_state(), batch, Schedule(settings).rates(0), {})
     text = program.as_text()
     counts = {name: len(re.findall(rf"^.* = .* {name}(?:-start)?\(", text, re.MULTILINE)) for name in COLLECTIVES}
     return cost, {name: count for name, count in counts.items() if count}

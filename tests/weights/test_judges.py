@@ -10,21 +10,20 @@ import pytest
 from drawn_people import drawn_people
 
 from vasa_jax import losses
-from vasa_jax.config import JudgeConfig
+from vasa_jax.config import LossNetworksConfig
 from vasa_jax.errors import InputError
 from vasa_jax.losses.perceptual import FeatureJudge, Judges, feature_distance
 from vasa_jax.main import parse
-from vasa_jax.models.iresnet import IResNet
+from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet
 from vasa_jax.models.loss_networks import FaceReading
-from vasa_jax.models.vgg import VGG, VGG19, VGGFACE
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import loss_networks as judge_task
-from vasa_jax.training.tasks.loss_networks import JudgeTask, numbered_people, reading_losses
+from vasa_jax.training.tasks.loss_networks import LossNetworksTask, numbered_people, reading_losses
 from vasa_jax.weights import loss_networks as files
 from vasa_jax.weights.loss_networks import arcface_params, iresnet_depths, load_judges, vgg19_params, vggface_params
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
-CONFIG = Path(__file__).parents[2] / "configs" / "train_judge.py"
+CONFIG = Path(__file__).parents[2] / "configs" / "train_loss_networks.py"
 
 
 def test_margin_softmax_is_cross_entropy_with_a_smaller_true_cosine():
@@ -74,7 +73,7 @@ def test_judges_learn_people_and_parts(judge):
 def test_classes_are_people_and_training_never_shows_the_held_out_ones(monkeypatch):
     seen = []
     monkeypatch.setattr(judge_task, "render_people", lambda who, key, *look: {"who": jax.random.key_data(who)})
-    task = JudgeTask(JudgeConfig(people=5, size=32), 16, seed=3)
+    task = LossNetworksTask(LossNetworksConfig(people=5, size=32), 16, seed=3)
     batches = [next(iter(task.data())) for _ in range(1)] + [task.data().batch(7)]
     people = {}
     for batch in batches:

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from vasa_jax.benchmarks.flops import flop_count
 from vasa_jax.benchmarks.live import live_points, live_table
 from vasa_jax.benchmarks.random_model import model_conditions, random_like
 from vasa_jax.benchmarks.update import timed_update, update_table
@@ -29,6 +28,7 @@ from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.motion import VASADiffusionTransformer, cast_products
 from vasa_jax.models.variants import AUDIO_VARIANTS, MOTION_VARIANTS
+from vasa_jax.training.flops import flop_count
 
 
 @dataclasses.dataclass(frozen=True)

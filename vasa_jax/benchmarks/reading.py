@@ -103,9 +103,9 @@ def model_need(variant: str, device_tflops: float) -> ModelNeed:
     import jax
     import jax.numpy as jnp
 
-    from vasa_jax.benchmarks.flops import flop_count
     from vasa_jax.models.face import face_codec, init_face
     from vasa_jax.models.variants import FACE_VARIANTS
+    from vasa_jax.training.flops import flop_count
 
     if variant not in FACE_VARIANTS:
         known = ", ".join(FACE_VARIANTS)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import jax
 
-from vasa_jax.benchmarks.flops import flop_count
 from vasa_jax.config import RendererBenchmarkConfig, VASAConfig
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.training.flops import flop_count
 
 SIZES = (64, 128, 256, 512)
 # Frames rendered at once: enough to fill the device, few enough to fit any.

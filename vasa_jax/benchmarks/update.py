@@ -1,4 +1,4 @@
-"""How fast an update of stage 1 is: the trainer's own compiled update, again and again on one batch of the corpus."""
+"""Times an update of stage 1: the trainer's own compiled update, again and again on one batch of the corpus."""
 
 import dataclasses
 import time
@@ -8,9 +8,10 @@ from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.training.cost import UpdateCost
-from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
+from vasa_jax.training.optimizer import Schedule
+from vasa_jax.training.sharding import place_batch
 from vasa_jax.training.tasks.face import FaceTask
-from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.train_step import TrainStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,28 +26,31 @@ class TimedUpdate:
 
 
 def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
-    """Compiles the update of `variant` for `batch` pairs on all devices and times config.benchmark.repeats of them in a
-    row, after two that do not count. As in the trainer's loop the host waits for none of them but the last. Settings
-    of the update are config.train's and config.face's."""
+    """Compiles the update of `variant` for `batch` pairs on all devices, and times config.benchmark.repeats in a row.
+
+    Two before them do not count. As in the trainer's loop the host waits for none of them but the last. Settings of the
+    update are config.train's and config.face's.
+    """
     train = dataclasses.replace(config.train, batch_size=batch)
     # Two groups of the corpus are enough: how long an update takes does not depend on what is in the batch.
     corpus = dataclasses.replace(config.corpus, groups=2, chunk=1, refresh=0)
     face = dataclasses.replace(config.face, variant=variant)
     task = FaceTask(face, corpus, batch, train.precision, config.seed)
-    mesh = make_mesh(train)
-    trainer, spread = VASATrainer(task, train, "unused", config.seed, mesh), batch_sharding(mesh)
-    state = trainer.initial_state()
-    pairs = place_batch(next(trainer.data()), spread)
-    rates, guidance = trainer.pace.rates(0), trainer.guidance(0, trainer.frozen())
+    train_step = TrainStep(task, train, config.seed)
+    spread = train_step.batch_sharding
+    state = train_step.new_state()
+    data = task.data(spread) if train_step.mesh.size > 1 else task.data()
+    pairs = place_batch(next(data), spread)
+    rates, arguments = train_step.rates(Schedule(train).rates(0)), train_step.arguments(0)
     start = time.perf_counter()
-    update, cost = trainer.compiled(state, pairs, rates, guidance)
+    update, cost = train_step.compile(state, pairs, rates, arguments)
     compile_seconds = time.perf_counter() - start
     for _ in range(2):
-        state, metrics = update(state, pairs, rates, guidance)
+        state, metrics = update(state, pairs, rates, arguments)
     jax.block_until_ready((state, metrics))
     repeats, start = config.benchmark.repeats, time.perf_counter()
     for _ in range(repeats):
-        state, metrics = update(state, pairs, rates, guidance)
+        state, metrics = update(state, pairs, rates, arguments)
     jax.block_until_ready((state, metrics))
     seconds = (time.perf_counter() - start) / repeats
     logging.info("%s, %d pairs: an update in %.2f ms", variant, batch, 1e3 * seconds)

@@ -13,17 +13,35 @@ from vasa_jax.config.reports import (
     EvaluationConfig,
     FaceEvaluationConfig,
     LabelAccuracyConfig,
+    MarksConfig,
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
     VoicesConfig,
 )
 from vasa_jax.config.run import VASAConfig
-from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 
 __all__ = [
-    "AudioConfig", "BenchmarkConfig", "ControlsEvaluationConfig", "CorpusConfig", "CorpusSheetsConfig", "DriftConfig",
-    "EvaluationConfig", "FaceConfig", "FaceEvaluationConfig", "JudgeConfig", "LabelAccuracyConfig", "MotionConfig",
-    "PoseErasureConfig", "PrepareConfig", "ReadingBenchmarkConfig", "RendererBenchmarkConfig", "SynthesisConfig",
-    "TrainConfig", "VASAConfig", "VoicesConfig",
+    "AudioConfig",
+    "BenchmarkConfig",
+    "ControlsEvaluationConfig",
+    "CorpusConfig",
+    "CorpusSheetsConfig",
+    "DriftConfig",
+    "EvaluationConfig",
+    "FaceConfig",
+    "FaceEvaluationConfig",
+    "LabelAccuracyConfig",
+    "LossNetworksConfig",
+    "MarksConfig",
+    "MotionConfig",
+    "PoseErasureConfig",
+    "PrepareConfig",
+    "ReadingBenchmarkConfig",
+    "RendererBenchmarkConfig",
+    "SynthesisConfig",
+    "TrainConfig",
+    "VASAConfig",
+    "VoicesConfig",
 ]  # fmt: skip

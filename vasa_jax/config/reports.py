@@ -115,6 +115,17 @@ class CorpusSheetsConfig(Settings):
 
 
 @section
+class MarksConfig(Settings):
+    """Recall and false alarms of the invisible mark (job evaluate_marks; config.videos = unmarked clips)."""
+
+    portraits: str = text("", "folder of portraits that the model animates; empty = rendered held-out heads")
+    carriers: int = number(100, 1, 10**5, "videos", "of 5 s that are marked, attacked and searched")
+    sizes: tuple[int, ...] = number((256, 512), 64, 2048, "pixels", "per side of the marked videos")
+    windows: int = number(20_000, 1, 10**7, "windows", "of 5 s without a mark that are searched")
+    workers: int = number(0, 0, 256, "processes", "0 = one per core")
+
+
+@section
 class BenchmarkConfig(Settings):
     """What the benchmark runs."""
 

@@ -9,16 +9,17 @@ from vasa_jax.config.reports import (
     EvaluationConfig,
     FaceEvaluationConfig,
     LabelAccuracyConfig,
+    MarksConfig,
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
     VoicesConfig,
 )
-from vasa_jax.config.training import AudioConfig, FaceConfig, JudgeConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
-from vasa_jax.settings import number, part, section, text
+from vasa_jax.settings import flag, number, part, section, text
 
 
 @section
@@ -29,18 +30,23 @@ class VASAConfig(Controls):
     checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of job prepare a folder")
+    output: str = text("", "video to write, .mp4; of jobs prepare and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")
     jobs: str = text("", "job list (.jsonl), one video a line, see generation/job_list.py")
     limits: InputLimits = part(InputLimits())
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
-    videos: str = text("", "folder of videos, or one video, for jobs prepare and evaluate_voices")
+    files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
+    mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
+    sign_certificate: str = text("", "PEM chain that signs the manifest; empty = this machine's, made at the first use")
+    sign_key: str = text("", "PEM private key of sign_certificate, not encrypted")
+    video: str = text("", "of job detect: the video or picture that is searched for a mark")
+    videos: str = text("", "folder of videos, or one video, for jobs prepare, evaluate_voices, evaluate_marks")
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())
-    judge: JudgeConfig = part(JudgeConfig())
+    loss_networks: LossNetworksConfig = part(LossNetworksConfig(), was="judge")
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
@@ -49,6 +55,7 @@ class VASAConfig(Controls):
     pose_erasure: PoseErasureConfig = part(PoseErasureConfig())
     drift: DriftConfig = part(DriftConfig())
     voices: VoicesConfig = part(VoicesConfig())
+    marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     synthesis: SynthesisConfig = part(SynthesisConfig())
     renderer_benchmark: RendererBenchmarkConfig = part(RendererBenchmarkConfig())
@@ -61,6 +68,10 @@ class VASAConfig(Controls):
         """Raises InputError for controls that are none, and for sections that contradict each other."""
         if self.job != "benchmark":  # which has hops of its own
             super().check_together(path)
+        if bool(self.sign_certificate) != bool(self.sign_key):
+            raise InputError(f"{path}.sign_certificate, {path}.sign_key: one without the other; give both PEM files")
+        if self.sign_certificate and not self.mark:
+            raise InputError(f"{path}.sign_certificate: nothing is signed with {path}.mark=False; leave one out")
         if self.job == "train_face":
             self._check_face_data(path)
 

@@ -22,6 +22,8 @@ class TrainConfig(Settings):
     beta1: float = number(0.9, 0, 1 - 1e-9, "", "of AdamW")
     beta2: float = number(0.99, 0, 1 - 1e-9, "", "of AdamW")
     clip_norm: float = number(1.0, 0, 1e9, "", "global gradient norm; 0 = off")
+    # Micro-batches are averaged. Means over labelled examples only, and comparisons between examples (contrast,
+    # agreement, cross_identity, identity), are taken within each of them.
     accumulate: int = number(1, 1, 10**6, "", "micro-batches per update; a divisor of batch_size")
     ema_decay: float = number(0.999, 0, 1, "", "of the parameters that are exported")
     log_every: int = number(50, 1, MOST, "updates", "between lines of the log")
@@ -47,15 +49,25 @@ class TrainConfig(Settings):
         "auto", ("auto", "float32", "bfloat16"), "of activations; auto: bfloat16 on accelerators, float32 on CPU"
     )
     remat: bool = flag(False, "keep only matrix products for the backward pass: less memory, more time")
-    initial: str = text("", "parameters to start from: export directory, .safetensors file or checkpoints directory")
-    initial_step: str = choice("latest", ("latest", "best"), "of a checkpoints directory")
-    initial_partial: bool = flag(False, "start afresh what `initial` lacks or has in another shape")
+    init_from: str = text(
+        "", "parameters to start from: export directory, .safetensors file or checkpoints directory", was="initial"
+    )
+    init_step: str = choice("latest", ("latest", "best"), "of a checkpoints directory", was="initial_step")
+    init_partial: bool = flag(
+        False, "start afresh what `init_from` lacks or has in another shape", was="initial_partial"
+    )
     frozen: tuple[str, ...] = text((), "regexes of parameters that keep the values they start with")
     frozen_from: float = number(
         0.0, 0, 1, "", "share of the run before that, after which they keep their average's values"
     )
-    opponent_learning_rate: float = number(2e-4, 0, 10, "", "of the discriminator of a GAN; same schedule")
-    opponent_beta1: float = number(0.5, 0, 1 - 1e-9, "", "of the discriminator")
+    discriminator_learning_rate: float = number(
+        2e-4, 0, 10, "", "of the discriminator of a GAN; same schedule", was="opponent_learning_rate"
+    )
+    discriminator_beta1: float = number(0.5, 0, 1 - 1e-9, "", "of the discriminator", was="opponent_beta1")
+    export_precision: str = choice(
+        "float32", ("float32", "bfloat16"), "of exported kernels: float32 to train on from, bfloat16 to ship"
+    )
+    profile: int = number(0, 0, 10**4, "updates", "traced to <workdir>/profile, from the run's fourth on; 0 = none")
     wandb: str = choice("", ("", "offline", "online"), "Weights & Biases; empty = off")
 
     def check_together(self, path: str) -> None:
@@ -86,31 +98,49 @@ class FaceConfig(Settings):
         "counterfactual: rendered cross-identity truth; self: pairs of one identity",
     )
     l1: float = number(1.0, 0, 1e6, "", "weight of the mean absolute error")
-    square: float = number(0.0, 0, 1e6, "", "weight of the mean square error of the whole image, which PSNR measures")
-    structure: float = number(1.0, 0, 1e6, "", "weight of 1 - SSIM over three scales")
+    mse: float = number(
+        0.0, 0, 1e6, "", "weight of the mean square error of the whole image, which PSNR measures", was="square"
+    )
+    ssim: float = number(1.0, 0, 1e6, "", "weight of 1 - SSIM over three scales", was="structure")
     gradient: float = number(1.0, 0, 1e6, "", "weight of the L1 distance between image gradients")
     matte: float = number(0.3, 0, 1e6, "", "weight of the matte's error")
     pose: float = number(1.0, 0, 1e6, "", "weight of the pose's error")
-    pose_from_picture: float = number(0.0, 0, 1, "", "share of the image's gradient that reaches labelled poses")
-    contrast: float = number(0.02, 0, 1e6, "", "weight of the CosFace-form motion contrast")
-    agreement: float = number(
-        0.0, 0, 1e6, "", "weight of the per-dimension disagreement between latents of the same expression"
+    pose_from_image: float = number(
+        0.0, 0, 1, "", "share of the image's gradient that reaches labelled poses", was="pose_from_picture"
     )
-    code: float = number(1e-3, 0, 1e6, "", "weight of the mean square of the dynamics latent")
+    contrast: float = number(0.02, 0, 1e6, "", "weight of the CosFace-form motion contrast")
+    latent_agreement: float = number(
+        0.0,
+        0,
+        1e6,
+        "",
+        "weight of the per-dimension disagreement between latents of the same expression",
+        was="agreement",
+    )
+    latent_l2: float = number(1e-3, 0, 1e6, "", "weight of the mean square of the dynamics latent", was="code")
     # Terms that cost a decode or a network; None leaves them out of the program, any number (also 0) is a traced weight
-    consist: float | None = number(None, 0, 1e6, "", "weight of l_consist: pose and dynamics swapped within a clip")
-    cross_id: float | None = number(
-        None, 0, 1e6, "", "weight of l_cross_id: identity under another person's motion (needs a loss network)"
+    pairwise_transfer: float | None = number(
+        None, 0, 1e6, "", "weight of l_consist: pose and dynamics swapped within a clip", was="consist"
+    )
+    cross_identity: float | None = number(
+        None,
+        0,
+        1e6,
+        "",
+        "weight of l_cross_id: identity under another person's motion (needs a loss network)",
+        was="cross_id",
     )
     perceptual: float | None = number(None, 0, 1e6, "", "weight of the distance between a loss network's features")
     face_perceptual: float | None = number(
         None, 0, 1e6, "", "the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20"
     )
     transfer_from: int = number(
-        0, 0, MOST, "updates", "before consist, cross_id, perceptual and face_perceptual come in"
+        0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"
     )
-    judge: str = text(
-        "", "directory of the loss networks: judge, vgg19, vggface, arcface .safetensors (weights/loss_networks.py)"
+    loss_networks: str = text(
+        "",
+        "directory of the loss networks: judge, vgg19, vggface, arcface .safetensors (weights/loss_networks.py)",
+        was="judge",
     )
     adversarial: float | None = number(
         None, 0, 1e6, "", "weight of the hinge loss against a patch discriminator on two scales; MegaPortraits' 1"
@@ -119,11 +149,17 @@ class FaceConfig(Settings):
         None, 0, 1e6, "", "weight of the L1 distance between the discriminator's features; MegaPortraits' 40"
     )
     gan_from: int = number(0, 0, MOST, "updates", "before the discriminator and its two terms come in")
-    critic_widths: tuple[int, ...] = number(
-        (64, 128, 256, 512), 1, 8192, "channels", "of the discriminator's layers", least=1
+    discriminator_widths: tuple[int, ...] = number(
+        (64, 128, 256, 512),
+        1,
+        8192,
+        "channels",
+        "of the discriminator's layers",
+        least=1,
+        was="critic_widths",
     )
     same_frame: float = number(
-        0.0, 0, 1, "", "share of pairs whose driver is the source's own frame; DPE needs some beside consist"
+        0.0, 0, 1, "", "share of pairs whose driver is the source's own frame; DPE needs some beside pairwise_transfer"
     )
     # What keeps pose and identity out of the dynamics (leakage guards)
     crop_warp: float = number(
@@ -148,7 +184,7 @@ class FaceConfig(Settings):
 
 
 @section
-class JudgeConfig(Settings):
+class LossNetworksConfig(Settings):
     """The networks of the codec's losses: identity, and perceptual features."""
 
     people: int = number(4096, 2, 10**6, "", "rendered identities to be told apart")

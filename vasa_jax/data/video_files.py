@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -137,9 +137,10 @@ def write_video(
     fps: int = FPS,
     title: str | None = None,
     comment: str = AI_COMMENT,
+    seal: Callable[[Path], None] | None = None,
 ) -> Path:
     """Frames (uint8 RGB, H and W even) and the original sound -> MP4 at `path`. See `VideoWriter`. Returns the path."""
-    with VideoWriter(path, audio, fps, title, comment) as writer:
+    with VideoWriter(path, audio, fps, title, comment, seal) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.path
@@ -152,7 +153,8 @@ class VideoWriter:
     error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
     The sound keeps rate and channels unless AAC lacks the rate; it is cut where the video ends. Memory is bounded.
     The container's comment says that the video is AI-generated; the index comes first, so that playing can start
-    before the file is complete ("faststart").
+    before the file is complete ("faststart"). `seal` is called with the complete file before it gets its name, and may
+    rewrite it.
 
     Raises InputError for a path that cannot be written (before any frame is asked for) or a disk that fills up.
     """
@@ -164,11 +166,12 @@ class VideoWriter:
         fps: int = FPS,
         title: str | None = None,
         comment: str = AI_COMMENT,
+        seal: Callable[[Path], None] | None = None,
     ):
         heard = None if audio is None else audio.original
         self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
         self.frames = 0
-        self._audio, self._fps = audio, fps
+        self._audio, self._fps, self._seal = audio, fps, seal
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
         self._place = replacing(os.path.realpath(self.path))  # a link stays one
         self._container = self._video = self._sound = None
@@ -177,8 +180,8 @@ class VideoWriter:
         import av
 
         with self._writing():
-            part = self._place.__enter__()
-            self._container = av.open(f"file:{part}", "w", format="mp4", options={"movflags": "faststart"})
+            self._part = self._place.__enter__()
+            self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
         return self
 
     def add(self, frame: np.ndarray) -> None:
@@ -218,6 +221,8 @@ class VideoWriter:
             if self._sound:
                 self._sound.finish(self._container)
             self._container.close()
+            if self._seal:
+                self._seal(self._part)
             self._place.__exit__(None, None, None)
 
     def _discard(self) -> None:

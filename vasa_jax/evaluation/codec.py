@@ -112,7 +112,7 @@ def evaluate_face(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.weights.parts import load_part
 
     reader = FaceReader.from_pretrained(config.face_evaluation.instrument)
-    codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch)
+    codec = PortraitAnimator(load_part(config.checkpoint, "face"), config.decode_batch, mark=False)
     return CodecEvaluator(codec, config.face_evaluation, config.seed, reader).run(workdir)
 
 

@@ -73,7 +73,7 @@ def evaluate_controls(config: VASAConfig, workdir: str | Path) -> dict[str, Any]
 
     reader = FaceReader.from_pretrained(config.checkpoint)
     emotions = EmotionReader.find(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return ControlsEvaluator(generator, config, reader, emotions).run(workdir)
 
 

@@ -130,7 +130,7 @@ def evaluate_drift(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.generation.generator import VideoGenerator
 
     reader = FaceReader.from_pretrained(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return measure_long_video(generator, reader, config, workdir)
 
 

@@ -99,7 +99,7 @@ def evaluate_voices(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
 
     controls, voices = controls_of(config), config.voices
     reader = FaceReader.from_pretrained(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     work = Path(workdir) / "clips"
     clips, none = real_clips(config.videos, config.prepare, voices.seconds, voices.per_video, work)
     heads = HeldOutHeads(generator.image_size, config.seed, config.corpus.supersample)

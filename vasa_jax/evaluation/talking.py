@@ -78,7 +78,7 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.generation.generator import VideoGenerator
 
     reader = FaceReader.from_pretrained(config.checkpoint)
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch)
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     return Evaluator(generator, config, reader).run(workdir)
 
 

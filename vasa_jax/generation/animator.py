@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
+from vasa_jax.generation.provenance import model_name
+from vasa_jax.generation.watermark import Payload, embed, pattern
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.layers import fold_standardisation
 
@@ -21,6 +23,8 @@ class Avatar:
     latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
     canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
+    payload: Payload | None  # of the mark in every frame; None = unmarked
+    pattern: jax.Array  # (n, n) of that mark; zeros = unmarked
 
     @functools.cached_property
     def motion(self) -> np.ndarray:
@@ -31,25 +35,40 @@ class Avatar:
 
 
 class PortraitAnimator:
-    """The face codec's parts and their compiled functions; each compiles once per shape."""
+    """The face codec's parts and their compiled functions; each compiles once per shape.
 
-    def __init__(self, face: tuple[dict[str, Any], dict[str, Any]], decode_batch: int = 8, dtype=jnp.float32):
-        """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once."""
+    Attributes:
+      model: what manifests call the codec, 12 hexadecimal digits.
+    """
+
+    def __init__(
+        self, face: tuple[dict[str, Any], dict[str, Any]], decode_batch: int = 8, dtype=jnp.float32, mark: bool = True
+    ):
+        """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once.
+
+        mark: frames carry the invisible mark (watermark.py); only what measures a network goes without.
+        """
         params, metadata = face
         self._face = jax.jit(fold_standardisation)(params)
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
-        self._batch = decode_batch
+        self._batch, self._mark = decode_batch, mark
+        self.model = model_name(params)
 
     @property
     def image_size(self) -> int:
         """Returns the side, pixels, of the square image that goes in and comes out."""
         return self._encoder.image_size
 
-    def prepare(self, portrait: np.ndarray) -> Avatar:
-        """Returns the avatar of a portrait, uint8 (n, n, 3), already cropped."""
+    def prepare(self, portrait: np.ndarray, payload: Payload | None = None) -> Avatar:
+        """Returns the avatar of a portrait, uint8 (n, n, 3), already cropped.
+
+        payload: of the mark in its frames; by default that of the portrait.
+        """
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
-        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait)
+        payload = (payload or Payload.of_portrait(portrait)) if self._mark else None
+        waves = pattern(payload, self.image_size) if payload else np.zeros(portrait.shape[:2], np.float32)
+        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, jnp.asarray(waves))
 
     def encode_motion(self, frames: np.ndarray) -> np.ndarray:
         """Returns the motion that images, uint8 (N, n, n, 3), show: float32 (N, 137)."""
@@ -73,7 +92,7 @@ class PortraitAnimator:
     def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
         """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
-        return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, padded)
+        return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, avatar.pattern, padded)
 
 
 # Compiled per network and shape, not per animator: a process may make many, and compiled code is never freed.
@@ -93,12 +112,12 @@ def _encode_motion(encoder, face, images):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(decoder, face, latents, canvas, motion):
+def _decode(decoder, face, latents, canvas, pattern, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
     decoded = decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
     picture = matte * rgb + (1.0 - matte) * canvas
-    return jnp.clip(picture * 255.0 + 0.5, 0.0, 255.0).astype(jnp.uint8)
+    return jnp.clip(embed(picture * 255.0, pattern) + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
 def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:

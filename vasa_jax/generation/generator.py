@@ -25,11 +25,11 @@ from vasa_jax.data.image_files import parse_colour
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.output_files import video_output
 from vasa_jax.data.portraits import Portrait, read_portrait
-from vasa_jax.data.video_files import write_video
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.provenance import Signer, write_generated
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
@@ -73,14 +73,16 @@ class TalkingHead:
         *,
         stage: Stage = contextlib.nullcontext,
         progress: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = iter,
+        signer: Signer | None = None,
     ) -> Path:
-        """Writes an MP4 (H.264, 25 fps, the original sound); InputError when it cannot be written.
+        """Writes an MP4 (H.264, 25 fps, the original sound) with its manifest; InputError when it cannot be written.
 
-        All of it is within `stage("write")`; `progress` sees the frames pass.
+        All of it is within `stage("write")`; `progress` sees the frames pass; `signer` is by default this machine's.
         """
         video_output(path, self.sources)
         with stage("write"):
-            return write_video(path, iter(progress(self.frames(stage))), self.audio)
+            frames = iter(progress(self.frames(stage)))
+            return write_generated(path, frames, self.audio, self.avatar.payload, self._generator.model, signer)
 
 
 class VideoGenerator(PortraitAnimator):
@@ -91,21 +93,29 @@ class VideoGenerator(PortraitAnimator):
       trained_controls: the conditions that the motion's weights know.
     """
 
-    def __init__(self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32):
-        """parts: face, audio and motion, each (parameters, metadata); `decode_batch` frames are decoded at once."""
-        super().__init__(parts["face"], decode_batch, dtype)
+    def __init__(
+        self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32, mark: bool = True
+    ):
+        """parts: face, audio and motion, each (parameters, metadata); `decode_batch` frames are decoded at once.
+
+        mark: as of `PortraitAnimator`.
+        """
+        super().__init__(parts["face"], decode_batch, dtype, mark)
         self.sampler = MotionSampler(parts["motion"], parts["audio"], dtype)
         self.trained_controls = self.sampler.trained
 
     @classmethod
-    def from_pretrained(cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None) -> "VideoGenerator":
+    def from_pretrained(
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True
+    ) -> "VideoGenerator":
         """Loads a folder of face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
-        a PSNR of 50 dB or more).
+        a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py).
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        return cls({part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}, decode_batch, dtype)
+        parts = {part: load_part(checkpoint, part) for part in ("face", "audio", "motion")}
+        return cls(parts, decode_batch, dtype, mark)
 
     def generate(
         self,

@@ -19,6 +19,7 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.job_list import generate_listed
+from vasa_jax.generation.provenance import Signer, point_to_responsible_use
 
 if TYPE_CHECKING:
     from vasa_jax.generation.generator import VideoGenerator
@@ -58,6 +59,7 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
 
     With `config.jobs` it writes every video of that list, see `job_list`. workdir: not used.
     """
+    point_to_responsible_use()
     load = functools.cache(_load)
     with _ended_by_sigterm():
         if config.jobs:
@@ -65,7 +67,7 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
         return _generate_one(config, load)
 
 
-def _generate_one(config: VASAConfig, load: Callable[[str, int], "VideoGenerator"]) -> Path:
+def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGenerator"]) -> Path:
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
@@ -75,27 +77,29 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int], "VideoGenerator
     existing_file(image_path, "picture")
     parse_colour(config.background)
     controls = controls_of(config)
+    signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
     stage = Stopwatch()
     with stage("read"):
         audio = read_audio(audio_path, config.limits)
     with stage("load"):
-        generator = load(config.checkpoint, config.decode_batch)
+        generator = load(config.checkpoint, config.decode_batch, config.mark)
     video = generator.generate(
         image_path, audio, controls, crop=config.crop, background=config.background, limits=config.limits, stage=stage
     )
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
     with _progress(len(video.motion)) as progress:
-        path = video.save(output, stage=stage, progress=progress)
-    say(_summary(path, len(video.motion), generator.image_size, stage.seconds))
+        path = video.save(output, stage=stage, progress=progress, signer=signer)
+    mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
+    say(_summary(path, len(video.motion), generator.image_size, mark, stage.seconds))
     say(f"  crop      --config.crop={video.crop}")
     return path
 
 
-def _load(checkpoint: str, decode_batch: int) -> "VideoGenerator":
+def _load(checkpoint: str, decode_batch: int, mark: bool) -> "VideoGenerator":
     from vasa_jax.generation.generator import VideoGenerator
 
-    return VideoGenerator.from_pretrained(checkpoint, decode_batch)
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark)
 
 
 @contextlib.contextmanager
@@ -139,8 +143,9 @@ def _progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         yield counted
 
 
-def _summary(path: Path, frames: int, size: int, seconds: dict[str, float]) -> str:
-    lines = [f"{one_line(str(path))}: {frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps (AI-generated)"]
+def _summary(path: Path, frames: int, size: int, mark: str, seconds: dict[str, float]) -> str:
+    seen = f"{frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps"
+    lines = [f"{one_line(str(path))}: {seen} (AI-generated, {mark})"]
     for name, spent in seconds.items():
         rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""
         lines.append(f"  {name:<9}{spent:8.2f} s {rate}".rstrip())

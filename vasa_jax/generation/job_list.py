@@ -97,7 +97,7 @@ def _key(job: VASAConfig) -> int:
         if value and value != "demo":
             state = existing_file(value, name).stat()
             files.append((os.path.realpath(value), state.st_size, state.st_mtime_ns))
-    settings = {name: getattr(job, name) for name in (*NAMES, "checkpoint")}
+    settings = {name: getattr(job, name) for name in (*NAMES, "checkpoint", "mark")}
     return fingerprint(settings, files)
 
 

@@ -1,6 +1,6 @@
 """Stage-1 losses: what decoded frames, mattes, poses and dynamics codes are held to."""
 
-from vasa_jax.losses.adversarial import critic_hinge, feature_matching, generator_hinge
+from vasa_jax.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, ssim, structure_loss, weighted_l1
 from vasa_jax.losses.latents import code_size, disagreement, margin_softmax, motion_contrast, pose_loss
 from vasa_jax.losses.vasa import TERMS, VASALoss
@@ -9,8 +9,8 @@ __all__ = [
     "TERMS",
     "VASALoss",
     "code_size",
-    "critic_hinge",
     "disagreement",
+    "discriminator_hinge",
     "feature_matching",
     "generator_hinge",
     "gradient_loss",

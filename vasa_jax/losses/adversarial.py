@@ -1,6 +1,6 @@
-"""The game of a decoder and a critic that scores patches (hinge form) and whose features are matched.
+"""The game of a decoder and a discriminator that scores patches (hinge form) and whose features are matched.
 
-Every argument is a list over the critic's scales, as `PatchCritic` returns them. Geometric GAN (Lim and Ye 2017) for
+Every argument is a list over its scales, as `PatchDiscriminator` returns them. Geometric GAN (Lim and Ye 2017) for
 the hinge, pix2pixHD (Wang et al. 2018) for feature matching; MegaPortraits weights them 1 and 40.
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 Scores = Sequence[Float[Array, "b h w 1"]]
 
 
-def critic_hinge(real: Scores, fake: Scores) -> Float[Array, ""]:
+def discriminator_hinge(real: Scores, fake: Scores) -> Float[Array, ""]:
     """mean relu(1 - D(real)) + mean relu(1 + D(fake)), averaged over the scales."""
     terms = [jax.nn.relu(1.0 - r).mean() + jax.nn.relu(1.0 + f).mean() for r, f in zip(real, fake, strict=True)]
     return sum(terms) / len(terms)
@@ -25,7 +25,7 @@ def generator_hinge(fake: Scores) -> Float[Array, ""]:
 
 
 def feature_matching(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Array]]) -> Float[Array, ""]:
-    """L1 between the critic's features of true and decoded pictures, averaged over layers and scales.
+    """L1 between the discriminator's features of true and decoded pictures, averaged over layers and scales.
 
     No gradient reaches `real`.
     """

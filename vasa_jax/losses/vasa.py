@@ -16,9 +16,9 @@ from vasa_jax.losses.perceptual import Judges
 # Each is a field of FaceConfig. The first nine cost next to nothing and are always computed; of the others a weight of
 # None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such
 # numbers share one compiled program.
-ALWAYS = ("l1", "square", "structure", "gradient", "matte", "pose", "contrast", "agreement", "code")
-SELF_TRANSFER = ("consist",)
-JUDGED = ("perceptual", "face_perceptual", "cross_id")
+ALWAYS = ("l1", "mse", "ssim", "gradient", "matte", "pose", "contrast", "latent_agreement", "latent_l2")
+SELF_TRANSFER = ("pairwise_transfer",)
+JUDGED = ("perceptual", "face_perceptual", "cross_identity")
 GAME = ("adversarial", "feature_matching")
 TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME)
 
@@ -87,13 +87,13 @@ class VASALoss:
         foreground = (segmentation > 0).astype(jnp.float32)
         terms = {
             "l1": weighted_l1(picture, target, weight),
-            "square": square_error(picture, target),
-            "structure": structure_loss(picture, target),
+            "mse": square_error(picture, target),
+            "ssim": structure_loss(picture, target),
             "gradient": gradient_loss(picture, target, weight),
             "matte": matte_loss(matte[..., 0], foreground, valid_matte),
             "pose": pose_loss(poses, pose_labels, valid_poses),
             "contrast": motion_contrast(dynamics, dynamics_of_target),
-            "agreement": disagreement(dynamics, dynamics_of_target),
+            "latent_agreement": disagreement(dynamics, dynamics_of_target),
         }
         return self.total(terms, self.weights() if weights is None else weights), terms
 
@@ -117,6 +117,6 @@ class VASALoss:
         needed = {
             "perceptual": self.judges.of_pictures,
             "face_perceptual": self.judges.of_faces,
-            "cross_id": self.judges.identity,
+            "cross_identity": self.judges.identity,
         }
         return bool(needed[name])

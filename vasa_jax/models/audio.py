@@ -214,3 +214,17 @@ class AudioEncoder(nn.Module):
     def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
         """float samples in [-1, 1], (B, N) -> float32 features (B, feature_frames(N), width)."""
         return self.encoder(self.feature_projection(self.extract(samples_BN))).astype(jnp.float32)
+
+
+class PhonemeHead(nn.Module):
+    """Reads phonemes, stress and loudness linearly from features; dropped after training."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "B T C"]
+    ) -> tuple[Float[Array, "B T classes"], Float[Array, "B T"], Float[Array, "B T"]]:
+        """Returns phoneme logits, the stress logit and the log energy."""
+        out = nn.Dense(self.classes + 2, name="out")(features)
+        return out[..., :-2], out[..., -2], out[..., -1]

@@ -1,4 +1,4 @@
-"""The critic of the adversarial game: scores of patches at several scales (MegaPortraits; pix2pixHD)."""
+"""The discriminator of the GAN loss: scores of patches at several scales (MegaPortraits; pix2pixHD)."""
 
 import flax.linen as nn
 import jax
@@ -11,9 +11,11 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class PatchScale(nn.Module):
-    """One scale: a 3 x 3 convolution, instance norm and leaky ReLU per width, each but the last halving the size.
+    """Scores patches at one scale: 3 x 3 convolution, instance norm and leaky ReLU per width.
 
-    The first block has no norm, so that the critic sees colours. The score is a 1 x 1 convolution.
+    All but the last halve the size.
+
+    The first block has no norm, so that it sees colours. The score is a 1 x 1 convolution.
     """
 
     widths: tuple[int, ...] = WIDTHS
@@ -34,8 +36,8 @@ class PatchScale(nn.Module):
         return score.astype(jnp.float32), features
 
 
-class PatchCritic(nn.Module):
-    """Pictures in [0, 1] to (scores, features), lists over `scales` octaves, float32."""
+class PatchDiscriminator(nn.Module):
+    """Maps images in [0, 1] to (scores, features), lists over `scales` octaves, float32."""
 
     widths: tuple[int, ...] = WIDTHS
     scales: int = 2
@@ -52,5 +54,5 @@ class PatchCritic(nn.Module):
         return scores, features
 
     def initial(self, key: jax.Array, size: int) -> dict:
-        """Fresh float32 parameters for pictures of `size` pixels."""
+        """Returns fresh float32 parameters for images of `size` pixels."""
         return self.init(key, jnp.zeros((1, size, size, 3)))["params"]

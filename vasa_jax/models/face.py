@@ -1,15 +1,15 @@
-"""The volume codec of VASA-1: VASAFaceEncoder, FaceDecoder, and their construction from a named variant."""
+"""Codecs from a named variant or from fields: VASAFaceEncoder and FaceDecoder of VASA-1, or the keypoint codec."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.core import FrozenDict
 
 from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
+from vasa_jax.models.fields import frozen
+from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder, keypoint_codec
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.variants import FACE_VARIANTS
@@ -20,14 +20,19 @@ __all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec",
 Variant = str | dict[str, dict[str, Any]]
 
 
-def face_codec(variant: Variant, dtype: Dtype = jnp.float32) -> tuple[VASAFaceEncoder, FaceDecoder]:
+def face_codec(
+    variant: Variant, dtype: Dtype = jnp.float32
+) -> tuple[VASAFaceEncoder | KeypointFaceEncoder, FaceDecoder | KeypointFaceDecoder]:
     """Encoder and decoder of a name in FACE_VARIANTS, or of {"encoder": fields, "decoder": fields}; `dtype` of compute.
 
-    Lists (as JSON gives them back) count as tuples.
+    Lists (as JSON gives them back) count as tuples. With "codec": "keypoint" it is the keypoint codec, whose encoder
+    and decoder are called in the same way.
     """
     fields = FACE_VARIANTS[variant] if isinstance(variant, str) else variant
-    encoder = VASAFaceEncoder(**_frozen(fields["encoder"]), dtype=dtype)
-    return encoder, FaceDecoder(**_frozen(fields["decoder"]), dtype=dtype)
+    if fields.get("codec") == "keypoint":
+        return keypoint_codec(fields, dtype)
+    encoder = VASAFaceEncoder(**frozen(fields["encoder"]), dtype=dtype)
+    return encoder, FaceDecoder(**frozen(fields["decoder"]), dtype=dtype)
 
 
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
@@ -53,9 +58,3 @@ def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
         "decoder": jax.jit(decoder.init)(decoder_key, *latents)["params"],
     }
 
-
-def _frozen(value: Any) -> Any:
-    """The same fields, hashable."""
-    if isinstance(value, Mapping):
-        return FrozenDict({key: _frozen(item) for key, item in value.items()})
-    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -23,11 +23,11 @@ class Decoded(NamedTuple):
 
 
 class ImageNet2D(nn.Module):
-    """G2D: residual blocks at the side of the volume, then one block per doubling, then colour and matte.
+    """Decodes features into colour and matte (G2D): residual blocks, then one block per doubling of the size.
 
-    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. Given the portrait and where its
-    pixels are to be seen, it takes them into account and keeps a share of each, which it chooses; with `pixel_blocks`,
-    residual blocks that have seen them, it also moves them into place before it keeps them.
+    The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. If the portrait is given, its
+    pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
+    > 0 the warp is refined once before blending.
     """
 
     width: int

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
+from vasa_jax.models.backbones import RESNET_18, RESNET_50, ResNet
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, resized, upsample
 from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.pose import PoseCorrection, PoseNet, corrected_pose
-from vasa_jax.models.resnet import RESNET_18, RESNET_50, ResNet
 from vasa_jax.models.warp import START, MotionEmbedding, WarpGenerator
 
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vasa_jax.models.backbones import ResNet
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, average_pool, upsample
-from vasa_jax.models.resnet import ResNet
 
 IDENTITY_SIZE = 96  # pixels that the identity judge sees
 

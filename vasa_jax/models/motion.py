@@ -66,9 +66,9 @@ def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Arr
 
 @functools.partial(jax.jit, static_argnums=1)
 def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
-    """Parameters of a `VASADiffusionTransformer` that computes in `dtype`, of which the layers that do hold theirs so.
+    """Casts the kernels and biases of a `VASADiffusionTransformer` that are used in `dtype`.
 
-    The same motion to the bit: they are then cast once, not in every step of the sampler.
+    Casting once here, instead of in every solver step, does not change the result.
     """
     flat = traverse_util.flatten_dict(params)
 

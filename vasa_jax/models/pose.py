@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from vasa_jax.conventions import IDENTITY_POSE, POSE_DIM
 from vasa_jax.models import geometry
+from vasa_jax.models.backbones import ResNet
 from vasa_jax.models.layers import Dtype, resized
-from vasa_jax.models.resnet import ResNet
 
 
 class PoseNet(nn.Module):

@@ -96,8 +96,8 @@ _DEMO_128 = {
     "groups": 8,
 }
 
-# Starts from a codec of the size above: most of its networks are the same. Finer are what draws and what is drawn from,
-# and the crop that gaze and lips are read from; the pose is read twice; and it sees the portrait's own pixels, twice.
+# Starts from a codec of the size above. Compared with _DEMO_128: larger appearance encoder, decoder and dynamics crop;
+# a second pose-refinement network; portrait pixels with one refinement block.
 _DEMO = _DEMO_128 | {
     "image_size": 256,
     "widths": (48, 80, 128),

@@ -1,5 +1,6 @@
-"""Checkpoints: training state, data position and timer as one unit (Orbax)."""
+"""Checkpoints: training state, data position and timer as one unit (Orbax); and parameters that a run starts from."""
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +9,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError
-from vasa_jax.training.joined import name_of
+from vasa_jax.training.sharding import name_of
+from vasa_jax.training.train_state import TrainState, fields_of
+from vasa_jax.weights.safetensors_io import load_params
 
 _ITEM = "train"
+_FORMER = {"discriminator": "opponent"}  # part of the state: what older checkpoints call it
 
 
 class CheckpointManager:
     """Numbered checkpoints under a directory, written asynchronously; a number is the count of updates done.
 
-    The newest `keep` are kept and, when `best_metric` names a figure given to `save`, the best by it.
+    The newest `keep` are kept and, when `best_metric` names a metric given to `save`, the best by it.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3, best_metric: str = "", best_is_lowest: bool = False):
@@ -34,47 +39,68 @@ class CheckpointManager:
         )
 
     def latest_step(self) -> int | None:
-        """Step of the newest checkpoint."""
+        """Returns the step of the newest checkpoint; None without one."""
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
     def best_step(self) -> int | None:
-        """Step of the best checkpoint that was evaluated; None without one."""
+        """Returns the step of the best checkpoint that was evaluated; None without one."""
         scored = [(self._score(found.metrics), found.step) for found in self._checkpointer.checkpoints]
         scored = [pair for pair in scored if pair[0] > -math.inf]
         return max(scored)[1] if scored else None
 
+    def evaluated(self, step: int) -> bool:
+        """Says whether the checkpoint of `step` has metrics."""
+        return any(found.step == step and found.metrics for found in self._checkpointer.checkpoints)
+
     def save(
         self,
         step: int,
-        state: Any,
+        state: TrainState,
         data: dict[str, int],
         timer: dict[str, float],
         metrics: dict[str, float] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
-        """Starts writing; returns once the arrays are copied off the devices. A step already saved is left alone.
+        """Starts writing; returns once the arrays are copied off the devices.
 
-        `metrics` are the figures of this step's evaluation, if there was one.
+        `metrics` are those of this step's evaluation, if there was one. `settings` decide what a batch holds, as JSON
+        values by name. A step already saved is left alone, unless `metrics` are new to it: it is then written again.
         """
-        if self.latest_step() == step:
+        exists = self.latest_step() == step
+        if exists and (not metrics or self.evaluated(step)):
             return
         tree = {"state": state, "data": _arrays(data), "timer": _arrays(timer)}
-        self._checkpointer.save_checkpointables_async(step, {_ITEM: tree}, force=True, metrics=metrics or None)
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {_ITEM: tree},
+            force=True,
+            overwrite=exists,
+            metrics=metrics or None,
+            custom_metadata={"settings": settings} if settings else None,
+        )
 
     def restore(
-        self, state: Any, data: dict[str, int], timer: dict[str, float], which: str = "latest"
-    ) -> tuple[Any, dict, dict]:
-        """The `latest` or `best` checkpoint in the shapes, types and shardings of the arguments.
+        self,
+        state: TrainState,
+        data: dict[str, int],
+        timer: dict[str, float],
+        which: str = "latest",
+        settings: dict[str, Any] | None = None,
+    ) -> tuple[TrainState, dict[str, int], dict[str, float]]:
+        """Returns the `latest` or `best` checkpoint in the shapes, types and shardings of the (abstract) arguments.
 
-        InputError when there is none, when it belongs to another run (names the first array that differs) and when its
-        files are damaged.
+        Raises:
+            InputError: there is none; it belongs to another run (names the first array, or the first of `settings`,
+                that differs); or its files are damaged. A checkpoint that holds no settings is not checked for them.
         """
         step = self._find(which)
         saved = self._shapes(step)
         # Earlier versions kept fewer settings beside a position in the data: what is not there is not asked for.
         data = {name: value for name, value in data.items() if f"data/{name}" in saved}
-        template = {"state": state, "data": _arrays(data), "timer": _arrays(timer)}
-        difference = first_difference(saved, _shapes_of(template))
+        parts = {_former_name(name, saved): value for name, value in fields_of(state).items()}
+        template = {"state": parts, "data": _arrays(data), "timer": _arrays(timer)}
+        difference = first_difference(saved, _shapes_of(template)) or self._other_setting(step, settings or {})
         if difference:
             raise InputError(
                 f"{self._directory / str(step)}: the checkpoint does not fit this run ({difference}); "
@@ -82,13 +108,13 @@ class CheckpointManager:
             )
         tree = self._load(step, template)
         return (
-            tree["state"],
+            state.replace(**{name: tree["state"][_former_name(name, saved)] for name in fields_of(state)}),
             {key: int(value) for key, value in tree["data"].items()},
             {key: float(value) for key, value in tree["timer"].items()},
         )
 
     def restore_average(self, which: str = "latest") -> dict[str, Any]:
-        """The averaged parameters of the `latest` or `best` checkpoint, as numpy, whatever run it comes from."""
+        """Returns the EMA parameters of the `latest` or `best` checkpoint, as numpy, whatever run it comes from."""
         step = self._find(which)
         shapes = {
             tuple(name.split("/")): shape for name, shape in self._shapes(step).items() if name.startswith("state/ema/")
@@ -115,7 +141,7 @@ class CheckpointManager:
     def _find(self, which: str) -> int:
         step = self.best_step() if which == "best" else self.latest_step()
         if step is None:
-            remedy = "give a directory of checkpoints" if which == "latest" else "name the figure in best_metric"
+            remedy = "give a directory of checkpoints" if which == "latest" else "name the metric in best_metric"
             raise InputError(f"{self._directory}: no {which} checkpoint; {remedy}")
         return step
 
@@ -128,6 +154,14 @@ class CheckpointManager:
         if saved is None:
             raise self._damaged(step, OSError("its index of arrays is incomplete"))
         return _shapes_of(saved)
+
+    def _other_setting(self, step: int, settings: dict[str, Any]) -> str:
+        """What is said of the first setting that the checkpoint was made with another value of; empty without."""
+        found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        for name, value in (found.get("settings") or {}).items():
+            if name in settings and value != _as_json(settings[name]):
+                return f"config.{name} is {value} there, {settings[name]} here"
+        return ""
 
     def _load(self, step: int, template: Any, partial: bool = False) -> Any:
         from orbax.checkpoint import v1 as ocp
@@ -147,8 +181,32 @@ class CheckpointManager:
         )
 
 
+def load_initial(settings: TrainConfig, name: str) -> dict[str, Any]:
+    """Returns the parameters that `settings.init_from` points at, as numpy.
+
+    It is a .safetensors file; a directory with <name>.safetensors; or a directory of checkpoints, from which
+    `settings.init_step` is taken.
+
+    Raises:
+        InputError: there is nothing of the kind.
+    """
+    path = Path(settings.init_from)
+    if path.is_dir() and not (path / f"{name}.safetensors").exists():
+        if not any(child.name.isdigit() for child in path.iterdir()):
+            raise InputError(
+                f"{path}: holds neither {name}.safetensors nor checkpoints; point config.train.init_from at an export "
+                "directory, a .safetensors file or a checkpoints directory"
+            )
+        manager = CheckpointManager(path, 1, settings.best_metric, settings.best_is_lowest)
+        try:
+            return manager.restore_average(settings.init_step)
+        finally:
+            manager.close()
+    return load_params(path / f"{name}.safetensors" if path.is_dir() else path)[0]
+
+
 def first_difference(saved: dict[str, tuple], expected: dict[str, tuple]) -> str:
-    """What is said of the first array, in the order of names, that two trees do not share; empty if they are alike."""
+    """Returns what is said of the first array, by name, that two trees do not share; empty if they are alike."""
     for name in sorted(saved.keys() | expected.keys()):
         if name not in saved:
             return f"{name} is missing from it"
@@ -163,10 +221,12 @@ def first_difference(saved: dict[str, tuple], expected: dict[str, tuple]) -> str
 
 
 def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool) -> tuple[Any, list[str]]:
-    """`imported` parameters in the form of `fresh` ones, and the names that stayed fresh.
+    """Returns (`imported` parameters in the form of `fresh` ones, names that stayed fresh).
 
-    Only `partial` lets any stay fresh; otherwise InputError names the first that is missing or of another shape. Names
-    that only `imported` has do not matter to a partial import.
+    Only `partial` lets any stay fresh. Names that only `imported` has do not matter to a partial import.
+
+    Raises:
+        InputError: an array is missing or of another shape (names the first), or not one fits.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(fresh)
     given = {name_of(path): value for path, value in jax.tree_util.tree_flatten_with_path(imported)[0]}
@@ -176,7 +236,7 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
         if difference:
             raise InputError(
                 f"{source}: the parameters do not fit this model ({difference}); use the variant they were made with, "
-                "or set config.train.initial_partial"
+                "or set config.train.init_partial"
             )
     leaves, left = [], []
     for path, leaf in paths:
@@ -186,13 +246,23 @@ def matching(fresh: Any, imported: Mapping[str, Any], source: str, partial: bool
             value = leaf
         leaves.append(value)
     if len(left) == len(leaves):
-        raise InputError(f"{source}: not one parameter fits this model; check config.train.initial")
+        raise InputError(f"{source}: not one parameter fits this model; check config.train.init_from")
     return jax.tree_util.tree_unflatten(structure, leaves), left
 
 
 def _arrays(values: dict[str, float]) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in values.items()}
 
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _former_name(name: str, saved: Mapping[str, Any]) -> str:
+    """What a checkpoint with arrays `saved` calls a part of the state."""
+    former = _FORMER.get(name)
+    return former if former and any(path.startswith(f"state/{former}/") for path in saved) else name
 
 
 def _shapes_of(tree: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -202,7 +272,7 @@ def _shapes_of(tree: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 def _abstract(tree: Any) -> Any:
     def leaf(x):
-        if isinstance(x, jax.Array):
+        if isinstance(x, (jax.Array, jax.ShapeDtypeStruct)):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
         return np.empty_like(x)
 

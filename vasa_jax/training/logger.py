@@ -1,6 +1,8 @@
-"""Where figures, pictures and videos of a run go: console, JSON lines, TensorBoard events, Weights & Biases."""
+"""Where metrics, images and videos of a run go: console, JSON lines, TensorBoard events, Weights & Biases."""
 
 import json
+import math
+import os
 import secrets
 import sys
 import time
@@ -10,14 +12,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vasa_jax.conventions import FPS
 from vasa_jax.errors import InputError
+
+METRICS = "metrics.jsonl"
 
 
 class TrainingLogger:
     """Writes scalars, images and videos of one run into its workdir.
 
-    `wandb` is "", "offline" or "online". Of several processes only the primary one is `active`; the others' calls do
-    nothing.
+    metrics.jsonl has one JSON object per line, and each step's training line and evaluation line once: what an earlier
+    run in the same workdir wrote after `first_step`, from where this run goes on, is cut off. `wandb` is "", "offline"
+    or "online". Of several processes only the primary one is `active`; the others' calls do nothing.
     """
 
     def __init__(
@@ -27,6 +33,7 @@ class TrainingLogger:
         wandb: str = "",
         settings: dict[str, Any] | None = None,
         active: bool = True,
+        first_step: int = 0,
     ):
         self._active = active
         if not active:
@@ -34,10 +41,11 @@ class TrainingLogger:
         workdir.mkdir(parents=True, exist_ok=True)
         self._workdir = workdir
         self._total = total_steps
-        self._lines = open(workdir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (lives with the run)
+        cut_lines(workdir / METRICS, first_step)
+        self._lines = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115 (lives with the run)
         from tensorboardX import SummaryWriter
 
-        self._events = SummaryWriter(str(workdir / "events"))
+        self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step + 1)
         self._wandb = _start_wandb(workdir, wandb, settings or {}) if wandb else None
         self._bar = None
         if sys.stderr.isatty():
@@ -46,10 +54,12 @@ class TrainingLogger:
             self._bar = tqdm(total=total_steps, unit="step", dynamic_ncols=True)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line per call; a progress bar takes the console's place on a terminal."""
+        """Writes one line; a progress bar takes the console's place on a terminal. What is not finite becomes null."""
         if not self._active:
             return
-        self._lines.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        finite = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+        line = {"step": step, "time": time.time(), **finite}
+        self._lines.write(json.dumps(line, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
@@ -64,31 +74,37 @@ class TrainingLogger:
         else:
             print(f"step {step}/{self._total}  {text}", flush=True)
 
-    def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
-        """uint8 grids (H, W, 3) as PNG files under pictures/ and as events; uint8 (T, H, W, 3) as videos/*.mp4."""
+    def images(self, step: int, images: dict[str, np.ndarray]) -> None:
+        """Writes uint8 grids (H, W, 3) to pictures/*.png and the events, uint8 videos (T, H, W, 3) to videos/*.mp4."""
         if not self._active:
             return
-        for name, picture in pictures.items():
-            folder = self._workdir / ("videos" if picture.ndim == 4 else "pictures")
+        for name, image in images.items():
+            folder = self._workdir / ("videos" if image.ndim == 4 else "pictures")
             folder.mkdir(exist_ok=True)
-            if picture.ndim == 4:
+            if image.ndim == 4:
                 from vasa_jax.data.video_files import write_video
 
-                write_video(folder / f"{name}-{step:07d}.mp4", picture, fps=25)
+                write_video(folder / f"{name}-{step:07d}.mp4", image, fps=FPS)
                 continue
-            Image.fromarray(picture).save(folder / f"{name}-{step:07d}.png")
-            self._events.add_image(name, picture, step, dataformats="HWC")
+            Image.fromarray(image).save(folder / f"{name}-{step:07d}.png")
+            self._events.add_image(name, image, step, dataformats="HWC")
             if self._wandb is not None:
                 import wandb
 
-                self._wandb.log({name: wandb.Image(picture), "step": step})
+                self._wandb.log({name: wandb.Image(image), "step": step})
 
     def note(self, text: str) -> None:
-        """A line for the console only."""
+        """Prints a line for the console only."""
         if self._active:
             print(text, flush=True)
 
+    def text(self, name: str, content: str) -> None:
+        """Writes a text file into the workdir."""
+        if self._active:
+            (self._workdir / name).write_text(content, encoding="utf-8")
+
     def close(self) -> None:
+        """Finishes all files."""
         if not self._active:
             return
         self._lines.close()
@@ -99,8 +115,28 @@ class TrainingLogger:
             self._bar.close()
 
 
+def cut_lines(path: Path, last_step: int) -> None:
+    """Removes lines of steps after `last_step` from a file of JSON lines, and a last line that was torn."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(line for line in text.splitlines(keepends=True) if _step_of(line) <= last_step)
+    if kept != text:
+        beside = path.with_name(path.name + ".part")
+        beside.write_text(kept, encoding="utf-8")
+        os.replace(beside, path)
+
+
+def _step_of(line: str) -> float:
+    """The step of a whole line, infinity of a torn one."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else math.inf
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
+
+
 def _start_wandb(workdir: Path, mode: str, settings: dict[str, Any]) -> Any:
-    """A Weights & Biases run that a later call in the same workdir continues."""
+    """Starts a Weights & Biases run, which a later call in the same workdir continues."""
     try:
         import wandb
     except ImportError as error:

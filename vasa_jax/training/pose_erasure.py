@@ -1,9 +1,10 @@
-"""Takes out of the dynamics what a linear reading of them tells of the head's rotation.
+"""Removes head rotation from the dynamics latent, as far as a linear probe can read it.
 
-Agreement between codes of one face in two head poses (`face.agreement`) makes the pose a small part of them, but no
-loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a code after
-which no linear probe finds the concept. It is folded into the last layer of the dynamics network, and into the first
-layers of what reads its codes, so that codes from before it, which a trained transformer goes on making, count alike.
+Agreement between latents of one face in two head poses (`face.latent_agreement`) makes the pose a small part of them,
+but no
+loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a latent after
+which no linear probe finds the concept. It is folded into the last layer of the dynamics network and into the first
+layers that read its latents. So latents from a transformer trained before the erasure decode the same way.
 """
 
 import dataclasses
@@ -28,10 +29,11 @@ BATCH = 8  # pictures encoded at once
 
 
 def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
-    """The `erase_pose` job: the codec of `config.checkpoint` without rotation in its dynamics, to workdir/export.
+    """Does the job `erase_pose`: writes the codec of `config.checkpoint` without rotation in its dynamics.
 
-    Fitted on rendered people whom no evaluation knows, their head poses drawn apart from their faces; the crops are
-    aligned by the true poses. Returns the file's path.
+    The projection is fitted on rendered people whom no evaluation knows, with head poses drawn apart from expressions;
+    crops are aligned by the true poses. Kernels are exported as float32: other stages train on from them. Returns the
+    path, in workdir/export.
     """
     params, metadata = load_part(config.checkpoint, "face")
     settings = config.pose_erasure
@@ -52,16 +54,19 @@ def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
     spread = codes - codes.mean(0)
     moved = np.linalg.norm(spread - spread @ eraser) / np.linalg.norm(spread)
     path = Path(workdir) / "export" / "face.safetensors"
-    save_params(path, without_directions(params, eraser), metadata | {"pose_erasure": dataclasses.asdict(settings)})
+    metadata = metadata | {"pose_erasure": dataclasses.asdict(settings)}
+    save_params(path, without_directions(params, eraser), metadata, jnp.float32)
     print(f"{path}: rotation taken out of the dynamics, {len(codes)} of which moved by {moved:.1%} of their spread")
     return path
 
 
 def linear_eraser(x_NF: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
-    """(F, F) E for which x E is uncorrelated with every column of y, and E E = E; of all such maps the one that moves
-    x - mean(x) least (LEACE).
+    """Returns E (F, F), E E = E, for which x E is uncorrelated with every column of y (LEACE).
 
-    ValueError with fewer rows than features: what is taken out would be chance.
+    Of all such maps it moves x - mean(x) least.
+
+    Raises:
+        ValueError: there are fewer rows than features: what is taken out would be chance.
     """
     x, y = (np.asarray(value, np.float64) - np.mean(value, 0, np.float64) for value in (x_NF, y_NT))
     if len(x) < x.shape[1]:
@@ -76,7 +81,7 @@ def linear_eraser(x_NF: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
 
 
 def without_directions(params: dict[str, Any], eraser: np.ndarray) -> dict[str, Any]:
-    """A codec's parameters that make codes z E in the place of z, and read every code z as z E."""
+    """Returns a codec's parameters that make latents z E in the place of z, and read every latent z as z E."""
     flat = flatten_dict(params, sep="/")
     flat[HEAD] = np.asarray(flat[HEAD] @ eraser, np.float32)
     for name in READERS:

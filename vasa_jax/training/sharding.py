@@ -11,15 +11,23 @@ from jax.sharding import PartitionSpec as P
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError
-from vasa_jax.training.joined import name_of
 
 # A parameter smaller than this is cheaper to replicate than to gather.
 FSDP_MINIMUM_SIZE = 2**16
 AXES = ("data", "fsdp")
 
 
+def name_of(path: tuple) -> str:
+    """Returns the name of an array in a tree: "encoder/pose_net/head/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def make_mesh(settings: TrainConfig, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """A (data, fsdp) mesh over all devices, or those given; InputError when they do not divide."""
+    """Returns a (data, fsdp) mesh over all devices, or those given.
+
+    Raises:
+        InputError: the axes' sizes do not multiply to the devices, or the batch does not spread over them.
+    """
     count = len(devices or jax.devices())
     fsdp = settings.fsdp_axis
     data = settings.data_axis if settings.data_axis > 0 else count // fsdp
@@ -38,14 +46,19 @@ def make_mesh(settings: TrainConfig, devices: Sequence[Any] | None = None) -> ja
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Examples are spread over every device."""
+    """Returns the sharding that spreads examples over every device."""
     return NamedSharding(mesh, P(AXES))
 
 
-def place_batch(batch: Any, sharding: NamedSharding) -> Any:
-    """The global batch of all processes from what this one's data iterator gave.
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Returns the sharding of arrays that every device holds whole."""
+    return NamedSharding(mesh, P())
 
-    Arrays already spread over the mesh stay; others are this process's examples (1 / processes of the batch).
+
+def place_batch(batch: Any, sharding: NamedSharding) -> Any:
+    """Returns the global batch of all processes from what this one's data iterator gave.
+
+    Arrays already spread over the mesh stay. Others are this process's examples (1 / processes of the batch).
     """
 
     def place(leaf):
@@ -59,13 +72,15 @@ def place_batch(batch: Any, sharding: NamedSharding) -> Any:
 
 
 def state_sharding(mesh: jax.sharding.Mesh, tree: Any, rules: Sequence[str] = ()) -> Any:
-    """Shardings for a tree of (abstract) arrays.
+    """Returns shardings for a tree of (abstract) arrays.
 
     A rule is "regex=spec"; the first whose regex is found in the array's path (`params/decoder/out/kernel`; averages
     and optimiser moments end in the same names) decides. A spec names what each dimension is split along: `data`,
     `fsdp` or `-`, separated by commas, e.g. "decoder/.*kernel=-,-,-,fsdp"; `replicated` splits none. Without a match,
-    large arrays are split along fsdp on their largest divisible dimension. InputError for a rule that cannot be met or
-    decides about nothing.
+    large arrays are split along fsdp on their largest divisible dimension.
+
+    Raises:
+        InputError: a rule cannot be met, or decides about nothing.
     """
     parsed = [_parse(rule) for rule in rules]
     met = set()

@@ -1,86 +1,66 @@
 """The one training loop.
 
+Where a run starts, the first that applies:
+
+1. the newest checkpoint of its workdir: it continues, bit for bit;
+2. the parameters that `train.init_from` names, an export or checkpoints of another run;
+3. fresh parameters.
+
 Order at every step, fixed: evaluate, save (and export), next batch, update, log. The state, the data position and the
 timer are saved together before the next batch is taken, so that a run that was stopped continues as if it had not been.
 """
 
+import contextlib
 import dataclasses
-import functools
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
-from jax.sharding import NamedSharding, PartitionSpec
+from clu import parameter_overview
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.settings import nearest_name
-from vasa_jax.training.checkpoint import CheckpointManager, matching
-from vasa_jax.training.cost import UpdateCost, update_cost
-from vasa_jax.training.gradients import Loss, rematerialised, row_major, value_and_gradients
-from vasa_jax.training.initial import load_initial
-from vasa_jax.training.log_window import LogWindow
+from vasa_jax.training.checkpoint import CheckpointManager, load_initial, matching
+from vasa_jax.training.chrono import Chrono, LogWindow
+from vasa_jax.training.cost import UpdateCost
 from vasa_jax.training.logger import TrainingLogger
-from vasa_jax.training.optimizer import (
-    hold_frozen,
-    make_opponent_optimizer,
-    make_optimizer,
-    tree_norm,
-    with_averages,
-)
-from vasa_jax.training.pace import Pace, Rates
-from vasa_jax.training.processes import agreed, is_primary, on_host, preemption_announced
-from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch, state_sharding
-from vasa_jax.training.tasks.base import Batch, Params, Task, has_guidance, initial_opponent
+from vasa_jax.training.optimizer import Schedule, with_averages
+from vasa_jax.training.preemption import Preempted, Preemption
+from vasa_jax.training.processes import agreed, is_primary, on_host
+from vasa_jax.training.sharding import place_batch
+from vasa_jax.training.tasks.base import DataIterator, Task
+from vasa_jax.training.train_state import TrainState
+from vasa_jax.training.train_step import TrainStep, own_average
 from vasa_jax.weights.safetensors_io import save_params
 
-
-@flax.struct.dataclass
-class Opponent:
-    """The second player of a game (see task.TwoPlayerTask)."""
-
-    params: Any
-    optimizer: Any
+PROFILE_AFTER = 3  # updates of a run that are left out of its profile: the first ones also compile and allocate
 
 
-@flax.struct.dataclass
-class TrainState:
-    """Everything an update changes; `step` counts updates done."""
+@dataclasses.dataclass
+class RunState:
+    """What changes while a run goes on."""
 
-    step: jax.Array
-    params: Any
-    ema: Any
-    optimizer: Any
-
-    opponent = None  # not a field: checkpoints of a task that plays alone know of none
-
-
-@flax.struct.dataclass
-class GameState(TrainState):
-    """The same for a task with a second player."""
-
-    opponent: Opponent
-
-
-class Preempted(SystemExit):
-    """SIGTERM came and the state was saved: exit code 75."""
-
-    def __init__(self):
-        super().__init__(75)
-
-
-class _EvaluationStopped(BaseException):
-    """SIGTERM came during an evaluation."""
+    state: TrainState
+    data: DataIterator
+    chrono: Chrono
+    step: int  # updates done
+    first: int  # the step that this process started from
+    evaluated: bool  # whether the checkpoint that it started from has metrics
+    frozen: bool  # whether `train.frozen` has its final values
+    passed: float = 0.0  # share of the run's minutes that is over
+    update: Any = None  # the compiled program, from the first update on
+    cost: UpdateCost | None = None
+    window: LogWindow = dataclasses.field(default_factory=LogWindow)  # updates since the last line
+    pending: LogWindow | None = None  # the line before: reading it does not make the host wait for this one
 
 
 class VASATrainer:
     """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters with each.
 
-    `mesh` replaces the one over all devices that `settings` describe.
+    `mesh` replaces the one over all devices that `settings` describe. `files` are texts by name that are written to the
+    workdir once the run has started, not if it is refused.
     """
 
     def __init__(
@@ -90,275 +70,230 @@ class VASATrainer:
         workdir: str | Path,
         seed: int = 0,
         mesh: jax.sharding.Mesh | None = None,
+        files: dict[str, str] | None = None,
     ):
         self._task = task
         self._settings = settings
         self._workdir = Path(workdir)
-        self._key = jax.random.fold_in(jax.random.key(seed), sum(task.name.encode()))
-        self._optimizer = make_optimizer(settings)
-        self._opponent_optimizer = make_opponent_optimizer(settings)
-        self.pace = Pace(settings)
-        self._mesh = mesh or make_mesh(settings)
-        self._spread = batch_sharding(self._mesh)
-        self._stop = False
-        self._evaluating = False
+        self._files = files or {}
+        self._schedule = Schedule(settings)
+        self._train_step = TrainStep(task, settings, seed, mesh)
+        self._data_settings = {"seed": seed, "train.batch_size": settings.batch_size, **task.data_settings()}
 
     def fit(self) -> TrainState:
-        """Runs to the last step; NonFiniteError on a loss that is not finite, Preempted (exit code 75) on SIGTERM."""
+        """Runs to the last step and returns the state.
+
+        Raises:
+            InputError: the settings do not fit the task, the devices, or what the workdir holds.
+            NonFiniteError: a loss is not finite.
+            Preempted: SIGTERM came, and the state was saved (exit code 75).
+        """
         settings = self._settings
-        data = self.data()
-        checkpoints = CheckpointManager(
-            self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
-        )
-        state = self.initial_state()
-        timer = {"seconds": 0.0}
-        if checkpoints.latest_step() is not None:
-            state, position, timer = checkpoints.restore(state, data.state(), timer)
-            data.restore(position)
-        logger = TrainingLogger(
-            self._workdir, settings.steps, settings.wandb, dataclasses.asdict(settings), is_primary()
-        )
-        previous_handler = self._listen()
-        start = time.time() - timer["seconds"]
-        update, cost, pending, window = None, None, None, LogWindow()
-        frozen = self.frozen()
-        step = int(state.step)
-        first, passed, held = step, 0.0, not self._settings.frozen_from
-        try:
-            while True:
-                begin = time.time()
-                passed = self._share_of_minutes(step, start, passed)
-                last = step >= settings.steps or passed >= 1.0
-                stop = self._preempted(step)
-                figures = {}
-                if self._due(settings.evaluate_every, step, last) and not stop:
-                    figures = self._evaluate(state, step, logger)
-                    stop = stop or self._stop
-                if self._due(settings.save_every, step, last) or stop:
-                    for part in (pending, window):
-                        if part is not None:  # a broken state must not replace a good checkpoint
-                            part.require_finite(self._task.name)
-                    checkpoints.save(step, state, data.state(), {"seconds": time.time() - start}, figures)
-                    if step > first or last:
-                        self.export(state)
-                if stop:
-                    raise Preempted()
-                if last:
-                    break
-                if not held and self.pace.is_frozen(step, passed):
-                    held, state = True, self._freeze(state)
-                    logger.note(f"step {step}: {', '.join(settings.frozen)} keep their average's values from here")
-                window.pause(time.time() - begin)
-                begin, position = time.time(), data.state()
-                batch = place_batch(next(data), self._spread)
-                waited = time.time() - begin
-                guidance = self.guidance(step, frozen)
-                rates = self.pace.rates(step, passed)
-                if update is None:
-                    update, cost = self.compiled(state, batch, rates, guidance)
-                    logger.note(str(cost))
-                    window = LogWindow()
-                state, metrics = update(state, batch, rates, guidance)
-                step += 1
-                window.add(step, position, metrics, waited)
-                if step % settings.log_every == 0 or step == settings.steps:
-                    # The figures of the line before: reading them does not make the host wait for this one.
-                    self._log(logger, pending)
-                    pending, window = window.finish(settings.batch_size, cost), LogWindow()
-            self._log(logger, pending)
-            return state
-        finally:
-            if previous_handler is not None:
-                signal.signal(signal.SIGTERM, previous_handler)
-            checkpoints.close()
-            logger.close()
-            if hasattr(data, "close"):
-                data.close()
-
-    def data(self) -> Any:
-        """The task's batches, made for the devices of the mesh."""
-        return self._task.data(self._spread) if self._mesh.size > 1 else self._task.data()
-
-    def frozen(self) -> Params:
-        """The frozen parameters on every device."""
-        frozen = self._task.frozen() if has_guidance(self._task) else {}
-        return jax.device_put(frozen, NamedSharding(self._mesh, PartitionSpec())) if frozen else frozen
-
-    def guidance(self, step: int, frozen: Params) -> dict[str, Any]:
-        """The arguments of a `GuidedTask`'s loss for the next update; {} for others."""
-        if not has_guidance(self._task):
-            return {}
-        return {"weights": self._task.weights(step), "frozen": frozen}
-
-    def abstract_state(self) -> TrainState:
-        """Shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
-        shapes = jax.eval_shape(self._create)
-        return jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, self._shardings(shapes)
-        )
+        with contextlib.ExitStack() as closing:
+            preemption = Preemption()
+            closing.callback(preemption.close)
+            checkpoints = CheckpointManager(
+                self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
+            )
+            closing.callback(checkpoints.close)
+            run = self._started(checkpoints, closing)
+            logger = TrainingLogger(
+                self._workdir, settings.steps, settings.wandb, dataclasses.asdict(settings), is_primary(), run.step
+            )
+            closing.callback(logger.close)
+            self._describe(run.state, logger)
+            profiler = Profiler(self._workdir / "profile", settings.profile if is_primary() else 0, run.first)
+            closing.callback(profiler.stop)
+            # What the host hands to the devices it hands over knowingly: a hidden copy would stall every update.
+            closing.enter_context(jax.transfer_guard("disallow"))
+            while self._prepare_step(run, checkpoints, logger, preemption):
+                profiler.before(run.step)
+                self._take_step(run, logger)
+                profiler.after(run.step, run.state.step)
+            self._log(run, logger)
+            return run.state
 
     def initial_state(self) -> TrainState:
-        """Fresh (or, with `initial`, imported) parameters, placed on the mesh."""
-        shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state())
-        state = jax.jit(self._create, out_shardings=shardings)()
-        if self._settings.initial:
-            fresh = on_host(state.params)
-            imported = load_initial(self._settings, self._task.name)
-            imported, left = matching(fresh, imported, self._settings.initial, self._settings.initial_partial)
-            if left and is_primary():
-                print(f"{self._settings.initial}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
-            imported = jax.tree.map(lambda old, new: new.astype(old.dtype), fresh, imported)
-            imported = jax.device_put(imported, shardings.params)
-            state = state.replace(params=imported, ema=imported)
-        # The exported average must not share buffers with the parameters: the update donates both.
-        return state.replace(ema=jax.tree.map(jnp.copy, state.ema))
+        """Returns the state of a run that no checkpoint continues: imported parameters, or fresh ones, on the mesh.
 
-    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def update(
-        self, state: TrainState, batch: Batch, rates: Rates, guidance: dict[str, Any] | None = None
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One optimiser update at `rates` (see `Pace.rates`); the old state's memory is reused.
-
-        `guidance` has the weights and frozen parameters of a `GuidedTask`; without it the task's own are constants.
+        Raises:
+            InputError: `train.init_from` cannot be read, or does not fit the model.
         """
-        key = jax.random.fold_in(jax.random.fold_in(self._key, 1), state.step)
-        players = (state.params, state.opponent.params if state.opponent else None)
-        (grads, opponent_grads), metrics = value_and_gradients(
-            self._loss(guidance or {}), players, batch, key, self._settings.accumulate, self._spread
-        )
-        grads = row_major(grads)
-        norm = self._norm(grads)
-        updates, optimizer = self._optimizer.update(
-            grads, state.optimizer, state.params, norm=norm, rate=rates["player"], frozen_rate=rates["frozen"]
-        )
-        params = optax.apply_updates(state.params, updates)
-        # Early on the average follows closely, or it would carry the random start for thousands of steps.
-        decay = jnp.minimum(self._settings.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        # In this form a parameter that equals its average leaves it exactly as it is.
-        ema = jax.tree.map(lambda average, new: average + (1.0 - decay) * (new - average), state.ema, params)
-        # Norms that were summed while the arrays are written would keep XLA from writing these in place.
-        updates, params = jax.lax.optimization_barrier((updates, params))
-        metrics = {
-            **metrics,
-            "gradient_norm": norm,
-            "update_norm": self._norm(updates),
-            "parameter_norm": self._norm(params),
-            "learning_rate": rates["player"],
-        }
-        state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
-        if state.opponent:
-            opponent, norm = self._update_opponent(state.opponent, opponent_grads, rates["opponent"])
-            metrics["opponent_gradient_norm"] = norm
-            state = state.replace(opponent=opponent)
-        # Left alone, the compiler might place the new state otherwise than the old one.
-        return jax.lax.with_sharding_constraint(state, self._shardings(state)), metrics
-
-    def compiled(
-        self, state: TrainState, batch: Batch, rates: Rates, guidance: dict[str, Any] | None = None
-    ) -> tuple[Any, UpdateCost]:
-        """(`update` compiled for these (abstract) arguments, what it costs)."""
-        arguments = (state, batch, rates) if guidance is None else (state, batch, rates, guidance)
-        traced = VASATrainer.update.trace(self, *arguments)
-        program = traced.lower().compile()
-        return program, update_cost(traced, program, self._mesh.size)
+        state = self._train_step.new_state()
+        if not self._settings.init_from:
+            return state
+        fresh = on_host(state.params)
+        imported = load_initial(self._settings, self._task.name)
+        imported, left = matching(fresh, imported, self._settings.init_from, self._settings.init_partial)
+        if left and is_primary():
+            print(f"{self._settings.init_from}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
+        imported = jax.tree.map(lambda old, new: new.astype(old.dtype), fresh, imported)
+        imported = jax.device_put(imported, jax.tree.map(lambda x: x.sharding, state.params))
+        return own_average(state.replace(params=imported, ema=imported))
 
     def export(self, state: TrainState) -> Path:
-        """Writes the EMA parameters to export/<task>.safetensors."""
+        """Writes the EMA parameters to export/<task>.safetensors; returns its path."""
         path = self._workdir / "export" / f"{self._task.name}.safetensors"
-        average, step = on_host(state.ema), int(state.step)
+        average, step = on_host(state.ema), int(jax.device_get(state.step))
         if is_primary():
             params, metadata = self._task.export(average)
-            save_params(path, params, {**metadata, "step": step})
+            dtype = jnp.dtype(self._settings.export_precision)
+            save_params(path, params, {**metadata, "step": step}, dtype)
         return path
 
-    def _freeze(self, state: TrainState) -> TrainState:
-        """The frozen parameters at their average, which the export then has for good; exported at once, so that another
-        stage can start from them. A resumed run that was frozen before finds them there already."""
-        state = state.replace(params=with_averages(self._settings.frozen, state.params, state.ema))
-        self.export(state)
-        return state
+    def _started(self, checkpoints: CheckpointManager, closing: contextlib.ExitStack) -> RunState:
+        """The run at its start, by the precedence above."""
+        data = self._task.data(self._train_step.batch_sharding) if self._train_step.mesh.size > 1 else self._task.data()
+        if hasattr(data, "close"):  # holds files or processes
+            closing.callback(data.close)
+        found, chrono = checkpoints.latest_step(), Chrono()
+        if found is None:
+            state = self.initial_state()
+        else:
+            state, position, timer = checkpoints.restore(
+                self._train_step.abstract_state(), data.state(), chrono.state(), settings=self._data_settings
+            )
+            data.restore(position)
+            chrono = Chrono(**timer)
+        step = int(jax.device_get(state.step))
+        evaluated = found is not None and checkpoints.evaluated(step)
+        return RunState(state, data, chrono, step, step, evaluated, frozen=not self._settings.frozen_from)
 
-    def _create(self) -> TrainState:
-        params = self._task.init(self._key)
-        arguments = (jnp.zeros((), jnp.int32), params, params, self._optimizer.init(params))
-        opponent = initial_opponent(self._task, jax.random.fold_in(self._key, 2))
-        if opponent is None:
-            return TrainState(*arguments)
-        return GameState(*arguments, Opponent(opponent, self._opponent_optimizer.init(opponent)))
+    def _describe(self, state: TrainState, logger: TrainingLogger) -> None:
+        """Writes what the run was started with, and its parameters' names, shapes and shardings."""
+        for name, text in self._files.items():
+            logger.text(name, text)
+        table = parameter_overview.get_parameter_overview(state.params, include_stats="sharding")
+        logger.text("parameters.txt", table + "\n")
+        logger.note(f"{self._task.name}: {parameter_overview.count_parameters(state.params):,} parameters")
+        for note in self._task.notes() if is_primary() else ():
+            logger.note(note)
 
-    def _loss(self, guidance: dict[str, Any]) -> Loss:
-        """The task's loss as a function of (both players' parameters, batch, key)."""
+    def _prepare_step(
+        self, run: RunState, checkpoints: CheckpointManager, logger: TrainingLogger, preemption: Preemption
+    ) -> bool:
+        """Evaluates, saves, exports and freezes where they are due; False after the last step."""
+        settings, begin = self._settings, time.time()
+        run.passed = self._share_of_minutes(run)
+        last = run.step >= settings.steps or run.passed >= 1.0
+        stop = preemption.requested(run.step)
+        with jax.transfer_guard("allow"):
+            metrics: dict[str, float] = {}
+            known = run.evaluated and run.step == run.first
+            if self._due(settings.evaluate_every, run.step, last) and not stop and not known:
+                metrics = self._evaluate(run, logger, preemption)
+                stop = stop or preemption.noticed
+            if self._due(settings.save_every, run.step, last) or stop:
+                self._log(run, logger)
+                # A broken state must not replace a good checkpoint.
+                run.window.require_finite(self._task.name)
+                checkpoints.save(
+                    run.step, run.state, run.data.state(), run.chrono.state(), metrics, self._data_settings
+                )
+                if run.step > run.first or last:
+                    self.export(run.state)
+            if stop:
+                raise Preempted()
+            if not last and not run.frozen and self._schedule.is_frozen(run.step, run.passed):
+                self._freeze(run, logger)
+        run.window.pause(time.time() - begin)
+        return not last
 
-        def loss(players, batch, key):
-            params, opponent = players
-            if not self._settings.frozen_from:
-                params = hold_frozen(self._settings.frozen, params)
-            rest = guidance if opponent is None else {**guidance, "opponent": opponent}
-            return self._task.loss(params, batch, key, **rest)
+    def _take_step(self, run: RunState, logger: TrainingLogger) -> None:
+        """One update, and the line of the log that it completes."""
+        begin, position = time.time(), run.data.state()
+        with jax.transfer_guard("allow"):
+            batch = place_batch(next(run.data), self._train_step.batch_sharding)
+        waited = time.time() - begin
+        arguments = self._train_step.arguments(run.step)
+        rates = self._train_step.rates(self._schedule.rates(run.step, run.passed))
+        if run.update is None:
+            with jax.transfer_guard("allow"):
+                run.update, run.cost = self._train_step.compile(run.state, batch, rates, arguments)
+            logger.note(str(run.cost))
+            run.window = LogWindow()
+        with jax.profiler.StepTraceAnnotation("train", step_num=run.step):
+            run.state, metrics = run.update(run.state, batch, rates, arguments)
+        run.step += 1
+        run.window.add(run.step, position, metrics, waited)
+        if run.step % self._settings.log_every == 0 or run.step == self._settings.steps:
+            self._log(run, logger)
+            run.pending, run.window = run.window.finish(self._settings.batch_size, run.cost), LogWindow()
 
-        return rematerialised(loss) if self._settings.remat else loss
+    def _evaluate(self, run: RunState, logger: TrainingLogger, preemption: Preemption) -> dict[str, float]:
+        """The metrics, logged; {} when SIGTERM cut the evaluation short."""
+        params = run.state.ema if jax.process_count() == 1 else on_host(run.state.ema)
 
-    def _update_opponent(self, opponent: Opponent, grads: Params, rate: jax.Array) -> tuple[Opponent, jax.Array]:
-        """(the opponent after its step, the norm of its gradient); without any gradient it rests, counts and all."""
-        norm = self._norm(grads)
-        updates, optimizer = self._opponent_optimizer.update(
-            grads, opponent.optimizer, opponent.params, norm=norm, rate=rate
-        )
-        moved = Opponent(optax.apply_updates(opponent.params, updates), optimizer)
-        return jax.tree.map(lambda new, old: jnp.where(norm > 0, new, old), moved, opponent), norm
+        def evaluate():
+            metrics = agreed(self._task.evaluate(params))
+            return metrics, self._task.images(params) if is_primary() else {}
 
-    def _norm(self, tree: Params) -> jax.Array:
-        settings = self._settings
-        return tree_norm(tree, whole=settings.fsdp_axis == 1 and not settings.sharding_rules)
-
-    def _shardings(self, state: TrainState) -> TrainState:
-        return state_sharding(self._mesh, state, self._settings.sharding_rules)
-
-    def _evaluate(self, state: TrainState, step: int, logger: TrainingLogger) -> dict[str, float]:
-        """The figures, logged; {} when SIGTERM cut the evaluation short."""
-        params = state.ema if jax.process_count() == 1 else on_host(state.ema)
-        self._evaluating = True
-        try:
-            figures = agreed(self._task.evaluate(params))
-            pictures = self._task.pictures(params) if is_primary() else {}
-        except _EvaluationStopped:
+        found = preemption.interruptible(evaluate)
+        if found is None:
             return {}
-        finally:
-            self._evaluating = False
-        if figures:
-            logger.scalars(step, {f"eval/{name}": value for name, value in figures.items()})
-        logger.pictures(step, pictures)
+        metrics, images = found
+        if metrics:
+            logger.scalars(run.step, {f"eval/{name}": value for name, value in metrics.items()})
+        logger.images(run.step, images)
         best = self._settings.best_metric
-        if best and best not in figures:
-            logger.note(f"config.train.best_metric: no figure '{best}' to choose by;{nearest_name(best, figures)}")
-        return figures
+        if best and best not in metrics:
+            logger.note(f"config.train.best_metric: no metric '{best}' to choose by;{nearest_name(best, metrics)}")
+        return metrics
 
-    def _log(self, logger: TrainingLogger, pending: LogWindow | None) -> None:
+    def _freeze(self, run: RunState, logger: TrainingLogger) -> None:
+        """Gives the frozen parameters their average's values, which the export then has for good.
+
+        They are exported at once, so that another stage can start from them. A resumed run that was frozen before finds
+        them there already.
+        """
+        names, state = self._settings.frozen, run.state
+        run.frozen, run.state = True, state.replace(params=with_averages(names, state.params, state.ema))
+        self.export(run.state)
+        logger.note(f"step {run.step}: {', '.join(names)} keep their average's values from here")
+
+    def _log(self, run: RunState, logger: TrainingLogger) -> None:
+        """Writes the pending line; raises NonFiniteError for a loss of it that is not finite."""
+        pending, run.pending = run.pending, None
         if pending is not None:
-            logger.scalars(pending.step(), pending.figures())
+            logger.scalars(pending.step(), pending.metrics())
             pending.require_finite(self._task.name)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:
         return last or bool(every and step and step % every == 0)
 
-    def _share_of_minutes(self, step: int, start: float, before: float) -> float:
-        """How much of the time that the settings allow is over, 0 without a limit; `before` is the share last told."""
+    def _share_of_minutes(self, run: RunState) -> float:
+        """How much of the time that the settings allow is over, 0 without a limit."""
         if not self._settings.minutes:
             return 0.0
-        if jax.process_count() > 1 and step % self._settings.log_every:
-            return before  # asking the others has its price
-        return agreed((time.time() - start) / (60 * self._settings.minutes))
+        if jax.process_count() > 1 and run.step % self._settings.log_every:
+            return run.passed  # asking the others has its price
+        return agreed(run.chrono.share_of(self._settings.minutes))
 
-    def _listen(self) -> Any:
-        """Takes SIGTERM over; of several processes JAX does, to tell all of them."""
-        return signal.signal(signal.SIGTERM, self._on_sigterm) if jax.process_count() == 1 else None
 
-    def _preempted(self, step: int) -> bool:
-        return self._stop if jax.process_count() == 1 else preemption_announced(step)
+class Profiler:
+    """Writes a trace of `updates` updates of a run that starts at step `first`; 0 = none. View it with xprof."""
 
-    def _on_sigterm(self, *_) -> None:
-        self._stop = True
-        if self._evaluating:
-            self._evaluating = False
-            raise _EvaluationStopped()
+    def __init__(self, directory: Path, updates: int, first: int):
+        self._directory = directory
+        self._begin = first + PROFILE_AFTER
+        self._end = self._begin + updates
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Starts the trace before its first update."""
+        if step == self._begin < self._end:
+            jax.profiler.start_trace(str(self._directory))
+            self._running = True
+
+    def after(self, step: int, result: jax.Array) -> None:
+        """Ends the trace after its last update, whose `result` it waits for."""
+        if self._running and step == self._end:
+            jax.block_until_ready(result)
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends a trace that is running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False

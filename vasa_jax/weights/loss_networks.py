@@ -21,10 +21,9 @@ import numpy as np
 
 from vasa_jax.errors import InputError
 from vasa_jax.losses.perceptual import FeatureJudge, Judges
-from vasa_jax.models.iresnet import IResNet
+from vasa_jax.models.backbones import VGG, VGG19, VGGFACE, IResNet, VGGLayout
 from vasa_jax.models.layers import Dtype, fold_standardisation
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
-from vasa_jax.models.vgg import VGG, VGG19, VGGFACE, VGGLayout
 from vasa_jax.weights.safetensors_io import load_params
 
 Flat = Mapping[str, np.ndarray]
@@ -45,7 +44,7 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
     if not found:
         raise InputError(
             f"config.face.judge: {folder} has none of {', '.join(f'{name}.safetensors' for name in FILES)}; "
-            "train one with configs/train_judge.py, or leave it empty"
+            "train one with configs/train_loss_networks.py, or leave it empty"
         )
     params: dict[str, Any] = {}
     perceptual, identity = {}, None

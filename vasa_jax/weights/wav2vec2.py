@@ -1,14 +1,15 @@
 """Public wav2vec 2.0 and HuBERT weights as parameters of `AudioEncoder`.
 
-Files in the naming of Hugging Face (`Wav2Vec2Model`, `HubertModel`, also inside a larger model): safetensors, or a
-PyTorch state dict where PyTorch is installed. The weight-normalised positional convolution is folded into one kernel;
-both spellings of its parts are read. Sizes come from the tensors; what these do not tell (heads, strides, whether norms
-come first) from a `config.json` beside the file, else from the layouts that were published: heads of 64 channels, and
-norms first exactly where every convolution has a norm.
+Files in the naming of Hugging Face (`Wav2Vec2Model`, `HubertModel`, also inside a larger model) or of fairseq. Both
+safetensors and pickled state dicts are read, without PyTorch. The weight-normalised positional convolution is
+folded into one kernel; both spellings of its parts are read. Sizes come from the tensors; what these do not tell
+(heads, strides, whether norms come first) from a `config.json` beside the file, else from the layouts that were
+published: heads of 64 channels, and norms first exactly where every convolution has a norm.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,32 @@ from flax import traverse_util
 
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import CONV_STRIDES, AudioEncoder
+from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
-_PREFIXES = ("wav2vec2.", "hubert.")
+_PREFIXES = ("wav2vec2.", "hubert.", "audio_encoder.")
+_FAIRSEQ = "encoder.pos_conv.0."  # how names start that only fairseq's files have
+_FAIRSEQ_NAMES = (
+    (r"^w2v_encoder\.w2v_model\.", ""),
+    (r"^feature_extractor\.conv_layers\.(\d+)\.0\.", r"feature_extractor.conv_layers.\1.conv."),
+    (r"^feature_extractor\.conv_layers\.(\d+)\.2\.(1\.)?", r"feature_extractor.conv_layers.\1.layer_norm."),
+    (r"^post_extract_proj\.", "feature_projection.projection."),
+    (r"^layer_norm\.", "feature_projection.layer_norm."),
+    (r"^encoder\.pos_conv\.0\.", "encoder.pos_conv_embed.conv."),
+    (r"\.self_attn_layer_norm\.", ".layer_norm."),
+    (r"\.self_attn\.", ".attention."),
+    (r"\.fc1\.", ".feed_forward.intermediate_dense."),
+    (r"\.fc2\.", ".feed_forward.output_dense."),
+)
 # Of training, or of what stands on top of the encoder.
 _IGNORED = re.compile(
     r"masked_spec_embed|lm_head\.|quantizer\.|project_(hid|q)\.|classifier\.|projector\.|layer_weights"
+    r"|mask_emb|final_proj\.|label_embs_concat|w2v_encoder\.proj\."
 )
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
-_WANTED = "give weights of wav2vec 2.0 or HuBERT in the naming of Hugging Face"
+_WANTED = "give weights of wav2vec 2.0 or HuBERT in the naming of Hugging Face or fairseq"
+# Values of a config.json that mean another network.
+_OTHER_NETWORK = {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False, "add_adapter": True}
 
 
 def is_public_file(path: str | Path) -> bool:
@@ -44,12 +62,32 @@ def is_public_file(path: str | Path) -> bool:
     )
 
 
-def load_wav2vec2(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(float32 parameters of `AudioEncoder`, metadata with its `fields`) of a file; InputError names the fault."""
+def load_wav2vec2(path: str | Path, waveform: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads a file: (float32 parameters of `AudioEncoder`, metadata with its `fields`); InputError names the fault.
+
+    `waveform` as in `encoder_params`.
+    """
     path = Path(path)
-    state = {name: value for name, value in _without_prefix(_read(path)).items() if not _IGNORED.match(name)}
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {_WANTED}")
+    return encoder_params(read_tensors(path), path, waveform)
+
+
+def encoder_params(
+    content: Mapping[str, Any], path: Path, waveform: float = 0.0
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Converts what a file holds, as `load_wav2vec2` does.
+
+    `waveform`: what sound in [-1, 1] is multiplied by before it enters; 0 = mean 0 and variance 1 over each utterance,
+    as the public encoders are given it.
+    """
+    if isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    state = {name: value for name, value in _public_names(flat_state(content)).items() if not _IGNORED.match(name)}
     _fold_weight_norm(state, path)
     fields = _fields(state, path)
+    if waveform:
+        fields |= {"waveform": "scale", "waveform_scale": waveform}
     expected = jax.eval_shape(AudioEncoder(**fields).init, jax.random.key(0), jnp.zeros((1, 4000)))["params"]
     table, params = key_table(expected), {}
     for name, (target, transposed) in table.items():
@@ -78,33 +116,12 @@ def key_table(params: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], bool]]
     return table
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {_WANTED}")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not a readable safetensors file ({error}); download it again") from error
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading it needs PyTorch (pip install torch); or give a .safetensors file"
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.float().numpy() for name, value in state.items()}
-    except Exception as error:  # torch raises many kinds
-        fault = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a PyTorch state dict ({fault}); {_WANTED}") from error
-
-
-def _without_prefix(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names as in the bare encoder: those of a larger model start with the encoder's name."""
+def _public_names(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Brings names to those of the bare encoder of Hugging Face: a larger model puts the encoder's name in front."""
+    if any(_FAIRSEQ in name for name in state):
+        for pattern, name in _FAIRSEQ_NAMES:
+            state = {re.sub(pattern, name, key): value for key, value in state.items()}
+        return state
     for prefix in _PREFIXES:
         if any(name.startswith(prefix) for name in state):
             return {name.removeprefix(prefix): value for name, value in state.items()}
@@ -133,6 +150,9 @@ def _fields(state: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
         return state[name].shape
 
     known = _published(path)
+    for name, value in _OTHER_NETWORK.items():
+        if known.get(name) == value:
+            raise InputError(f"{path.parent / 'config.json'}: {name} is {value}, another network; {_WANTED}")
     convolutions = _count(state, r"feature_extractor\.conv_layers\.(\d+)\.")
     layers = _count(state, r"encoder\.layers\.(\d+)\.")
     shapes = [shape(f"feature_extractor.conv_layers.{i}.conv.weight", 3) for i in range(convolutions)]

@@ -3,39 +3,27 @@
 Its features then stand where the paper uses wav2vec2's (VASA-1 section 3.2).
 """
 
-import functools
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
-from vasa_jax.config import AudioConfig, CorpusConfig
+from vasa_jax.config import AudioConfig, CorpusConfig, VASAConfig
+from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.audio import AudioEncoder, PhonemeHead
 from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.rng import named_key
-from vasa_jax.training.process_part import ProcessPart
+from vasa_jax.training.processes import ProcessPart
+from vasa_jax.training.tasks.base import Task, clip_settings
 
 HELD_OUT_CLIPS = 32
-
-
-class PhonemeHead(nn.Module):
-    """Linear read-outs of the features, dropped after training."""
-
-    classes: int
-
-    @nn.compact
-    def __call__(self, features):
-        """(B, T, C) -> phoneme logits (B, T, classes), stress logit (B, T), log energy (B, T)."""
-        out = nn.Dense(self.classes + 2, name="out")(features)
-        return out[..., :-2], out[..., -2], out[..., -1]
 
 
 class ClipCrops(StepIterator):
@@ -46,15 +34,16 @@ class ClipCrops(StepIterator):
 
     def __init__(self, clips: ClipSet, seconds: float, batch_size: int, seed: int):
         self._arrays = {name: jnp.asarray(getattr(clips, name)) for name in ("samples", "phonemes", "stress", "energy")}
-        self._frames = min(round(seconds * 25), FRAMES)
+        self._frames = min(round(seconds * FPS), FRAMES)
         self._part = ProcessPart(batch_size, len(clips.samples))
         self._batch, self._key = self._part.batch, self._part.key(named_key(seed, "audio"))
+        self._draw = jax.jit(self._crops)
 
     def batch(self, step: int) -> dict[str, jax.Array]:
+        """Returns samples (B, 640 T + 80) int16 and phonemes, stress, energy (B, 2 T)."""
         return self._draw(self._arrays, step)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _draw(self, arrays, step):
+    def _crops(self, arrays, step):
         keys = jax.random.split(jax.random.fold_in(self._key, step), 3)
         voices = arrays["samples"].shape[1]
         which = self._part.draw_clips(keys[0])
@@ -66,7 +55,9 @@ class ClipCrops(StepIterator):
                 return jax.lax.dynamic_slice_in_dim(x, first, length)
 
             sound = jax.lax.dynamic_slice(
-                arrays["samples"], (clip, voice, start * 640), (1, 1, self._frames * 640 + 80)
+                arrays["samples"],
+                (clip, voice, start * SAMPLES_PER_FRAME),
+                (1, 1, self._frames * SAMPLES_PER_FRAME + TAIL),
             )[0, 0]
             labels = {n: part(arrays[n][clip], 2 * start, 2 * self._frames) for n in ("phonemes", "stress", "energy")}
             return {"samples": sound, **labels}
@@ -74,8 +65,8 @@ class ClipCrops(StepIterator):
         return jax.vmap(crop)(which, voice, start)
 
 
-class AudioTask:
-    """AudioEncoder and its read-outs on the built-in corpus."""
+class AudioTask(Task):
+    """Trains AudioEncoder and its read-outs on the built-in corpus."""
 
     name = "audio"
 
@@ -85,18 +76,27 @@ class AudioTask:
         self._encoder = AudioEncoder(**self._variant, dtype=compute_dtype(precision))
         self._head = PhonemeHead(len(PHONEME_CLASSES))
         self._held_out: ClipSet | None = None
+        self._guess = jax.jit(self._phonemes)
+
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "AudioTask":
+        train = config.train
+        return cls(config.speech, config.corpus, train.batch_size, train.precision, config.seed)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         keys = jax.random.split(key)
         width = self._variant["width"]
         return {
-            "encoder": self._encoder.init(keys[0], jnp.zeros((1, 16_000)))["params"],
+            "encoder": self._encoder.init(keys[0], jnp.zeros((1, SAMPLE_RATE)))["params"],
             "head": self._head.init(keys[1], jnp.zeros((1, 1, width)))["params"],
         }
 
     def data(self, sharding: NamedSharding | None = None) -> ClipCrops:
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         return ClipCrops(clips, self._speech.seconds, self._batch, self._seed)
+
+    def data_settings(self) -> dict[str, Any]:
+        return {"speech.seconds": self._speech.seconds, **clip_settings(self._corpus)}
 
     def loss(self, params, batch, key):
         samples = batch["samples"].astype(jnp.float32) / 32767.0
@@ -124,9 +124,6 @@ class AudioTask:
             accuracy[f"accuracy_voice_{version}"] = float(np.mean(np.asarray(guess) == clips.phonemes))
         return accuracy
 
-    def pictures(self, params) -> dict[str, np.ndarray]:
-        return {}
-
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params["encoder"], {"variant": self._speech.variant, "fields": self._variant}
 
@@ -134,6 +131,5 @@ class AudioTask:
         features = self._encoder.apply({"params": params["encoder"]}, samples)
         return self._head.apply({"params": params["head"]}, features)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _guess(self, params, samples):
+    def _phonemes(self, params, samples):
         return self._read(params, samples.astype(jnp.float32) / 32767.0)[0].argmax(-1)

@@ -1,11 +1,14 @@
 """What a training stage is; `VASATrainer` runs any of them."""
 
+import abc
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
+
+from vasa_jax.config import CorpusConfig, VASAConfig
 
 Params = dict[str, Any]
 Batch = dict[str, Any]
@@ -20,86 +23,96 @@ class DataIterator(Protocol):
     def __next__(self) -> Batch: ...
 
     def state(self) -> dict[str, int]:
-        """What `restore` needs to continue with the batch after the last one given."""
+        """Returns what `restore` needs to continue with the batch after the last one given."""
         ...
 
-    def restore(self, state: dict[str, int]) -> None: ...
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues where an iterator with the same settings had this `state`."""
+        ...
 
 
-class Task(Protocol):
-    """A stage: its parameters, its loss, its data and how it is judged."""
+class Task(abc.ABC):
+    """A stage: its parameters, its loss, its data and its validation.
 
-    name: str
+    `init`, `data` and `loss` are a task's own; everything else has a default that leaves it out. Another public method
+    is refused when the class is made, so that a misspelt name cannot switch a part of a training off. `extra` names
+    further public methods of a class.
+    """
 
+    name: str  # of the export: <name>.safetensors
+
+    def __init_subclass__(cls, extra: tuple[str, ...] = (), **options: Any):
+        super().__init_subclass__(**options)
+        known = {*dir(Task), *extra}
+        for name, value in vars(cls).items():
+            public = not name.startswith("_") and (callable(getattr(cls, name)) or isinstance(value, property))
+            if public and name not in known:
+                raise TypeError(f"{cls.__name__}.{name}: a Task has none; correct the name, or list it in `extra`")
+
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "Task":
+        """Returns the task that `config` describes."""
+        raise NotImplementedError(f"{cls.__name__} is not made from a configuration")
+
+    @abc.abstractmethod
     def init(self, key: jax.Array) -> Params:
-        """Fresh float32 parameters."""
-        ...
+        """Returns fresh float32 parameters."""
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """(scalar loss, named scalars to log), float32; traced under jit."""
-        ...
-
+    @abc.abstractmethod
     def data(self, sharding: NamedSharding | None = None) -> DataIterator:
-        """Batches of the whole run on one device; on several the trainer gives the `sharding` of a global batch.
+        """Returns batches of the whole run on one device; on several the trainer gives a global batch's `sharding`.
 
         Then the iterator yields either arrays with that sharding, or this process's part (1 / processes of the batch)
         in any form. Processes, and devices where they make the data themselves, must yield different examples.
         """
-        ...
+
+    @abc.abstractmethod
+    def loss(self, params: Params, batch: Batch, key: jax.Array, **arguments: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Returns (scalar loss, named scalars to log), float32; traced under jit.
+
+        A task with `loss_weights` or `frozen_params` gets them as `weights` and `frozen`, arguments of the compiled
+        update: runs that differ in their values share one program. One with `init_discriminator` gets `discriminator`,
+        its parameters. Both players of a GAN learn from one backward pass through one loss, the sum of theirs: each
+        stops the gradient of its own part into the other's parameters, and both step at once.
+        """
+
+    def loss_weights(self, step: int) -> Mapping[str, np.ndarray]:
+        """Returns scalars for the update that follows `step` updates; the names are the same at every step."""
+        return {}
+
+    def frozen_params(self) -> Params:
+        """Returns the parameters of networks that the loss reads and that do not learn."""
+        return {}
+
+    def init_discriminator(self, key: jax.Array) -> Params | None:
+        """Returns the discriminator's fresh float32 parameters, which have an optimiser of their own; None without."""
+        return None
 
     def evaluate(self, params: Params) -> dict[str, float]:
-        """Held-out figures of `params`."""
-        ...
+        """Returns metrics of `params` on held-out examples."""
+        return {}
 
-    def pictures(self, params: Params) -> dict[str, np.ndarray]:
-        """Named uint8 (H, W, 3) grids for the log; may be empty."""
-        ...
+    def images(self, params: Params) -> dict[str, np.ndarray]:
+        """Returns named uint8 grids (H, W, 3), or videos (T, H, W, 3), for the log."""
+        return {}
 
     def export(self, params: Params) -> tuple[Params, dict[str, Any]]:
-        """(parameters, metadata) that generation loads: `<name>.safetensors`."""
-        ...
+        """Returns (parameters, metadata) that generation loads: `<name>.safetensors`."""
+        return params, {}
+
+    def notes(self) -> list[str]:
+        """Returns lines that a reader of the log should know before the training starts."""
+        return []
+
+    def data_settings(self) -> dict[str, Any]:
+        """Returns the settings that decide what a batch holds, by their names in the configuration, as JSON values.
+
+        They are kept in checkpoints: a data position means the same batch only under the same settings.
+        """
+        return {}
 
 
-class GuidedTask(Task, Protocol):
-    """A task whose loss reads arrays that are neither parameters nor data: weights of its terms, frozen networks.
-
-    They are arguments of the compiled update, so that runs that differ in their values only share one program.
-    """
-
-    def weights(self, step: int) -> Mapping[str, np.ndarray]:
-        """Scalars for the update that follows `step` updates; the names are the same at every step."""
-        ...
-
-    def frozen(self) -> Params:
-        """Parameters of networks that do not learn; {} without any."""
-        ...
-
-    def loss(
-        self, params: Params, batch: Batch, key: jax.Array, *, weights: Mapping[str, jax.Array], frozen: Params
-    ) -> tuple[jax.Array, dict[str, jax.Array]]: ...
-
-
-class TwoPlayerTask(Task, Protocol):
-    """A task with an opponent, the critic of a GAN, that has an optimiser of its own.
-
-    Both players learn from one backward pass through one loss, the sum of theirs: each stops the gradient of its own
-    part into the other's parameters. Both step at once, from where both stood before.
-    """
-
-    def init_opponent(self, key: jax.Array) -> Params | None:
-        """The opponent's fresh float32 parameters; None when these settings have none."""
-        ...
-
-    def loss(
-        self, params: Params, batch: Batch, key: jax.Array, *, opponent: Params
-    ) -> tuple[jax.Array, dict[str, jax.Array]]: ...
-
-
-def has_guidance(task: Task) -> bool:
-    """Whether it is a `GuidedTask`."""
-    return hasattr(task, "weights") and hasattr(task, "frozen")
-
-
-def initial_opponent(task: Task, key: jax.Array) -> Params | None:
-    """The second player's parameters; None for a task that is not a `TwoPlayerTask` or plays alone."""
-    return task.init_opponent(key) if hasattr(task, "init_opponent") else None
+def clip_settings(corpus: CorpusConfig) -> dict[str, Any]:
+    """Returns the settings that decide the clips of the built-in corpus, for `Task.data_settings`."""
+    names = ("clips", "voices_per_clip", "speech")
+    return {f"corpus.{name}": getattr(corpus, name) for name in names}

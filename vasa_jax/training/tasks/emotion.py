@@ -1,7 +1,7 @@
-"""Training the reader of emotions on true renders of heads that speak with feeling.
+"""Trains the reader of emotions on true renders of heads that speak with feeling.
 
 Frames of the corpus's performances (any moment of a sentence, so that speaking lips are no sign of an emotion) are
-rendered on the device for every update, each on a head of its own, and degraded as the instrument's are. The network
+rendered on the device for every update, each on a head of its own, and degraded (training/degradation.py). The network
 learns the performance's emotion coefficients, which sum to 1, as a distribution. It gets the face where the labels say
 it is, a little off, as the instrument will be. Heads come from random streams of this task's own name.
 """
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vasa_jax.config import CorpusConfig
+from vasa_jax.config import CorpusConfig, VASAConfig
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
@@ -25,11 +25,13 @@ from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation.face_readings import named_feeling
 from vasa_jax.models.emotion_probe import CENTRE, PATCH, EmotionProbe, face_patch
 from vasa_jax.models.face_probe import SIZE
 from vasa_jax.rng import named_key
-from vasa_jax.training.tasks.face_probe import degrade
+from vasa_jax.training.degradation import degrade
+from vasa_jax.training.tasks.base import Task, clip_settings
 
 HELD_OUT_CLIPS = 96
 NEUTRAL = EMOTIONS.index("neutral")
@@ -52,7 +54,7 @@ class EmotionSettings:
 
 
 def render_frames(key: jax.Array, identity: jax.Array, motion: jax.Array, size: int, supersample: int) -> Batch:
-    """Frames of random heads: image (B, n, n, 3), centre (B, 2) of the patch, pose (B, 9).
+    """Renders frames of random heads: image (B, n, n, 3), centre (B, 2) of the patch, pose (B, 9).
 
     identity: (B,) numbers of the heads under `key`; motion: (B, M) in the order of MOTION_NAMES.
     """
@@ -89,7 +91,7 @@ def _training_batch(key_data, step, motion, emotion, count: int, supersample: in
 
 
 class EmotionData(StepIterator):
-    """Batches as a pure function of (seed, step); each device of `sharding` renders its own heads."""
+    """Renders batches as a pure function of (seed, step); each device of `sharding` renders its own heads."""
 
     def __init__(
         self, clips: ClipSet, batch_size: int, supersample: int, seed: int, sharding: NamedSharding | None = None
@@ -104,8 +106,8 @@ class EmotionData(StepIterator):
         return _training_batch(self._key, np.uint32(step), *self._clips, *self._shape, self._sharding)
 
 
-class EmotionTask:
-    """The stage that trains `EmotionProbe`."""
+class EmotionTask(Task, extra=("held_out",)):
+    """Trains `EmotionProbe`."""
 
     name = "emotion"
 
@@ -116,11 +118,16 @@ class EmotionTask:
         self._network = EmotionProbe(dtype=dtype)
         self._held_out: dict[str, np.ndarray] | None = None
 
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "EmotionTask":
+        train, settings = config.train, EmotionSettings(supersample=config.corpus.supersample)
+        return cls(settings, config.corpus, train.batch_size, config.seed, compute_dtype(train.precision))
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         return self._network.init(key, jnp.zeros((1, PATCH[1], PATCH[1], 3)))["params"]
 
     def loss(self, params, batch: Batch, key) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Cross-entropy to the coefficients."""
+        """Returns the cross-entropy to the emotion coefficients."""
         s = self._settings
         keys = jax.random.split(key, 4)
         count = batch["pose"].shape[0]
@@ -133,15 +140,20 @@ class EmotionTask:
         agree = (logits.argmax(-1) == batch["emotion"].argmax(-1)).mean()
         return loss, {"frame_accuracy": agree}
 
+    def data_settings(self) -> dict[str, Any]:
+        return {"corpus.supersample": self._settings.supersample, **clip_settings(self._corpus)}
+
     def data(self, sharding: NamedSharding | None = None) -> EmotionData:
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         return EmotionData(clips, self._batch, self._settings.supersample, self._seed, sharding)
 
     def evaluate(self, params) -> dict[str, float]:
-        """On held-out heads, voices and sentences, true renders and (`soft_...`) degraded ones: how often clips with
-        much of one feeling, and their frames, are taken for that one of FEELINGS; how far the mean shares of all clips
-        are off (`share_mae`)."""
-        held_out, figures = self.held_out(), {}
+        """Returns metrics on held-out heads, voices and sentences: true renders, and (`soft_...`) degraded ones.
+
+        `clip_accuracy`, `frame_accuracy`: how often clips with much of one feeling, and their frames, are taken for it.
+        `share_mae`: how far the mean shares of all clips are off.
+        """
+        held_out, metrics = self.held_out(), {}
         truth = held_out["emotion"]
         felt = [i for i, shares in enumerate(truth) if shares[NEUTRAL] < FELT and shares[shares.argmax()] >= FELT]
         for prefix, name in (("", "image"), ("soft_", "soft")):
@@ -149,16 +161,18 @@ class EmotionTask:
             shares = shares.reshape(len(truth), -1, len(EMOTIONS))
             clips = [named_feeling(shares[i]) == EMOTIONS[truth[i].argmax()] for i in felt]
             frames = [named_feeling(frame[None]) == EMOTIONS[truth[i].argmax()] for i in felt for frame in shares[i]]
-            figures |= {
+            metrics |= {
                 f"{prefix}clip_accuracy": float(np.mean(clips or [0.0])),
                 f"{prefix}frame_accuracy": float(np.mean(frames or [0.0])),
                 f"{prefix}share_mae": float(np.abs(shares.mean(1) - truth).mean()),
             }
-        return figures
+        return metrics
 
     def held_out(self) -> dict[str, np.ndarray]:
-        """Frames of a fixed set of held-out clips, those of one clip side by side, rendered once: image, `soft` (every
-        frame degraded), centre, pose; emotion (clips, 8)."""
+        """Returns frames of fixed held-out clips, those of one clip side by side, rendered once.
+
+        image, `soft` (every frame degraded), centre, pose; emotion (clips, 8).
+        """
         if self._held_out is None:
             s, key = self._settings, named_key(self._seed, "emotion/held out")
             clips = ClipSet.make(self._corpus, HELD_OUT_CLIPS, "heldout", self._seed)
@@ -174,8 +188,8 @@ class EmotionTask:
             self._held_out["emotion"] = clips.emotion
         return self._held_out
 
-    def pictures(self, params) -> dict[str, np.ndarray]:
-        """Held-out faces as the network sees them, one of each of eight clips, sharp above soft."""
+    def images(self, params) -> dict[str, np.ndarray]:
+        """Returns held-out faces as the network sees them, one of each of eight clips, sharp above soft."""
         held_out, every = self.held_out(), self._settings.held_out_frames
         few = {name: held_out[name][::every][:8] for name in ("image", "soft", "centre", "pose")}
         rows = [np.concatenate(_patches(few[name], few["centre"], few["pose"]), 1) for name in ("image", "soft")]
@@ -196,7 +210,7 @@ def _shares(network, params, image, centre, pose):
 
 
 def _rolled(pose_B9: jax.Array, angle_B: jax.Array) -> jax.Array:
-    """Poses turned by an angle in the image's plane."""
+    """Turns poses by an angle in the image's plane."""
     cos, sin = jnp.cos(angle_B), jnp.sin(angle_B)
     turned = [
         row for x, y, z in (pose_B9[:, 0:3].T, pose_B9[:, 3:6].T) for row in (cos * x - sin * y, sin * x + cos * y, z)

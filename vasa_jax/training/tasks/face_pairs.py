@@ -1,12 +1,12 @@
-"""Pairs of the codec's training in one form, from the frame bank or from shards; traced under jit.
+"""Pairs of the codec's training in one form, from the render cache or from shards; traced under jit.
 
-A prepared batch has, as the bank gives them,
+A prepared batch has, as the render cache gives them,
 
   source, background (S, n, n, 3), source_pose (S, 9), person (S,) int32
   driver, target (B, n, n, 3), driver_pose, target_pose (B, 9), segmentation (B, n, n) of the target,
   same_identity, same_pose (B,) bool: whether driver and target are the same person, in the same head pose
 
-with B / S drivers per source, side by side, and pictures in [0, 1]; from shards also valid_pose and valid_matte (B,).
+with B / S drivers per source, side by side, and images in [0, 1]; from shards also valid_pose and valid_matte (B,).
 """
 
 import itertools
@@ -23,9 +23,9 @@ _MIRRORED_POSE = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0)
 
 
 def prepared(batch: Pairs) -> Pairs:
-    """A batch of the bank, or of `PairShards`, as float pictures in the form above.
+    """Returns a batch of the render cache, or of `PairShards`, as float images in the form above.
 
-    Shards have no picture of the background alone. Where they have a matte, both the decoded head and its target stand
+    Shards have no image of the background alone. Where they have a matte, both the decoded head and its target stand
     before the mean colour of the source's background; where not, the decoder's colours alone are held to the whole
     frame (`composited`).
     """
@@ -47,7 +47,7 @@ def prepared(batch: Pairs) -> Pairs:
 
 
 def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:
-    """A random `share` of the sources, each with its drivers, seen in a mirror."""
+    """Mirrors a random `share` of the sources, each with its drivers."""
     sources = pairs["source"].shape[0]
     on = jax.random.uniform(key, (sources,)) < share
 
@@ -63,20 +63,20 @@ def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:
 
 
 def composited(rgb: jax.Array, matte: jax.Array, background: jax.Array, valid_matte: jax.Array | None) -> jax.Array:
-    """`composite`, but the colours alone where the matte has no label."""
+    """Returns `composite`, but the colours alone where the matte has no label."""
     if valid_matte is not None:
         matte = jnp.where(valid_matte[:, None, None, None], matte, 1.0)
     return composite(rgb, matte, background)
 
 
 def composite(rgb: jax.Array, matte: jax.Array, background: jax.Array) -> jax.Array:
-    """The decoded head over a background canvas, float32."""
+    """Returns the decoded head over a background canvas, float32."""
     rgb, matte = rgb.astype(jnp.float32), matte.astype(jnp.float32)
     return matte * rgb + (1.0 - matte) * background
 
 
-def side_by_side(parts: Sequence[Any], sources: int) -> Any:
-    """Arrays, or trees of them, of k_i rows per source as one, the rows of a source together.
+def interleave(parts: Sequence[Any], sources: int) -> Any:
+    """Joins arrays, or trees of them, of k_i rows per source into one; the rows of a source lie together.
 
     One behind the other, as `concatenate` has them, rows of a batch that is spread over devices would change devices.
     """
@@ -88,18 +88,18 @@ def side_by_side(parts: Sequence[Any], sources: int) -> Any:
     return jax.tree.map(join, *parts)
 
 
-def taken_apart(joined: Any, counts: Sequence[int], sources: int) -> list[Any]:
-    """The parts of `side_by_side`, of k_i = `counts` rows per source."""
+def deinterleave(rows_of_all: Any, counts: Sequence[int], sources: int) -> list[Any]:
+    """Returns the parts of `interleave`, with k_i = `counts` rows per source."""
 
     def part(stop: int, count: int):
         def rows(x):
             return x.reshape(sources, -1, *x.shape[1:])[:, stop - count : stop].reshape(-1, *x.shape[1:])
 
-        return jax.tree.map(rows, joined)
+        return jax.tree.map(rows, rows_of_all)
 
     return [part(stop, count) for stop, count in zip(itertools.accumulate(counts), counts)]
 
 
 def to_float(image: jax.Array) -> jax.Array:
-    """uint8 to float32 in [0, 1]."""
+    """Converts uint8 to float32 in [0, 1]."""
     return image.astype(jnp.float32) / 255.0

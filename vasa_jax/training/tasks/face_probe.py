@@ -1,9 +1,8 @@
-"""Training the measuring instrument on true renders of the built-in corpus.
+"""Trains the network that measures faces, on true renders of the built-in corpus.
 
 Frames are rendered on the device for every update, so none is seen twice. All frames of one person appear under
-different lights, backgrounds and clothes, so that the embedding learns the head. Frames are then degraded as a
-decoder or an encoder might, while the labels stay exact: the instrument has to read soft pictures as well as sharp
-ones.
+different lights, backgrounds and clothes, so that the embedding learns the head. Frames are then degraded
+(training/degradation.py) while the labels stay exact: soft images have to be read as well as sharp ones.
 """
 
 import dataclasses
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
 from vasa_jax.corpus.heads.identity import in_other_surroundings, sample_identity
 from vasa_jax.corpus.heads.labels import labels
@@ -22,10 +22,13 @@ from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.face_readings import FaceReader, reading_errors
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.rng import named_key
+from vasa_jax.training.degradation import degrade
+from vasa_jax.training.tasks.base import Task
 
 # The points that the instrument finds: enough for pose and patches, few enough for a small network.
 POINTS = (
@@ -45,7 +48,7 @@ ANCHORS = Anchors(
 
 
 @dataclasses.dataclass(frozen=True)
-class InstrumentSettings:
+class FaceProbeSettings:
     """Batch and losses. A batch has `identities` x `motions` frames, the frames of one person side by side."""
 
     identities: int = 16
@@ -63,7 +66,7 @@ class InstrumentSettings:
 
 
 def render_batch(key: jax.Array, identities: int, motions: int, supersample: int) -> dict[str, jax.Array]:
-    """identities * motions frames with labels, identity by identity; a pure function of the key, to be jitted.
+    """Renders identities * motions frames with labels, identity by identity; a pure function of the key, to be jitted.
 
     image (B, 128, 128, 3), mouth (B,), lids (B, 2), gaze (B, 2) degrees, pose (B, 9), landmarks (B, L, 2), person
     (B,) int32.
@@ -100,10 +103,10 @@ def _render_spread_batch(key, step, identities: int, motions: int, supersample: 
     return on_each_device(local, sharding, True, True)(key, step)
 
 
-class InstrumentData(StepIterator):
-    """Batches as a pure function of (seed, step); with `sharding` every device renders its own people."""
+class FaceProbeData(StepIterator):
+    """Renders batches as a pure function of (seed, step); with `sharding` every device renders its own people."""
 
-    def __init__(self, settings: InstrumentSettings, seed: int, sharding: NamedSharding | None = None):
+    def __init__(self, settings: FaceProbeSettings, seed: int, sharding: NamedSharding | None = None):
         self._key = named_key(seed, "instrument/train")
         self._settings, self._sharding = settings, sharding
 
@@ -116,17 +119,30 @@ class InstrumentData(StepIterator):
         return _render_spread_batch(key, np.uint32(step), *sizes, self._sharding)
 
 
-class InstrumentTask:
-    """The stage that trains `FaceProbe`."""
+class FaceProbeTask(Task, extra=("held_out",)):
+    """Trains `FaceProbe`."""
 
     name = "instrument"
 
-    def __init__(self, settings: InstrumentSettings, seed: int = 0, dtype: Any = jnp.float32):
+    def __init__(self, settings: FaceProbeSettings, seed: int = 0, dtype: Any = jnp.float32):
         self._settings = settings
         self._seed = seed
         self._network = FaceProbe(len(POINTS), ANCHORS, dtype=dtype)
         self._instrument = FaceReader({}, POINTS, ANCHORS)
         self._held_out: dict[str, np.ndarray] | None = None
+
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "FaceProbeTask":
+        """Returns the task; InputError for a batch that is not some frames each of at least two people."""
+        train, settings = config.train, FaceProbeSettings(supersample=config.corpus.supersample)
+        identities, rest = divmod(train.batch_size, settings.motions)
+        if rest or identities < 2:
+            raise InputError(
+                f"config.train.batch_size: {train.batch_size} frames are not {settings.motions} each of 2 people or "
+                f"more; choose a multiple of {settings.motions} from {2 * settings.motions} on"
+            )
+        settings = dataclasses.replace(settings, identities=identities)
+        return cls(settings, config.seed, compute_dtype(train.precision))
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         return self._network.init(key, jnp.zeros((1, SIZE, SIZE, 3)))["params"]
@@ -147,25 +163,28 @@ class InstrumentTask:
         }
         return sum(terms.values()), terms
 
-    def data(self, sharding: NamedSharding | None = None) -> InstrumentData:
+    def data_settings(self) -> dict[str, Any]:
+        return {"corpus.supersample": self._settings.supersample}
+
+    def data(self, sharding: NamedSharding | None = None) -> FaceProbeData:
         if sharding is not None and self._settings.identities % sharding.num_devices:
             raise InputError(
                 f"config.train.batch_size: {self._settings.identities} people of {self._settings.motions} frames do "
                 f"not spread over {sharding.num_devices} devices; choose a multiple of "
                 f"{sharding.num_devices * self._settings.motions}"
             )
-        return InstrumentData(self._settings, self._seed, sharding)
+        return FaceProbeData(self._settings, self._seed, sharding)
 
     def evaluate(self, params) -> dict[str, float]:
-        """The instrument's own errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
+        """Returns the network's errors on held-out heads: on true renders, and (`soft_...`) on degraded ones."""
         instrument, batch = self._instrument, self.held_out()
         instrument.params = params
-        figures = reading_errors(instrument.measure(batch["image"]), batch)
+        metrics = reading_errors(instrument.measure(batch["image"]), batch)
         soft = reading_errors(instrument.measure(batch["soft"]), batch)
-        return {**figures, **{f"soft_{name}": value for name, value in soft.items()}}
+        return {**metrics, **{f"soft_{name}": value for name, value in soft.items()}}
 
     def held_out(self) -> dict[str, np.ndarray]:
-        """A fixed batch of people that training never meets, with `soft`: every frame degraded; rendered once."""
+        """Returns a fixed batch of people that training never meets, rendered once; in `soft` all are degraded."""
         if self._held_out is None:
             s, parts = self._settings, []
             key = named_key(self._seed, "instrument/held out")
@@ -181,8 +200,8 @@ class InstrumentTask:
             self._held_out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self._held_out
 
-    def pictures(self, params) -> dict[str, np.ndarray]:
-        """Held-out frames, sharp above soft, with the measured landmarks as dots."""
+    def images(self, params) -> dict[str, np.ndarray]:
+        """Returns held-out frames, sharp above soft, with the measured landmarks as dots."""
         instrument, batch, rows = self._instrument, self.held_out(), []
         instrument.params = params
         for name in ("image", "soft"):
@@ -202,55 +221,13 @@ class InstrumentTask:
 
 
 def identity_loss(embedding_BE: jax.Array, person_B: jax.Array, temperature: float) -> jax.Array:
-    """Supervised InfoNCE: each frame picks any other frame of its person out of all other frames of the batch."""
+    """Returns the supervised InfoNCE: each frame picks other frames of its person out of all others of the batch."""
     logits = jnp.einsum("ae,be->ab", embedding_BE, embedding_BE) / temperature
     itself = jnp.eye(len(person_B), dtype=bool)
     logits = jnp.where(itself, -1e9, logits)
     positive = (person_B[:, None] == person_B[None]) & ~itself
     log_probability = jax.nn.log_softmax(logits, axis=-1)
     return -jnp.where(positive, log_probability, 0.0).sum() / jnp.maximum(positive.sum(), 1)
-
-
-def degrade(image_BHWC: jax.Array, key: jax.Array, share: float) -> jax.Array:
-    """A random `share` of the frames, each with its own blur, JPEG-like blocks, noise and exposure; the rest pass
-    unchanged.
-    """
-    batch, size = image_BHWC.shape[:2]
-    keys = iter(jax.random.split(key, 10))
-
-    def uniform(low, high, *shape):
-        return jax.random.uniform(next(keys), (batch, *(shape or (1, 1, 1))), minval=low, maxval=high)
-
-    x = image_BHWC
-    # Blur as a pair of matrices: up to 2.2 pixels wide, and none for about a third.
-    sigma = jnp.maximum(uniform(-1.1, 2.2), 0.05)
-    distance = jnp.arange(size)[:, None] - jnp.arange(size)[None]
-    kernel = jnp.exp(-0.5 * jnp.square(distance[None] / sigma[..., 0]))
-    kernel = kernel / kernel.sum(-1, keepdims=True)
-    x = jnp.einsum("bij,bjwc->biwc", kernel, x)
-    x = jnp.einsum("bij,bhjc->bhic", kernel, x)
-    x = _blocks(x, jnp.maximum(uniform(-0.06, 0.06), 1e-4))
-    x = x + jnp.maximum(uniform(-0.03, 0.04), 0.0) * jax.random.normal(next(keys), x.shape)
-    # Exposure, colour, contrast, gamma.
-    gray = x.mean(-1, keepdims=True)
-    x = gray + uniform(0.6, 1.3) * (x - gray)
-    x = 0.5 + uniform(0.75, 1.25) * (x * uniform(0.9, 1.1, 1, 1, 3) - 0.5) + uniform(-0.1, 0.1)
-    x = jnp.clip(x, 1e-3, 1.0) ** uniform(0.8, 1.25)
-    return jnp.where(jax.random.uniform(next(keys), (batch, 1, 1, 1)) < share, x, image_BHWC)
-
-
-def _blocks(image_BHWC: jax.Array, step_B111: jax.Array) -> jax.Array:
-    """Rounds the cosine coefficients of 8x8 blocks, the finer ones more coarsely, as JPEG does; `step` of the lowest
-    one.
-    """
-    batch, height, width, channels = image_BHWC.shape
-    n = np.arange(8)
-    basis = np.cos(np.pi * (2 * n[None] + 1) * n[:, None] / 16) * np.sqrt(np.where(n == 0, 1, 2) / 8)[:, None]
-    blocks = image_BHWC.reshape(batch, height // 8, 8, width // 8, 8, channels)
-    coefficients = jnp.einsum("bhywxc,iy,jx->bhiwjc", blocks, basis, basis)
-    step = step_B111[..., None, None] * (1.0 + n[:, None, None, None] + n[None, None, :, None])
-    coefficients = jnp.round(coefficients / step) * step
-    return jnp.einsum("bhiwjc,iy,jx->bhywxc", coefficients, basis, basis).reshape(image_BHWC.shape)
 
 
 def _huber(x: jax.Array) -> jax.Array:

@@ -8,27 +8,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from vasa_jax.config import CorpusConfig, MotionConfig
+from vasa_jax.config import CorpusConfig, MotionConfig, VASAConfig
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.diffusion import VASADiffusion, drop_conditions
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.variants import MOTION_VARIANTS
-from vasa_jax.training.process_part import ProcessPart
+from vasa_jax.training.processes import ProcessPart
+from vasa_jax.training.tasks.base import Task, clip_settings
 from vasa_jax.training.tasks.motion_data import HELD_OUT_CLIPS, Ear, MotionSet, RenderedMotion
 from vasa_jax.training.tasks.motion_validation import DecodedMouth
 from vasa_jax.training.tasks.motion_windows import MotionWindows
 from vasa_jax.training.tasks.stored_motion import StoredMotion
 
 
-class MotionTask:
-    """VASADiffusionTransformer on motion latents of the built-in corpus."""
+class MotionTask(Task):
+    """Trains VASADiffusionTransformer on motion latents of the built-in corpus."""
 
     name = "motion"
 
     def __init__(self, motion: MotionConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
-        self._motion, self._batch, self._seed = motion, batch_size, seed
+        self._motion, self._corpus, self._batch, self._seed = motion, corpus, batch_size, seed
         dtype = compute_dtype(precision)
         self._dtype = dtype
         self._source = (
@@ -43,9 +45,15 @@ class MotionTask:
         self._diffusion = VASADiffusion(pose_weight=motion.pose_weight, velocity_weight=motion.velocity)
         self._statistics: dict[str, np.ndarray] | None = None
         self._held_out: tuple[dict[str, jax.Array], tuple[np.ndarray, np.ndarray]] | None = None
+        self._sample = jax.jit(self._sampled)
+
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "MotionTask":
+        train = config.train
+        return cls(config.motion, config.corpus, train.batch_size, train.precision, config.seed)
 
     def notes(self) -> list[str]:
-        """What a reader of the log should know: that the validation cannot show mouths, and why."""
+        """Says that the validation cannot show mouths, and why."""
         return [f"validation: mouths are not decoded: {self._mouth}"] if isinstance(self._mouth, InputError) else []
 
     def init(self, key: jax.Array) -> dict[str, Any]:
@@ -57,6 +65,13 @@ class MotionTask:
         self._statistics = self._source.statistics(motion_set)
         part = ProcessPart(self._batch, len(motion_set.motion))
         return self._windows(motion_set, self._batch, self._seed, part, self._motion.unrolled, self._source.ear)
+
+    def data_settings(self) -> dict[str, Any]:
+        names = ("window", "previous", "unrolled", "live", "live_frames")
+        settings = {f"motion.{name}": getattr(self._motion, name) for name in names}
+        if self._motion.set:
+            return settings
+        return {"corpus.supersample": self._corpus.supersample, **settings, **clip_settings(self._corpus)}
 
     def loss(self, params, batch, key):
         keys = jax.random.split(key, 3)
@@ -83,8 +98,10 @@ class MotionTask:
         return 0.5 * (loss + next_loss), terms
 
     def _next_window_loss(self, params, batch, key, prediction):
-        """The window after the hop, with the model's own prediction of the frames before it as X_pre: what it meets
-        when it generates. The prediction is given, not trained through."""
+        """The loss of the window after the hop, with the model's own prediction of the frames before it as X_pre.
+
+        So it is when it generates. The prediction is given, not trained through.
+        """
         keys = jax.random.split(key, 2)
         hop, previous = batch["hop"], self._motion.previous
 
@@ -115,20 +132,22 @@ class MotionTask:
         )
 
     def evaluate(self, params) -> dict[str, float]:
-        """Errors of sampled motion on held-out voices and sentences; `lead_r` is the correlation with the truth along
-        the direction in which the true dynamics vary most. Where codec and instrument are at hand, also the mouth of
-        decoded frames (`DecodedMouth`)."""
+        """Returns errors of sampled motion on held-out voices and sentences.
+
+        `lead_r` is the correlation with the truth along the direction in which the true dynamics vary most. Where codec
+        and measuring network are at hand, the mouth of decoded frames is measured too (`DecodedMouth`).
+        """
         if self._held_out is None:
             windows = self._windows(self._source("heldout"), 2 * HELD_OUT_CLIPS, 0)
             self._held_out = next(windows), jax.device_get(windows.places(0))
         batch, places = self._held_out
         sampled = np.asarray(self._sample(params, batch), np.float64)
         truth = np.asarray(batch["motion"], np.float64)
-        pose, dynamics = slice(0, 9), slice(9, None)
-        flat = truth[..., dynamics].reshape(-1, truth.shape[-1] - 9)
+        pose, dynamics = slice(0, POSE_DIM), slice(POSE_DIM, None)
+        flat = truth[..., dynamics].reshape(-1, truth.shape[-1] - POSE_DIM)
         lead = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][0]
         a, b = (x[..., dynamics] @ lead for x in (sampled, truth))
-        figures = {
+        metrics = {
             "pose_rmse": float(np.sqrt(np.square(sampled - truth)[..., pose].mean())),
             "dynamics_rmse": float(np.sqrt(np.square(sampled - truth)[..., dynamics].mean())),
             "lead_r": float(np.mean([pearson(x, y) for x, y in zip(a, b)])),
@@ -136,9 +155,9 @@ class MotionTask:
                                   / np.abs(np.diff(truth[..., pose], axis=1)).mean()),
         }  # fmt: skip
         if isinstance(self._mouth, InputError):
-            return figures
+            return metrics
         mean, std = self._statistics["mean"], self._statistics["std"]
-        return figures | self._mouth.figures(*(x * std + mean for x in (sampled, truth)), *places)
+        return metrics | self._mouth.figures(*(x * std + mean for x in (sampled, truth)), *places)
 
     @functools.cached_property
     def _mouth(self) -> DecodedMouth | InputError:
@@ -147,9 +166,6 @@ class MotionTask:
             return DecodedMouth(self._source.codec(), self._motion.instrument, self._source.corpus, self._dtype)
         except InputError as fault:
             return fault
-
-    def pictures(self, params) -> dict[str, np.ndarray]:
-        return {}
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         if self._statistics is None:
@@ -179,8 +195,7 @@ class MotionTask:
     def _apply(self, params, noisy, t, conditions):
         return self._model.apply({"params": params}, noisy, t, conditions)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _sample(self, params, batch):
+    def _sampled(self, params, batch):
         return self._diffusion.sample_window(self._apply, params, jax.random.key(0), self._conditions(batch), 10)
 
     def _conditions(self, batch) -> MotionConditions:

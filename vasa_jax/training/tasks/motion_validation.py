@@ -31,7 +31,7 @@ class DecodedMouth:
     def __init__(self, codec: tuple[dict, dict], instrument: str, corpus: CorpusConfig, dtype: Any, batch: int = 8):
         """codec: the one whose latents the motion is; `instrument` is a directory, empty = the shipped one."""
         self._reader = FaceReader.from_pretrained(instrument, batch)
-        self._animator = PortraitAnimator(codec, batch, dtype)
+        self._animator = PortraitAnimator(codec, batch, dtype, mark=False)
         # The motion of the clips alone is needed, which neither voices nor their number change.
         settings = dataclasses.replace(corpus, voices_per_clip=1, workers=1, cache="")
         self._curves = ClipSet.make(settings, HEADS, "heldout", HELD_OUT_SEED).motion

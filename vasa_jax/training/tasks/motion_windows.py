@@ -1,6 +1,4 @@
-"""Training windows of stage 2, cut at random from a set of motion latents that lies on the device."""
-
-import functools
+"""Cuts training windows of stage 2 at random from a set of motion latents that lies on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +10,22 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.schedule import control_conditions
 from vasa_jax.models.audio import pair_mean
 from vasa_jax.rng import named_key
-from vasa_jax.training.process_part import ProcessPart
+from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.motion_data import Ear, MotionSet
 
 
 class MotionWindows(StepIterator):
-    """Iterator of random windows (X_pre, A_pre, X, A and labels) of a motion set.
+    """Draws random windows (X_pre, A_pre, X, A and labels) of a motion set.
 
     As part of P processes it draws batch_size / P examples from clips that no other process draws from. `unrolled` adds
     the window that follows each, as a stream with a random hop of K to W frames would come to it: `hop` (B,),
-    `next_motion`, `next_blinks`, `next_audio` and `next_prev_audio`. InputError if a clip is too short for two windows.
+    `next_motion`, `next_blinks`, `next_audio` and `next_prev_audio`.
 
     An `ear` makes the first examples of each batch hear what a live stream hears: features of `heard` frames (B,) and
     of the HISTORY before them alone, instead of those cut from the whole clip's, A_pre among them.
+
+    Raises:
+        InputError: a clip is too short for a window and the frames before it.
     """
 
     def __init__(
@@ -40,9 +41,9 @@ class MotionWindows(StepIterator):
         unrolled: bool = False,
         ear: Ear | None = None,
     ):
-        if unrolled and window + previous > FRAMES:
+        if window + previous > FRAMES:
             raise InputError(
-                f"config.motion.unrolled: two windows of {window} frames do not fit into clips of {FRAMES}; "
+                f"config.motion.window: {window} frames after {previous} do not fit into clips of {FRAMES}; "
                 f"choose config.motion.window up to {FRAMES - previous}"
             )
         self._set = {
@@ -59,12 +60,14 @@ class MotionWindows(StepIterator):
         self._window, self._previous, self._batch = window, previous, self._part.batch
         self._unrolled = unrolled
         self._key = self._part.key(named_key(seed, "motion windows"))
+        self._draw = jax.jit(self._drawn)
 
     def batch(self, step: int) -> dict[str, jax.Array]:
+        """Returns the windows of a step: motion (B, W, 137), z-scored, audio (B, W, C), prev_motion (B, K, 137), ..."""
         return self._draw(self._set, step)
 
     def places(self, step: int) -> tuple[jax.Array, jax.Array]:
-        """Of each example of the batch of a step: the number of its clip and the first frame of its window, (B,)."""
+        """Returns (clip number, first frame of the window), (B,) each, of the examples of a step's batch."""
         clip, _, start, _, _ = self._places(step, self._set["audio"].shape[1])
         return clip, start
 
@@ -87,8 +90,7 @@ class MotionWindows(StepIterator):
             opening |= latest < self._previous
         return which, voice, jnp.where(opening, 0, start), hop, opening
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _draw(self, arrays, step):
+    def _drawn(self, arrays, step):
         which, voice, start, hop, opening = self._places(step, arrays["audio"].shape[1])
 
         def cut(clip, voice, start, hop):

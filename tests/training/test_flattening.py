@@ -6,8 +6,8 @@ import numpy as np
 import optax
 
 from vasa_jax.config import TrainConfig
-from vasa_jax.training.joined import join, name_of, on_joined, split
-from vasa_jax.training.optimizer import make_optimizer, tree_norm
+from vasa_jax.training.optimizer import flatten, make_optimizer, on_flattened, tree_norm, unflatten
+from vasa_jax.training.sharding import name_of
 
 
 def tree(seed: int):
@@ -27,13 +27,13 @@ def same(x, y):
     assert all(bool(jnp.array_equal(a, b)) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y)))
 
 
-def test_join_keeps_large_arrays_apart_and_split_undoes_it():
-    parts = join(tree(0), label, 100)
+def test_flatten_keeps_large_arrays_apart_and_unflatten_undoes_it():
+    parts = flatten(tree(0), label, 100)
     assert {name: {k: v.shape for k, v in part.items()} for name, part in parts.items()} == {
         "kernels": {"joined": (12,), "b/kernel": (300, 300)},
         "others": {"joined": (5,)},
     }
-    same(split(parts, tree(1), label, 100), tree(0))
+    same(unflatten(parts, tree(1), label, 100), tree(0))
 
 
 def test_updates_are_those_of_single_arrays():
@@ -41,7 +41,7 @@ def test_updates_are_those_of_single_arrays():
     plain = optax.adamw(
         1e-2, weight_decay=0.1, mask=lambda p: jax.tree_util.tree_map_with_path(lambda k, _: "kernel" in name_of(k), p)
     )
-    joined = on_joined(
+    joined = on_flattened(
         optax.adamw(1e-2, weight_decay=0.1, mask=lambda parts: {
             name: dict.fromkeys(part, name == "kernels") for name, part in parts.items()
         }), label, 100,

@@ -1,8 +1,8 @@
 r"""The judges of the codec's losses, trained on renders of people whom nothing else is trained on:
 
-python -m vasa_jax.main --config configs/train_judge.py --workdir runs/judge
+python -m vasa_jax.main --config configs/train_loss_networks.py --workdir runs/judge
 
-Writes export/judge.safetensors; --config.face.judge=runs/judge/export then gives train_face its perceptual and
+Writes export/judge.safetensors; --config.face.loss_networks=runs/judge/export then gives train_face its perceptual and
 identity terms.
 """
 
@@ -11,6 +11,6 @@ from vasa_jax.config import TrainConfig, VASAConfig
 
 def get_config():
     return VASAConfig(
-        job="train_judge",
+        job="train_loss_networks",
         train=TrainConfig(steps=6_000, batch_size=128, learning_rate=1e-3, evaluate_every=2_000, save_every=3_000),
     ).to_config_dict()

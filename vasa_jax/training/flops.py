@@ -1,4 +1,4 @@
-"""Arithmetic operations of a JAX function, counted in its jaxpr with loops multiplied out.
+"""Counts the arithmetic operations of a JAX function in its jaxpr, with loops multiplied out.
 
 XLA's own cost analysis counts the body of a loop once; a renderer or a sampler is mostly loops.
 """
@@ -19,7 +19,7 @@ _ELEMENTWISE = frozenset((
 
 
 def flop_count(function: Callable, *arguments: Any) -> int:
-    """Operations of one call, a multiplication and an addition being two; nothing is compiled or run.
+    """Returns the operations of one call, a multiplication and an addition being two; nothing is compiled or run.
 
     arguments: arrays or ShapeDtypeStructs. A `while` of unknown length counts once, a `cond` as its longest branch.
     """
@@ -27,7 +27,7 @@ def flop_count(function: Callable, *arguments: Any) -> int:
 
 
 def flop_of(traced: Any) -> int:
-    """The same of a traced function, a `ClosedJaxpr`."""
+    """Returns the operations of a traced function, a `ClosedJaxpr`."""
     return _count(traced.jaxpr)
 
 

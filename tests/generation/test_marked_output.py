@@ -1,0 +1,100 @@
+"""Everything that leaves the generator is marked: files, streams and rendered frames; and says so when it is not."""
+
+import av
+import numpy as np
+import pytest
+from tiny_model import save_tiny_model
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.errors import InputError
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.generator import VideoGenerator
+from vasa_jax.generation.job import DEMO, generate
+from vasa_jax.generation.provenance import UNMARKED_COMMENT, read_manifest
+from vasa_jax.generation.watermark import Payload, pattern
+
+LIVE = Controls(hop=5, steps=2, pose_anchor="absolute")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoint):
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch=5)
+
+
+@pytest.fixture(scope="module")
+def unmarked(checkpoint):
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch=5, mark=False)
+
+
+def portrait(seed=0):
+    return np.repeat(np.repeat(np.random.default_rng(seed).integers(40, 200, (8, 8, 3), np.uint8), 8, 0), 8, 1)
+
+
+def frames(generator, avatar, count=5):
+    motion = np.repeat(avatar.motion[None], count, 0)
+    return np.concatenate(list(generator.render(avatar, motion)))
+
+
+def test_rendered_frames_carry_the_portraits_mark(generator, unmarked):
+    plain = frames(unmarked, unmarked.prepare(portrait()))
+    marked = frames(generator, generator.prepare(portrait()))
+    difference = marked.astype(float) - plain
+    assert 44 < 10 * np.log10(255**2 / np.mean(difference**2)) < 60
+    waves = pattern(Payload.of_portrait(portrait()), 64)
+    other = pattern(Payload.of_portrait(portrait(1)), 64)
+    shown = difference.mean((0, 3))
+    assert np.corrcoef(shown.ravel(), waves.ravel())[0, 1] > 0.7  # rounding takes the rest
+    assert abs(np.corrcoef(shown.ravel(), other.ravel())[0, 1]) < 0.4
+
+
+def test_own_payload(generator):
+    own = Payload(0x123)
+    avatar = generator.prepare(portrait(), own)
+    assert avatar.payload == own
+    assert (frames(generator, avatar) != frames(generator, generator.prepare(portrait()))).any()
+
+
+def test_stream_has_the_files_payload_and_frames(generator, tmp_path):
+    video = generator.generate(DEMO["image"], DEMO["audio"], LIVE)
+    stream = generator.stream(str(DEMO["image"]), LIVE)
+    live = [*stream.feed(video.audio.samples), *stream.finish()]
+    np.testing.assert_array_equal(np.stack(live), np.stack(list(video.frames())))
+    told = read_manifest(video.save(tmp_path / "a.mp4"))
+    assert told.state == "valid" and told.mark == str(Payload.of_portrait(generator.read_portrait(DEMO["image"])[0]))
+    assert told.mark == str(video.avatar.payload) and told.model == generator.model
+
+
+def run(checkpoint, path, **changes):
+    settings = {"image": "demo", "audio": "demo", "steps": 1, "pose_anchor": "absolute"} | changes
+    return generate(VASAConfig(checkpoint=str(checkpoint), output=str(path), **settings))
+
+
+def test_job_signs_and_points_to_the_duties_once(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    state = read_manifest(run(checkpoint, tmp_path / "a.mp4"))
+    shown = capsys.readouterr()
+    assert state.state == "valid" and f"mark {state.mark}" in shown.out
+    assert shown.err.count("docs/responsible-use.md") == 1
+    run(checkpoint, tmp_path / "b.mp4")
+    assert "responsible-use" not in capsys.readouterr().err
+
+
+def test_job_without_marks_says_so(checkpoint, tmp_path, capsys):
+    path = run(checkpoint, tmp_path / "a.mp4", mark=False)
+    assert "NOT marked" in capsys.readouterr().out
+    assert read_manifest(path).state == "none"
+    with av.open(str(path)) as file:
+        assert file.metadata["comment"] == UNMARKED_COMMENT
+
+
+def test_bad_certificates_are_found_before_anything_is_loaded(tmp_path):
+    with pytest.raises(InputError, match=r"none\.pem: does not exist"):
+        run("nowhere", tmp_path / "a.mp4", sign_certificate=str(tmp_path / "none.pem"), sign_key="key.pem")
+    for changes in ({"sign_key": "key.pem"}, {"sign_certificate": "a.pem", "sign_key": "key.pem", "mark": False}):
+        with pytest.raises(InputError, match="sign_certificate"):
+            VASAConfig(**changes).validate()

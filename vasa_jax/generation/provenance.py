@@ -1,0 +1,325 @@
+"""Content Credentials: a C2PA manifest in every generated file, and what the manifest of a file says.
+
+The manifest states that a trained algorithm made the video, with which program, model and mark, and when; nothing about
+the user. It is signed with a key of this machine that is made at the first use, or with the user's own certificate. It
+is a label, not a lock: whoever copies the streams alone removes it. The mark in the frames stays (`watermark.py`).
+
+C2PA specification 2.2: actions, digital source types, soft bindings, certificate profile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vasa_jax.data.audio_files import Audio
+from vasa_jax.data.image_files import existing_file
+from vasa_jax.data.video_files import AI_COMMENT, write_video
+from vasa_jax.errors import InputError
+from vasa_jax.generation.watermark import Payload
+
+MADE_BY = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+MARK_NAME = "vasa_jax.mark"  # algorithm of the soft binding
+DETAILS = "org.vasa_jax.generation"
+TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff", ".tiff": "image/tiff", ".avi": "video/avi",
+}  # fmt: skip
+UNMARKED_COMMENT = f"{AI_COMMENT} Marks were switched off: it has no manifest and no invisible mark."
+YEARS = 10  # that a machine's own certificate is valid
+
+
+@dataclasses.dataclass(frozen=True)
+class Signer:
+    """PEM texts that sign: a certificate chain, the leaf first, and the leaf's private key (PKCS 8)."""
+
+    chain: bytes
+    key: bytes
+
+    @classmethod
+    def from_files(cls, certificate: str | Path, key: str | Path) -> Signer:
+        """Returns the user's own signer; InputError where a file is missing or the two do not belong together."""
+        signer = cls(existing_file(certificate, "certificate").read_bytes(), existing_file(key, "key").read_bytes())
+        try:
+            is_pair = signer._is_pair()
+        except (ValueError, TypeError) as error:
+            fault = str(error).splitlines()[0]
+            raise InputError(f"{certificate}, {key}: no PEM certificate and unencrypted key ({fault})") from None
+        if not is_pair:
+            raise InputError(f"{key}: is not the key of {certificate}; give the key of its first certificate")
+        signer.algorithm  # noqa: B018  raises for a key that C2PA does not sign with
+        return signer
+
+    @classmethod
+    def of_machine(cls) -> Signer:
+        """Returns this machine's signer, made and kept (mode 600) at the first use; not kept where it cannot be."""
+        # One file, so that processes that start at once never mix two chains and keys.
+        path = settings_folder() / "provenance.pem"
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            chain, begin, key = path.read_bytes().partition(b"-----BEGIN PRIVATE KEY")
+            signer = cls(chain, begin + key)
+            if signer._is_pair():
+                return signer
+        signer = _own_signer()
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(signer.chain + signer.key)
+            os.replace(part, path)
+        return signer
+
+    @property
+    def algorithm(self) -> str:
+        """C2PA's name of the signature algorithm; InputError for a key that C2PA does not know."""
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        key = load_pem_private_key(self.key, None)
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size in (256, 384, 521):
+            return {256: "es256", 384: "es384", 521: "es512"}[key.key_size]
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return "ed25519"
+        if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+            return "ps256"
+        raise InputError("config.sign_key: C2PA signs with ECDSA, Ed25519 or RSA from 2048 bits; give such a key")
+
+    def _is_pair(self) -> bool:
+        """Whether the key is that of the chain's first certificate; ValueError or TypeError for what is no PEM."""
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from cryptography.x509 import load_pem_x509_certificate
+
+        certificate = load_pem_x509_certificate(self.chain)
+        return load_pem_private_key(self.key, None).public_key() == certificate.public_key()
+
+
+def settings_folder() -> Path:
+    """Returns the folder of what this machine keeps: $XDG_CONFIG_HOME/vasa_jax, by default ~/.config/vasa_jax.
+
+    Where no home folder is known it is one that cannot be made: nothing is kept.
+    """
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "vasa_jax"
+    except RuntimeError:
+        return Path(os.devnull) / "vasa_jax"
+
+
+@functools.cache
+def _own_signer() -> Signer:
+    """A new authority and a certificate of it, as C2PA's certificate profile asks; they name no person or machine."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    end = start + datetime.timedelta(days=365 * YEARS)
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def name(common):
+        return x509.Name([
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "vasa_jax user"),
+            x509.NameAttribute(NameOID.COMMON_NAME, common),
+        ])  # fmt: skip
+
+    def certificate(subject, public, *, authority):
+        usage = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+             "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False,
+        )  # fmt: skip
+        usage.update({"key_cert_sign": True, "crl_sign": True} if authority else {"digital_signature": True})
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(subject)).issuer_name(name("vasa_jax local authority"))
+            .public_key(public).serial_number(x509.random_serial_number())
+            .not_valid_before(start).not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        )  # fmt: skip
+        if not authority:
+            purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+            builder = builder.add_extension(purpose, critical=False)
+        return builder.sign(root_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    leaf = certificate("vasa_jax local key", key.public_key(), authority=False)
+    root = certificate("vasa_jax local authority", root_key.public_key(), authority=True)
+    return Signer(leaf + root, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def manifest(payload: Payload, model: str) -> dict:
+    """Returns the manifest of a generated video: what made it, by which model, with which mark, and when."""
+    import vasa_jax
+
+    program = {"name": "vasa_jax", "version": vasa_jax.__version__}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": MADE_BY,
+        "softwareAgent": program,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    binding = {"alg": f"{MARK_NAME}.{payload.version}", "blocks": [{"scope": {}, "value": str(payload)}]}
+    return {
+        "claim_generator_info": [program],
+        "title": "AI-generated talking head",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": "c2pa.soft-binding", "data": binding},
+            {"label": DETAILS, "data": {"model": model, "mark": str(payload), "mark_version": payload.version}},
+        ],
+    }
+
+
+def model_name(params: dict[str, Any]) -> str:
+    """Returns a name of a codec's parameters for the manifest, 12 hexadecimal digits; a path could name a person."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(params)):
+        digest.update(path.encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def write_generated(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    audio: Audio,
+    payload: Payload | None,
+    model: str,
+    signer: Signer | None = None,
+) -> Path:
+    """Writes generated frames, uint8 (n, n, 3), and sound as an MP4 with its manifest; returns the path.
+
+    payload: of the mark in the frames; None: they have none, the file gets no manifest, and its comment says so.
+    model: its name. signer: by default this machine's.
+    InputError where the file cannot be written or signed; nothing is left behind then.
+    """
+    if payload is None:
+        return write_video(path, frames, audio, comment=UNMARKED_COMMENT)
+    signer = signer or Signer.of_machine()
+    return write_video(path, frames, audio, seal=lambda part: sign_file(part, "video/mp4", payload, model, signer))
+
+
+def point_to_responsible_use() -> None:
+    """Prints, once per machine, where the duties of who animates people are written."""
+    stamp = settings_folder() / "responsible_use_shown"
+    if os.path.exists(stamp):
+        return
+    print(
+        "note: before you animate a real person: have their consent; docs/responsible-use.md says what else is due",
+        file=sys.stderr,
+    )
+    with contextlib.suppress(OSError):
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+
+
+def sign_file(path: Path, kind: str, payload: Payload, model: str, signer: Signer) -> None:
+    """Adds a signed manifest to a complete file of a MIME type, in place; InputError where that fails."""
+    import c2pa
+
+    part = path.with_name(f"{path.name}.signed")
+    info = c2pa.C2paSignerInfo(signer.algorithm.encode(), signer.chain, signer.key, None)
+    try:
+        with (
+            c2pa.Context(settings=c2pa.Settings.from_dict(SETTINGS)) as context,
+            c2pa.Signer.from_info(info) as pen,
+            c2pa.Builder(manifest(payload, model), context=context) as builder,
+            open(path, "rb") as source,
+            open(part, "w+b") as target,
+        ):
+            builder.sign(pen, kind, source, target)
+        os.replace(part, path)
+    except c2pa.C2paError as error:
+        raise InputError(f"{path}: cannot be signed ({error}); give another config.sign_certificate") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# Nothing is fetched: neither manifests kept elsewhere nor the state of certificates. No thumbnail doubles the file.
+SETTINGS = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "builder": {"thumbnail": {"enabled": False}},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestState:
+    """What the manifest of a file says. state: none, valid (signature and content agree) or invalid.
+
+    generated: it says that a trained algorithm made the file; program, model, mark (empty where it does not say);
+    signer: who signed; trusted: by a certificate on a trust list; fault: what is wrong with an invalid one.
+    """
+
+    state: str
+    generated: bool = False
+    program: str = ""
+    model: str = ""
+    mark: str = ""
+    signer: str = ""
+    trusted: bool = False
+    fault: str = ""
+
+    def __str__(self) -> str:
+        if not self.program:
+            return f"{self.state} ({self.fault})" if self.fault else self.state
+        made = "made by a trained algorithm" if self.generated else "does not say how it was made"
+        signed = f"signed by {self.signer or 'nobody named'}, {'trusted' if self.trusted else 'on no trust list'}"
+        parts = [made, self.program, self.model and f"model {self.model}", self.mark and f"mark {self.mark}", signed]
+        return f"{self.state}{f' ({self.fault})' if self.fault else ''}: {', '.join(part for part in parts if part)}"
+
+
+def read_manifest(path: str | Path) -> ManifestState:
+    """Returns the state of a file's manifest; `none` also for a kind of file that carries none."""
+    import c2pa
+
+    path = Path(path)
+    kind = TYPES.get(path.suffix.lower())
+    if kind is None:
+        return ManifestState("none")
+    try:
+        with (
+            c2pa.Context(settings=c2pa.Settings.from_dict(SETTINGS)) as context,
+            open(path, "rb") as file,
+            c2pa.Reader(kind, file, context=context) as reader,
+        ):
+            store = json.loads(reader.json())
+    except c2pa.C2paError as error:
+        if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
+            return ManifestState("none")
+        return ManifestState("invalid", fault=" ".join(str(error).split()))
+    return _state(store)
+
+
+def _state(store: dict) -> ManifestState:
+    active = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    data = {entry["label"]: entry.get("data", {}) for entry in active.get("assertions", [])}
+    actions = next((entry.get("actions", []) for label, entry in data.items() if label.startswith("c2pa.actions")), [])
+    generator = next(iter(active.get("claim_generator_info", [])), {})
+    codes = [entry["code"] for entry in store.get("validation_status") or []]
+    faults = [code for code in codes if code != "signingCredential.untrusted"]
+    details, signature = data.get(DETAILS, {}), active.get("signature_info", {})
+    return ManifestState(
+        state="invalid" if store.get("validation_state") == "Invalid" or faults else "valid",
+        generated=any(action.get("digitalSourceType") == MADE_BY for action in actions),
+        program=" ".join(str(generator.get(key, "")) for key in ("name", "version")).strip(),
+        model=str(details.get("model", "")),
+        mark=str(details.get("mark", "")),
+        signer=str(signature.get("common_name") or signature.get("issuer", "")),
+        trusted=store.get("validation_state") == "Trusted",
+        fault=", ".join(faults),
+    )

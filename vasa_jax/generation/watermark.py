@@ -1,0 +1,150 @@
+"""The invisible mark: a fixed pattern in the luma of every generated frame, which carries 32 bits.
+
+The pattern is a sum of cosines whose wave numbers fill a ring of the frequency plane: fine enough to hide in a picture,
+coarse enough to outlive H.264 and scaling. Their phases are drawn once, for ever, by a hash. The waves belong to five
+groups. One group stays in place; each of the others is shifted over a grid of 16 x 16 places, which is a byte. Spread
+spectrum in Fourier space, so that a shift, a crop or a scale of the picture moves phases in a known way
+(`mark_search.py` reads it).
+
+It is the same in every frame: nothing flickers, and the mean of many frames keeps it while the moving head blurs.
+"""
+
+import dataclasses
+import functools
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+VERSION = 1  # of the mark's layout and of this list of waves; 4 bits
+LOWEST, HIGHEST = 9, 34  # cycles per side of the picture
+GROUPS = 5  # one in place, and one for each byte
+STEPS = 16  # places per axis of a shifted group
+SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
+
+# Amplitudes, in levels of 255, as standard deviations over the picture.
+EVEN = 0.5  # where every pixel is the same: nothing hides the mark there
+FLAT = 0.75  # where the ground is not quite even, from a contrast of FAINT on
+FAINT = 0.3  # levels: standard deviation within a cell that a slow gradient or little noise has
+SLOPE = 0.12  # gained per level of contrast
+STEEPEST = 2.4  # of any cell
+LOUDEST = 1.4  # root mean square over a frame: at least 44 dB against the unmarked frame
+CELLS = 64  # per side, in which the texture is measured
+LUMA = (0.299, 0.587, 0.114)  # BT.601
+
+
+@dataclasses.dataclass(frozen=True)
+class Waves:
+    """The cosines of the mark, one per row; half of the plane, since the other half mirrors it.
+
+    numbers: int (N, 2), cycles per side along y and x; phases: float (N,), radians; groups: int (N,), 0 to 4.
+    """
+
+    numbers: np.ndarray
+    phases: np.ndarray
+    groups: np.ndarray
+
+
+@functools.cache
+def waves() -> Waves:
+    """Returns the waves of the mark; the same on every machine, because SHA-256 draws them."""
+    span = range(-HIGHEST, HIGHEST + 1)
+    numbers = np.array(
+        [
+            (y, x)
+            for y in range(HIGHEST + 1)
+            for x in span
+            if (y > 0 or x > 0) and LOWEST**2 <= y * y + x * x <= HIGHEST**2
+        ]
+    )
+    draws = np.array([_uniform(f"vasa_jax mark {y} {x}") for y, x in numbers])
+    groups = np.empty(len(numbers), np.int64)
+    groups[np.argsort(draws[:, 1])] = np.arange(len(numbers)) % GROUPS
+    return Waves(numbers, 2 * np.pi * draws[:, 0], groups)
+
+
+def _uniform(name: str) -> tuple[float, float]:
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48, int.from_bytes(digest[6:12], "big") / 2**48
+
+
+@dataclasses.dataclass(frozen=True)
+class Payload:
+    """What a mark says: the version of the mark (1 to 15) and an identifier (28 bits)."""
+
+    identifier: int
+    version: int = VERSION
+
+    @classmethod
+    def of_portrait(cls, portrait: np.ndarray) -> "Payload":
+        """Returns the payload of everything made from one cropped portrait, uint8 (n, n, 3).
+
+        The identifier is a hash of its pixels: the same for a file and for a stream, and no way back to the face.
+        """
+        digest = hashlib.sha256(np.ascontiguousarray(portrait).tobytes()).digest()
+        return cls(int.from_bytes(digest[:4], "big") >> 4)
+
+    @classmethod
+    def from_bits(cls, bits: int) -> "Payload":
+        """Returns the payload of a 32-bit number."""
+        return cls(bits & 0xFFFFFFF, bits >> 28)
+
+    @property
+    def bits(self) -> int:
+        """The payload as a 32-bit number."""
+        return self.version << 28 | self.identifier
+
+    def __str__(self) -> str:
+        return f"{self.identifier:07x}"
+
+
+def shifts(bits: int) -> np.ndarray:
+    """Returns the shift of each group, int (5, 2) along y and x, in sixteenths of the picture's side."""
+    values = [bits >> 8 * byte & 255 for byte in range(GROUPS - 1)]
+    return np.array([(0, 0), *((value // STEPS, value % STEPS) for value in values)])
+
+
+def pattern(payload: Payload, size: int) -> np.ndarray:
+    """Returns the mark's pattern of a picture of `size` pixels a side, float32 (size, size), mean 0, variance 1."""
+    if size < SMALLEST:
+        raise ValueError(f"a picture of {size} pixels a side cannot carry a mark; {SMALLEST} is the least")
+    table = waves()
+    numbers = table.numbers
+    carried = np.abs(numbers).max(1) < size // 2
+    # Pixel centres are at (i + 1/2) / size, so that scaled pictures carry the same waves.
+    moved = shifts(payload.bits)[table.groups] / STEPS - 0.5 / size
+    phases = table.phases - 2 * np.pi * (numbers * moved).sum(1)
+    spectrum = np.zeros((size, size), np.complex128)
+    spectrum[numbers[carried, 0] % size, numbers[carried, 1] % size] = np.exp(1j * phases[carried])
+    picture = np.fft.ifft2(spectrum).real
+    return (picture / picture.std()).astype(np.float32)
+
+
+def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
+    """Returns marked pictures (N, n, n, 3), float32 in [0, 255], not rounded; a pattern (n, n) of zeros changes none.
+
+    The amplitude follows the local contrast: EVEN where there is none, more where texture hides it, and never more than
+    LOUDEST over a frame.
+    """
+    size = pictures.shape[1]
+    count = min(CELLS, size // 4)
+    cell = size // count
+    red, green, blue = LUMA
+    luma = red * pictures[..., 0] + green * pictures[..., 1] + blue * pictures[..., 2]
+    cells = luma.reshape(-1, count, cell, count, cell)
+    centred = cells - cells.mean((2, 4), keepdims=True)
+    contrast = jnp.sqrt((centred * centred).mean((2, 4)))
+    amplitude = EVEN + (FLAT - EVEN) * jnp.minimum(contrast / FAINT, 1.0) + SLOPE * contrast
+    amplitude = jnp.minimum(amplitude, STEEPEST)
+    loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
+    amplitude = amplitude * jnp.minimum(1.0, LOUDEST / loudness)
+    widen = _interpolation(count, size)
+    return pictures + (jnp.einsum("yi,nij,xj->nyx", widen, amplitude, widen) * pattern)[..., None]
+
+
+@functools.cache
+def _interpolation(count: int, size: int) -> np.ndarray:
+    """Linear interpolation from cells to pixels, float32 (size, count); the outermost cells continue to the rim."""
+    place = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count))).astype(np.float32)

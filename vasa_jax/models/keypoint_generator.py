@@ -1,0 +1,85 @@
+"""Generator: warped features to the picture, normalised by themselves (LivePortrait's G; SPADE, Park et al. 2019)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.models.layers import Conv, Dtype, pixel_shuffle, upsample
+
+SLOPE = 0.2  # of the leaky ReLUs
+NORM_EPSILON = 1e-5
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    """SPADE: instance norm without parameters; scale and shift of each place come from a map.
+
+    `map_BHWC` is repeated up to the size of x before the shared convolution.
+    """
+
+    hidden: int = 128
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"]) -> Float[Array, "B H W C"]:
+        plain = {"size": 3, "standardise": False, "bias": True, "dtype": self.dtype}
+        x32 = x.astype(jnp.float32)
+        mean = x32.mean((1, 2), keepdims=True)
+        variance = jnp.square(x32 - mean).mean((1, 2), keepdims=True)
+        factor = x.shape[1] // map_BHWC.shape[1]
+        shared = nn.relu(Conv(self.hidden, **plain, name="mlp_shared_0")(upsample(map_BHWC, (factor, factor))))
+        gamma = Conv(x.shape[-1], **plain, name="mlp_gamma")(shared)
+        beta = Conv(x.shape[-1], **plain, name="mlp_beta")(shared)
+        normalised = (x32 - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return (normalised * (1.0 + gamma) + beta).astype(self.dtype)
+
+
+class SpadeBlock(nn.Module):
+    """Norm, leaky ReLU, conv3, twice, plus the input (through a norm and a 1 x 1 convolution where widths differ)."""
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"]) -> Float[Array, "B H W C2"]:
+        plain = {"standardise": False, "dtype": self.dtype}
+        inner = min(x.shape[-1], self.features)
+        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_0")(x, map_BHWC)
+        h = Conv(inner, 3, bias=True, **plain, name="conv_0")(nn.leaky_relu(h, SLOPE))
+        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_1")(h, map_BHWC)
+        h = Conv(self.features, 3, bias=True, **plain, name="conv_1")(nn.leaky_relu(h, SLOPE))
+        if x.shape[-1] != self.features:
+            x = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_s")(x, map_BHWC)
+            x = Conv(self.features, 1, **plain, name="conv_s")(x)
+        return x + h
+
+
+class Generator(nn.Module):
+    """Features (B, H, W, width) to pictures in [0, 1], float32, with 4 times the side, or 8 times with `shuffle` 2.
+
+    Spectral norms of training are folded into the kernels. `hidden=True` also returns what the last convolution reads:
+    (B, 4 H, 4 W, out_width).
+    """
+
+    width: int = 256
+    blocks: int = 6  # at the features' own size
+    out_width: int = 64
+    shuffle: int = 2
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "B H W width"], hidden: bool = False
+    ) -> Float[Array, "B H2 W2 3"] | tuple[Float[Array, "B H2 W2 3"], Float[Array, "B H4 W4 out_width"]]:
+        features = features.astype(self.dtype)
+        x = Conv(2 * self.width, 3, standardise=False, bias=True, dtype=self.dtype, name="fc")(features)
+        for i in range(self.blocks):
+            x = SpadeBlock(2 * self.width, self.dtype, name=f"G_middle_{i}")(x, features)
+        x = SpadeBlock(self.width, self.dtype, name="up_0")(upsample(x, (2, 2)), features)
+        x = SpadeBlock(self.out_width, self.dtype, name="up_1")(upsample(x, (2, 2)), features)
+        last = nn.leaky_relu(x, SLOPE)
+        colours = 3 * self.shuffle**2
+        name = "conv_img" if self.shuffle == 1 else "conv_img_0"
+        x = Conv(colours, 3, standardise=False, bias=True, dtype=self.dtype, name=name)(last)
+        image = jax.nn.sigmoid(pixel_shuffle(x.astype(jnp.float32), self.shuffle))
+        return (image, last) if hidden else image

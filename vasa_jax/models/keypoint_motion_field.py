@@ -1,0 +1,137 @@
+"""From keypoints to pictures in motion: where each voxel of the driven face lies in the source (LivePortrait's W)."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jaxtyping import Array, Float
+
+from vasa_jax.models.geometry import trilinear_sample
+from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, corner_grid, picture_from_volume
+from vasa_jax.models.layers import Conv, Dtype, upsample
+
+HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, in squared coordinates
+THIRD_SLOPE = 0.01  # of the leaky ReLU behind the first convolution of the warped features
+
+
+class MotionField(NamedTuple):
+    """Both float32."""
+
+    deformation: Float[Array, "B D H W 3"]  # where in the source volume each voxel is read, x, y, z
+    occlusions: Float[Array, "B H W masks"]  # share of the warped features that is kept, [0, 1]
+
+
+class Hourglass(nn.Module):
+    """A U-Net that halves height and width only; the last skip is its own input."""
+
+    widths: tuple[int, ...]  # after each halving
+    out_width: int  # of the last block of the way up, before its skip
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B D H W C"], train: bool = False) -> Float[Array, "B D H W C2"]:
+        skips = [x]
+        for i, width in enumerate(self.widths):
+            block = ConvBlock(width, pool=(1, 2, 2), dtype=self.dtype, name=f"encoder_down_blocks_{i}")
+            skips.append(block(skips[-1], train))
+        x = skips.pop()
+        for i, width in enumerate([*self.widths[-2::-1], self.out_width]):
+            block = ConvBlock(width, dtype=self.dtype, name=f"decoder_up_blocks_{i}")
+            x = jnp.concatenate([block(upsample(x, (1, 2, 2)), train), skips.pop()], -1)
+        x = Conv(x.shape[-1], 3, standardise=False, bias=True, dtype=self.dtype, name="decoder_conv")(x)
+        return nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train))
+
+
+class MotionFieldEstimator(nn.Module):
+    """Source volume and keypoints of both faces to a motion field.
+
+    Each keypoint proposes that everything moved as it did, the background that nothing moved; a mask mixes them.
+    A single source serves any number of driven faces. `occlusions`: masks to estimate, 1 in LivePortrait.
+    Height and width: multiples of 2 to the number of `blocks`.
+    """
+
+    keypoints: int = 21
+    compress: int = 4
+    width: int = 32
+    max_width: int = 1024
+    blocks: int = 5
+    occlusions: int = 1
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        volume: Float[Array, "V D H W C"],
+        driven: Float[Array, "B K 3"],
+        source: Float[Array, "#B K 3"],
+        train: bool = False,
+    ) -> MotionField:
+        batch, (depth, height, width) = driven.shape[0], volume.shape[1:4]
+        driven, source = driven.astype(jnp.float32), source.astype(jnp.float32)
+        features = Conv(self.compress, 1, standardise=False, bias=True, dtype=self.dtype, name="compress")(volume)
+        features = nn.relu(BatchNorm(self.dtype, name="norm")(features, train))
+
+        grid = corner_grid(depth, height, width)
+        # Displacements of the background, which stays, and of each keypoint.
+        shifts = jnp.pad(jnp.broadcast_to(source - driven, driven.shape), ((0, 0), (1, 0), (0, 0)))
+        flows = (grid + shifts[:, :, None, None, None]).reshape(-1, *grid.shape)
+        moved = trilinear_sample(features, flows)
+        moved = moved.reshape(batch, -1, *moved.shape[1:]).transpose(0, 2, 3, 4, 1, 5)
+        heat = _heat(grid, driven) - _heat(grid, source)
+        heat = jnp.pad(heat, ((0, 0),) * 4 + ((1, 0),))[..., None].astype(self.dtype)
+        # Per keypoint, background first: its heat, then its moved features.
+        x = jnp.concatenate([heat, moved.astype(self.dtype)], -1).reshape(batch, depth, height, width, -1)
+
+        widths = tuple(min(self.max_width, self.width * 2 ** (i + 1)) for i in range(self.blocks))
+        x = Hourglass(widths, self.width, self.dtype, name="hourglass")(x, train)
+        mask = Conv(self.keypoints + 1, 7, standardise=False, bias=True, dtype=self.dtype, name="mask")(x)
+        mask = jax.nn.softmax(mask.astype(jnp.float32), axis=-1)
+        # Shares add up to one, so the mean of the flows is the grid and the mean of the displacements.
+        # Written out per coordinate: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
+        shift = jnp.stack([(mask * shifts[:, None, None, None, :, axis]).sum(-1) for axis in range(3)], -1)
+
+        x, masks = picture_from_volume(x), []
+        for i in range(self.occlusions):
+            name = "occlusion" if i == 0 else f"occlusion{i + 1}"
+            masks.append(Conv(1, 7, standardise=False, bias=True, dtype=self.dtype, name=name)(x))
+        return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1).astype(jnp.float32)))
+
+
+class WarpingNetwork(nn.Module):
+    """The source's features in the driven pose, as the picture (B, H, W, width) that the generator starts from.
+
+    The first occlusion mask weighs it; the others are only returned.
+    """
+
+    keypoints: int = 21
+    width: int = 256
+    field: Mapping[str, Any] = FrozenDict()  # other fields of `MotionFieldEstimator`
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        volume: Float[Array, "V D H W C"],
+        driven: Float[Array, "B K 3"],
+        source: Float[Array, "#B K 3"],
+        train: bool = False,
+    ) -> tuple[Float[Array, "B H W width"], MotionField]:
+        estimator = MotionFieldEstimator(self.keypoints, **self.field, dtype=self.dtype, name="dense_motion_network")
+        motion = estimator(volume, driven, source, train)
+        x = picture_from_volume(trilinear_sample(volume.astype(self.dtype), motion.deformation))
+        x = ConvBlock(self.width, activation=_leaky_third, dtype=self.dtype, name="third")(x, train)
+        x = Conv(self.width, 1, standardise=False, bias=True, dtype=self.dtype, name="fourth")(x)
+        return x * motion.occlusions[..., :1].astype(x.dtype), motion
+
+
+def _heat(grid: Array, keypoints: Float[Array, "B K 3"]) -> Float[Array, "B D H W K"]:
+    """Returns exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
+    offset = grid[None, :, :, :, None] - keypoints[:, None, None, None]
+    return jnp.exp(-0.5 / HEAT_VARIANCE * jnp.square(offset).sum(-1))
+
+
+def _leaky_third(x: Array) -> Array:
+    return nn.leaky_relu(x, THIRD_SLOPE)

@@ -1,0 +1,67 @@
+"""Keypoints of a face: angles and rotations, posing, and their place in the project's motion vectors.
+
+LivePortrait writes x = s (k R + e) + t with row vectors k and R = (Rz Ry Rx)^T (its equation 2). With columns that is
+x = s (Rz Ry Rx k + e) + t: the pose of `geometry`, and the expression e in canonical size but not turned with the head.
+t_z is always dropped.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.models.geometry import pose_matrix
+from vasa_jax.models.keypoint_motion import RawMotion
+
+BIN_DEGREES = 3.0
+ZERO_BIN = 32.5  # the middle of 66 bins: 97.5 degrees above the first
+FACE_VID2VID_ZERO_BIN = 33.0
+_SMALLEST_SCALE = 1e-3  # a scale is positive; untrained networks may say otherwise
+
+
+def angle(logits: Float[Array, "*batch bins"], zero: float = ZERO_BIN) -> Float[Array, "*batch"]:
+    """Returns the expected angle in radians of bins of 3 degrees, of which `zero` is straight ahead."""
+    share = jax.nn.softmax(logits.astype(jnp.float32), -1)
+    bins = jnp.arange(logits.shape[-1], dtype=jnp.float32)
+    return jnp.deg2rad(BIN_DEGREES * ((share * bins).sum(-1) - zero))
+
+
+def rotation_from_angles(
+    pitch: Float[Array, "*batch"], yaw: Float[Array, "*batch"], roll: Float[Array, "*batch"]
+) -> Float[Array, "*batch 3 3"]:
+    """Returns R = Rz(roll) Ry(yaw) Rx(pitch) for column vectors; radians, right-handed."""
+    cx, sx, cy, sy = jnp.cos(pitch), jnp.sin(pitch), jnp.cos(yaw), jnp.sin(yaw)
+    cz, sz = jnp.cos(roll), jnp.sin(roll)
+    rows = (
+        (cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx),
+        (sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx),
+        (-sy, cy * sx, cy * cx),
+    )
+    return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+
+
+def pose_from_raw(raw: RawMotion, zero: float = ZERO_BIN) -> Float[Array, "B 9"]:
+    """Returns the pose vector of `geometry` that a network's answer stands for."""
+    rotation = rotation_from_angles(angle(raw.pitch, zero), angle(raw.yaw, zero), angle(raw.roll, zero))
+    size = jnp.log(jnp.maximum(raw.scale, _SMALLEST_SCALE))
+    return jnp.concatenate([rotation[..., 0], rotation[..., 1], size, raw.translation[:, :2]], -1)
+
+
+def posed_keypoints(
+    canonical: Float[Array, "#B K 3"], pose: Float[Array, "B 9"], expression: Float[Array, "#B K 3"]
+) -> Float[Array, "B K 3"]:
+    """Returns s (R k + e) + t for every keypoint (LivePortrait, equation 2)."""
+    rotation, scale, translation = pose_matrix(pose)
+    # Written out: by default an einsum rounds to bfloat16 or TF32 on accelerators.
+    turned = (rotation[:, None] * canonical[:, :, None, :]).sum(-1)
+    return scale[:, None, None] * (turned + expression) + translation[:, None]
+
+
+def add_offsets(
+    keypoints: Float[Array, "B K 3"], offsets: Float[Array, "B outputs"]
+) -> Float[Array, "B K 3"]:
+    """Moves keypoints by what stitching or retargeting says: 3 K numbers, and 2 more that shift all in x, y."""
+    count = 3 * keypoints.shape[1]
+    moved = keypoints + offsets[:, :count].reshape(keypoints.shape)
+    if offsets.shape[1] > count:
+        moved = moved + jnp.pad(offsets[:, count:], ((0, 0), (0, 1)))[:, None]
+    return moved

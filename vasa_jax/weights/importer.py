@@ -1,0 +1,257 @@
+"""Job import_weights: a folder of downloaded open weights as this project's files, with a bill of materials.
+
+| in | out |
+|---|---|
+| LivePortrait, or Ditto's copy of it | face.safetensors: the keypoint codec; animals/face.safetensors |
+| JoyVASA | joyvasa_motion.safetensors, joyvasa_audio.safetensors (its HuBERT), joyvasa_template.safetensors |
+| Ditto | ditto_motion.safetensors, ditto_config/*.safetensors |
+| wav2vec 2.0, HuBERT | audio.safetensors |
+| SyncNet, I3D | syncnet.safetensors, i3d.safetensors |
+| landmark.onnx | landmark.onnx, as it is |
+
+Where a network of this package reads it, a file holds that network's parameters; else the published names and layouts.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.errors import InputError
+from vasa_jax.files import replacing, write_json
+from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
+from vasa_jax.weights.open_files import KNOWN, SOURCES, Found, look_through
+from vasa_jax.weights.pickle_reader import PickledObject
+from vasa_jax.weights.published_tables import (
+    DITTO_ROTARY,
+    JOYVASA_AUDIO,
+    Table,
+    difference,
+    ditto_table,
+    i3d_table,
+    joyvasa_table,
+    syncnet_table,
+)
+from vasa_jax.weights.safetensors_io import save_params
+from vasa_jax.weights.tensor_files import flat_state, sha256
+from vasa_jax.weights.wav2vec2 import encoder_params
+
+BILL = "bill_of_materials.json"
+NEWER_ANIMALS = "base_models_v1.1"  # of the two versions in one download
+_STATISTICS = tuple(f"{kind}_exp" for kind in ("mean", "std")) + tuple(
+    f"{kind}_{name}" for kind in ("min", "max") for name in ("scale", "t", "pitch", "yaw", "roll")
+)
+_RAW_SOUND = 1.0  # JoyVASA's encoder hears sound in [-1, 1] as it is
+
+
+class Part(NamedTuple):
+    """One file to write: `params` as safetensors with `metadata`, or a copy of the first of `files`."""
+
+    name: str
+    files: list[Found]
+    params: dict[str, Any] | None
+    metadata: dict[str, Any]
+
+
+def import_weights_job(config: VASAConfig, workdir: Path) -> list[dict[str, Any]]:
+    """Does the job `import_weights`: `config.files` to `config.output`; returns the bill of materials."""
+    del workdir
+    return import_weights(config.files, config.output)
+
+
+def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]]:
+    """Reads the folder `files`, writes the folder `output` and returns the bill of materials, which it also prints.
+
+    Everything is read and checked before anything is written. InputError names the file and its first fault.
+    """
+    if not str(files):
+        raise InputError("config.files: is empty; give the folder that holds the downloaded files")
+    if not str(output):
+        raise InputError("config.output: is empty; give the folder to write to")
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"config.output: {output} is a file; give a folder")
+    if output.resolve() == Path(files).resolve():
+        raise InputError(f"config.output: {output} is config.files; give another folder")
+    found, left = look_through(files)
+    parts = list(_parts(found))
+    bill = [_entry(part) for part in parts]
+    for part, entry in zip(parts, bill, strict=True):
+        _write(output / part.name, part, entry)
+    write_json(output / BILL, {"parts": bill, "left": {str(path): why for path, why in left.items()}})
+    for line in _table(bill):
+        print(line)
+    for path, why in left.items():
+        print(f"left aside: {path} ({why})")
+    return bill
+
+
+def _parts(found: list[Found]) -> Iterable[Part]:
+    """Yields what becomes of the files, in a fixed order."""
+    yield from _codec(found, "liveportrait", "face.safetensors")
+    yield from _codec(found, "animals", "animals/face.safetensors")
+    for file in _single(found, "joyvasa"):
+        yield from _joyvasa(file)
+    for part, read in (("joyvasa_template", _joyvasa_template), ("ditto", _ditto)):
+        for file in _single(found, part):
+            yield read(file)
+    yield from (_ditto_config(file) for file in found if file.part == "ditto_config")
+    for file in _single(found, "audio"):
+        params, metadata = encoder_params(file.content, file.path)
+        yield Part("audio.safetensors", [file], params, {"fields": metadata["fields"]})
+    for part, table in (("syncnet", syncnet_table), ("i3d", i3d_table)):
+        for file in _single(found, part):
+            yield Part(f"{part}.safetensors", [file], _as_published(file, file.content, table()), {})
+    for file in _single(found, "landmarks"):
+        yield Part("landmark.onnx", [file], None, {})
+
+
+def _single(found: list[Found], part: str) -> list[Found]:
+    """Returns the one file of a kind, or none. Copies of one file count as one."""
+    files = [file for file in found if file.part == part]
+    if len({sha256(file.path) for file in files}) > 1:
+        raise InputError(f"{files[1].path}: {files[0].path} is of the same kind; leave one of them in the folder")
+    return files[:1]
+
+
+def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
+    files = [file for file in found if file.source == source]
+    if source == "animals":
+        newer = [file for file in files if NEWER_ANIMALS in file.path.parts]
+        files = newer or files
+    if not files:
+        return
+    chosen = {file.part: file for part in PARTS for file in _single(files, part)}
+    contents = {part: file.content for part, file in chosen.items()}
+    params, fields = live_portrait_params(contents, {part: file.path for part, file in chosen.items()})
+    yield Part(name, list(chosen.values()), params, {"fields": fields})
+
+
+def _joyvasa(file: Found) -> Iterable[Part]:
+    state = flat_state(file.content.get("model", file.content))
+    encoder = {name: value for name, value in state.items() if name.startswith(JOYVASA_AUDIO)}
+    motion = {name: value for name, value in state.items() if name not in encoder}
+    try:
+        table = joyvasa_table(motion)
+    except KeyError as error:
+        raise InputError(f"{file.path}: no tensor {error}; download it again from its publisher") from error
+    settings = file.content.get("args")
+    metadata = {
+        "settings": _plain(settings.fields) if isinstance(settings, PickledObject) else {},
+        "fields": {
+            "motion": table["start_motion_feat"][2],
+            "width": table["null_audio_feat"][2],
+            "window": table["denoising_net.alignment_mask"][0] - table["start_motion_feat"][1],
+            "previous": table["start_motion_feat"][1],
+            "steps": table["diffusion_sched.betas"][0] - 1,
+        },
+    }
+    yield Part("joyvasa_motion.safetensors", [file], _as_published(file, motion, table), metadata)
+    params, audio = encoder_params(encoder, file.path, _RAW_SOUND)
+    yield Part("joyvasa_audio.safetensors", [file], params, {"fields": audio["fields"]})
+
+
+def _joyvasa_template(file: Found) -> Part:
+    numbers = (np.ndarray, np.generic, int, float)
+    arrays = {name: np.asarray(value) for name, value in file.content.items() if isinstance(value, numbers)}
+    missing = [name for name in _STATISTICS if name not in arrays]
+    if missing:
+        raise InputError(f"{file.path}: no statistic '{missing[0]}'; download it again from its publisher")
+    return Part("joyvasa_template.safetensors", [file], arrays, {})
+
+
+def _ditto(file: Found) -> Part:
+    state = flat_state(file.content.get("model_state_dict", file.content))
+    fault = difference({name: value for name, value in state.items() if name in DITTO_ROTARY}, DITTO_ROTARY)
+    if not fault and any(not np.array_equal(state[name], state["rotary.freqs"]) for name in DITTO_ROTARY):
+        fault = "tables of rotary frequencies differ"
+    if fault:
+        raise InputError(f"{file.path}: {fault}; download it again from its publisher")
+    rotary = {"rotary.freqs": state["rotary.freqs"]}
+    state = {name: value for name, value in state.items() if name not in DITTO_ROTARY}
+    return Part("ditto_motion.safetensors", [file], _as_published(file, state, ditto_table()) | rotary, {})
+
+
+def _ditto_config(file: Found) -> Part:
+    arrays, values = _split(file.content)
+    return Part(f"ditto_config/{file.path.stem}.safetensors", [file], arrays, {"settings": values})
+
+
+def _as_published(file: Found, content: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:
+    state = flat_state(content)
+    fault = difference(state, table)
+    if fault:
+        raise InputError(f"{file.path}: {fault}; download it again from its publisher")
+    return state
+
+
+def _split(content: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Splits nested dicts: (arrays under dotted names, the rest as JSON takes it)."""
+    arrays: dict[str, np.ndarray] = {}
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            inner, values[str(key)] = _split(value, f"{prefix}{key}.")
+            arrays |= inner
+        elif isinstance(value, np.ndarray):
+            arrays[f"{prefix}{key}"] = value
+        else:
+            values[str(key)] = _plain(value)
+    return arrays, values
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON takes it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _entry(part: Part) -> dict[str, Any]:
+    """Returns a line of the bill of materials."""
+    source = SOURCES[part.files[0].source]
+    files = [{"name": file.path.name, "sha256": sha256(file.path)} for file in part.files]
+    return {
+        "file": part.name,
+        "title": source.title,
+        "repository": source.repository,
+        "licence": source.licence,
+        "commercial": source.commercial,
+        "use": source.use,
+        "made_from": [entry | {"published_as": KNOWN.get(entry["sha256"], "")} for entry in files],
+    }
+
+
+def _write(path: Path, part: Part, entry: Mapping[str, Any]) -> None:
+    if part.params is not None:
+        params = traverse_util.unflatten_dict(traverse_util.flatten_dict(part.params, sep="."), sep=".")
+        save_params(path, params, part.metadata | {"origin": dict(entry)}, jnp.float32)
+        return
+    with replacing(path) as copy:
+        shutil.copyfile(part.files[0].path, copy)
+
+
+def _table(bill: list[dict[str, Any]]) -> Iterable[str]:
+    """Yields the bill as lines of text, columns aligned, and what follows for commercial use."""
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "written": lambda entry: entry["file"],
+        "what": lambda entry: entry["title"],
+        "licence": lambda entry: entry["licence"],
+        "commercial use": lambda entry: entry["commercial"],
+        "published file": lambda entry: "yes" if all(f["published_as"] for f in entry["made_from"]) else "unknown",
+    }
+    rows = [list(columns), *([read(entry) for read in columns.values()] for entry in bill)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    unfree = [entry["file"] for entry in bill if entry["commercial"] != "yes"]
+    yield f"not cleared for commercial use: {', '.join(unfree) or 'nothing'}"

@@ -1,0 +1,60 @@
+"""Files of tensors in the layouts that others publish, read into plain dicts of arrays."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasa_jax.errors import InputError
+from vasa_jax.weights.pickle_reader import read_pickle
+
+PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".model", ".pkl", ".pickle", ".tar")
+READ = (".safetensors", *PICKLED)
+
+
+def read_tensors(path: str | Path) -> dict[str, Any]:
+    """Reads a safetensors or pickled file: {name: array}, or what else a pickle holds under its names.
+
+    InputError when it cannot be read or holds no names.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        content = read_pickle(path)
+        if not isinstance(content, Mapping):
+            raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors; give a state dict")
+        return {str(name): value for name, value in content.items()}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, TypeError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); download it again") from error
+
+
+def flat_state(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Flattens nested dicts to dotted names; `module.`, counts of batches and what is no array are dropped.
+
+    Floats become float32.
+    """
+    state = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            state |= {f"{name}.{inner}": tensor for inner, tensor in flat_state(value).items()}
+        elif isinstance(value, np.ndarray) and not name.endswith("num_batches_tracked"):
+            # "V": bfloat16, which NumPy knows by its bytes only
+            state[name] = value.astype(np.float32) if value.dtype.kind in "fV" else value
+    return {_without_module(name): value for name, value in state.items()}
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the hexadecimal digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_module(name: str) -> str:
+    """Takes away the `module.` that DataParallel puts in front of a network's own names."""
+    return ".".join(part for part in name.split(".") if part != "module")
