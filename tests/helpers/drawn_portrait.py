@@ -62,8 +62,11 @@ def drawn_mesh() -> T.Mesh:
     front = MEDIAN[: T.FACE_POINTS, :2].copy()
     rings = [[*T.UPPER_LIP[3], *T.LOWER_LIP[3][-2:0:-1]]]
     rings += [[T.EYE_CORNERS[s][0], *T.UPPER_LID[s], T.EYE_CORNERS[s][1], *T.LOWER_LID[s][::-1]] for s in range(2)]
-    front[list(T.UPPER_LIP[3][1:-1]), 1] -= 0.01
-    front[list(T.LOWER_LIP[3][1:-1]), 1] += 0.01
+    front[:, 1] += np.where(front[:, 1] > front[[13, 14], 1].mean(), 0.1, 0.0)  # a mouth wide open is a hole
+    for upper, lower in zip(T.UPPER_LIP, T.LOWER_LIP):
+        front[list(upper[1:-1]), 1] = np.minimum(front[list(upper[1:-1]), 1], MEDIAN[list(upper[1:-1]), 1])
+        front[list(lower[1:-1]), 1] = MEDIAN[list(lower[1:-1]), 1] + 0.1
+        front[[upper[0], upper[-1]], 1] = MEDIAN[[upper[0], upper[-1]], 1] + 0.05
     triangles = Delaunay(front).simplices
     holes = [set(ring) for ring in rings]
     return T.mesh_around(np.array([t for t in triangles.tolist() if not any(set(t) <= hole for hole in holes)]))

@@ -104,6 +104,12 @@ def test_pixels_that_are_kept_are_moved_into_place_first(cubic):
     moved = jnp.broadcast_to(jnp.array([2 / 16, 0.0]), (2, 16, 16, 2))
     np.testing.assert_allclose(seen["portrait"]["places"][0], moved)
     np.testing.assert_allclose(seen["portrait"]["kept"][0], 48.0)
+    params["shift"]["bias"] = jnp.array([0.0, -1.0])
+    higher = decode({"params": params}, x, portrait, still).matte
+    params["shift"]["bias"] = jnp.array([0.0, 1.0])
+    lower = decode({"params": params}, x, portrait, still).matte
+    np.testing.assert_array_equal(higher[:, 2:], lower[:, 2:])
+    assert higher[:, 0].max() == 0 and 0 < higher[:, 1].max() < lower[:, 1].max() and lower[:, 0].min() > 0
 
 
 def test_a_trained_codec_may_begin_to_see_the_pixels():

@@ -71,6 +71,8 @@ class ImageNet2D(nn.Module):
         painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
         rgb, matte = painted[..., :3], painted[..., 3:]
         if portrait is not None:
+            if self.pixel_blocks:
+                matte = matte * _under_the_edge(places, portrait.shape[1])
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
             kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
             self._tell("kept", kept)
@@ -86,6 +88,15 @@ class ImageNet2D(nn.Module):
         for i in range(self.pixel_blocks):
             x = ResidualBlock(x.shape[-1], self.groups, dtype=self.dtype, name=f"pixel_block{i}")(x)
         return nn.relu(GroupNorm(self.groups, self.dtype, name="pixel_norm")(x))
+
+
+def _under_the_edge(places: Float[Array, "T h h 2"], size: int) -> Float[Array, "T size size 1"]:
+    """0 where a warp of the portrait (displacements) reaches over its upper edge, 1 elsewhere, one pixel soft.
+
+    Hair that the edge cuts ends there. Painting on, or repeating the edge, would give the head a tall hat.
+    """
+    height = resized(places[..., 1:], size) + geometry.pixel_grid(size, size)[..., 1:]
+    return jnp.clip((height + 1.0) * size / 2.0 + 1.0, 0.0, 1.0)
 
 
 class FaceDecoder(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
@@ -24,6 +25,7 @@ EYES_BACK, MOUTH_BACK = 0.06, 0.3  # depth by which what lies behind the mesh's 
 LID, BEYOND = len(SEGMENTS), 255  # beside SEGMENTS: skin about an eye; a part of the person that is not in the picture
 COPIED, PAINTED = 1, 2  # kinds of places: seen in the photograph; nowhere in it. 0: not told
 LID_ZONE = 0.65, 0.42  # half axes of the ellipse about an eye, over its width
+TILES, SLOTS = 32, 80  # along each side; triangles in one of them, of which 72 were seen at most
 _SEGMENT = {name: SEGMENTS.index(name) for name in SEGMENTS}
 
 Head = Mapping[str, Array]
@@ -42,10 +44,10 @@ class PhotoFrame(NamedTuple):
 class PhotoRenderer:
     """Draws photo heads of one mesh; `draw` is a pure function for jit and vmap."""
 
-    def __init__(self, mesh: T.Mesh, size: int = 256, supersample: int = 2, tile: int = 16, slots: int = 80):
+    def __init__(self, mesh: T.Mesh, size: int = 256, supersample: int = 2):
         self._express = Expression(mesh)
         self._triangles, self._material = jnp.asarray(mesh.triangles), jnp.asarray(mesh.material)
-        self._size, self._supersample, self._tile, self._slots = size, supersample, tile, slots
+        self._size, self._supersample = size, supersample
 
     def draw(self, head: Head, motion: Motion, pose: Float[Array, "9"]) -> PhotoFrame:
         """head: arrays of `build.Builder`; motion: the 27 scalars of `muscles`; pose as the codec has it."""
@@ -55,7 +57,7 @@ class PhotoRenderer:
             (points[:, :2] + 1.0) * fine / 2.0,
             points[:, 2] + self._set_back(head),
             jnp.concatenate([head["uv"], head["eye_local"].reshape(-1, 2), head["mouth_local"]]),
-            self._triangles, fine, self._tile, self._slots,
+            self._triangles, fine, fine // TILES, SLOTS,
         )  # fmt: skip
         drawn = raster.triangle >= 0
         material = jnp.where(drawn, self._material[raster.triangle], -1)
@@ -64,7 +66,7 @@ class PhotoRenderer:
         colour, alpha = skin[..., :3], skin[..., 3] / 255.0
         for side in range(2):
             eye = {name: head[name][side] for name in ("eye_white", "iris", "iris_radius")}
-            colour = jnp.where((material == T.EYE_LEFT + side)[..., None], _eye(eye, motion, u, v), colour)
+            colour = jnp.where((material == T.EYE_LEFT + side)[..., None], eye_colours(eye, motion, u, v), colour)
         inside, own = inner_mouth(head, motion, face, u, v)
         colour = jnp.where((material == T.MOUTH)[..., None], inside, colour)
         on_skin = drawn & (material < T.EYE_LEFT)
@@ -74,8 +76,10 @@ class PhotoRenderer:
         beyond = (off | (on_skin & (v > bottom))) & (alpha > 0.02)
         alpha = jnp.where(off, 0.0, alpha)  # hair that the photograph's edge cuts ends there
         matte = self._shrunk(alpha)
-        behind = (1.0 - matte[..., None]) * head["background"].astype(jnp.float32)
-        rgb = self._shrunk(alpha[..., None] * colour) + behind
+        behind = head["background"].astype(jnp.float32)
+        if behind.shape[0] != self._size:
+            behind = jax.image.resize(behind, (self._size, self._size, 3), "linear")
+        rgb = self._shrunk(alpha[..., None] * colour) + (1.0 - matte[..., None]) * behind
         segment = self._segment(material, alpha, points[jnp.array(T.EYE_CORNERS), :2], beyond)
         copied = on_skin & (alpha > 0.92) & ~beyond
         painted = (material == T.MOUTH) & (own < 0.2)
@@ -153,8 +157,8 @@ def _canvas(x: Array) -> Array:
     return (x / REACH + 1.0) * CANVAS / 2.0 - 0.5
 
 
-def _eye(eye: Head, motion: Motion, u: Array, v: Array) -> Float[Array, "h w 3"]:
-    """Colours of an eye at places u, v of its patch; an iris that looks aside is narrower."""
+def eye_colours(eye: Head, motion: Motion, u: Array, v: Array) -> Float[Array, "h w 3"]:
+    """Returns the colours, 0 to 255, of an eye at places u, v of its patch; an iris that looks aside is narrower."""
     height, width = WHITE_PATCH
     white = bilinear(eye["eye_white"], (u + 1) / 2 * width - 0.5, (v + 1) / 2 * height - 0.5)
     shift = gaze_shift(motion) + jnp.asarray([0.0, -0.03])
