@@ -2,6 +2,13 @@ r"""Any portrait, any speech:
 
 python -m vasa_jax.main --config configs/generate.py \
     --config.image=me.jpg --config.audio=hello.wav --config.output=hello.mp4
+
+Many videos with one loading of the networks, one JSON object a line with image, audio, output and any control:
+
+python -m vasa_jax.main --config configs/generate.py --config.jobs=list.jsonl
+
+Also: --config.background=white behind a cut-out, --config.image=clip.mp4 for a video's frame, and config.limits.hours,
+streams, megapixels and memory for what a file may ask of this machine.
 """
 
 from vasa_jax.config import VASAConfig

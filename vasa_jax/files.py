@@ -10,9 +10,11 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import stat
 import threading
+import time
 import uuid
 import zipfile
 import zlib
@@ -29,6 +31,7 @@ _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 LARGEST_JSON = 32 * 2**20  # bytes; a control track of an hour takes 10 million
 DEEPEST_JSON = 64  # lists and objects within each other
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # anything else is a device
+_YOUNG = 2.0  # seconds; a file may be that old before its writer holds it
 _LONGEST_NAME = 120  # bytes of a file's name that its temporary file repeats; file systems allow 255 in all
 
 
@@ -37,20 +40,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it takes the name `path` when the block ends without an error.
 
     The folder is made. The temporary name ends in `.part` and is unique, so that any number of processes may write one
-    file: the last to finish wins, whole. Any exception removes it; only a killed process leaves it behind.
+    file: the last to finish wins, whole. Any exception removes it; what a killed process leaves behind is removed when
+    the file is written again. A file that is replaced passes its mode on.
     Raises InputError for a folder that cannot be made or written, and for a full disk.
     """
     path = Path(path)
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    part = path.with_name(f"{name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        held = _claimed(part)
+        _remove_left_behind(path.parent, name)
     except OSError as error:
         raise _unwritable(path, error) from error
-    name = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
-    part = path.with_name(f"{name}.{uuid.uuid4().hex}.part")
     try:
         yield part
         with open(part, "rb") as file:
             os.fsync(file.fileno())  # else a crash of the machine may leave the new name without its bytes
+        with contextlib.suppress(OSError):  # there is no such file yet, or its mode is not ours to give
+            os.chmod(part, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -59,6 +67,45 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename in (None, str(part)):
             raise _unwritable(path, error) from error
         raise
+    finally:
+        os.close(held)
+
+
+def _claimed(part: Path) -> int:
+    """Makes an empty file and holds a lock on it, which tells other processes that its writer lives."""
+    held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    _lock(held)
+    return held
+
+
+def _lock(held: int) -> bool:
+    """Locks a file until it is closed or its process ends; False where another holds it, or locks do not exist."""
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except (ImportError, OSError):
+        return False
+
+
+def _remove_left_behind(folder: Path, name: str) -> None:
+    """Removes temporary files of `name` whose writers have ended."""
+    pattern = re.compile(re.escape(name) + r"\.[0-9a-f]{32}\.part")
+    with contextlib.suppress(OSError):  # the folder may not be listed
+        for entry in [entry for entry in os.scandir(folder) if pattern.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):  # another process was faster
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _YOUNG:
+                    _remove_unheld(entry.path)
+
+
+def _remove_unheld(path: str) -> None:
+    held = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _lock(held):
+            os.unlink(path)
+    finally:
+        os.close(held)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

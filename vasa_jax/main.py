@@ -1,7 +1,7 @@
 """The command line: `python -m vasa_jax.main --config configs/X.py [--config.field=value ...] [--workdir DIR]`.
 
 Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration. One job per run. Exit codes: 0 done,
-2 bad input, 3 non-finite training, 75 preempted and saved.
+2 bad input, 3 non-finite training, 75 preempted and saved, 130 interrupted, 143 terminated.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import importlib
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.errors import InputError, NonFiniteError
+from vasa_jax.errors import InputError, NonFiniteError, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
 
 JOBS = {
@@ -42,6 +43,7 @@ JOBS = {
     "benchmark_reading": "vasa_jax.benchmarks.reading:benchmark_reading_job",
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
     "prepare": "vasa_jax.preparation.prepare:prepare",
+    "fit_photos": "vasa_jax.preparation.photos:fit_photos",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
     "import_weights": "vasa_jax.weights.importer:import_weights_job",
 }  # the one list of jobs: name -> module and function of (config, workdir), imported when it is run
@@ -94,11 +96,14 @@ def main(arguments: list[str] | None = None) -> int:
             logging.set_verbosity(logging.INFO)  # minutes go by; trainings log by themselves, and checkpoints much more
         run(config, workdir)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     except NonFiniteError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        say("interrupted", sys.stderr)
+        return 130
     return 0
 
 
@@ -115,8 +120,11 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
     try:
         rest = values(arguments)
         config = None if holder.value is None else holder.value.copy_and_resolve_references()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        raise InputError(_flag_fault(str(error), arguments)) from error
+    except InputError:
+        raise
+    except Exception as error:  # absl's, and whatever a configuration file raises: it is a program
+        fault = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
+        raise InputError(_flag_fault(fault, arguments)) from error
     if len(rest) > 1:
         raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
     if config is None:
@@ -146,7 +154,7 @@ def with_shipped_config(arguments: list[str]) -> list[str]:
 def shipped_config(name: str) -> str:
     """Returns the path of a shipped configuration of this name; the name itself where a file of it is here, or none."""
     wanted = Path(name)
-    if wanted.is_file() or wanted.parent not in (Path("."), Path("configs")):
+    if os.path.isfile(wanted) or wanted.parent not in (Path("."), Path("configs")):
         return name
     path = _shipped_folder() / f"{RENAMED.get(wanted.stem, wanted.stem)}.py"
     return str(path) if path.is_file() else name
@@ -169,7 +177,7 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
             return f"{name}: no such setting;{hint}"
         if name == "config":
             path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
-            if not Path(path).is_file():
+            if not os.path.isfile(path):
                 shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
                 hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
                 return f"{path or '--config'}: no such configuration file;{hint}"
@@ -177,13 +185,20 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs: the second run of a command starts in seconds."""
+    """Keeps compiled programs between runs, where there is a folder for them: the next run starts in seconds."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "vasa_jax" / "jit"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if jax.config.jax_compilation_cache_dir:
+        return
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vasa_jax" / "jit"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError):  # no home folder, or one that may not be written: every run compiles
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,54 @@ def test_shrinking_averages_areas():
     assert np.abs(pixels - means).max() <= 0.51
 
 
-def test_beyond_the_picture_the_edge_is_repeated():
-    image = np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    pixels, _ = crop_square(image, "-6,-4,32", 32)
-    np.testing.assert_array_equal(pixels, np.pad(image, ((4, 8), (6, 6), (0, 0)), mode="edge"))
+def test_beyond_the_picture_its_colour_is_blurred_and_never_a_streak():
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    image[:, 100:] //= 4  # darker to the right
+    pixels, _ = crop_square(image, "-60,-40,320", 320)
+    np.testing.assert_array_equal(pixels[40:240, 60:260], image)
+    above = pixels[:25, 60:260].astype(float)  # away from the soft seam
+    edge = image[0].astype(float)
+    assert np.abs(np.diff(above, axis=1)).max() <= 2 < np.abs(np.diff(edge, axis=0)).mean()
+    assert above[:, :40].mean() > above[:, -40:].mean() + 10  # the colour is that of the edge there
+    flat, _ = crop_square(np.full((50, 70, 3), (9, 100, 250), np.uint8), "-30,-30,140", 96)
+    np.testing.assert_array_equal(flat, np.broadcast_to(np.uint8((9, 100, 250)), flat.shape))
+
+
+@pytest.mark.parametrize(
+    ("box", "height", "width", "expected"),
+    [
+        (FaceBox(100, 100, 111), 400, 400, Crop(56, 60, 200)),  # the corpus's frame lies inside: it is taken
+        (FaceBox(40, 100, 111), 400, 400, Crop(0, 60, 200)),  # shifted by 4 of 200
+        (FaceBox(84, 75, 222), 390, 390, Crop(0, 0, 390)),  # the frame of 400 does not fit, 390 does
+        (FaceBox(0, 100, 111), 400, 400, Crop(-44, 60, 200)),  # the face would stand at the edge
+        (FaceBox(20, 20, 222), 262, 262, Crop(-69, -60, 400)),  # the face would fill the square
+    ],
+)
+def test_the_square_stays_within_the_picture_where_it_shows_the_head(box, height, width, expected):
+    assert face_crop.crop_within(box, height, width) == expected
+
+
+@pytest.mark.parametrize(("width", "height", "side"), [(4032, 3024, 130), (6000, 4000, 200)])
+def test_a_small_face_in_a_large_picture_is_found(width, height, side):
+    r = round(side / 2.5)
+    image = np.full((height, width, 3), 150, np.uint8)
+    image[1000 : 1000 + 4 * r, 2000 : 2000 + 4 * r] = picture(4 * r, 4 * r, (2 * r, 2 * r, r))
+    box = find_face(image)
+    assert abs(box.x + box.size / 2 - 2000 - 2 * r) < 0.2 * r
+    assert abs(box.y + box.size / 2 - 1000 - 2 * r) < 0.2 * r
+    assert box.note is None
+
+
+def test_what_is_a_face_at_one_size_only_is_neither_taken_nor_told(monkeypatch):
+    image = picture(400, 500, (200, 220, 60))
+    phantom = face_crop._Candidate(300.0, 400.0, 60.0, 1, 54.8, 2, "frontal")
+    attempts = face_crop._attempts
+    monkeypatch.setattr(face_crop, "_attempts", lambda image: [[phantom, *next(attempts(image))]])
+    assert find_face(image).note is None
+    monkeypatch.setattr(face_crop, "_attempts", lambda image: [[phantom]])
+    with pytest.raises(InputError, match="no face"):
+        find_face(image)
 
 
 @pytest.mark.parametrize("where", ["-2000,-2000,2001", "1999,1999,3000", "0,-3999,4000"])

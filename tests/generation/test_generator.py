@@ -247,7 +247,7 @@ def test_a_track_file_steers_the_video(tmp_path, checkpoint):
         ("--config.distance=far", "distance"),
         ("--config.hop=13", "windows of 12 frames"),
         ("--config.head_pose=1,2", "config.head_pose"),
-        ("--config.controls=missing.json", "missing.json: cannot be read"),
+        ("--config.controls=missing.json", "missing.json: does not exist"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, checkpoint, capsys, argument, message):

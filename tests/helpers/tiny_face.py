@@ -15,6 +15,7 @@ LEAST = variants._variant(
     identity_resnet=_NET | {"stem_stride": 2}, identity_size=16, pose_resnet=_NET | {"stem_stride": 2}, pose_size=16,
     dynamics_resnet=_NET | {"stem_stride": 2}, crop_size=16, width=8, blocks=0, up_widths=(8,), shuffle=2, groups=4,
     correction_resnet=_NET | {"stem_stride": 2}, correction_size=16, portrait_pixels=True, pixel_blocks=1,
+    cubic_pixels=True,
 )  # fmt: skip
 
 

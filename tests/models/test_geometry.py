@@ -81,6 +81,45 @@ def test_zeros_padding_fades_and_border_padding_holds():
     np.testing.assert_allclose(geometry.trilinear_sample(ones, grid, "border")[0, :, 0], 1.0, atol=1e-6)
 
 
+def test_cubics_return_their_input_and_are_exact_for_parabolas():
+    image = random_volume(2, 64, 128, 3)
+    np.testing.assert_array_equal(geometry.cubic_sample(image, geometry.pixel_grid(64, 128)[None]), image)
+
+    def parabola(p):
+        return 0.3 + p[..., :1] - 2.0 * p[..., 1:] + 1.5 * p[..., :1] ** 2 - p[..., :1] * p[..., 1:] + p[..., 1:] ** 2
+
+    inside = jax.random.uniform(jax.random.key(0), (1, 200, 2), minval=-0.8, maxval=0.8)  # two pixels from the edge
+    sampled = jax.jit(geometry.cubic_sample)(parabola(geometry.pixel_grid(16, 24))[None], inside)
+    np.testing.assert_allclose(sampled, parabola(inside), atol=2e-5)
+
+
+def test_cubics_repeat_the_edge():
+    ramp = jnp.arange(5.0)[None, None, :, None] * jnp.ones((1, 5, 1, 1))
+    x = jnp.asarray([-1e9, -1.0, 1.0, 1e9])
+    sampled = geometry.cubic_sample(ramp, jnp.stack([x, jnp.zeros(4)], -1)[None])
+    np.testing.assert_allclose(sampled[0, :, 0], [0, 0, 4, 4], atol=1e-5)
+
+
+def test_gradient_of_cubics_against_differences():
+    image, weights = random_volume(1, 6, 7, 2), random_volume(1, 4, 2)
+    cells = jnp.asarray([[2.3, 1.6], [3.4, 2.7], [0.4, 4.3], [5.6, 1.4]])
+    grid = ((2 * cells + 1) / jnp.asarray([7.0, 6.0]) - 1)[None]
+
+    @jax.jit
+    def total(image, grid):
+        return (weights * geometry.cubic_sample(image, grid)).sum()
+
+    by_image, by_grid = jax.grad(total, argnums=(0, 1))(image, grid)
+    for i in range(4):
+        for axis in range(2):
+            move = jnp.zeros_like(grid).at[0, i, axis].set(4e-3)
+            difference = (total(image, grid + move) - total(image, grid - move)) / 8e-3
+            np.testing.assert_allclose(by_grid[0, i, axis], difference, atol=2e-2)
+    direction = random_volume(*image.shape) * 0.5
+    difference = (total(image + direction, grid) - total(image - direction, grid)) / 2
+    np.testing.assert_allclose((by_image * direction).sum(), difference, atol=1e-4)
+
+
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_sampling_gradient_against_differences(padding):
     """Inside, on the rim and outside; within a cell the interpolant is linear per axis, so differences are exact."""

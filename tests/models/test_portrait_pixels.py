@@ -79,8 +79,17 @@ def test_pixels_are_taken_apart_and_put_together():
     np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
 
 
-def test_pixels_that_are_kept_are_moved_into_place_first():
-    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, groups=4)
+def test_cubics_keep_texture_that_linear_interpolation_blurs():
+    """Stripes of period 4, moved by half a pixel: a line between neighbours halves their power, a cubic does not."""
+    stripes = jnp.broadcast_to(0.5 + 0.4 * jnp.cos(0.5 * jnp.pi * jnp.arange(SIZE))[:, None], (1, SIZE, SIZE, 3))
+    half = jnp.full((1, SIDE, SIDE, 2), 1.0 / SIZE)
+    power = [moved_pixels(stripes, half, cubic)[:, 4:-4, 4:-4].var() for cubic in (False, True)]
+    np.testing.assert_allclose(np.array(power) / stripes[:, 4:-4, 4:-4].var(), [0.5, 0.78], atol=0.005)
+
+
+@pytest.mark.parametrize("cubic", [False, True])
+def test_pixels_that_are_kept_are_moved_into_place_first(cubic):
+    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, cubic_pixels=cubic, groups=4)
     decode = jax.jit(net.apply)
     still = jnp.zeros((2, 8, 8, 2))
     x, portrait = jax.random.normal(jax.random.key(0), (2, 8, 8, 8)), pictures(1, 32)
@@ -91,6 +100,16 @@ def test_pixels_that_are_kept_are_moved_into_place_first():
     params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
     shown = decode({"params": params}, x, portrait, still).rgb
     np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
+    _, seen = net.apply({"params": params}, x, portrait, still, mutable="portrait")
+    moved = jnp.broadcast_to(jnp.array([2 / 16, 0.0]), (2, 16, 16, 2))
+    np.testing.assert_allclose(seen["portrait"]["places"][0], moved)
+    np.testing.assert_allclose(seen["portrait"]["kept"][0], 48.0)
+    params["shift"]["bias"] = jnp.array([0.0, -1.0])
+    higher = decode({"params": params}, x, portrait, still).matte
+    params["shift"]["bias"] = jnp.array([0.0, 1.0])
+    lower = decode({"params": params}, x, portrait, still).matte
+    np.testing.assert_array_equal(higher[:, 2:], lower[:, 2:])
+    assert higher[:, 0].max() == 0 and 0 < higher[:, 1].max() < lower[:, 1].max() and lower[:, 0].min() > 0
 
 
 def test_a_trained_codec_may_begin_to_see_the_pixels():

@@ -104,6 +104,23 @@ class PrepareConfig(Settings):
 
 
 @section
+class PhotosConfig(Settings):
+    """From a folder of portrait photographs to photo heads (job fit_photos; config.output)."""
+
+    folder: str = text("", "portrait photographs, also in folders of it")
+    analyzer: str = choice("litert", FACE_BACK_ENDS, "back end that finds points and matte; only litert gives both")
+    models: str = text("face_models", "folder of litert's graph files and of the list of the mesh's triangles")
+    relatives: int = number(
+        2, 0, 20, "heads", "made of each photograph beside its own, by smooth random warps: more people to learn from"
+    )
+    max_yaw: float = number(18.0, 0, 90, "degrees", "of head turn; what is turned further has a side that is not seen")
+    min_sharpness: float = number(
+        0.012, 0, 1e3, "", "variance of the Laplacian over that of the grey face at 128 pixels"
+    )
+    workers: int = number(0, 0, 1024, "processes", "0 = this one alone")
+
+
+@section
 class SynthesisConfig(Settings):
     """The built-in corpus written to files."""
 

@@ -1,6 +1,6 @@
 """VASAConfig: one run of `vasa_jax.main`, a job and everything it may need."""
 
-from vasa_jax.config.data import CorpusConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import CorpusConfig, PhotosConfig, PrepareConfig, SynthesisConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -16,6 +16,7 @@ from vasa_jax.config.reports import (
     VoicesConfig,
 )
 from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import flag, number, part, section, text
@@ -27,11 +28,14 @@ class VASAConfig(Controls):
 
     job: str = text("generate", "what to do: a name of main.JOBS")
     checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
-    image: str = text("", "portrait")
+    image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of jobs prepare and import_weights a folder")
+    output: str = text("", "video to write, .mp4; of jobs prepare, fit_photos and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
+    background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")
+    jobs: str = text("", "job list (.jsonl), one video a line, see generation/job_list.py")
+    limits: InputLimits = part(InputLimits())
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
@@ -58,6 +62,7 @@ class VASAConfig(Controls):
     reading_benchmark: ReadingBenchmarkConfig = part(ReadingBenchmarkConfig())
     corpus_sheets: CorpusSheetsConfig = part(CorpusSheetsConfig())
     prepare: PrepareConfig = part(PrepareConfig())
+    photos: PhotosConfig = part(PhotosConfig())
     label_accuracy: LabelAccuracyConfig = part(LabelAccuracyConfig())
 
     def check_together(self, path: str) -> None:

@@ -12,15 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.conventions import FPS
-from vasa_jax.data.audio_files import Audio, open_container
+from vasa_jax.data.audio_files import Audio
+from vasa_jax.data.containers import check_length, open_container
 from vasa_jax.data.image_files import existing_file
+from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
+from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
 
 AI_COMMENT = "AI-generated video: a still portrait animated from speech by vasa_jax. It does not show real events."
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
+BYTES_PER_PIXEL = 16  # of a video while it is decoded: FFmpeg's few frames and the RGB of one
 AAC_BLOCK = 1024  # samples per AAC packet
-SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class Video:
     seconds: float | None
 
 
-def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
-    """Opens a video file; frames come upright and are decoded as they are asked for.
+def read_video(
+    path: str | os.PathLike, fps: float | None = None, limits: InputLimits = DEFAULT_LIMITS
+) -> Video:
+    """Opens a video file; frames come upright, in display proportion, and are decoded as they are asked for.
 
     With `fps`, frames are dropped or repeated to that constant rate (the nearest in time), which also evens out a
     variable rate; without, every frame comes as stored. Damaged frames are skipped.
-    Raises InputError, at once for what is no video, while iterating where nothing decodes.
+    Raises InputError, at once for what is no video, while iterating where nothing decodes or `limits` are passed.
     """
     path = existing_file(path, "video")
-    container = open_container(path)
+    container = open_container(path, limits)
     if not container.streams.video:
         container.close()
         raise InputError(f"{path}: has no picture track; give a video file")
@@ -48,19 +53,43 @@ def read_video(path: str | os.PathLike, fps: float | None = None) -> Video:
     if stream.codec_context is None:  # decoding it would crash the process in PyAV 14
         container.close()
         raise InputError(f"{path}: its picture track cannot be decoded; convert it to H.264 in MP4")
+    try:
+        _check_frame(path, stream.codec_context.width, stream.codec_context.height, limits)
+    except InputError:
+        container.close()
+        raise
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate or FPS
     seconds = float(stream.duration * stream.time_base) if stream.duration else None
-    frames = _decoded(container, stream, path, float(rate))
+    frames = _decoded(container, stream, path, float(rate), limits)
     images = _at_rate(frames, fps, float(rate)) if fps else (frame for _, frame in frames)
     return Video(images, float(fps or rate), seconds)
 
 
-def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float, np.ndarray]]:
+def _check_frame(path: Path, width: int, height: int, limits: InputLimits) -> None:
+    most = min(1e6 * limits.megapixels, 2**30 * limits.memory / BYTES_PER_PIXEL)
+    if width * height > most:
+        raise InputError(
+            f"{path}: its pictures have {width} x {height} pixels; reduce them to at most {most / 1e6:.0f} million, or "
+            "raise config.limits.memory"
+        )
+
+
+def _shown(frame, aspect: Fraction | None) -> np.ndarray:
+    """Returns a frame as uint8 RGB with square pixels: one side is enlarged where the pixels are not."""
+    if aspect is None or aspect == 1 or not 0.1 < aspect < 10:
+        return frame.to_ndarray(format="rgb24")
+    width = max(round(frame.width * aspect), frame.width)
+    height = max(round(frame.height / aspect), frame.height)
+    return frame.reformat(width, height, "rgb24").to_ndarray()
+
+
+def _decoded(container, stream, path: Path, rate: float, limits: InputLimits) -> Iterator[tuple[float, np.ndarray]]:
     """(time from the first frame in seconds, upright uint8 RGB) of every frame that decodes."""
     import av
 
     first, time = None, 0.0
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     with container:
         packets = container.demux(stream)
         while True:
@@ -73,6 +102,7 @@ def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float
             except av.FFmpegError:
                 break
             for frame in frames:
+                _check_frame(path, frame.width, frame.height, limits)
                 stamp = frame.time
                 if first is None:
                     first = stamp or 0.0
@@ -81,7 +111,8 @@ def _decoded(container, stream, path: Path, rate: float) -> Iterator[tuple[float
                 if stamp is not None:
                     time = stamp - first
                 turns = round((getattr(frame, "rotation", 0) or 0) / 90)  # counter-clockwise, as np.rot90
-                yield time, np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+                check_length(path, time, limits)
+                yield time, np.ascontiguousarray(np.rot90(_shown(frame, aspect), turns))
     if first is None:
         raise InputError(f"{path}: no frame of it decodes; give an intact video")
 
@@ -137,11 +168,12 @@ class VideoWriter:
         comment: str = AI_COMMENT,
         seal: Callable[[Path], None] | None = None,
     ):
-        self.path = _writable(Path(path))
+        heard = None if audio is None else audio.original
+        self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
         self.frames = 0
         self._audio, self._fps, self._seal = audio, fps, seal
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
-        self._place = replacing(self.path)
+        self._place = replacing(os.path.realpath(self.path))  # a link stays one
         self._container = self._video = self._sound = None
 
     def __enter__(self) -> VideoWriter:
@@ -288,19 +320,3 @@ def _resampled(blocks: Iterator[np.ndarray], source: int, target: int, channels:
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block))
     yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-
-
-def _writable(path: Path) -> Path:
-    """`path` with its folder made, or InputError."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: the result is an MP4 video; give a name that ends in .mp4")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a video file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fault = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: its folder cannot be made ({fault}); choose another path") from None
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise InputError(f"{path}: may not be written; choose another path")
-    return path

@@ -63,6 +63,7 @@ ATTACKS: dict[str, Attack] = {
     "crf 18": lambda frames, rng: coded(frames, 18),
     "crf 23": lambda frames, rng: coded(frames, 23),
     "crf 28": lambda frames, rng: coded(frames, 28),
+    "half the size, crf 18": lambda frames, rng: coded(scaled(frames, 0.5), 18),
     "half the size": lambda frames, rng: coded(scaled(frames, 0.5)),
     "three quarters": lambda frames, rng: coded(scaled(frames, 0.75)),
     "one and a half": lambda frames, rng: coded(scaled(frames, 1.5)),

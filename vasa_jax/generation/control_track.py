@@ -30,7 +30,7 @@ def controls_of(config: VASAConfig) -> Controls:
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
     """Returns the controls that a file sets, name to value; InputError names the file and the first fault."""
-    path, names = Path(path), fields_of(Controls)
+    path, names = Path(path).expanduser(), fields_of(Controls)
     content = read_json(path, "give a control track, see the example in generation/control_track.py")
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object; write {{"gaze": [10, -5]}} or the like')

@@ -20,8 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.face_crop import crop_square, find_face
-from vasa_jax.data.image_files import read_image
+from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.image_files import parse_colour
+from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
+from vasa_jax.data.output_files import video_output
+from vasa_jax.data.portraits import Portrait, read_portrait
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
@@ -37,12 +40,20 @@ Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` s
 
 @dataclasses.dataclass(frozen=True)
 class TalkingHead:
-    """A generated video: frames are decoded as they are read."""
+    """A generated video: frames are decoded as they are read.
+
+    Attributes:
+      motion: float32 (T, 137): pose and dynamics of every frame.
+      crop: the square of the portrait's picture that is seen, in pixels.
+      sources: the files that it was made from.
+    """
 
     avatar: Avatar
-    motion: np.ndarray  # float32 (T, 137): pose and dynamics of every frame
+    motion: np.ndarray
     audio: Audio
     notes: tuple[str, ...]
+    crop: Crop
+    sources: tuple[str | Path, ...]
     _generator: "VideoGenerator" = dataclasses.field(repr=False)
     _hop: int = 0
 
@@ -68,6 +79,7 @@ class TalkingHead:
 
         All of it is within `stage("write")`; `progress` sees the frames pass; `signer` is by default this machine's.
         """
+        video_output(path, self.sources)
         with stage("write"):
             frames = iter(progress(self.frames(stage)))
             return write_generated(path, frames, self.audio, self.avatar.payload, self._generator.model, signer)
@@ -111,6 +123,8 @@ class VideoGenerator(PortraitAnimator):
         controls: Controls | None = None,
         *,
         crop: str = "",
+        background: str = "",
+        limits: InputLimits = DEFAULT_LIMITS,
         stage: Stage = contextlib.nullcontext,
         **changes: Any,
     ) -> TalkingHead:
@@ -119,19 +133,21 @@ class VideoGenerator(PortraitAnimator):
         Args:
           image, audio: files; the sound may be read already.
           controls: what is asked of the video; `changes` are fields of `Controls`, over those.
-          crop: see `read_portrait`.
+          crop, background: see `read_portrait`.
+          limits: what the files may ask of this machine.
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
         """
         controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
         with stage("read"):
-            sound = audio if isinstance(audio, Audio) else read_audio(audio)
-            portrait, notes = self.read_portrait(image, crop)
+            sound = audio if isinstance(audio, Audio) else read_audio(audio, limits)
+            portrait = self.read_portrait(image, crop, background, limits)
         with stage("portrait"):
-            avatar = self.prepare(portrait)
+            avatar = self.prepare(portrait.pixels)
         with stage("motion"):
             motion = self.motion(sound.samples, avatar, controls)
-        notes = (*notes, *sound.notes, *controls.ignored(self.trained_controls))
-        return TalkingHead(avatar, motion, sound, notes, self, controls.hop)
+        notes = (*portrait.notes, *sound.notes, *controls.ignored(self.trained_controls))
+        sources = (image, *([sound.original] if isinstance(sound.original, Path) else []))
+        return TalkingHead(avatar, motion, sound, notes, portrait.crop, sources, self, controls.hop)
 
     def stream(
         self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any
@@ -158,16 +174,15 @@ class VideoGenerator(PortraitAnimator):
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
         return StreamBatch(self.sampler, self, capacity, controls, guided)
 
-    def read_portrait(self, image: str | Path, crop: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
-        """Returns the square of an image file that `prepare` takes, and what the user should be told.
+    def read_portrait(
+        self, image: str | Path, crop: str = "", background: str = "", limits: InputLimits = DEFAULT_LIMITS
+    ) -> Portrait:
+        """Returns the square of a picture, or of a video's best early frame, that `prepare` takes, with its notes.
 
-        `crop`: `x,y,size` in pixels, `center`, or empty to find the face. InputError when there is none.
+        `crop`: `x,y,size` in pixels, `center`, or empty to find the face; `background`: a colour's name or #rrggbb.
+        InputError when there is none.
         """
-        picture = read_image(image)
-        where = crop or find_face(picture, str(image))
-        portrait, _ = crop_square(picture, where, self.image_size, str(image))
-        note = None if crop else where.note
-        return portrait, (note,) if note else ()
+        return read_portrait(image, self.image_size, crop, parse_colour(background, "background"), limits)
 
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
@@ -192,7 +207,7 @@ class VideoGenerator(PortraitAnimator):
         if isinstance(portrait, Avatar):
             return portrait
         if isinstance(portrait, (str, Path)):
-            portrait, _ = self.read_portrait(portrait)
+            portrait = self.read_portrait(portrait).pixels
         size = self.image_size
         if portrait.shape != (size, size, 3) or portrait.dtype != np.uint8:
             raise InputError(

@@ -2,18 +2,29 @@
 
 import contextlib
 import functools
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import vasa_jax
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import read_audio
-from vasa_jax.errors import InputError
+from vasa_jax.data.image_files import existing_file, parse_colour
+from vasa_jax.data.output_files import video_output
+from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.control_track import controls_of
+from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+
+if TYPE_CHECKING:
+    from vasa_jax.generation.generator import VideoGenerator
+
+T = TypeVar("T")
 
 ASSETS = Path(vasa_jax.__file__).parent / "pretrained" / "demo"
 DEMO = {"image": ASSETS / "portrait.png", "audio": ASSETS / "speech.wav"}
@@ -43,33 +54,69 @@ class Stopwatch:
             self._within = before + spent
 
 
-def generate(config: VASAConfig, workdir: str | Path = "") -> Path:
+def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
     """Writes `config.output`, prints a summary and returns the path; InputError for a bad or missing input.
 
-    workdir: not used; nothing else is written.
+    With `config.jobs` it writes every video of that list, see `job_list`. workdir: not used.
     """
+    point_to_responsible_use()
+    load = functools.cache(_load)
+    with _ended_by_sigterm():
+        if config.jobs:
+            return generate_listed(config, lambda job: _generate_one(job, load))
+        return _generate_one(config, load)
+
+
+def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGenerator"]) -> Path:
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
-    controls = controls_of(config)
-    signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
-    point_to_responsible_use()
     # Bad files are found before the networks are loaded.
     audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
+    output = video_output(config.output, [audio_path, image_path, config.controls or image_path])
+    existing_file(image_path, "picture")
+    parse_colour(config.background)
+    controls = controls_of(config)
+    signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
     stage = Stopwatch()
     with stage("read"):
-        audio = read_audio(audio_path)
+        audio = read_audio(audio_path, config.limits)
     with stage("load"):
-        from vasa_jax.generation.generator import VideoGenerator
-
-        generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=config.mark)
-    video = generator.generate(image_path, audio, controls, crop=config.crop, stage=stage)
+        generator = load(config.checkpoint, config.decode_batch, config.mark)
+    video = generator.generate(
+        image_path, audio, controls, crop=config.crop, background=config.background, limits=config.limits, stage=stage
+    )
     for note in video.notes:
-        print(f"note: {note}", file=sys.stderr)
-    path = video.save(config.output, stage=stage, progress=_progress(len(video.motion)), signer=signer)
+        say(f"note: {one_line(note)}", sys.stderr)
+    with _progress(len(video.motion)) as progress:
+        path = video.save(output, stage=stage, progress=progress, signer=signer)
     mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
-    print(_summary(path, len(video.motion), generator.image_size, mark, stage.seconds))
+    say(_summary(path, len(video.motion), generator.image_size, mark, stage.seconds))
+    say(f"  crop      --config.crop={video.crop}")
     return path
+
+
+def _load(checkpoint: str, decode_batch: int, mark: bool) -> "VideoGenerator":
+    from vasa_jax.generation.generator import VideoGenerator
+
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM end this process as an exception does, so that unfinished files are removed; exit code 143."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _file(config: VASAConfig, name: str) -> str | Path:
@@ -81,14 +128,24 @@ def _file(config: VASAConfig, name: str) -> str | Path:
 _EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
 
 
-def _progress(total: int):
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
+    """Shows how many frames are written; the bar has its line to itself, also when an error ends it."""
     from tqdm import tqdm
 
-    return functools.partial(tqdm, total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr)
+    with tqdm(total=total, unit="frame", desc="frames", mininterval=0.5, file=sys.stderr) as bar:
+
+        def counted(frames: Iterable[T]) -> Iterator[T]:
+            for frame in frames:
+                yield frame
+                bar.update()
+
+        yield counted
 
 
 def _summary(path: Path, frames: int, size: int, mark: str, seconds: dict[str, float]) -> str:
-    lines = [f"{path}: {frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps (AI-generated, {mark})"]
+    seen = f"{frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps"
+    lines = [f"{one_line(str(path))}: {seen} (AI-generated, {mark})"]
     for name, spent in seconds.items():
         rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""
         lines.append(f"  {name:<9}{spent:8.2f} s {rate}".rstrip())

@@ -107,8 +107,14 @@ class Signer:
 
 
 def settings_folder() -> Path:
-    """Returns the folder of what this machine keeps: $XDG_CONFIG_HOME/vasa_jax, by default ~/.config/vasa_jax."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "vasa_jax"
+    """Returns the folder of what this machine keeps: $XDG_CONFIG_HOME/vasa_jax, by default ~/.config/vasa_jax.
+
+    Where no home folder is known it is one that cannot be made: nothing is kept.
+    """
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "vasa_jax"
+    except RuntimeError:
+        return Path(os.devnull) / "vasa_jax"
 
 
 @functools.cache
@@ -211,7 +217,7 @@ def write_generated(
 def point_to_responsible_use() -> None:
     """Prints, once per machine, where the duties of who animates people are written."""
     stamp = settings_folder() / "responsible_use_shown"
-    if stamp.exists():
+    if os.path.exists(stamp):
         return
     print(
         "note: before you animate a real person: have their consent; docs/responsible-use.md says what else is due",

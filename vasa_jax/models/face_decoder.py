@@ -27,7 +27,8 @@ class ImageNet2D(nn.Module):
 
     The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. If the portrait is given, its
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
-    > 0 the warp is refined once before blending.
+    > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. The variable collection
+    "portrait" gets the warp at both stages (`places_coarse`, `places`: displacements) and the mask (`kept`: logits).
     """
 
     width: int
@@ -35,6 +36,7 @@ class ImageNet2D(nn.Module):
     up_widths: tuple[int, ...]
     shuffle: int
     pixel_blocks: int
+    cubic_pixels: bool
     groups: int
     dtype: Dtype = jnp.float32
 
@@ -61,20 +63,40 @@ class ImageNet2D(nn.Module):
                 x = self._looked_closer(x)
                 cell = 2.0 / x.shape[1]
                 shift = Conv(2, kernel_init=_ZEROS, name="shift", **plain)(x).astype(jnp.float32) * cell
-                pixels = moved_pixels(portrait, resized(moved, x.shape[1]) + shift)
+                places = resized(moved, x.shape[1]) + shift
+                pixels = moved_pixels(portrait, places, self.cubic_pixels)
+                self._tell("places_coarse", moved)
+                self._tell("places", places)
         painted = Conv(4 * self.shuffle**2, name="head", **plain)(x)
         painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
         rgb, matte = painted[..., :3], painted[..., 3:]
         if portrait is not None:
+            if self.pixel_blocks:
+                matte = matte * _under_the_edge(places, portrait.shape[1])
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
-            kept = nn.sigmoid(pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST)
+            kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
+            self._tell("kept", kept)
+            kept = nn.sigmoid(kept)
             rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
+
+    def _tell(self, name: str, value: Array) -> None:
+        if not self.is_initializing():  # parameters are all that a new network has
+            self.sow("portrait", name, value)
 
     def _looked_closer(self, x: Float[Array, "T h w C"]) -> Float[Array, "T h w C"]:
         for i in range(self.pixel_blocks):
             x = ResidualBlock(x.shape[-1], self.groups, dtype=self.dtype, name=f"pixel_block{i}")(x)
         return nn.relu(GroupNorm(self.groups, self.dtype, name="pixel_norm")(x))
+
+
+def _under_the_edge(places: Float[Array, "T h h 2"], size: int) -> Float[Array, "T size size 1"]:
+    """0 where a warp of the portrait (displacements) reaches over its upper edge, 1 elsewhere, one pixel soft.
+
+    Hair that the edge cuts ends there. Painting on, or repeating the edge, would give the head a tall hat.
+    """
+    height = resized(places[..., 1:], size) + geometry.pixel_grid(size, size)[..., 1:]
+    return jnp.clip((height + 1.0) * size / 2.0 + 1.0, 0.0, 1.0)
 
 
 class FaceDecoder(nn.Module):
@@ -96,6 +118,7 @@ class FaceDecoder(nn.Module):
     embedding_map_width: int = 512
     portrait_pixels: bool = False  # whether it sees the portrait's own pixels too; then appearances are `Appearance`
     pixel_blocks: int = 0  # see ImageNet2D
+    cubic_pixels: bool = False  # likewise
     groups: int = 32
     dtype: Dtype = jnp.float32
 
@@ -107,7 +130,14 @@ class FaceDecoder(nn.Module):
         self.embedding = MotionEmbedding(self.embedding_width, self.embedding_map_width, self.dtype)
         self.warp_net = WarpGenerator(depth, side, self.warp_widths, self.groups, self.dtype)
         self.image_net = ImageNet2D(
-            self.width, self.blocks, self.up_widths, self.shuffle, self.pixel_blocks, self.groups, self.dtype
+            self.width,
+            self.blocks,
+            self.up_widths,
+            self.shuffle,
+            self.pixel_blocks,
+            self.cubic_pixels,
+            self.groups,
+            self.dtype,
         )
         if self.portrait_pixels:
             self.pixels = PortraitPlaces(depth, self.dtype)

@@ -51,7 +51,12 @@ class PortraitPlaces(nn.Module):
         return place - geometry.pixel_grid(*place.shape[1:3])
 
 
-def moved_pixels(portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"]) -> Float[Array, "T H H 3"]:
-    """The portrait's pixels at displaced places, in its own resolution."""
+def moved_pixels(
+    portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"], cubic: bool = False
+) -> Float[Array, "T H H 3"]:
+    """The portrait's pixels at displaced places, in its own resolution; `cubic` keeps texture that linear ones blur."""
     size = portrait.shape[1]
-    return geometry.bilinear_sample(portrait, resized(moved, size) + geometry.pixel_grid(size, size), "border")
+    places = resized(moved, size) + geometry.pixel_grid(size, size)
+    if cubic:
+        return geometry.cubic_sample(portrait, places)
+    return geometry.bilinear_sample(portrait, places, "border")

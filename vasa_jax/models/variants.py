@@ -9,7 +9,7 @@ from typing import Any
 _SHARED = (
     "image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "portrait_pixels", "groups",
 )  # fmt: skip
-_DECODER = ("width", "blocks", "up_widths", "shuffle", "pixel_blocks")
+_DECODER = ("width", "blocks", "up_widths", "shuffle", "pixel_blocks", "cubic_pixels")
 
 
 def _variant(**fields: Any) -> dict[str, dict[str, Any]]:
@@ -34,6 +34,7 @@ _PAPER = {
     "shuffle": 1,
     "portrait_pixels": False,
     "pixel_blocks": 0,
+    "cubic_pixels": False,
     "groups": 32,
 }
 
@@ -93,6 +94,7 @@ _DEMO_128 = {
     "shuffle": 2,
     "portrait_pixels": False,
     "pixel_blocks": 0,
+    "cubic_pixels": False,
     "groups": 8,
 }
 
@@ -109,6 +111,7 @@ _DEMO = _DEMO_128 | {
     "up_widths": (96, 64),
     "portrait_pixels": True,
     "pixel_blocks": 1,
+    "cubic_pixels": True,
 }
 
 _TINY = _DEMO_128 | {

@@ -1,0 +1,205 @@
+"""Photo heads: a drawn person is fitted, posed and animated."""
+
+import functools
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from drawn_portrait import drawn_mesh, drawn_person, drawn_points
+
+from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
+from vasa_jax.corpus.photos import topology as T
+from vasa_jax.corpus.photos.build import Builder
+from vasa_jax.corpus.photos.draw import BEYOND, COPIED, LID, PhotoRenderer, eye_colours
+from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, WHITE_PATCH
+from vasa_jax.corpus.photos.framing import draw_framing, from_canonical, place, to_canonical
+from vasa_jax.corpus.photos.store import read_heads, write_heads
+from vasa_jax.corpus.photos.vary import vary
+from vasa_jax.data.face_points import SEGMENTS
+from vasa_jax.errors import InputError
+from vasa_jax.preparation.photos import Portrait
+
+SIZE, SCLERA = 64, SEGMENTS.index("sclera")
+
+
+@functools.cache
+def photograph():
+    points = drawn_points()
+    image, matte = drawn_person(points)
+    return image, matte, points
+
+
+@functools.cache
+def fitted():
+    """(the placed photograph, its head, the renderer's compiled function)."""
+    image, matte, points = photograph()
+    pose = Portrait(image, matte, points).pose
+    photo = place(image, matte, points, pose, 0.02, np.array([0.0, -0.05]))
+    mesh = drawn_mesh()
+    head = Builder(mesh)(photo, np.random.default_rng(0))
+    draw = jax.jit(jax.vmap(PhotoRenderer(mesh, SIZE).draw, (None, 0, 0)))
+    return photo, head, draw
+
+
+@functools.cache
+def frames():
+    """Named frames, drawn at once: at rest, lids shut, jaw open, turned, lower, and broad stills."""
+    photo, head, draw = fitted()
+    rest = photo.pose
+    turn = np.array([0.94, 0.0, 0.342, 0.0, 1.0, 0.0, *rest[6:]], np.float32)
+    low = rest + np.array([0, 0, 0, 0, 0, 0, -0.1, 0, 0.25], np.float32)
+    still = [{name: np.asarray(v) for name, v in sample_motion(jax.random.key(i)).items()} for i in range(3)]
+    asked = {
+        "rest": ({}, rest), "shut": ({"blink_l": 1.0, "blink_r": 1.0}, rest),
+        "open": ({"jaw": 1.0}, rest), "turned": ({}, turn), "low": ({}, low),
+        **{f"still{i}": (motion, turn) for i, motion in enumerate(still)},
+    }  # fmt: skip
+    motions = [{**{n: np.asarray(v) for n, v in neutral_motion().items()}, **m} for m, _ in asked.values()]
+    stacked = {name: jnp.asarray([m[name] for m in motions], jnp.float32) for name in motions[0]}
+    shown = jax.tree.map(np.asarray, draw(head, stacked, jnp.asarray([pose for _, pose in asked.values()])))
+    return {name: jax.tree.map(lambda x, i=i: x[i], shown) for i, name in enumerate(asked)}
+
+
+def small(image):
+    return cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def test_at_its_own_pose_a_head_is_the_photograph():
+    photo = fitted()[0]
+    error = np.abs(frames()["rest"].rgb - small(photo.square)).mean(-1)
+    closed = frames()["rest"].segmentation != SEGMENTS.index("mouth")
+    assert error.mean() <= 1.5 and error[closed].max() < 60  # of 255
+
+
+def test_lids_shut_and_open_eyes_are_seen():
+    assert (frames()["rest"].segmentation == SCLERA).sum() >= 12
+    assert (frames()["shut"].segmentation == SCLERA).sum() <= 1
+    assert (frames()["shut"].segmentation == LID).sum() > (frames()["rest"].segmentation == LID).sum()
+
+
+@pytest.mark.parametrize("yaw,pitch", [(0.5, 0.0), (-0.3, 0.2)])
+def test_gaze_moves_the_irises_by_the_asked_angle(yaw, pitch):
+    """A dark iris on a white patch: its middle, in widths of the eye; positive pitch looks up."""
+    white, iris = jnp.full((*WHITE_PATCH, 3), 235, jnp.uint8), jnp.zeros((IRIS_PATCH, IRIS_PATCH, 3), jnp.uint8)
+    eye = {"eye_white": white, "iris": iris, "iris_radius": jnp.float32(0.15)}
+    u, v = jnp.meshgrid(jnp.linspace(-1, 1, 281), jnp.linspace(-1, 1, 177))
+
+    def middle(gaze_yaw, gaze_pitch):
+        motion = neutral_motion() | {"gaze_yaw": jnp.float32(gaze_yaw), "gaze_pitch": jnp.float32(gaze_pitch)}
+        dark = 235.0 - np.asarray(eye_colours(eye, motion, u, v))[..., 0]
+        return np.array([(dark * u * HALF_WIDTH).sum(), (dark * v * HALF_HEIGHT).sum()]) / dark.sum()
+
+    expected = 0.40 * np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+    np.testing.assert_allclose(middle(yaw, pitch) - middle(0.0, 0.0), expected, atol=0.004)
+
+
+def test_a_jaw_opens_the_mouth():
+    mouth = SEGMENTS.index("mouth")
+    assert (frames()["open"].segmentation == mouth).sum() > (frames()["rest"].segmentation == mouth).sum() + 9
+    cells = (frames()["open"].segmentation == mouth).reshape(SIZE // 2, 2, SIZE // 2, 2).all((1, 3))
+    assert cells.any() and (frames()["open"].kind[cells] != COPIED).all()
+
+
+@pytest.mark.parametrize("name", ["rest", "shut", "open", "turned", "still0"])
+def test_copied_places_hold_the_colours_that_are_shown(name):
+    frame, square = frames()[name], fitted()[0].square
+    n = SIZE // 2
+    axis = (np.arange(n) * 2 + 1) / n - 1
+    at = frame.moved + np.stack(np.meshgrid(axis, axis), -1)
+    pixels = ((at + 1) * len(square) / 2 - 0.5).astype(np.float32)
+    seen = cv2.remap(cv2.blur(square, (8, 9)), pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR).astype(np.float32)
+    shown = frame.rgb.reshape(n, 2, n, 2, 3).mean((1, 3))
+    # Where the photograph is even, so that a cell's size does not matter.
+    even = cv2.blur(square, (25, 25)).astype(np.float32) - square
+    even = cv2.remap(np.abs(even).max(-1), pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR) < 4
+    told = (frame.kind == COPIED) & (cv2.blur(even.astype(np.float32), (3, 3)) > 0.99)
+    assert told.sum() > 40
+    assert np.abs(seen - shown)[told].mean() < 4
+
+
+def test_what_lies_beyond_the_photograph_is_marked():
+    photo = fitted()[0]
+    assert photo.bounds[3] > 1.0 - 0.1 and (frames()["rest"].segmentation == BEYOND).mean() < 0.05
+    higher = frames()["low"]
+    assert (higher.segmentation == BEYOND).sum() >= (frames()["rest"].segmentation == BEYOND).sum()
+    assert ((higher.kind == COPIED) & (higher.segmentation[::2, ::2] == BEYOND)).sum() <= SIZE // 2
+
+
+def test_frames_are_finite_and_alike_alone_and_together():
+    for frame in frames().values():
+        assert all(np.isfinite(x).all() for x in frame)
+        assert frame.rgb.min() >= 0 and frame.rgb.max() <= 255
+    photo, head, draw = fitted()
+    motion = {n: jnp.broadcast_to(v, (8,)) for n, v in neutral_motion().items()}
+    poses = jnp.broadcast_to(photo.pose, (8, 9))
+    again = draw(head, motion, poses)
+    for part, alone in zip(again, frames()["rest"]):
+        np.testing.assert_allclose(np.asarray(part[4], np.float32), np.asarray(alone, np.float32), atol=2e-3)
+
+
+def test_canonical_coordinates_there_and_back():
+    photo = fitted()[0]
+    np.testing.assert_allclose(
+        from_canonical(to_canonical(photo.points, photo.pose), photo.pose), photo.points, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape,fits", [((256, 256), True), ((256, 80), False)])
+def test_framing_keeps_the_square_inside_the_photograph(shape, fits):
+    image, matte, points = photograph()
+    pose = Portrait(image, matte, points).pose
+    framing = draw_framing(pose, *shape, np.random.default_rng(1))
+    assert (framing is not None) == fits
+    if fits:
+        photo = place(image, matte, points, pose, *framing)
+        assert photo.bounds[:2].max() <= -0.94 and photo.bounds[2:].min() >= 0.94
+
+
+def test_a_relative_has_its_points_where_the_picture_has_its_features():
+    image, matte, points = photograph()
+    dotted = image.copy()
+    for i in (33, 263, 1, 61, 291, 152):
+        cv2.circle(dotted, tuple((points[i, :2] * 16 - 8).round().astype(int)), 40, (0, 255, 0), -1, shift=4)
+    warped, _, moved = vary(dotted, matte, points, np.random.default_rng(3))
+    assert 1.0 < np.abs(moved - points)[:, :2].max() < 40
+    for i in (33, 263, 1, 61, 291, 152):
+        x, y = moved[i, :2]
+        box = warped[int(y) - 6 : int(y) + 7, int(x) - 6 : int(x) + 7].astype(np.float32)
+        green = np.maximum(box[..., 1] - box[..., [0, 2]].max(-1), 0)
+        rows, columns = np.mgrid[: box.shape[0], : box.shape[1]]
+        assert abs((green * columns).sum() / green.sum() + int(x) - 5.5 - x) < 0.7
+        assert abs((green * rows).sum() / green.sum() + int(y) - 5.5 - y) < 0.7
+
+
+def test_heads_are_stored_and_read(tmp_path):
+    head = fitted()[1]
+    write_heads(tmp_path, 0, [head, head], ["a.png", "b.png"])
+    write_heads(tmp_path, 1, [head], ["c.png"])
+    heads = read_heads(tmp_path)
+    assert heads["photograph"].tolist() == ["a.png", "b.png", "c.png"]
+    np.testing.assert_array_equal(heads["texture"][2], head["texture"])
+    (tmp_path / "heads-00001.npz").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"heads-00001\.npz: cannot be read"):
+        read_heads(tmp_path)
+    with pytest.raises(InputError, match="holds no photo heads"):
+        read_heads(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", [None, "nothing", "FACEMESH_TESSELATION = [(1, 2)]"])
+def test_a_list_of_triangles_that_is_none_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / T.CONNECTIONS).write_text(text)
+    with pytest.raises(InputError, match=T.CONNECTIONS):
+        T.face_mesh(tmp_path)
+
+
+def test_a_list_of_triangles_is_read(tmp_path):
+    triangles = [(i % 466, i % 466 + 1, i % 466 + 2) for i in range(T.FACE_TRIANGLES)]
+    edges = [f"({a}, {b}), ({b}, {c}), ({c}, {a})" for a, b, c in triangles]
+    (tmp_path / T.CONNECTIONS).write_text(f"FACEMESH_TESSELATION = frozenset([{', '.join(edges)}])")
+    mesh = T.face_mesh(tmp_path)
+    np.testing.assert_array_equal(mesh.face, triangles)
+    count = T.FACE_POINTS + len(T.RINGS) * len(T.OVAL) + 2 * 35 + 63
+    assert mesh.triangles.max() == count - 1 and (mesh.material == T.MOUTH).sum() == 2 * 8 * 6

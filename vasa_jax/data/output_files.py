@@ -1,0 +1,60 @@
+"""Where a video may be written, found out before anything is computed."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from vasa_jax.errors import InputError
+
+SUFFIXES = (".mp4", ".m4v", ".mov")
+
+
+def video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> Path:
+    """Returns the path that a video is written to; a leading `~` is the home folder. Nothing is written or made.
+
+    Raises InputError for another suffix, for what is no regular file, for a name that is too long, for a folder that
+    cannot be made or written, and for one of `inputs` under whatever name or link.
+    """
+    path = Path(path)
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        path = path.expanduser()
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: the result is an MP4 video; give a name that ends in .mp4")
+    try:
+        if os.path.exists(path):
+            _check_existing(path, inputs)
+        _check_folder(Path(os.path.realpath(path)))
+    except (OSError, ValueError) as error:
+        fault = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputError(f"{path}: cannot be written ({fault}); choose another path") from None
+    return path
+
+
+def _check_existing(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
+    kind = os.stat(path).st_mode
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{path}: is a folder; give the name of a video file in it")
+    if not stat.S_ISREG(kind):
+        raise InputError(f"{path}: is not a regular file; choose another path")
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: may not be written; choose another path")
+    for other in inputs:
+        with contextlib.suppress(OSError, RuntimeError):
+            if os.path.samefile(path, Path(other).expanduser()):
+                raise InputError(f"{path}: is also an input, {other}, which would be lost; choose another path")
+
+
+def _check_folder(path: Path) -> None:
+    """Makes a nameless file in the nearest folder that exists: the only proof on every file system."""
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    longest = os.pathconf(folder, "PC_NAME_MAX")
+    for name in path.relative_to(folder).parts:
+        if len(os.fsencode(name)) > longest:
+            raise InputError(f"{path}: a name in it is longer than {longest} bytes; choose a shorter one")
+    with tempfile.TemporaryFile(dir=folder):
+        pass
