@@ -186,3 +186,23 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="damaged or no such format"):
         load_wav2vec2(tmp_path / "model.bin")
+
+
+def test_a_public_file_of_numbers_that_are_none_or_with_an_odd_config_is_named(tmp_path):
+    state = public_state(random_encoder("base"), "weight_g")
+    path = tmp_path / "model.safetensors"
+    save_file(state, path)
+    load_wav2vec2(path)
+    for content in ({"conv_stride": "x"}, {"conv_stride": [0]}, {"conv_stride": [2], "num_attention_heads": 10**9}):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"config\.json: .*; put the model's own"):
+            load_wav2vec2(path)
+    (tmp_path / "config.json").write_text("[" * 100_000)  # not read, as any other file
+    load_wav2vec2(path)
+    name = min(state)
+    save_file({**state, name: np.full_like(state[name], np.nan)}, path)
+    with pytest.raises(InputError, match="is not finite"):
+        load_wav2vec2(path)
+    path.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(InputError, match="header is cut or too large"):
+        load_wav2vec2(path)

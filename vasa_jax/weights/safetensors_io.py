@@ -54,7 +54,7 @@ def load_params(
     path = Path(path)
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; train it or point config.checkpoint at a directory that has it")
-    _check_header(path)
+    check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -79,8 +79,11 @@ def load_params(
     return traverse_util.unflatten_dict(flat, sep="."), metadata
 
 
-def _check_header(path: Path) -> None:
-    """The library allows headers of 100 MB, which take ten times as much memory."""
+def check_header(path: Path) -> None:
+    """Raises InputError for a safetensors file whose header is cut or large.
+
+    The library allows headers of 100 MB, which take ten times as much memory.
+    """
     with open_regular(path, _REMEDY) as file:
         start = file.read(8)
     length = int.from_bytes(start, "little")

@@ -9,6 +9,7 @@ import numpy as np
 
 from vasa_jax.errors import InputError
 from vasa_jax.weights.pickle_reader import read_pickle
+from vasa_jax.weights.safetensors_io import check_header
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".model", ".pkl", ".pickle", ".tar")
 READ = (".safetensors", *PICKLED)
@@ -27,10 +28,11 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         return {str(name): value for name, value in content.items()}
     from safetensors import SafetensorError, safe_open
 
+    check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, TypeError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); download it again") from error
 
 

@@ -7,7 +7,6 @@ folded into one kernel; both spellings of its parts are read. Sizes come from th
 published: heads of 64 channels, and norms first exactly where every convolution has a norm.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,9 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.errors import InputError
+from vasa_jax.files import read_json
 from vasa_jax.models.audio import CONV_STRIDES, AudioEncoder
+from vasa_jax.schema import Each, Flag, Whole, check
 from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
 _PREFIXES = ("wav2vec2.", "hubert.", "audio_encoder.")
@@ -43,6 +44,10 @@ _IGNORED = re.compile(
 )
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
+# Of a model's config.json.
+_CONFIG = {
+    "conv_stride": Each(Whole(1, 100), 1, 32), "num_attention_heads": Whole(1, 1024), "do_stable_layer_norm": Flag(),
+}  # fmt: skip
 _WANTED = "give weights of wav2vec 2.0 or HuBERT in the naming of Hugging Face or fairseq"
 # Values of a config.json that mean another network.
 _OTHER_NETWORK = {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False, "add_adapter": True}
@@ -93,11 +98,14 @@ def encoder_params(
     for name, (target, transposed) in table.items():
         if name not in state:
             raise InputError(f"{path}: no tensor '{name}'; {_WANTED}")
-        value = np.asarray(state.pop(name), np.float32)
+        with np.errstate(over="ignore"):
+            value = np.asarray(state.pop(name), np.float32)
         params[target] = np.ascontiguousarray(value.T if transposed else value)
         shape = traverse_util.flatten_dict(expected)[target].shape
         if params[target].shape != shape:
             raise InputError(f"{path}: '{name}' has shape {value.shape}, not that of a {shape} kernel; {_WANTED}")
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: '{name}' is not finite; {_WANTED}")
     if state:
         raise InputError(f"{path}: unknown tensor '{min(state)}'; {_WANTED}")
     return traverse_util.unflatten_dict(params), {"fields": fields, "source": path.name}
@@ -186,8 +194,13 @@ def _count(state: dict[str, np.ndarray], pattern: str) -> int:
 
 def _published(path: Path) -> dict[str, Any]:
     """The model's own config.json, where it lies beside its weights; else nothing."""
+    remedy = "put the model's own beside its weights, or none"
     try:
-        content = json.loads((path.parent / "config.json").read_text())
-    except (OSError, ValueError):
+        content = read_json(path.parent / "config.json", remedy)
+    except InputError:
         return {}
-    return content if isinstance(content, dict) and "conv_stride" in content else {}
+    if not isinstance(content, dict) or "conv_stride" not in content:
+        return {}
+    known = {name: content[name] for name in _CONFIG if name in content}
+    check(known, {name: _CONFIG[name] for name in known}, str(path.parent / "config.json"), remedy)
+    return content
