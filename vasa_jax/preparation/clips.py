@@ -245,7 +245,8 @@ def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: Face
     large, _ = crop_square(frame, shot.crop, side)
     small = cv2.resize(large, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
     shot.images.append(encode_jpeg(small, settings.jpeg_quality))
-    shot.fresh.append(shot.before is None or _differs(small, shot.before))
+    change = np.inf if shot.before is None else np.abs(small.astype(np.int16) - shot.before).mean()
+    shot.fresh.append(bool(change > REPEATED))
     shot.before = small
     x, y, size = shot.track.boxes[len(shot.sharpness)]
     shot.sharpness.append(_sharpness(frame, x, y, size))
@@ -255,10 +256,6 @@ def _add(shot: _Shot, frame: np.ndarray, settings: PrepareConfig, analyzer: Face
     matte = analyzer.matte(small) if settings.matte else None
     if matte is not None:
         shot.mattes.append(encode_matte(matte))
-
-
-def _differs(image: np.ndarray, before: np.ndarray) -> bool:
-    return float(np.abs(image.astype(np.int16) - before).mean()) > REPEATED
 
 
 def _image_coordinates(points: np.ndarray, side: int) -> np.ndarray:
@@ -300,9 +297,7 @@ def _usable(shot: _Shot, settings, analyzer: FaceAnalyzer, result: VideoResult) 
         states[~known] = NO_FACE
         if known.any():
             pose = landmark_labels.fit_pose(np.stack([points for points in shot.points if points is not None]))
-            states[np.flatnonzero(known)[np.abs(head_angles(pose)[:, 0]) > settings.max_yaw]] = (
-                SIDE_VIEW
-            )
+            states[np.flatnonzero(known)[np.abs(head_angles(pose)[:, 0]) > settings.max_yaw]] = SIDE_VIEW
     kept = []
     for span in _spans(states, first):
         if span.reason:
