@@ -6,6 +6,7 @@ import io
 import pytest
 
 from vasa_jax.errors import LONGEST_LINE, InputError, one_line, say
+from vasa_jax.main import main
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,12 @@ def test_a_closed_or_full_terminal_is_no_error():
         say("text", full)
         said = True
     assert said
+
+
+@pytest.mark.parametrize("fault", ["flagfile", "program"])
+def test_what_stops_the_command_line_from_being_read_is_one_line(tmp_path, capsys, fault):
+    (tmp_path / "c.py").write_text("def get_config():\n    return 1 / 0\n")
+    lines = {"flagfile": ["--config=demo", "--flagfile=missing"], "program": [f"--config={tmp_path / 'c.py'}"]}
+    assert main(["main", *lines[fault]]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error and "; " in error

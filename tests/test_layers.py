@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("conventions", "errors", "rng", "dtypes", "pretrained"),
-    ("settings", "files"),
+    ("settings", "files", "schema"),
     ("models",),
-    ("generation.controls",),
+    ("generation.controls", "data.limits"),
     ("config",),
     ("diffusion", "losses"),
     ("weights",),

@@ -115,9 +115,9 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
     arguments = with_shipped_config(with_current_names(VASAConfig, arguments))
     # Own flag values: what one command line sets does not stay for the next one in the same process.
     values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
     workdir = flags.DEFINE_string("workdir", "", "where a run writes; default runs/<job>", flag_values=values)
     try:
+        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
         rest = values(arguments)
         config = None if holder.value is None else holder.value.copy_and_resolve_references()
     except InputError:

@@ -11,7 +11,8 @@ from onnx_models import message, onnx_model
 from vasa_jax.data.records import decode_jpeg, encode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync
-from vasa_jax.preparation.clips import UserModels, clips_of_video
+from vasa_jax.preparation.clips import clips_of_video
+from vasa_jax.preparation.onnx_labels.user_models import UserModels
 from vasa_jax.preparation.syncnet import OUTSIDE, SIDE, SyncCurve, _face, _squares, load_sync_model
 
 LIPS_SHAPE, SOUND_SHAPE = (1, 3, 5, SIDE, SIDE), (1, 1, 13, 20)

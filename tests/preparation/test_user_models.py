@@ -13,12 +13,13 @@ from onnx_models import onnx_model
 from vasa_jax.data.records import encode_jpeg
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import landmark_labels
-from vasa_jax.preparation.clips import UserModels, clips_of_video
+from vasa_jax.preparation.clips import clips_of_video
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.onnx_labels.deep3d import ALIGNED, EYE_DISTANCE, _aligned, load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
+from vasa_jax.preparation.onnx_labels.user_models import UserModels
 
 PICTURE = (1, 3, 224, 224)
 

@@ -27,7 +27,9 @@ def video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = 
         if os.path.exists(path):
             _check_existing(path, inputs)
         _check_folder(Path(os.path.realpath(path)))
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # the latter for a NUL within
         fault = (getattr(error, "strerror", None) or str(error)).lower()
         raise InputError(f"{path}: cannot be written ({fault}); choose another path") from None
     return path

@@ -26,6 +26,7 @@ from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, FaceLandmarks
+from vasa_jax.preparation.onnx_labels.user_models import NO_MODELS, UserModels
 from vasa_jax.preparation.scenes import find_cuts, thumbnail
 from vasa_jax.preparation.syncnet import SyncCurve
 from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Track, find_tracks, fixed_crop
@@ -41,16 +42,6 @@ UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC, SLOW = (
     "not readable", "too short", "too blurred", "no sound", "no speech", "sound out of step with the mouth",
     "low frame rate",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class UserModels:
-    """From the user's files; None: the label stays as the landmarks give it, or absent."""
-
-    emotion: Callable | None = None  # see hsemotion.load_emotion_model
-    gaze: Callable | None = None  # see l2cs.load_gaze_model
-    distance: Callable | None = None  # see deep3d.load_distance_model
-    sync: Callable | None = None  # see syncnet.load_sync_model; None: loudness against the mouth's opening
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ def clips_of_video(
     split: str,
     settings: PrepareConfig,
     analyzer: FaceAnalyzer,
-    models: UserModels = UserModels(),
+    models: UserModels = NO_MODELS,
     name: str = "",
 ) -> VideoResult:
     """Runs the whole chain on one file. Never raises for bad media: that is a discard with its reason.

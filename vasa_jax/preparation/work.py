@@ -15,11 +15,12 @@ from vasa_jax.config import PrepareConfig
 from vasa_jax.data.records import Record
 from vasa_jax.errors import InputError
 from vasa_jax.files import read_json, replacing, write_json
-from vasa_jax.preparation.clips import Discard, UserModels, VideoResult, clips_of_video
+from vasa_jax.preparation.clips import Discard, VideoResult, clips_of_video
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.onnx_labels.deep3d import load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
+from vasa_jax.preparation.onnx_labels.user_models import UserModels
 from vasa_jax.preparation.syncnet import load_sync_model
 from vasa_jax.schema import Each, Flag, Maybe, Real, Text, Whole, With, check
 
