@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from vasa_jax.files import fingerprint
 from vasa_jax.models.backbones import VGGFACE
 from vasa_jax.weights import networks
 from vasa_jax.weights.loss_networks import load_judges
-from vasa_jax.weights.parts import SHIPPED, load_model, load_part
+from vasa_jax.weights.parts import SHIPPED, folder_of, load_model, load_part
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 PARTS = ("face", "audio", "motion", "instrument", "emotion")
@@ -52,15 +53,24 @@ def change_fields(path, change):
 def test_the_shipped_parts_are_those_of_their_networks(monkeypatch):
     """Their structures are known; this test traces them."""
     found = {}
-    for part in PARTS:
-        def keep(shapes, metadata, part=part):
-            found[part] = networks.structure(part, shapes, metadata)
+    for path in SHIPPED.rglob("*.safetensors"):
+        def keep(shapes, metadata, path=path):
+            found[path] = networks.structure(path.stem, shapes, metadata)
 
-        load_params(SHIPPED / f"{part}.safetensors", keep)
+        load_params(path, keep)
     assert set(found.values()) == networks.TRACED, found
     monkeypatch.setattr(networks, "TRACED", frozenset())
-    for part in PARTS:
-        load_part("", part)
+    for path in found:
+        load_part(path.parent, path.stem)
+
+
+def test_a_variant_has_the_other_parts_of_the_shipped_model(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("photos", "face") == SHIPPED / "photos" and folder_of("photos", "motion") == SHIPPED
+    assert folder_of("", "face") == SHIPPED and folder_of("mine", "face") == Path("mine")
+    assert load_part("photos", "face")[1]["fields"]["decoder"]["cubic_pixels"]
+    (tmp_path / "photos").mkdir()
+    assert folder_of("photos", "face") == Path("photos")  # a folder of the user's comes first
 
 
 def test_checks_change_no_bit(copied):

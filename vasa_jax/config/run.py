@@ -27,7 +27,11 @@ class VASAConfig(Controls):
     """Settings of a run: the controls of generation (`Controls`), files, and a section for each kind of job."""
 
     job: str = text("generate", "what to do: a name of main.JOBS")
-    checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
+    checkpoint: str = text(
+        "",
+        "directory with face, audio and motion .safetensors; empty = the shipped model; photos = the shipped one "
+        "whose codec has learnt from photographs",
+    )
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
     output: str = text("", "video to write, .mp4; of jobs prepare, fit_photos and import_weights a folder")

@@ -18,7 +18,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
 from vasa_jax.models.emotion_probe import CENTRE, EmotionProbe, face_patch
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
-from vasa_jax.weights.parts import SHIPPED, load_part
+from vasa_jax.weights.parts import SHIPPED, folder_of, load_part
 
 FEELINGS = tuple(name for name in EMOTIONS if name != "neutral")  # what can be told apart; neutral is none of them
 
@@ -160,7 +160,7 @@ class EmotionReader:
 
         Raises InputError for one that cannot be read or is something else.
         """
-        for folder in (Path(directory or SHIPPED), SHIPPED):
+        for folder in (folder_of(directory, "emotion"), SHIPPED):
             if (folder / "emotion.safetensors").is_file():
                 params, metadata = load_part(folder, "emotion")
                 if metadata.get("emotions") != list(EMOTIONS):

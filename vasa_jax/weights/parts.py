@@ -18,15 +18,17 @@ from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
 MODEL = ("face", "audio", "motion")
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
+VARIANTS = ("photos",)  # folders of SHIPPED with the parts in which a variant of the shipped model differs
 
 
 def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(parameters, metadata) of `part` (face, audio, motion, instrument); an empty directory means the shipped one.
 
+    `photos` means the shipped model whose codec has also learnt from photographs of people.
     For the audio encoder `directory` may also be a weight file. InputError when there is nothing to read, and for a
     network whose file does not tell the fields to build it from.
     """
-    folder = Path(directory) if directory else SHIPPED
+    folder = folder_of(directory, part)
     if part == "audio" and os.path.isfile(folder):
         return load_wav2vec2(folder)
     if not os.path.isdir(folder):
@@ -37,6 +39,16 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
     if part == "audio" and is_public_file(path):
         return load_wav2vec2(path)
     return load_params(path, functools.partial(_check, part, path))
+
+
+def folder_of(directory: str | Path, part: str) -> Path:
+    """Returns where `part` of a model is looked for: a user's directory, or a folder of the shipped weights."""
+    if not directory:
+        return SHIPPED
+    if str(directory) in VARIANTS and not os.path.isdir(directory):
+        variant = SHIPPED / str(directory)
+        return variant if (variant / f"{part}.safetensors").is_file() else SHIPPED
+    return Path(directory)
 
 
 def load_model(directory: str | Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
