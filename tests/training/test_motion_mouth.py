@@ -29,8 +29,8 @@ class Animator:
 
     image_size = SIZE
 
-    def __init__(self, codec, batch, dtype):
-        assert codec == "codec" and dtype is jnp.float32
+    def __init__(self, codec, batch, dtype, mark):
+        assert codec == "codec" and dtype is jnp.float32 and not mark
 
     def prepare(self, portrait):
         return int(portrait[0, 0, 0])

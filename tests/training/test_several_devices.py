@@ -20,7 +20,7 @@ WORKER = Path(__file__).parents[1] / "helpers" / "several_devices.py"
 
 
 def start(arguments, devices=1, flags="", **variables):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(WORKER.parent.parent), **variables}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(WORKER.parents[2]), **variables}
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} {flags}"
     command = [sys.executable, str(WORKER), *map(str, arguments)]

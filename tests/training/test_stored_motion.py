@@ -77,7 +77,7 @@ def test_an_interrupted_extraction_goes_on(config, tmp_path, monkeypatch):
     monkeypatch.setattr(stored_motion, "_extracted", counted)
     with pytest.raises(Stopped):
         run(config, tmp_path / "set")
-    with pytest.raises(InputError, match="run the command that writes it again"):
+    with pytest.raises(InputError, match="run the command that writes the data again"):
         StoredMotion(tmp_path / "set")
     run(config, tmp_path / "set")
     assert len(numbers) == 4 + 2 + 1 + 2, "the first shard is kept, the second one is made anew"
