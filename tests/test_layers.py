@@ -109,3 +109,9 @@ def test_no_test_imports_a_test():
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
             assert not tests.intersection(names), path
+
+
+def test_names_of_test_files_are_unique():
+    """Two of one name, in different folders, cannot be imported in one run of pytest."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
