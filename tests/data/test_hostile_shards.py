@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hostile import refused
 from tiny_records import FRAMES, tiny_record, write_tiny
 
 from vasa_jax.data.dataset import VASADataset
@@ -22,16 +23,6 @@ def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     write_tiny(folder, 4, 2)
     return folder
-
-
-def refused(call, *words):
-    """Asserts one line with a remedy that has the words."""
-    with pytest.raises(InputError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text and ";" in text and len(text) < 1000, text
-    for word in words:
-        assert word in text, text
 
 
 def with_value(manifest, path, value):

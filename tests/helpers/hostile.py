@@ -5,6 +5,19 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
+
+from vasa_jax.errors import InputError
+
+
+def refused(call, *words):
+    """Asserts one line with a remedy that has the words."""
+    with pytest.raises(InputError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text and ";" in text and len(text) < 1000, text
+    for word in words:
+        assert word in text, text
 
 
 def mutants(data: bytes, seed: int, count: int, header: int = 512) -> Iterator[bytes]:

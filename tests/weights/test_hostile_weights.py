@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import join_safetensors, split_safetensors, without_tensor
+from hostile import join_safetensors, refused, split_safetensors, without_tensor
 from tiny_model import save_tiny_model
 
-from vasa_jax.errors import InputError
 from vasa_jax.files import fingerprint
 from vasa_jax.models.backbones import VGGFACE
 from vasa_jax.weights import networks
@@ -30,16 +29,6 @@ def model(tmp_path_factory):
 @pytest.fixture
 def copied(model, tmp_path):
     return shutil.copytree(model, tmp_path / "model")
-
-
-def refused(call, *words):
-    """Asserts one line with a remedy that has the words."""
-    with pytest.raises(InputError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text and ";" in text and len(text) < 1000, text
-    for word in words:
-        assert word in text, text
 
 
 def change_fields(path, change):

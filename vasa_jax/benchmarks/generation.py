@@ -21,6 +21,7 @@ from vasa_jax.config import BenchmarkConfig, VASAConfig
 from vasa_jax.conventions import MOTION_DIM
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.dtypes import compute_dtype
+from vasa_jax.files import write_text
 from vasa_jax.generation.speech_features import MARGIN, PIECE
 from vasa_jax.generation.windows import no_past, sample_windows
 from vasa_jax.models.audio import AudioEncoder, pair_mean
@@ -159,9 +160,9 @@ def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
     workdir.mkdir(parents=True, exist_ok=True)
     optional = [(update_table, updates), (live_table, points)]
     tables = "\n\n".join([table(rows), *(as_table(measured) for as_table, measured in optional if measured)])
-    (workdir / "benchmark.md").write_text(tables + "\n")
+    write_text(workdir / "benchmark.md", tables + "\n")
     parts = {"stages": rows, "updates": updates, "live": points}
     measured = {name: [dataclasses.asdict(row) for row in part] for name, part in parts.items()}
-    (workdir / "benchmark.json").write_text(json.dumps(measured, indent=2) + "\n")
+    write_text(workdir / "benchmark.json", json.dumps(measured, indent=2) + "\n")
     print(tables)
     return rows

@@ -18,6 +18,7 @@ from vasa_jax.data.dataset import VASADataset
 from vasa_jax.data.records import Record, encode_jpeg
 from vasa_jax.data.shards import FORMATS, Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
+from vasa_jax.files import write_text
 
 TRAINING = 3  # operations of an update over those of its forward pass
 SHIFT = 4  # pixels by which frames of the made clips are moved at random, so that no two are the same
@@ -62,8 +63,8 @@ def benchmark_reading(settings: ReadingBenchmarkConfig, workdir: str | Path) -> 
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     content = {"reading": [dataclasses.asdict(r) for r in rows], "need": [dataclasses.asdict(n) for n in needs]}
-    (workdir / "reading.json").write_text(json.dumps(content, indent=2) + "\n")
-    (workdir / "reading.md").write_text(text + "\n")
+    write_text(workdir / "reading.json", json.dumps(content, indent=2) + "\n")
+    write_text(workdir / "reading.md", text + "\n")
     print(text)
     return rows
 

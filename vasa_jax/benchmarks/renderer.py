@@ -16,6 +16,7 @@ from vasa_jax.config import RendererBenchmarkConfig, VASAConfig
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import sample_motion
+from vasa_jax.files import write_text
 from vasa_jax.training.flops import flop_count
 
 SIZES = (64, 128, 256, 512)
@@ -66,8 +67,8 @@ def benchmark_renderer(settings: RendererBenchmarkConfig, workdir: str | Path) -
     rows = render_benchmark(settings.sizes, batches, settings.repeats, settings.supersample)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "renderer.md").write_text(markdown(rows) + "\n")
-    (workdir / "renderer.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+    write_text(workdir / "renderer.md", markdown(rows) + "\n")
+    write_text(workdir / "renderer.json", json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
     print(markdown(rows))
     return rows
 

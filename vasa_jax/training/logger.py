@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import secrets
 import sys
 import time
@@ -14,6 +13,7 @@ from PIL import Image
 
 from vasa_jax.conventions import FPS
 from vasa_jax.errors import InputError
+from vasa_jax.files import write_text
 
 METRICS = "metrics.jsonl"
 
@@ -101,7 +101,7 @@ class TrainingLogger:
     def text(self, name: str, content: str) -> None:
         """Writes a text file into the workdir."""
         if self._active:
-            (self._workdir / name).write_text(content, encoding="utf-8")
+            write_text(self._workdir / name, content)
 
     def close(self) -> None:
         """Finishes all files."""
@@ -122,9 +122,7 @@ def cut_lines(path: Path, last_step: int) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
     kept = "".join(line for line in text.splitlines(keepends=True) if _step_of(line) <= last_step)
     if kept != text:
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(kept, encoding="utf-8")
-        os.replace(beside, path)
+        write_text(path, kept)
 
 
 def _step_of(line: str) -> float:
