@@ -22,6 +22,7 @@ from vasa_jax.models.face_probe import SIZE
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import emotion
 from vasa_jax.training.tasks.emotion import EmotionSettings, EmotionTask
+from vasa_jax.weights import parts
 from vasa_jax.weights.safetensors_io import save_params
 
 CLIPS, FRAMES = 8, 5
@@ -69,7 +70,7 @@ def test_frames_come_with_their_clips_emotion(fake_corpus):
 
 def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
     train(shrunk("train_emotion"), tmp_path)
-    monkeypatch.setattr(face_readings, "SHIPPED", tmp_path / "nowhere")
+    _ship_from(monkeypatch, tmp_path / "nowhere")
     assert EmotionReader.find(tmp_path) is None
     reader = EmotionReader.find(tmp_path / "export")
     assert reader.source == str(tmp_path / "export")
@@ -81,8 +82,14 @@ def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
     save_params(tmp_path / "other" / "emotion.safetensors", {"w": np.zeros(2, np.float32)}, {})
     with pytest.raises(InputError, match=r"other/emotion\.safetensors: not a reader of emotions"):
         EmotionReader.find(tmp_path / "other")
-    monkeypatch.setattr(face_readings, "SHIPPED", tmp_path / "export")
+    _ship_from(monkeypatch, tmp_path / "export")
     assert EmotionReader.find(tmp_path / "elsewhere").source == EmotionReader.find().source == "the shipped one"
+
+
+def _ship_from(monkeypatch, folder):
+    """Makes `folder` the one of the shipped weights, in both modules that look there."""
+    monkeypatch.setattr(parts, "SHIPPED", folder)
+    monkeypatch.setattr(face_readings, "SHIPPED", folder)
 
 
 def test_a_batch_spreads_over_devices(fake_corpus):
