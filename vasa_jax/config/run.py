@@ -38,6 +38,7 @@ class VASAConfig(Controls):
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")
+    paste: bool = flag(False, "the head moves in the whole picture, at its size; else in the square crop")
     jobs: str = text("", "job list (.jsonl), one video a line, see generation/job_list.py")
     limits: InputLimits = part(InputLimits())
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")

@@ -18,11 +18,16 @@ SEARCHED_FPS = 10
 
 
 class Portrait(NamedTuple):
-    """pixels: uint8 (n, n, 3). notes: what the user should be told. crop: the square of the picture, in its pixels."""
+    """A square of a picture.
+
+    pixels: uint8 (n, n, 3). notes: what the user should be told. crop: the square of the picture, in its pixels.
+    picture: uint8 (H, W, 3), upright and whole.
+    """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
     crop: Crop
+    picture: np.ndarray
 
 
 def read_portrait(
@@ -54,7 +59,7 @@ def read_portrait(
     height, width = picture.shape[:2]
     if square.x < 0 or square.y < 0 or square.x + square.size > width or square.y + square.size > height:
         notes.append(f"{path}: the square {square} reaches beyond the picture; its blurred colour stands there")
-    return Portrait(pixels, tuple(notes), square)
+    return Portrait(pixels, tuple(notes), square, picture)
 
 
 def _best_frame(path: str | Path, limits: InputLimits, no_picture: InputError) -> tuple[np.ndarray, float]:

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
+from vasa_jax.data.portraits import Portrait
+from vasa_jax.generation.paste import Paste, Place, writable
+from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
 from vasa_jax.generation.watermark import Payload, embed, pattern
 from vasa_jax.models.face import Latents, face_codec
@@ -25,6 +28,11 @@ class Avatar:
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
     payload: Payload | None  # of the mark in every frame; None = unmarked
     pattern: jax.Array  # (n, n) of that mark; zeros = unmarked
+
+    @property
+    def unmarked(self) -> "Avatar":
+        """Returns the same without a mark in its frames, for what marks them later."""
+        return dataclasses.replace(self, pattern=jnp.zeros_like(self.pattern))
 
     @functools.cached_property
     def motion(self) -> np.ndarray:
@@ -88,6 +96,21 @@ class PortraitAnimator:
         for start in range(0, len(motion), batch):
             part = motion[start : start + batch]
             yield np.asarray(self.decode(avatar, part, batch))[: len(part)]
+
+    def paste(self, portrait: Portrait, avatar: Avatar) -> Paste:
+        """Returns what puts the avatar's unmarked frames into the picture that its portrait is cut from.
+
+        Those whole pictures are marked with the avatar's payload. InputError where they are too small for a mark.
+        """
+        picture, place = writable(portrait.picture, Place.of_crop(portrait.crop, self.image_size))
+        rest = np.asarray(self.decode(avatar.unmarked, avatar.motion[None], self._batch)[0])
+        mark = picture_mark(picture, avatar.payload) if avatar.payload else None
+        return Paste(picture, place, avatar.portrait, rest, mark)
+
+    def render_whole(self, paste: Paste, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields whole pictures, uint8 (H, W, 3), one by one: that of `paste`, in which the avatar moves (T, 137)."""
+        for frames in self.render(avatar.unmarked, motion, self._batch):
+            yield from map(paste, frames)
 
     def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
         """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""

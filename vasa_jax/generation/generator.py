@@ -11,8 +11,7 @@ One motion moves any number of portraits (paper Figure 4): `motion = generator.m
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,69 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.face_crop import Crop
 from vasa_jax.data.image_files import parse_colour
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.output_files import video_output
 from vasa_jax.data.portraits import Portrait, read_portrait
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.provenance import Signer, write_generated
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
+from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.weights.parts import load_model
-
-Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` surrounds each stage of a video
-
-
-@dataclasses.dataclass(frozen=True)
-class TalkingHead:
-    """A generated video: frames are decoded as they are read.
-
-    Attributes:
-      motion: float32 (T, 137): pose and dynamics of every frame.
-      crop: the square of the portrait's picture that is seen, in pixels.
-      sources: the files that it was made from.
-    """
-
-    avatar: Avatar
-    motion: np.ndarray
-    audio: Audio
-    notes: tuple[str, ...]
-    crop: Crop
-    sources: tuple[str | Path, ...]
-    _generator: "VideoGenerator" = dataclasses.field(repr=False)
-    _hop: int = 0
-
-    def frames(self, stage: Stage = contextlib.nullcontext) -> Iterator[np.ndarray]:
-        """Yields uint8 (n, n, 3), one by one; decoding is within `stage("decode")`."""
-        batches = self._generator.render(self.avatar, self.motion, self._hop)
-        while True:
-            with stage("decode"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield from batch
-
-    def save(
-        self,
-        path: str | Path,
-        *,
-        stage: Stage = contextlib.nullcontext,
-        progress: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = iter,
-        signer: Signer | None = None,
-    ) -> Path:
-        """Writes an MP4 (H.264, 25 fps, the original sound) with its manifest; InputError when it cannot be written.
-
-        All of it is within `stage("write")`; `progress` sees the frames pass; `signer` is by default this machine's.
-        """
-        video_output(path, self.sources)
-        with stage("write"):
-            frames = iter(progress(self.frames(stage)))
-            return write_generated(path, frames, self.audio, self.avatar.payload, self._generator.model, signer)
 
 
 class VideoGenerator(PortraitAnimator):
@@ -124,6 +72,7 @@ class VideoGenerator(PortraitAnimator):
         *,
         crop: str = "",
         background: str = "",
+        paste: bool = False,
         limits: InputLimits = DEFAULT_LIMITS,
         stage: Stage = contextlib.nullcontext,
         **changes: Any,
@@ -134,6 +83,7 @@ class VideoGenerator(PortraitAnimator):
           image, audio: files; the sound may be read already.
           controls: what is asked of the video; `changes` are fields of `Controls`, over those.
           crop, background: see `read_portrait`.
+          paste: whether frames are the whole picture (see paste.py), not the square.
           limits: what the files may ask of this machine.
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
         """
@@ -143,11 +93,19 @@ class VideoGenerator(PortraitAnimator):
             portrait = self.read_portrait(image, crop, background, limits)
         with stage("portrait"):
             avatar = self.prepare(portrait.pixels)
+            whole = self.paste(portrait, avatar) if paste else None
         with stage("motion"):
             motion = self.motion(sound.samples, avatar, controls)
         notes = (*portrait.notes, *sound.notes, *controls.ignored(self.trained_controls))
         sources = (image, *([sound.original] if isinstance(sound.original, Path) else []))
-        return TalkingHead(avatar, motion, sound, notes, portrait.crop, sources, self, controls.hop)
+
+        def frames():
+            if whole:
+                return self.render_whole(whole, avatar, motion)
+            return itertools.chain.from_iterable(self.render(avatar, motion, controls.hop))
+
+        size = whole.size if whole else (self.image_size, self.image_size)
+        return TalkingHead(avatar, motion, sound, notes, portrait.crop, sources, size, self.model, frames)
 
     def stream(
         self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any

@@ -84,14 +84,15 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGen
     with stage("load"):
         generator = load(config.checkpoint, config.decode_batch, config.mark)
     video = generator.generate(
-        image_path, audio, controls, crop=config.crop, background=config.background, limits=config.limits, stage=stage
-    )
+        image_path, audio, controls, crop=config.crop, background=config.background, paste=config.paste,
+        limits=config.limits, stage=stage,
+    )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
     with _progress(len(video.motion)) as progress:
         path = video.save(output, stage=stage, progress=progress, signer=signer)
     mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
-    say(_summary(path, len(video.motion), generator.image_size, mark, stage.seconds))
+    say(_summary(path, len(video.motion), video.size, mark, stage.seconds))
     say(f"  crop      --config.crop={video.crop}")
     return path
 
@@ -143,8 +144,8 @@ def _progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         yield counted
 
 
-def _summary(path: Path, frames: int, size: int, mark: str, seconds: dict[str, float]) -> str:
-    seen = f"{frames} frames, {frames / FPS:.2f} s, {size} x {size}, {FPS} fps"
+def _summary(path: Path, frames: int, size: tuple[int, int], mark: str, seconds: dict[str, float]) -> str:
+    seen = f"{frames} frames, {frames / FPS:.2f} s, {size[1]} x {size[0]}, {FPS} fps"
     lines = [f"{one_line(str(path))}: {seen} (AI-generated, {mark})"]
     for name, spent in seconds.items():
         rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""

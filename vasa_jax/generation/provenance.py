@@ -197,12 +197,12 @@ def model_name(params: dict[str, Any]) -> str:
 def write_generated(
     path: str | Path,
     frames: Iterable[np.ndarray],
-    audio: Audio,
+    audio: Audio | None,
     payload: Payload | None,
     model: str,
     signer: Signer | None = None,
 ) -> Path:
-    """Writes generated frames, uint8 (n, n, 3), and sound as an MP4 with its manifest; returns the path.
+    """Writes generated frames, uint8 (H, W, 3), and sound as an MP4 with its manifest; returns the path.
 
     payload: of the mark in the frames; None: they have none, the file gets no manifest, and its comment says so.
     model: its name. signer: by default this machine's.

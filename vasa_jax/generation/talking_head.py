@@ -1,0 +1,69 @@
+"""A video that is decoded while it is read or written."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+
+from vasa_jax.data.audio_files import Audio
+from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.output_files import video_output
+from vasa_jax.generation.animator import Avatar
+from vasa_jax.generation.provenance import Signer, write_generated
+
+Stage = Callable[[str], AbstractContextManager]  # `with stage("motion"): ...` surrounds each stage of a video
+
+
+@dataclasses.dataclass(frozen=True)
+class TalkingHead:
+    """A generated video: frames are decoded as they are read.
+
+    Attributes:
+      motion: float32 (T, 137): pose and dynamics of every frame.
+      audio: its sound; None = silent.
+      notes: what the user should be told.
+      crop: the square of the portrait's picture that is animated, in pixels.
+      sources: the files that it was made from.
+      size: height and width of a frame.
+      model: what its manifest calls the codec.
+    """
+
+    avatar: Avatar
+    motion: np.ndarray
+    audio: Audio | None
+    notes: tuple[str, ...]
+    crop: Crop
+    sources: tuple[str | Path, ...]
+    size: tuple[int, int]
+    model: str
+    _decoded: Callable[[], Iterator[np.ndarray]] = dataclasses.field(repr=False)
+
+    def frames(self, stage: Stage = contextlib.nullcontext) -> Iterator[np.ndarray]:
+        """Yields uint8 (H, W, 3), one by one; decoding is within `stage("decode")`."""
+        decoded = self._decoded()
+        while True:
+            with stage("decode"):
+                frame = next(decoded, None)
+            if frame is None:
+                return
+            yield frame
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        stage: Stage = contextlib.nullcontext,
+        progress: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = iter,
+        signer: Signer | None = None,
+    ) -> Path:
+        """Writes an MP4 (H.264, 25 fps, the original sound) with its manifest; InputError when it cannot be written.
+
+        All of it is within `stage("write")`; `progress` sees the frames pass; `signer` is by default this machine's.
+        """
+        video_output(path, self.sources)
+        with stage("write"):
+            frames = iter(progress(self.frames(stage)))
+            return write_generated(path, frames, self.audio, self.avatar.payload, self.model, signer)
