@@ -7,8 +7,9 @@ Many videos with one loading of the networks, one JSON object a line with image,
 
 python -m vasa_jax.main --config configs/generate.py --config.jobs=list.jsonl
 
-Also: --config.background=white behind a cut-out, --config.image=clip.mp4 for a video's frame, and config.limits.hours,
-streams, megapixels and memory for what a file may ask of this machine.
+Also: --config.paste=True for the whole photograph instead of a square of it, --config.background=white behind a
+cut-out, --config.image=clip.mp4 for a video's frame, and config.limits.hours, streams, megapixels and memory for what a
+file may ask of this machine.
 """
 
 from vasa_jax.config import VASAConfig

@@ -11,7 +11,7 @@ LAYERS = (
     ("conventions", "errors", "rng", "dtypes", "pretrained"),
     ("settings", "files", "schema"),
     ("models",),
-    ("generation.controls", "data.limits"),
+    ("generation.controls", "generation.driving", "data.limits"),
     ("config",),
     ("diffusion", "losses"),
     ("weights",),

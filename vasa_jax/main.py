@@ -22,6 +22,7 @@ from vasa_jax.settings import described, nearest_name, setting_names, with_curre
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
+    "reenact": "vasa_jax.generation.reenact_job:reenact",
     "detect": "vasa_jax.generation.detect:detect",
     "train_face": "vasa_jax.training.jobs:train",
     "train_audio": "vasa_jax.training.jobs:train",

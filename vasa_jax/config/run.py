@@ -19,12 +19,13 @@ from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving import Driving
 from vasa_jax.settings import flag, number, part, section, text
 
 
 @section
-class VASAConfig(Controls):
-    """Settings of a run: the controls of generation (`Controls`), files, and a section for each kind of job."""
+class VASAConfig(Controls, Driving):
+    """Settings of a run: the controls of generation (`Controls`), of reenactment (`Driving`), files, and a section for each kind of job."""
 
     job: str = text("generate", "what to do: a name of main.JOBS")
     checkpoint: str = text(
@@ -46,7 +47,10 @@ class VASAConfig(Controls):
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
     sign_certificate: str = text("", "PEM chain that signs the manifest; empty = this machine's, made at the first use")
     sign_key: str = text("", "PEM private key of sign_certificate, not encrypted")
-    video: str = text("", "of job detect: the video or picture that is searched for a mark")
+    video: str = text(
+        "", "of job detect: the video or picture that is searched for a mark; of reenact: the video that drives"
+    )
+    motion_output: str = text("", "of job reenact: file (.npz) to keep the driving motion in")
     videos: str = text("", "folder of videos, or one video, for jobs prepare, evaluate_voices, evaluate_marks")
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +12,14 @@ import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.portraits import Portrait
+from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
 from vasa_jax.generation.watermark import Payload, embed, pattern
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.layers import fold_standardisation
+from vasa_jax.weights.parts import load_part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class PortraitAnimator:
 
     Attributes:
       model: what manifests call the codec, 12 hexadecimal digits.
+      codec: its kind, "volume" or "keypoint".
     """
 
     def __init__(
@@ -61,11 +65,17 @@ class PortraitAnimator:
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
         self._batch, self._mark = decode_batch, mark
         self.model = model_name(params)
+        self.codec = metadata["fields"].get("codec", "volume")
 
     @property
     def image_size(self) -> int:
         """Returns the side, pixels, of the square image that goes in and comes out."""
         return self._encoder.image_size
+
+    @property
+    def dynamics(self) -> int:
+        """Returns how many numbers move the face, beside its pose."""
+        return 3 * self._decoder.keypoints if self.codec == "keypoint" else self._encoder.dynamics_width
 
     def prepare(self, portrait: np.ndarray, payload: Payload | None = None) -> Avatar:
         """Returns the avatar of a portrait, uint8 (n, n, 3), already cropped.
@@ -86,6 +96,23 @@ class PortraitAnimator:
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
             motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
         return np.concatenate(motion)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True
+    ) -> "PortraitAnimator":
+        """Loads the codec of a folder alone; the arguments are those of `VideoGenerator.from_pretrained`."""
+        return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark)
+
+    @property
+    def adjusts_keypoints(self) -> bool:
+        """Returns whether the codec has the small networks that `adjust` applies."""
+        return getattr(self._decoder, "retargeting", False)
+
+    def adjust(self, network: str, keypoints: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        """Returns what a keypoint codec's `stitch`, `retarget_lips` or `retarget_eyes` says, float64 (N, K, 3)."""
+        inputs = [jnp.asarray(value, jnp.float32) for value in (keypoints, *rest)]
+        return np.asarray(_adjust(self._decoder, network, self._face, *inputs), np.float64)
 
     def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:
         """Yields the frames of a motion (T, 137), uint8 (b, n, n, 3), `batch` at once, the last perhaps fewer.
@@ -125,6 +152,11 @@ class PortraitAnimator:
 def _encode_portrait(encoder, decoder, face, image):
     latents = encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
     return latents, decoder.apply({"params": face["decoder"]}, *latents).matte
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _adjust(decoder, network, face, *inputs):
+    return decoder.apply({"params": face["decoder"]}, *inputs, method=network)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -26,6 +26,9 @@ from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving_motion import DrivingMotion
+from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
@@ -141,6 +144,32 @@ class VideoGenerator(PortraitAnimator):
         InputError when there is none.
         """
         return read_portrait(image, self.image_size, crop, parse_colour(background, "background"), limits)
+
+    def motion_of(
+        self, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS, **changes: Any
+    ) -> DrivingMotion:
+        """Returns the motion that a driving video, a picture or saved motion shows; `changes` are fields of `Driving`.
+
+        InputError for a bad file, no face in the first frame, several faces, and cuts.
+        """
+        return motion_of(self, video, dataclasses.replace(how or Driving(), **changes).validate("driving"), limits)
+
+    def drive(self, avatar: Avatar, driving: DrivingMotion, how: Driving | None = None, **changes: Any) -> np.ndarray:
+        """Returns the motion (T, 137) of an avatar, for `render`, that a driving motion gives it.
+
+        InputError for what the codec cannot do. `changes` are fields of `Driving`.
+        """
+        return drive(self, avatar, driving, dataclasses.replace(how or Driving(), **changes).validate("driving"))
+
+    def reenact(
+        self, image: str | Path, video: str | Path, how: Driving | None = None, *, audio: Any = None, crop: str = "",
+        background: str = "", paste: bool = False, limits: InputLimits = DEFAULT_LIMITS, **changes: Any,
+    ) -> TalkingHead:  # fmt: skip
+        """Makes a video in which a portrait moves as a driving face does: see `reenactment.reenact`."""
+        how = dataclasses.replace(how or Driving(), **changes)
+        return reenact(
+            self, image, video, how, audio=audio, crop=crop, background=background, paste=paste, limits=limits
+        )[0]
 
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any

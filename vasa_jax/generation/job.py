@@ -61,7 +61,7 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
     """
     point_to_responsible_use()
     load = functools.cache(_load)
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         if config.jobs:
             return generate_listed(config, lambda job: _generate_one(job, load))
         return _generate_one(config, load)
@@ -89,10 +89,10 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGen
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
-    with _progress(len(video.motion)) as progress:
-        path = video.save(output, stage=stage, progress=progress, signer=signer)
+    with progress(len(video.motion)) as counted:
+        path = video.save(output, stage=stage, progress=counted, signer=signer)
     mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
-    say(_summary(path, len(video.motion), video.size, mark, stage.seconds))
+    say(summary(path, len(video.motion), video.size, mark, stage.seconds))
     say(f"  crop      --config.crop={video.crop}")
     return path
 
@@ -104,7 +104,7 @@ def _load(checkpoint: str, decode_batch: int, mark: bool) -> "VideoGenerator":
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """Makes SIGTERM end this process as an exception does, so that unfinished files are removed; exit code 143."""
     if threading.current_thread() is not threading.main_thread():  # which alone hears signals
         yield
@@ -130,7 +130,7 @@ _EXAMPLES = {"image": "me.jpg", "audio": "hello.wav", "output": "hello.mp4"}
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
+def progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
     """Shows how many frames are written; the bar has its line to itself, also when an error ends it."""
     from tqdm import tqdm
 
@@ -144,8 +144,9 @@ def _progress(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         yield counted
 
 
-def _summary(path: Path, frames: int, size: tuple[int, int], mark: str, seconds: dict[str, float]) -> str:
-    seen = f"{frames} frames, {frames / FPS:.2f} s, {size[1]} x {size[0]}, {FPS} fps"
+def summary(path: Path, frames: int, size: tuple[int, int], mark: str, seconds: dict[str, float], fps=FPS) -> str:
+    """Returns the lines about a written video and the time of each stage; size: height and width."""
+    seen = f"{frames} frames, {frames / fps:.2f} s, {size[1]} x {size[0]}, {fps:g} fps"
     lines = [f"{one_line(str(path))}: {seen} (AI-generated, {mark})"]
     for name, spent in seconds.items():
         rate = f"{frames / spent:9.1f} frames/s" if spent > 0 and name in ("motion", "decode", "write") else ""

@@ -3,7 +3,8 @@
     {"image": "anna.jpg", "audio": "hello.wav", "output": "anna.mp4"}
     {"image": "ben.png", "audio": "hello.wav", "output": "ben.mp4", "emotion": "happiness:0.5", "seed": 3}
 
-One JSON object a line: files, `crop`, `background`, `paste`, and any control. What a line leaves out is as on the command line.
+One JSON object a line: files, `crop`, `background`, `paste`, and any control. What a line leaves out is as on the
+command line.
 """
 
 import dataclasses

@@ -29,7 +29,7 @@ def finish_motion(
     motion = sample * std + mean
     amplitude = schedule.frames("pose_amplitude", first, len(motion))
     if np.any(amplitude != 1.0):
-        motion[:, :6] = _scaled_rotation(motion[:, :6], mean[:6], amplitude)
+        motion[:, :6] = scaled_rotation(motion[:, :6], mean[:6], amplitude)
         motion[:, _PLACE] = mean[_PLACE] + amplitude[:, None] * (motion[:, _PLACE] - mean[_PLACE])
     if portrait is not None and controls.pose_anchor == "portrait":
         motion[:, _PLACE] += portrait[_PLACE] - mean[_PLACE]
@@ -44,7 +44,7 @@ def finish_motion(
     return motion
 
 
-def _scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
+def scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
     """Returns rotations (T, 6) turned towards a rest rotation (6,): their angles to it times `amplitude` (T,)."""
     from scipy.spatial.transform import Rotation
 

@@ -213,7 +213,8 @@ def _fade(place: Place, shape: tuple[int, int]) -> np.ndarray:
     way = (np.arange(side) + 0.5) / side
 
     def along(first: bool, second: bool) -> np.ndarray:
-        distance = np.minimum(way if first else np.inf, way[::-1] if second else np.inf)
+        far = np.full(side, np.inf)
+        distance = np.minimum(way if first else far, way[::-1] if second else far)
         share = np.clip(distance / FADE, 0.0, 1.0)
         return share * share * (3.0 - 2.0 * share)
 

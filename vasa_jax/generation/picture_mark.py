@@ -22,7 +22,8 @@ def picture_mark(picture: np.ndarray, payload: Payload) -> np.ndarray:
     side = min(height, width)
     if side < SMALLEST:
         raise InputError(
-            f"a picture of {width} x {height} pixels is too small for the mark; enlarge it to {SMALLEST} or more"
+            f"picture: {width} x {height} pixels are too small for the mark; enlarge it to {SMALLEST} a side, or leave "
+            "paste out"
         )
     waves, result = jnp.asarray(pattern(payload, _SIDE)), np.empty((height, width), np.float32)
     for start in range(0, max(height, width), side):

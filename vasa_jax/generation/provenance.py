@@ -19,12 +19,14 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.video_files import AI_COMMENT, write_video
@@ -201,6 +203,7 @@ def write_generated(
     payload: Payload | None,
     model: str,
     signer: Signer | None = None,
+    fps: int | Fraction = FPS,
 ) -> Path:
     """Writes generated frames, uint8 (H, W, 3), and sound as an MP4 with its manifest; returns the path.
 
@@ -209,9 +212,10 @@ def write_generated(
     InputError where the file cannot be written or signed; nothing is left behind then.
     """
     if payload is None:
-        return write_video(path, frames, audio, comment=UNMARKED_COMMENT)
+        return write_video(path, frames, audio, fps, comment=UNMARKED_COMMENT)
     signer = signer or Signer.of_machine()
-    return write_video(path, frames, audio, seal=lambda part: sign_file(part, "video/mp4", payload, model, signer))
+    seal = functools.partial(sign_file, kind="video/mp4", payload=payload, model=model, signer=signer)
+    return write_video(path, frames, audio, fps, seal=seal)
 
 
 def point_to_responsible_use() -> None:

@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.face_crop import Crop
 from vasa_jax.data.output_files import video_output
@@ -29,6 +31,7 @@ class TalkingHead:
       sources: the files that it was made from.
       size: height and width of a frame.
       model: what its manifest calls the codec.
+      fps: frames per second.
     """
 
     avatar: Avatar
@@ -40,6 +43,7 @@ class TalkingHead:
     size: tuple[int, int]
     model: str
     _decoded: Callable[[], Iterator[np.ndarray]] = dataclasses.field(repr=False)
+    fps: float = FPS
 
     def frames(self, stage: Stage = contextlib.nullcontext) -> Iterator[np.ndarray]:
         """Yields uint8 (H, W, 3), one by one; decoding is within `stage("decode")`."""
@@ -59,11 +63,12 @@ class TalkingHead:
         progress: Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]] = iter,
         signer: Signer | None = None,
     ) -> Path:
-        """Writes an MP4 (H.264, 25 fps, the original sound) with its manifest; InputError when it cannot be written.
+        """Writes an MP4 (H.264, the original sound) with its manifest; InputError when it cannot be written.
 
         All of it is within `stage("write")`; `progress` sees the frames pass; `signer` is by default this machine's.
         """
         video_output(path, self.sources)
         with stage("write"):
             frames = iter(progress(self.frames(stage)))
-            return write_generated(path, frames, self.audio, self.avatar.payload, self.model, signer)
+            rate = Fraction(self.fps).limit_denominator(1001)
+            return write_generated(path, frames, self.audio, self.avatar.payload, self.model, signer, rate)

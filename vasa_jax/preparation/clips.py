@@ -27,7 +27,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, FaceLandmarks
 from vasa_jax.preparation.onnx_labels.user_models import NO_MODELS, UserModels
-from vasa_jax.preparation.scenes import find_cuts, thumbnail
+from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.preparation.syncnet import SyncCurve
 from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Track, find_tracks, fixed_crop
 

@@ -1,0 +1,34 @@
+"""What a person can ask when a video moves a portrait: the settings of reenactment."""
+
+from vasa_jax.settings import Settings, choice, flag, number, section, text
+
+REGIONS = ("all", "pose", "expression", "lip", "eyes")
+MODES = ("relative", "absolute")
+
+
+@section
+class Driving(Settings):
+    """How the motion of a driving video becomes that of a portrait (LivePortrait, section 3.3, and its program)."""
+
+    region: str = choice("all", REGIONS, "of the driving motion that the portrait takes")
+    mode: str = choice(
+        "relative", MODES, "relative: changes since the first driving frame, added to the portrait's own pose and face"
+    )
+    driving_multiplier: float = number(1.0, 0, 5, "", "scale of the motion about the portrait's own")
+    driving_smoothing: float = number(
+        0.0, 0, 1000, "", "variance of the readings' noise over that of a frame's motion (LivePortrait: 0.03); 0 = none"
+    )
+    driving_crop: str = text("", "of the driving video: x,y,size in pixels, or center; empty = find the face")
+    expression_friendly: bool = flag(True, "keypoint codecs, relative: motion is scaled by the faces' sizes")
+    stitching: bool = flag(True, "keypoint codecs: shoulders stay where they are")
+    close_lips: bool = flag(False, "keypoint codecs, relative: a mouth that is open in the portrait is closed first")
+    eye_openness: float | None = number(
+        None, 0, 0.8, "height over width", "keypoint codecs: every frame's eyes; the driving face's are dropped"
+    )
+    lip_openness: float | None = number(
+        None, 0, 0.8, "height over width", "keypoint codecs: every frame's lips; the driving face's are dropped"
+    )
+    portrait_openness: tuple[float, float, float] | None = number(
+        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait's left eye, right eye, and lips"
+    )
+    fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")

@@ -1,0 +1,143 @@
+"""The motion that a driving video shows, and its files: .npz, and LivePortrait's templates."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasa_jax.conventions import POSE_DIM, rotation_matrices
+from vasa_jax.data.image_files import existing_file
+from vasa_jax.errors import InputError
+from vasa_jax.files import replacing
+from vasa_jax.weights.pickle_reader import read_pickle
+
+SUFFIXES = (".npz", ".pkl", ".pickle")
+CODECS = ("volume", "keypoint")
+LARGEST_FILE = 2**28  # bytes
+MOST_FRAMES = 2**20
+_REMEDY = "save it again with config.motion_output, or give the video"
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivingMotion:
+    """A face's motion as one kind of codec reads it.
+
+    pose: float32 (T, 9), see `conventions`; dynamics: float32 (T, Z), of keypoint codecs the 3 K displacements of the
+    expression; fps: frames per second; codec: "volume" or "keypoint"; model: the codec's name where latents are its
+    own, "" where they are anyone's; notes: what the user should be told.
+    """
+
+    pose: np.ndarray
+    dynamics: np.ndarray
+    fps: float
+    codec: str
+    model: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Returns pose and dynamics in one array, float32 (T, 9 + Z)."""
+        return np.concatenate([self.pose, self.dynamics], 1)
+
+    def at_rate(self, fps: float) -> "DrivingMotion":
+        """Returns the motion at another frame rate, linear between its frames; rotations stay rotations."""
+        count = max(round(len(self) * fps / self.fps), 1)
+        if fps == self.fps or len(self) == 1:
+            return dataclasses.replace(self, fps=fps)
+        times = np.arange(count) * self.fps / fps
+        moved = np.stack([np.interp(times, np.arange(len(self)), column) for column in self.vectors.T], 1)
+        matrices = rotation_matrices(moved[:, :6])
+        moved[:, :6] = np.concatenate([matrices[..., 0], matrices[..., 1]], -1)
+        moved = moved.astype(np.float32)
+        return dataclasses.replace(self, pose=moved[:, :POSE_DIM], dynamics=moved[:, POSE_DIM:], fps=fps)
+
+
+def save_motion(path: str | Path, motion: DrivingMotion) -> None:
+    """Writes a motion as .npz, whole or not at all; InputError where it cannot be written, or for another suffix."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"{path}: motion is saved as .npz; give such a name")
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez(
+            file, pose=motion.pose, dynamics=motion.dynamics, fps=np.float64(motion.fps), codec=np.array(motion.codec),
+            model=np.array(motion.model),
+        )  # fmt: skip
+
+
+def read_motion(path: str | Path) -> DrivingMotion:
+    """Reads a motion from .npz, or one of LivePortrait's templates from .pkl without running its code.
+
+    InputError for anything else, and for numbers that are no motion.
+    """
+    path = existing_file(path, "saved motion")
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path}: is larger than {LARGEST_FILE // 2**20} MiB; {_REMEDY}")
+    return _read_npz(path) if path.suffix.lower() == ".npz" else _from_template(path, read_pickle(path))
+
+
+def _read_npz(path: Path) -> DrivingMotion:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in ("pose", "dynamics", "fps", "codec", "model")}
+        motion = DrivingMotion(
+            np.asarray(content["pose"], np.float32), np.asarray(content["dynamics"], np.float32),
+            float(content["fps"]), str(content["codec"]), str(content["model"]),
+        )  # fmt: skip
+    except KeyError as error:
+        raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None
+    except Exception as error:  # NumPy and zipfile raise many kinds
+        raise InputError(f"{path}: no saved motion ({type(error).__name__}); {_REMEDY}") from None
+    return _checked(path, motion)
+
+
+def _from_template(path: Path, content: Any) -> DrivingMotion:
+    """LivePortrait: x = s (k R + e) + t with rows k, so its R is the transpose of a pose's rotation; t_z is dropped."""
+    frames = content.get("motion") if isinstance(content, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise InputError(f"{path}: is no motion template of LivePortrait (no list 'motion'); {_REMEDY}")
+    poses, dynamics = [], []
+    for number, frame in enumerate(frames):
+        rotation = "R" if "R" in frame else "R_d"  # its older name
+        missing = [name for name in (rotation, "scale", "t", "exp") if name not in frame]
+        if missing:
+            raise InputError(f"{path}: frame {number} has no '{missing[0]}'; {_REMEDY}")
+        try:
+            rows = np.asarray(frame[rotation], np.float64).reshape(3, 3)
+            scale, shift = float(np.asarray(frame["scale"]).reshape(())), np.asarray(frame["t"], np.float64).reshape(3)
+            expression = np.asarray(frame["exp"], np.float64).reshape(-1, 3)
+        except (ValueError, TypeError):
+            raise InputError(f"{path}: frame {number} has arrays of other shapes than a template's; {_REMEDY}") from None
+        if not scale > 0:
+            raise InputError(f"{path}: frame {number} has a scale of {scale:g}; {_REMEDY}")
+        poses.append([*rows[0], *rows[1], np.log(scale), *shift[:2]])
+        dynamics.append(expression.ravel())
+    if len({len(row) for row in dynamics}) > 1:
+        raise InputError(f"{path}: its frames have different numbers of keypoints; {_REMEDY}")
+    try:
+        fps = float(content.get("output_fps", 25))
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: its output_fps is no number; {_REMEDY}") from None
+    return _checked(path, DrivingMotion(np.float32(poses), np.float32(dynamics), fps, "keypoint"))
+
+
+def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
+    pose, dynamics = motion.pose, motion.dynamics
+    good = pose.ndim == dynamics.ndim == 2 and pose.shape[1] == POSE_DIM and dynamics.shape[1] > 0
+    if not good or not 0 < len(pose) == len(dynamics) <= MOST_FRAMES:
+        raise InputError(f"{path}: pose {pose.shape} and dynamics {dynamics.shape} are no motion; {_REMEDY}")
+    if not 1 <= motion.fps <= 240:
+        raise InputError(f"{path}: a frame rate of {motion.fps:g}; give a motion of 1 to 240 frames a second")
+    if motion.codec not in CODECS:
+        raise InputError(f"{path}: is of the codec '{motion.codec}'; known are {', '.join(CODECS)}")
+    largest = max(np.abs(pose).max(), np.abs(dynamics).max())
+    if not largest < 1e4:  # nor NaN
+        raise InputError(f"{path}: holds numbers that are no motion; {_REMEDY}")
+    columns = pose[:, :6].reshape(-1, 2, 3)
+    area = np.linalg.norm(np.cross(columns[:, 0], columns[:, 1]), axis=-1)
+    if area.min() < 0.1:
+        raise InputError(f"{path}: frame {int(area.argmin())} has no rotation; {_REMEDY}")
+    return motion

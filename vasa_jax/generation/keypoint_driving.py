@@ -1,0 +1,164 @@
+"""From the motion of a driving face to that of a portrait, for keypoint codecs: LivePortrait's rules, in its order.
+
+A keypoint is x = s (R k + e) + t with the portrait's own k (columns; LivePortrait writes rows, with its R transposed).
+The rules first choose R, e, s and t, then move the posed keypoints themselves: by the sizes of the faces, by networks
+for stitching and retargeting, and by a multiplier. What comes out is again a motion vector, with the portrait's own
+pose and displacements that put each keypoint in its place: after this, either codec is rendered in the same way.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from vasa_jax.conventions import POSE_DIM, rotation_matrices
+from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving_motion import DrivingMotion
+from vasa_jax.generation.motion_smoothing import smoothed
+from vasa_jax.generation.reenact import turned
+
+# Rows of the 21 keypoints (LivePortrait's own choice): what moves with the lips, and with the eyes.
+LIPS, EYES = (6, 12, 14, 17, 19, 20), (11, 13, 15, 16, 18)
+_WHOLE = (1, 2, 6, *range(11, 21))  # of these keypoints all coordinates follow an absolute expression
+_PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: keypoint, coordinate
+LIPS_CLOSED = 0.03  # a portrait's lips that are less open than this are left as they are
+# Displacements of a face at rest with closed lips, (keypoint, coordinate): what a single driving picture is
+# compared with. The others are near zero.
+_NEUTRAL = {(7, 1): 0.0026, (14, 1): -0.0018, (19, 1): -0.0151, (20, 1): 0.0056}
+
+
+@dataclasses.dataclass(frozen=True)
+class Retargeting:
+    """The codec's small networks, each (N, K, 3) float to the same.
+
+    stitch: (portrait's, driven) -> adjusted keypoints; lips: (portrait's, openness (N, 2): own, wanted) -> what is
+    added; eyes: the same with openness (N, 3): own left, own right, wanted.
+    """
+
+    stitch: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    lips: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    eyes: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Openness:
+    """How open the portrait's eyes (left, right) and lips are: height over width."""
+
+    eyes: tuple[float, float]
+    lips: float
+
+
+def driven_keypoint_motion(
+    canonical: np.ndarray,
+    portrait: np.ndarray,
+    driving: DrivingMotion,
+    how: Driving,
+    networks: Retargeting | None = None,
+    openness: Openness | None = None,
+) -> np.ndarray:
+    """Returns the motion (T, 9 + 3 K) of a portrait with canonical keypoints (K, 3) and own motion (9 + 3 K,).
+
+    In this order: smoothing of what was read; R, e, s, t by region and mode, and the keypoints they pose; the scale by
+    the faces' sizes; the closing of lips or the retargeting, and stitching; the multiplier.
+
+    networks: None where the checkpoint has none: nothing is stitched or retargeted. openness: of the portrait; needed
+    where `how` asks for lips or eyes.
+    """
+    moved = smoothed(driving.vectors, how.driving_smoothing)
+    source = _posed(canonical, portrait[None].astype(np.float64))[0]
+    driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how))
+    relative, many = how.mode == "relative", len(moved) > 1
+    if relative and many and how.expression_friendly:
+        factor = np.sqrt(_volume(source)) / np.sqrt(_volume(driven[0]))
+        driven = source + (driven - driven[0]) * factor
+    driven = _adjusted(source, driven, how, networks, openness)
+    driven = source + how.driving_multiplier * (driven - source)
+    return _as_motion(canonical, portrait, driven)
+
+
+def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving) -> np.ndarray:
+    """Returns motion vectors (T, 9 + 3 K): whose R, e, s and t they take."""
+    result = np.repeat(portrait[None], len(moved), 0)
+    relative, single = how.mode == "relative", len(moved) == 1
+    if how.region in ("all", "pose"):
+        result[:, :6] = turned(portrait, moved, relative)
+        result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM] + (portrait[7:POSE_DIM] - moved[0, 7:POSE_DIM] if relative else 0)
+    if how.region == "all" and relative:
+        result[:, 6] += moved[:, 6] - moved[0, 6]
+    if how.region == "pose":
+        return result
+    own, read = portrait[POSE_DIM:].reshape(-1, 3), moved[:, POSE_DIM:].reshape(len(moved), -1, 3)
+    rest = read[0] if relative else np.zeros_like(own)
+    if relative and single:
+        rest = np.zeros_like(own) if how.region == "eyes" else _neutral(len(own))
+    wanted = read - rest + (own if relative else 0.0)
+    taken = np.broadcast_to(_taken(how, len(own)), wanted.shape)
+    result[:, POSE_DIM:] = np.where(taken, wanted, own).reshape(len(moved), -1)
+    return result
+
+
+def _taken(how: Driving, count: int) -> np.ndarray:
+    """Returns which displacements follow the driving face, bool (K, 3)."""
+    taken = np.zeros((count, 3), bool)
+    if how.region in ("lip", "eyes"):
+        taken[list(LIPS if how.region == "lip" else EYES)] = True
+    elif how.mode == "relative":
+        taken[:] = True
+    else:
+        taken[list(_WHOLE)] = True
+        taken[tuple(zip(*_PART))] = True
+    return taken
+
+
+def _adjusted(
+    source: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None, openness: Openness | None
+) -> np.ndarray:
+    """Retargeting drops the driving motion in relative mode, as LivePortrait does; stitching follows it."""
+    if networks is None:
+        return driven
+    sources, relative = np.broadcast_to(source, driven.shape), how.mode == "relative"
+    added = np.zeros_like(driven)
+    if how.eye_openness is not None:
+        added += networks.eyes(sources, np.tile([*openness.eyes, how.eye_openness], (len(driven), 1)))
+    if how.lip_openness is not None:
+        added += networks.lips(sources, np.tile([openness.lips, how.lip_openness], (len(driven), 1)))
+    if how.eye_openness is not None or how.lip_openness is not None:
+        driven = (sources if relative else driven) + added
+        return networks.stitch(sources, driven) if how.stitching else driven
+    if how.stitching:
+        driven = networks.stitch(sources, driven)
+    if how.close_lips and relative and openness.lips >= LIPS_CLOSED:
+        driven = driven + networks.lips(sources[:1], np.array([[openness.lips, 0.0]]))
+    return driven
+
+
+def _neutral(count: int) -> np.ndarray:
+    result = np.zeros((count, 3))
+    for place, value in _NEUTRAL.items():
+        if place[0] < count:
+            result[place] = value
+    return result
+
+
+def _posed(canonical: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Returns keypoints (T, K, 3) of motion vectors (T, 9 + 3 K): s (R k + e) + t, t_z = 0."""
+    rotation, scale = rotation_matrices(motion[:, :6]), np.exp(motion[:, 6])
+    expression = motion[:, POSE_DIM:].reshape(len(motion), -1, 3)
+    shift = np.pad(motion[:, 7:POSE_DIM], ((0, 0), (0, 1)))
+    return scale[:, None, None] * (canonical @ rotation.transpose(0, 2, 1) + expression) + shift[:, None]
+
+
+def _as_motion(canonical: np.ndarray, portrait: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Returns the motion with the portrait's own pose that poses these keypoints."""
+    pose = portrait[:POSE_DIM].astype(np.float64)
+    turn, shift = rotation_matrices(pose[:6]), np.array([pose[7], pose[8], 0.0])
+    expression = (keypoints - shift) / np.exp(pose[6]) - canonical @ turn.T
+    motion = np.concatenate([np.tile(pose, (len(keypoints), 1)), expression.reshape(len(keypoints), -1)], 1)
+    return motion.astype(np.float32)
+
+
+def _volume(keypoints: np.ndarray) -> float:
+    """Returns the volume of the convex hull of keypoints (K, 3)."""
+    from scipy.spatial import ConvexHull
+
+    return float(ConvexHull(keypoints).volume)

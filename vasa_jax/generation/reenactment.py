@@ -1,0 +1,154 @@
+"""A portrait moved by a driving video: motion in, motion chosen, a video out."""
+
+import contextlib
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from vasa_jax.conventions import POSE_DIM
+from vasa_jax.data.audio_files import Audio, read_audio
+from vasa_jax.data.driving_video import has_sound, open_driving
+from vasa_jax.data.image_files import existing_file, parse_colour
+from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
+from vasa_jax.data.portraits import read_portrait
+from vasa_jax.errors import InputError
+from vasa_jax.generation.animator import Avatar, PortraitAnimator
+from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
+from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
+from vasa_jax.generation.reenact import driven_motion
+from vasa_jax.generation.talking_head import Stage, TalkingHead
+
+_AT_ONCE = 256  # driving frames that are held
+
+
+def motion_of(
+    animator: PortraitAnimator, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS
+) -> DrivingMotion:
+    """Returns the motion that a video, a picture, or a file of saved motion shows, as the animator's codec reads it.
+
+    how: its frame rate and crop. InputError for a bad file, see `open_driving` and `read_motion`, and for saved motion
+    that another codec has read.
+    """
+    how = how or Driving()
+    if Path(video).suffix.lower() in SUFFIXES:
+        motion = read_motion(video)
+        _check_fits(animator, motion, video)
+        return motion.at_rate(how.fps or motion.fps)
+    driving = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits)
+    frames, read = driving.frames(animator.image_size), []
+    while part := list(itertools.islice(frames, _AT_ONCE)):
+        read.append(animator.encode_motion(np.stack(part)))
+    motion = np.concatenate(read)
+    model = animator.model if animator.codec == "volume" else ""
+    return DrivingMotion(
+        motion[:, :POSE_DIM], motion[:, POSE_DIM:], driving.fps, animator.codec, model, driving.notes
+    )  # fmt: skip
+
+
+def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
+    """Returns the motion of an avatar, for `render`, that a driving motion gives it; InputError for what cannot be."""
+    if animator.codec == "volume":
+        return driven_motion(avatar.motion, driving, how)
+    wanted = [name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None]
+    wanted += ["close_lips"] if how.close_lips else []
+    if wanted and how.portrait_openness is None:
+        raise InputError(
+            f"config.{wanted[0]}: needs to know how open the portrait's eyes and lips are; give "
+            "--config.portrait_openness=left,right,lips (height over width)"
+        )
+    if wanted and not animator.adjusts_keypoints:
+        raise InputError(f"config.{wanted[0]}: this checkpoint has no networks for retargeting; leave it out")
+    networks, openness = None, None
+    if animator.adjusts_keypoints:
+        networks = Retargeting(
+            *(lambda *inputs, name=name: animator.adjust(name, *inputs)
+              for name in ("stitch", "retarget_lips", "retarget_eyes"))
+        )  # fmt: skip
+    if how.portrait_openness is not None:
+        openness = Openness(how.portrait_openness[:2], how.portrait_openness[2])
+    canonical = np.asarray(avatar.latents.identity[0], np.float64)
+    return driven_keypoint_motion(canonical, avatar.motion, driving, how, networks, openness)
+
+
+def reenact(
+    animator: PortraitAnimator,
+    image: str | Path,
+    video: str | Path,
+    how: Driving | None = None,
+    *,
+    audio: str | Path | Audio | None = None,
+    crop: str = "",
+    background: str = "",
+    paste: bool = False,
+    limits: InputLimits = DEFAULT_LIMITS,
+    stage: Stage = contextlib.nullcontext,
+) -> tuple[TalkingHead, DrivingMotion]:
+    """Makes a video in which a portrait moves as a driving face does; also returns what was read of that.
+
+    Args:
+      image: the portrait, see `read_portrait` for it, `crop` and `background`.
+      video: a video, a picture, or saved motion.
+      audio: the sound; by default that of the driving video, if it has one.
+      paste: whether frames are the whole picture (see paste.py), not the square.
+      stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
+
+    Raises InputError for bad files and settings, and for what the codec cannot do.
+    """
+    how = (how or Driving()).validate("config")
+    with stage("read"):
+        portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits)
+        sound, notes = _sound(audio, video, limits)
+    with stage("driving"):
+        driving = motion_of(animator, video, how, limits)
+    with stage("portrait"):
+        avatar = animator.prepare(portrait.pixels)
+        whole = animator.paste(portrait, avatar) if paste else None
+    with stage("motion"):
+        motion = drive(animator, avatar, driving, how)
+
+    def frames():
+        if whole:
+            return animator.render_whole(whole, avatar, motion)
+        return itertools.chain.from_iterable(animator.render(avatar, motion))
+
+    size = whole.size if whole else (animator.image_size, animator.image_size)
+    sources = (image, video, *([sound.original] if sound and isinstance(sound.original, Path) else []))
+    head = TalkingHead(
+        avatar, motion, sound, (*portrait.notes, *driving.notes, *notes), portrait.crop, sources, size, animator.model,
+        frames, driving.fps,
+    )  # fmt: skip
+    return head, driving
+
+
+def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLimits):
+    """Returns the sound and notes about it; None where there is none."""
+    if isinstance(audio, Audio):
+        return audio, audio.notes
+    if audio:
+        sound = read_audio(audio, limits)
+        return sound, sound.notes
+    if not has_sound(video):
+        return None, ()
+    try:
+        sound = read_audio(video, limits)
+    except InputError as error:
+        return None, (f"the video is silent: {error}",)
+    return sound, sound.notes
+
+
+def _check_fits(animator: PortraitAnimator, motion: DrivingMotion, source: str | Path) -> None:
+    """InputError where saved motion is not of the animator's codec."""
+    width = animator.dynamics
+    if motion.codec != animator.codec or motion.dynamics.shape[1] != width:
+        raise InputError(
+            f"{source}: holds motion of a {motion.codec} codec with {motion.dynamics.shape[1]} numbers a face, this "
+            f"checkpoint is a {animator.codec} codec with {width}; give the video, or a fitting config.checkpoint"
+        )
+    if motion.model not in ("", animator.model):
+        raise InputError(
+            f"{source}: was read by the codec {motion.model}, this is {animator.model}; give the same config.checkpoint, "
+            "or the video"
+        )
