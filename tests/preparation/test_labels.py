@@ -8,9 +8,9 @@ from landmark_faces import face_points, rotation, talk
 
 from vasa_jax.conventions import head_angles, rotation_matrices
 from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.scenes import find_cuts
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import DetectedFace
-from vasa_jax.data.scenes import find_cuts
 from vasa_jax.preparation.tracking import NO_FACE, SEVERAL, SMALL, Track, find_tracks, fixed_crop
 
 

@@ -25,7 +25,7 @@ from vasa_jax.settings import flag, number, part, section, text
 
 @section
 class VASAConfig(Controls, Driving):
-    """Settings of a run: the controls of generation (`Controls`), of reenactment (`Driving`), files, and a section for each kind of job."""
+    """Settings of a run: controls of generation (`Controls`) and reenactment (`Driving`), files, sections of jobs."""
 
     job: str = text("generate", "what to do: a name of main.JOBS")
     checkpoint: str = text(

@@ -1,5 +1,4 @@
-"""A driving video: one face, one take, seen through one fixed square, so that the head's motion stays in the pictures.
-"""
+"""A driving video: one face in one take, seen through a fixed square that holds the head's motion."""
 
 import contextlib
 import dataclasses
@@ -94,8 +93,10 @@ def _one_face(image: np.ndarray, source: str) -> FaceBox:
         ) from None
     others = [other for other in find_faces(image) if _apart(other, face) > NEAR and other.size > RIVAL * face.size]
     if others:
-        crops = " or ".join(f"--config.driving_crop={crop_within(one, *image.shape[:2])}" for one in (face, *others[:2]))
-        raise InputError(f"{source}: {1 + len(others)} faces are in its first frame; choose one with {crops}")
+        crops = " or ".join(str(crop_within(one, *image.shape[:2])) for one in (face, *others[:2]))
+        raise InputError(
+            f"{source}: {1 + len(others)} faces are in its first frame; choose one with --config.driving_crop={crops}"
+        )
     return face
 
 
@@ -118,7 +119,9 @@ def _looked_through(path: Path, video: Video, frames: Iterator[np.ndarray], crop
     cuts = find_cuts(np.stack(small))
     if cuts:
         times = ", ".join(f"{cut / video.fps:.1f} s" for cut in itertools.islice(cuts, 5))
-        raise InputError(f"{path}: it is cut ({times}); give one take, e.g. ffmpeg -i IN -t {cuts[0] / video.fps:.2f} OUT")
+        raise InputError(
+            f"{path}: the scene is cut ({times}); give one take, e.g. ffmpeg -i IN -t {cuts[0] / video.fps:.2f} OUT"
+        )
     square = square or _square_around(boxes, *shape)
     return DrivingVideo(path, video.fps, square, False, tuple(notes), limits)
 

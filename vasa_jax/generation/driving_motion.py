@@ -110,7 +110,7 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
             scale, shift = float(np.asarray(frame["scale"]).reshape(())), np.asarray(frame["t"], np.float64).reshape(3)
             expression = np.asarray(frame["exp"], np.float64).reshape(-1, 3)
         except (ValueError, TypeError):
-            raise InputError(f"{path}: frame {number} has arrays of other shapes than a template's; {_REMEDY}") from None
+            raise InputError(f"{path}: frame {number} has other shapes than a template's; {_REMEDY}") from None
         if not scale > 0:
             raise InputError(f"{path}: frame {number} has a scale of {scale:g}; {_REMEDY}")
         poses.append([*rows[0], *rows[1], np.log(scale), *shift[:2]])
@@ -133,7 +133,7 @@ def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
         raise InputError(f"{path}: a frame rate of {motion.fps:g}; give a motion of 1 to 240 frames a second")
     if motion.codec not in CODECS:
         raise InputError(f"{path}: is of the codec '{motion.codec}'; known are {', '.join(CODECS)}")
-    largest = max(np.abs(pose).max(), np.abs(dynamics).max())
+    largest = np.abs(motion.vectors).max()
     if not largest < 1e4:  # nor NaN
         raise InputError(f"{path}: holds numbers that are no motion; {_REMEDY}")
     columns = pose[:, :6].reshape(-1, 2, 3)

@@ -12,6 +12,7 @@ One motion moves any number of portraits (paper Figure 4): `motion = generator.m
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,12 @@ class VideoGenerator(PortraitAnimator):
         InputError for what the codec cannot do. `changes` are fields of `Driving`.
         """
         return drive(self, avatar, driving, dataclasses.replace(how or Driving(), **changes).validate("driving"))
+
+    def render(self, avatar: Avatar, motion: np.ndarray | DrivingMotion, batch: int = 0) -> Iterator[np.ndarray]:
+        """Yields frames as `PortraitAnimator.render` does; a driving motion is first taken over with the defaults."""
+        if isinstance(motion, DrivingMotion):
+            motion = self.drive(avatar, motion)
+        return super().render(avatar, motion, batch)
 
     def reenact(
         self, image: str | Path, video: str | Path, how: Driving | None = None, *, audio: Any = None, crop: str = "",

@@ -33,12 +33,12 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     """
     if how.region in ("lip", "eyes"):
         raise InputError(
-            f"config.region: {how.region} cannot be told apart by this codec, whose dynamics move the whole face; choose "
-            "all, pose or expression, or give a keypoint codec's config.checkpoint"
+            f"config.region: {how.region} cannot be told apart by this codec, whose dynamics move the whole face; "
+            "choose all, pose or expression, or give a keypoint codec's config.checkpoint"
         )
     for name in _KEYPOINTS_ONLY:
         if getattr(how, name) not in (None, False):
-            raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give such a checkpoint")
+            raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give their checkpoint")
     moved = smoothed(driving.vectors, how.driving_smoothing)
     result = np.repeat(portrait[None].astype(np.float64), len(moved), 0)
     relative = how.mode == "relative"

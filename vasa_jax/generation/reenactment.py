@@ -1,7 +1,6 @@
 """A portrait moved by a driving video: motion in, motion chosen, a video out."""
 
 import contextlib
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -149,6 +148,6 @@ def _check_fits(animator: PortraitAnimator, motion: DrivingMotion, source: str |
         )
     if motion.model not in ("", animator.model):
         raise InputError(
-            f"{source}: was read by the codec {motion.model}, this is {animator.model}; give the same config.checkpoint, "
-            "or the video"
+            f"{source}: was read by the codec {motion.model}, this is {animator.model}; give the same "
+            "config.checkpoint, or the video"
         )

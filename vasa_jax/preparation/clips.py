@@ -22,12 +22,12 @@ from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, head_angle
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
+from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, FaceLandmarks
 from vasa_jax.preparation.onnx_labels.user_models import NO_MODELS, UserModels
-from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.preparation.syncnet import SyncCurve
 from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Track, find_tracks, fixed_crop
 

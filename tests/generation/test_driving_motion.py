@@ -1,0 +1,115 @@
+"""Files of motion: ours come back bit for bit, LivePortrait's templates as the same rotations and displacements."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from vasa_jax.conventions import rotation_columns, rotation_matrices
+from vasa_jax.errors import InputError
+from vasa_jax.generation.driving_motion import DrivingMotion, read_motion, save_motion
+
+
+def example(frames=6, codec="keypoint"):
+    rng = np.random.default_rng(0)
+    degrees = rng.uniform(-20, 20, (frames, 3))
+    pose = np.concatenate([rotation_columns(degrees), rng.normal(0, 0.1, (frames, 3))], 1).astype(np.float32)
+    return DrivingMotion(pose, rng.normal(0, 0.05, (frames, 63)).astype(np.float32), 30.0, codec)
+
+
+def template(motion, rotation="R"):
+    """As LivePortrait writes it: R is that of row vectors."""
+    frames = [
+        {
+            "scale": np.exp(pose[6:7])[None],
+            rotation: rotation_matrices(pose).T[None].astype(np.float32),
+            "exp": values.reshape(1, 21, 3),
+            "t": np.array([[*pose[7:9], 0.3]], np.float32),
+            "kp": np.zeros((1, 21, 3), np.float32),
+            "x_s": np.zeros((1, 21, 3), np.float32),
+        }
+        for pose, values in zip(motion.pose, motion.dynamics)
+    ]
+    eyes = [np.full((1, 2), 0.3, np.float32)] * len(frames)
+    return {"n_frames": len(frames), "output_fps": motion.fps, "motion": frames, "c_eyes_lst": eyes}
+
+
+@pytest.mark.parametrize("rotation", ["R", "R_d"])
+def test_templates_go_round(tmp_path, rotation):
+    motion = example()
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(template(motion, rotation)))
+    read = read_motion(tmp_path / "a.pkl")
+    np.testing.assert_allclose(read.vectors, motion.vectors, atol=1e-6)
+    assert (read.fps, read.codec, read.model) == (30.0, "keypoint", "")
+    save_motion(tmp_path / "a.npz", read)
+    again = read_motion(tmp_path / "a.npz")
+    np.testing.assert_array_equal(again.vectors, read.vectors)
+    assert (again.fps, again.codec, again.model) == (30.0, "keypoint", "")
+
+
+def test_frame_rates_go_to_25_and_back():
+    motion = example(61)
+    slower = motion.at_rate(25.0)
+    assert len(slower) == 51 and slower.fps == 25.0
+    np.testing.assert_allclose(slower.vectors[::5], motion.vectors[::6], atol=1e-6)  # the same moments
+    turns = rotation_matrices(slower.pose)
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.tile(np.eye(3), (51, 1, 1)), atol=1e-5)
+    back = slower.at_rate(30.0)
+    assert len(back) == 61
+    np.testing.assert_allclose(back.vectors[::6], motion.vectors[::6], atol=1e-6)
+    assert motion.at_rate(30.0).vectors is not None and len(motion.at_rate(30.0)) == 61
+
+
+class Hostile:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def without(name):
+    content = template(example())
+    del content["motion"][2][name]
+    return content
+
+
+def changed(change):
+    content = template(example())
+    change(content)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Hostile(), r"print"),
+        ({"frames": 3}, "no list 'motion'"),
+        (without("exp"), "frame 2 has no 'exp'"),
+        (without("R"), "frame 2 has no 'R_d'"),
+        (changed(lambda c: c["motion"][1].update(t=np.zeros(5))), "frame 1 has other shapes"),
+        (changed(lambda c: c["motion"][1].update(scale=np.zeros((1, 1)))), "frame 1 has a scale of 0"),
+        (changed(lambda c: c["motion"][1].update(R=np.zeros((1, 3, 3)))), "frame 1 has no rotation"),
+        (changed(lambda c: c["motion"][1].update(exp=np.full((1, 21, 3), np.nan))), "no motion"),
+        (changed(lambda c: c["motion"][1].update(exp=np.zeros((1, 20, 3)))), "different numbers of keypoints"),
+        (changed(lambda c: c.update(output_fps="fast")), "output_fps is no number"),
+        (changed(lambda c: c.update(output_fps=0)), "frame rate of 0"),
+    ],
+)
+def test_bad_templates_are_one_line(tmp_path, capsys, content, message):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=message) as error:
+        read_motion(tmp_path / "a.pkl")
+    assert "\n" not in str(error.value) and "a.pkl" in str(error.value)
+    assert "run" not in capsys.readouterr().out
+
+
+def test_bad_npz_files_are_one_line(tmp_path):
+    np.savez(tmp_path / "a.npz", pose=np.zeros((3, 9)))
+    with pytest.raises(InputError, match="no array"):
+        read_motion(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", pose=np.array([Hostile()]), dynamics=0, fps=25, codec="volume", model="")
+    with pytest.raises(InputError, match="no saved motion"):
+        read_motion(tmp_path / "b.npz")
+    (tmp_path / "c.npz").write_bytes(b"PK\3\4 not a zip")
+    with pytest.raises(InputError, match="no saved motion"):
+        read_motion(tmp_path / "c.npz")
+    with pytest.raises(InputError, match=r"saved as \.npz"):
+        save_motion(tmp_path / "d.txt", example())

@@ -1,0 +1,151 @@
+"""LivePortrait's rules for keypoints, each mode against its formula with rows, and their order."""
+
+import numpy as np
+import pytest
+
+from vasa_jax.conventions import rotation_columns, rotation_matrices
+from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving_motion import DrivingMotion
+from vasa_jax.generation.keypoint_driving import EYES, LIPS, Openness, Retargeting, driven_keypoint_motion
+
+RNG = np.random.default_rng(0)
+CANONICAL = RNG.normal(0, 0.3, (21, 3))
+PLAIN = Driving(expression_friendly=False, stitching=False)
+TRACE: list[str] = []
+
+
+def example(frames):
+    pose = np.concatenate([rotation_columns(RNG.uniform(-20, 20, (frames, 3))), RNG.normal(0, 0.1, (frames, 3))], 1)
+    return np.concatenate([pose, RNG.normal(0, 0.05, (frames, 63))], 1).astype(np.float32)
+
+
+PORTRAIT, READ = example(1)[0], example(4)
+
+
+def rows(vectors):
+    """(R, e, s, t) of motion vectors as LivePortrait has them: R for row vectors, t with t_z = 0."""
+    rotation = np.swapaxes(rotation_matrices(vectors[..., :6]), -1, -2)
+    shift = np.pad(vectors[..., 7:9].astype(float), [(0, 0)] * (vectors.ndim - 1) + [(0, 1)])
+    return rotation, vectors[..., 9:].reshape(*vectors.shape[:-1], 21, 3).astype(float), np.exp(vectors[..., 6]), shift
+
+
+def posed(rotation, expression, scale, shift):
+    return np.asarray(scale)[..., None, None] * (CANONICAL @ rotation + expression) + shift[..., None, :]
+
+
+def driven(how, read=READ, networks=None, openness=None):
+    """Keypoints (T, 21, 3) that the motion poses."""
+    driving = DrivingMotion(read[:, :9], read[:, 9:], 25.0, "keypoint")
+    motion = driven_keypoint_motion(CANONICAL, PORTRAIT, driving, how, networks, openness)
+    np.testing.assert_array_equal(motion[:, :9], np.tile(PORTRAIT[:9], (len(read), 1)))
+    return posed(*rows(motion))
+
+
+def change(how, **settings):
+    return Driving(**({"expression_friendly": how.expression_friendly, "stitching": how.stitching} | settings))
+
+
+def sparse(expression, own):
+    """Of an absolute expression only these coordinates are taken."""
+    result = np.array(own)
+    result[[1, 2, 6, *range(11, 21)]] = expression[[1, 2, 6, *range(11, 21)]]
+    result[3:5, 1], result[5, 2], result[8, 2], result[9, 1:] = (
+        expression[3:5, 1], expression[5, 2], expression[8, 2], expression[9, 1:],
+    )  # fmt: skip
+    return result
+
+
+def only(places, expression, own):
+    result = np.array(own)
+    result[list(places)] = expression[list(places)]
+    return result
+
+
+OWN, DRIVER = rows(PORTRAIT), rows(READ)
+
+
+def expected(region, mode, i):
+    (r_s, e_s, s_s, t_s), (r, e, s, t) = OWN, DRIVER
+    relative = mode == "relative"
+    wanted = e_s + e[i] - e[0] if relative else e[i]
+    if region in ("all", "expression"):
+        face = wanted if relative else sparse(wanted, e_s)
+    else:
+        face = {"pose": e_s, "lip": only(LIPS, wanted, e_s), "eyes": only(EYES, wanted, e_s)}[region]
+    rotation, scale, shift = r_s, s_s, t_s
+    if region in ("all", "pose"):
+        rotation = r[i] @ r[0].T @ r_s if relative else r[i]
+        shift = t_s + t[i] - t[0] if relative else t[i]
+    if region == "all" and relative:
+        scale = s_s * s[i] / s[0]
+    return posed(rotation, face, scale, shift)
+
+
+@pytest.mark.parametrize("region", ["all", "pose", "expression", "lip", "eyes"])
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+def test_each_region_and_mode(region, mode):
+    found = driven(change(PLAIN, region=region, mode=mode))
+    for i in range(len(READ)):
+        np.testing.assert_allclose(found[i], expected(region, mode, i), atol=2e-6)
+
+
+def test_a_single_picture_is_compared_with_a_neutral_face():
+    r_s, e_s, s_s, t_s = OWN
+    neutral = np.zeros((21, 3))
+    neutral[[7, 14, 19, 20], 1] = 0.0026, -0.0018, -0.0151, 0.0056
+    found = driven(change(PLAIN), READ[2:3])
+    np.testing.assert_allclose(found[0], posed(r_s, e_s + DRIVER[1][2] - neutral, s_s, t_s), atol=2e-6)
+    eyes = driven(change(PLAIN, region="eyes"), READ[2:3])
+    np.testing.assert_allclose(eyes[0], posed(r_s, only(EYES, e_s + DRIVER[1][2], e_s), s_s, t_s), atol=2e-6)
+
+
+def networks():
+    """Each adds a constant of its own, and notes what it was given."""
+    del TRACE[:]
+
+    def stitch(source, moved):
+        TRACE.append(("stitch", moved.copy()))
+        return moved + 0.01
+
+    def lips(source, openness):
+        TRACE.append(("lips", openness))
+        return np.full((len(openness), 21, 3), 0.02)
+
+    def eyes(source, openness):
+        TRACE.append(("eyes", openness))
+        return np.full((len(openness), 21, 3), 0.03)
+
+    return Retargeting(stitch, lips, eyes)
+
+
+def test_order_sizes_then_stitching_then_lips_then_multiplier():
+    from scipy.spatial import ConvexHull
+
+    source = posed(*OWN)
+    plain = np.stack([expected("all", "relative", i) for i in range(4)])
+    ratio = np.sqrt(ConvexHull(source).volume / ConvexHull(plain[0]).volume)
+    sized = source + (plain - plain[0]) * ratio
+    how = Driving(close_lips=True, driving_multiplier=0.5)
+    found = driven(how, networks=networks(), openness=Openness((0.3, 0.3), 0.1))
+    np.testing.assert_allclose(found, source + ((sized + 0.01 + 0.02) - source) * 0.5, atol=2e-6)
+    assert [name for name, _ in TRACE] == ["stitch", "lips"]
+    np.testing.assert_allclose(TRACE[0][1], sized, atol=1e-6)
+    np.testing.assert_allclose(TRACE[1][1], [[0.1, 0.0]])
+    closed = driven(Driving(close_lips=True), networks=networks(), openness=Openness((0.3, 0.3), 0.02))
+    np.testing.assert_allclose(closed, sized + 0.01, atol=2e-6)  # lips that are closed already are left
+
+
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+def test_retargeting_comes_before_stitching_and_drops_relative_motion(mode):
+    how = change(PLAIN, mode=mode, eye_openness=0.2, lip_openness=0.1, stitching=True)
+    found = driven(how, networks=networks(), openness=Openness((0.3, 0.25), 0.15))
+    base = [posed(*OWN) if mode == "relative" else expected("all", mode, i) for i in range(4)]
+    np.testing.assert_allclose(found, np.stack(base) + 0.03 + 0.02 + 0.01, atol=2e-6)
+    assert [name for name, _ in TRACE] == ["eyes", "lips", "stitch"]
+    np.testing.assert_allclose(TRACE[0][1], np.tile([0.3, 0.25, 0.2], (4, 1)))
+    np.testing.assert_allclose(TRACE[1][1], np.tile([0.15, 0.1], (4, 1)))
+
+
+def test_absolute_motion_is_not_scaled_by_sizes():
+    how = change(PLAIN, mode="absolute", expression_friendly=True)
+    np.testing.assert_allclose(driven(how)[3], expected("all", "absolute", 3), atol=2e-6)
