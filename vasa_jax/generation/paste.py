@@ -31,6 +31,7 @@ HELD = 0.1  # of the square's side, over which movement across the picture's own
 NEW = 14.0  # levels of 255: root mean square of what the flow does not explain, from which on it counts as new
 NEIGHBOURS = 0.01  # of the square's side: over which that is pooled
 COLOUR = 0.06  # of the square's side: standard deviation of the blur that makes errors colour errors
+LARGE = 3.0  # pixels of the picture per pixel of the crop: from here on linear interpolation loses nothing visible
 TILE = 256  # pixels of the picture that are made at once
 LEAST_SHIFT, LEAST_SHARE, LEAST_CHANGE = 0.02, 1 / 512, 0.2  # pixels, share, levels: less is not seen
 
@@ -186,7 +187,8 @@ class Paste:
         seen = np.array([(x, y) for x in (left, right) for y in (top, bottom)]) - self._wide.offset
         low, high = np.floor((seen @ back.T).min(0)).astype(int), np.ceil((seen @ back.T).max(0)).astype(int) + 1
         low, high = np.clip(low, 0, self._wide.side - 1), np.clip(high, 1, self._wide.side)
-        if not active[low[1] : high[1], low[0] : high[0]].any():
+        part = np.s_[low[1] : high[1], low[0] : high[0]]
+        if not active[part].any():
             return
         inverse, size = np.concatenate([back, shift[:, None]], 1), (right - left, bottom - top)
 
@@ -194,14 +196,18 @@ class Paste:
             flags = method | cv2.WARP_INVERSE_MAP
             return cv2.warpAffine(image, inverse, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
-        smooth, detail = enlarged(moves, cv2.INTER_LINEAR), enlarged(paint, cv2.INTER_CUBIC)
+        smooth = enlarged(moves, cv2.INTER_LINEAR)
         x = smooth[..., 0] + np.arange(left, right, dtype=np.float32)
         y = smooth[..., 1] + np.arange(top, bottom, dtype=np.float32)[:, None]
-        moved = cv2.remap(self.picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        made = moved * (1.0 - smooth[..., 2:]) + detail
+        sampling = cv2.INTER_LINEAR if self._wide.scale > LARGE else cv2.INTER_CUBIC
+        made = cv2.remap(self.picture, x, y, sampling, borderMode=cv2.BORDER_REPLICATE)
+        if moves[part][..., 2].max() > LEAST_SHARE or np.abs(paint[part]).max() > LEAST_CHANGE:
+            kept = 1.0 - smooth[..., 2]
+            made = cv2.multiply(made, cv2.merge([kept] * 3), dtype=cv2.CV_32F)
+            made += enlarged(paint, cv2.INTER_CUBIC)
         if self._mark is not None:
-            made += self._mark[top:bottom, left:right, None]
-        result[top:bottom, left:right] = _rounded(made)
+            made = made + self._mark[top:bottom, left:right, None]
+        result[top:bottom, left:right] = made if made.dtype == np.uint8 else _rounded(made)
 
 
 def _fade(place: Place, shape: tuple[int, int]) -> np.ndarray:
