@@ -16,13 +16,13 @@ LAYERS = (
     ("diffusion", "losses"),
     ("weights",),
     ("data",),
-    ("corpus",),
+    ("corpus", "preparation.face_backends"),
     ("preparation", "generation"),
     ("serving", "evaluation"),
     ("training",),
     ("benchmarks",),
     ("main",),
-)  # lowest first; a name with a dot is a module apart from its room
+)  # lowest first; a name with a dot is a module or folder apart from its room
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAX_LINES = 450
 
@@ -53,8 +53,9 @@ def graph() -> dict[str, set[str]]:
 
 
 def layer(name: str) -> str:
-    inside = name.partition(".")[2]
-    return inside if inside in LEVEL else inside.partition(".")[0]
+    parts = name.split(".")[1:]
+    inside = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((room for room in inside if room in LEVEL), parts[0] if parts else "")
 
 
 def breaches(arrows: dict[str, set[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from vasa_jax.data.face_crop import Crop, crop_square, find_face, frontal_quality
 from vasa_jax.data.image_files import MATTE, NotAPicture, read_image
+from vasa_jax.data.landmark_crop import TurnedSquare, cut_square
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
@@ -20,13 +22,14 @@ SEARCHED_FPS = 10
 class Portrait(NamedTuple):
     """A square of a picture.
 
-    pixels: uint8 (n, n, 3). notes: what the user should be told. crop: the square of the picture, in its pixels.
+    pixels: uint8 (n, n, 3). notes: what the user should be told. crop: the square of the picture, in its pixels;
+    the codecs that LivePortrait's rule is for may see a turned one.
     picture: uint8 (H, W, 3), upright and whole.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
-    crop: Crop
+    crop: Crop | TurnedSquare
     picture: np.ndarray
 
 
@@ -36,6 +39,7 @@ def read_portrait(
     crop: str = "",
     background: tuple[int, int, int] = MATTE,
     limits: InputLimits = DEFAULT_LIMITS,
+    framing: Callable[[np.ndarray, str], TurnedSquare] | None = None,
 ) -> Portrait:
     """Reads a picture, or of a video the best frontal frame of its first two seconds, and cuts out head and shoulders.
 
@@ -43,6 +47,8 @@ def read_portrait(
       size: side of the result, pixels.
       crop: `x,y,size` in pixels, `center`, or empty to find the face.
       background: what shows through transparency.
+      framing: finds the square of a picture, which is called by the text, where no crop is given; None: the square
+        of head and shoulders that the built-in corpus has.
 
     Raises InputError for what is neither, and where no face is found.
     """
@@ -52,6 +58,9 @@ def read_portrait(
     except NotAPicture as error:
         picture, time = _best_frame(path, limits, error)
         notes.append(f"{path}: is a video; its frame at {time:.1f} s is the portrait")
+    if framing and not crop:
+        square = framing(picture, str(path))
+        return Portrait(cut_square(picture, square, size), tuple(notes), square, picture)
     where = crop or find_face(picture, str(path))
     pixels, square = crop_square(picture, where, size, str(path))
     if not crop and where.note:

@@ -129,7 +129,7 @@ class PortraitAnimator:
 
         Those whole pictures are marked with the avatar's payload. InputError where they are too small for a mark.
         """
-        picture, place = writable(portrait.picture, Place.of_crop(portrait.crop, self.image_size))
+        picture, place = writable(portrait.picture, Place.of(portrait.crop, self.image_size))
         rest = np.asarray(self.decode(avatar.unmarked, avatar.motion[None], self._batch)[0])
         mark = picture_mark(picture, avatar.payload) if avatar.payload else None
         return Paste(picture, place, avatar.portrait, rest, mark)

@@ -29,6 +29,9 @@ class Driving(Settings):
         None, 0, 0.8, "height over width", "keypoint codecs: every frame's lips; the driving face's are dropped"
     )
     portrait_openness: tuple[float, float, float] | None = number(
-        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait's left eye, right eye, and lips"
+        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait's left eye, right eye, lips; None = measured"
+    )
+    face_models: str = text(
+        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
     )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.landmark_crop import TurnedSquare, square_place
 
 LONGEST = 4096  # pixels of the longer side of a picture that is written; larger ones are reduced
 FADE = 0.1  # of the square's side, over which paint fades within edges that lie inside the picture
@@ -51,6 +52,13 @@ class Place(NamedTuple):
         """Returns the place of an upright square that was brought to `side` pixels."""
         scale = crop.size / side
         return cls(scale * np.eye(2), np.array([crop.x, crop.y]) + 0.5 * scale - 0.5, side)
+
+    @classmethod
+    def of(cls, square: Crop | TurnedSquare, side: int) -> "Place":
+        """Returns the place of a square that was cut out and brought to `side` pixels."""
+        if isinstance(square, Crop):
+            return cls.of_crop(square, side)
+        return cls(*square_place(square, side), side)
 
     @property
     def scale(self) -> float:

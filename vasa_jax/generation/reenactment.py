@@ -1,6 +1,7 @@
 """A portrait moved by a driving video: motion in, motion chosen, a video out."""
 
 import contextlib
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
+from vasa_jax.generation.framing import KeypointFraming
 from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
@@ -56,7 +58,7 @@ def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, ho
     if wanted and how.portrait_openness is None:
         raise InputError(
             f"config.{wanted[0]}: needs to know how open the portrait's eyes and lips are; give "
-            "--config.portrait_openness=left,right,lips (height over width)"
+            "--config.portrait_openness=left,right,lips (height over width), or --config.face_models"
         )
     if wanted and not animator.adjusts_keypoints:
         raise InputError(f"config.{wanted[0]}: this checkpoint has no networks for retargeting; leave it out")
@@ -98,7 +100,10 @@ def reenact(
     """
     how = (how or Driving()).validate("config")
     with stage("read"):
-        portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits)
+        framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
+        portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits, framing)
+        if framing and framing.openness and how.portrait_openness is None:
+            how = dataclasses.replace(how, portrait_openness=tuple(framing.openness))
         sound, notes = _sound(audio, video, limits)
     with stage("driving"):
         driving = motion_of(animator, video, how, limits)

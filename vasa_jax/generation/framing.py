@@ -1,0 +1,37 @@
+"""How a keypoint codec's portrait is cut: as LivePortrait does, by landmarks, else nearly so by the face finder."""
+
+import numpy as np
+
+from vasa_jax.data.face_crop import find_face
+from vasa_jax.data.landmark_crop import FaceOpenness, TurnedSquare, openness_of, square_of
+from vasa_jax.errors import InputError
+from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
+
+# LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over
+# portraits whose landmarks were found.
+BOX_SCALE, BOX_RISE = 2.0, 0.08
+
+
+class KeypointFraming:
+    """Finds the square of a picture's face. With a folder of graph files landmarks frame it, and it may be turned.
+
+    Attributes:
+      openness: of the eyes and lips of the last portrait; None without landmarks.
+    """
+
+    def __init__(self, face_models: str = ""):
+        """InputError where the folder lacks a file, see `preparation/face_backends/litert.py`."""
+        self._analyzer = LitertAnalyzer(face_models) if face_models else None
+        self.openness: FaceOpenness | None = None
+
+    def __call__(self, picture: np.ndarray, source: str) -> TurnedSquare:
+        """Returns the square of uint8 (H, W, 3), called `source`; InputError without a face."""
+        if self._analyzer is None:
+            face = find_face(picture, source)
+            centre = (face.x + face.size / 2, face.y + (0.5 - BOX_RISE) * face.size)
+            return TurnedSquare(centre, BOX_SCALE * face.size, 0.0)
+        found = self._analyzer.landmarks(picture)
+        if found is None:
+            raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
+        self.openness = openness_of(found.points)
+        return square_of(found.points)
