@@ -29,7 +29,7 @@ class Driving(Settings):
         None, 0, 0.8, "height over width", "keypoint codecs: every frame's lips; the driving face's are dropped"
     )
     portrait_openness: tuple[float, float, float] | None = number(
-        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait's left eye, right eye, lips; None = measured"
+        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips; None = measured"
     )
     face_models: str = text(
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
