@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_params import random_params
+from tiny_keypoint import FIELDS, random_variables
 
 from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models.face import face_codec
-from vasa_jax.models.keypoint_face import KeypointAppearance, exported, init_keypoint_face, keypoint_codec
+from vasa_jax.models.keypoint_face import KeypointAppearance, exported, keypoint_codec
 from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_layers import (
     BatchNorm,
@@ -23,35 +23,9 @@ from vasa_jax.models.keypoint_layers import (
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator
 from vasa_jax.models.keypoints import posed_keypoints
 
-FIELDS = {
-    "codec": "keypoint",
-    "encoder": {
-        "image_size": 64,
-        "input_size": 32,
-        "appearance": {"width": 8, "max_width": 32, "channels": 4, "depth": 8, "blocks_3d": 1},
-        "motion": {"keypoints": 5, "depths": [1, 1, 1, 1], "widths": [8, 8, 12, 16]},
-    },
-    "decoder": {
-        "keypoints": 5,
-        "warp": {"width": 16, "field": {"compress": 2, "width": 4, "max_width": 16, "blocks": 2}},
-        "generator": {"width": 16, "blocks": 1, "out_width": 8},
-    },
-}
-
 
 def rng(seed=0):
     return np.random.default_rng(seed)
-
-
-@functools.cache
-def random_variables():
-    """{"params", "batch_stats"}, each {"encoder", "decoder"}, drawn on the host."""
-    variables = random_params(lambda key: init_keypoint_face(key, FIELDS))
-    # Variances are positive. Kernels are below unit gain: else pictures are all contrast, which multiplies rounding.
-    return {
-        "params": jax.tree.map(lambda x: np.float32(0.7 * x if np.ndim(x) > 1 else x), variables["params"]),
-        "batch_stats": jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"]),
-    }
 
 
 @pytest.fixture(scope="module")

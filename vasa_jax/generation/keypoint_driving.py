@@ -12,12 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM, rotation_matrices
+from vasa_jax.errors import InputError
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_smoothing import smoothed
 from vasa_jax.generation.reenact import turned
 
-# Rows of the 21 keypoints (LivePortrait's own choice): what moves with the lips, and with the eyes.
+KEYPOINTS = 21  # of LivePortrait; what follows is known of these only
+# Rows that move with the lips, and with the eyes.
 LIPS, EYES = (6, 12, 14, 17, 19, 20), (11, 13, 15, 16, 18)
 _WHOLE = (1, 2, 6, *range(11, 21))  # of these keypoints all coordinates follow an absolute expression
 _PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: keypoint, coordinate
@@ -98,7 +100,14 @@ def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving) -> np.ndarray
 
 
 def _taken(how: Driving, count: int) -> np.ndarray:
-    """Returns which displacements follow the driving face, bool (K, 3)."""
+    """Returns which displacements follow the driving face, bool (K, 3); InputError where that is not known."""
+    if count != KEYPOINTS:
+        if how.region in ("lip", "eyes"):
+            raise InputError(
+                f"config.region: which of this codec's {count} keypoints move {how.region} is not known; choose all, "
+                "pose or expression"
+            )
+        return np.ones((count, 3), bool)
     taken = np.zeros((count, 3), bool)
     if how.region in ("lip", "eyes"):
         taken[list(LIPS if how.region == "lip" else EYES)] = True
@@ -134,9 +143,8 @@ def _adjusted(
 
 def _neutral(count: int) -> np.ndarray:
     result = np.zeros((count, 3))
-    for place, value in _NEUTRAL.items():
-        if place[0] < count:
-            result[place] = value
+    for place, value in _NEUTRAL.items() if count == KEYPOINTS else ():
+        result[place] = value
     return result
 
 

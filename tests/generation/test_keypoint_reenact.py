@@ -1,0 +1,77 @@
+"""A keypoint codec at work with the same commands: framing, driving and the whole picture."""
+
+import numpy as np
+import pytest
+from drawn_faces import picture
+from PIL import Image
+from tiny_keypoint import FIELDS, random_variables
+
+from vasa_jax.data.face_crop import find_face
+from vasa_jax.data.landmark_crop import TurnedSquare
+from vasa_jax.errors import InputError
+from vasa_jax.generation.animator import PortraitAnimator
+from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
+from vasa_jax.generation.framing import BOX_SCALE, KeypointFraming
+from vasa_jax.generation.reenactment import drive, motion_of, reenact
+from vasa_jax.main import main
+from vasa_jax.models.keypoint_face import exported
+from vasa_jax.weights.safetensors_io import save_params
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keypoints")
+    save_params(folder / "face.safetensors", exported(random_variables()), {"fields": FIELDS}, np.float32)
+    Image.fromarray(picture(240, 200, (120, 90, 34))).save(folder / "me.png")
+    pose = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0.1, 0, 0]), (3, 1))
+    dynamics = np.linspace(0, 0.1, 45, dtype=np.float32).reshape(3, 15)
+    save_motion(folder / "motion.npz", DrivingMotion(pose, dynamics, 25.0, "keypoint"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def animator(folder):
+    return PortraitAnimator.from_checkpoint(folder, decode_batch=2, mark=False)
+
+
+def test_an_unmoved_portrait_is_the_photograph_here_too(folder, animator):
+    still = Driving(driving_multiplier=0.0, stitching=False)
+    video, _ = reenact(animator, folder / "me.png", folder / "motion.npz", still, paste=True)
+    np.testing.assert_allclose(video.motion, np.tile(video.avatar.motion, (3, 1)), atol=1e-5)
+    with Image.open(folder / "me.png") as image:
+        photograph = np.asarray(image).astype(int)
+    frames = np.stack(list(video.frames())).astype(int)
+    assert frames.shape == (3, 200, 240, 3) and np.abs(frames - photograph).max() <= 2
+    moving, _ = reenact(animator, folder / "me.png", folder / "motion.npz", Driving(driving_multiplier=5.0), paste=True)
+    assert isinstance(moving.crop, TurnedSquare)
+    assert (np.stack(list(moving.frames())) != photograph).any()
+
+
+def test_stitching_is_the_codecs_network(folder, animator):
+    avatar = animator.prepare(np.zeros((64, 64, 3), np.uint8))
+    motion = motion_of(animator, folder / "motion.npz")
+    plain = Driving(stitching=False, expression_friendly=False)
+    with_network, without = (drive(animator, avatar, motion, how) for how in (Driving(expression_friendly=False), plain))
+    assert np.abs(with_network - without).max() > 1e-4
+    with pytest.raises(InputError, match="config.lip_openness: needs to know how open"):
+        drive(animator, avatar, motion, Driving(lip_openness=0.1))
+    opened = drive(animator, avatar, motion, Driving(lip_openness=0.1, portrait_openness=(0.3, 0.3, 0.0)))
+    assert opened.shape == (3, 24)
+
+
+def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
+    save_motion(tmp_path / "volume.npz", DrivingMotion(np.eye(2, 9, dtype=np.float32) + 1, np.zeros((2, 128)), 25, "volume"))
+    arguments = {"checkpoint": folder, "image": folder / "me.png", "video": tmp_path / "volume.npz",
+                 "output": tmp_path / "a.mp4"}  # fmt: skip
+    assert main(["main", "--config=configs/reenact.py", *(f"--config.{k}={v}" for k, v in arguments.items())]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "holds motion of a volume codec with 128 numbers a face, this checkpoint is a keypoint codec with 15" in error
+
+
+def test_framing_without_landmarks():
+    image = picture(240, 200, (120, 90, 34))
+    square, face = KeypointFraming()(image, "a.png"), find_face(image)
+    assert square.size == BOX_SCALE * face.size and square.angle == 0.0
+    with pytest.raises(InputError, match=r"a\.png: no face was found"):
+        KeypointFraming()(np.zeros((64, 64, 3), np.uint8), "a.png")
