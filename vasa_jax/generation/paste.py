@@ -182,8 +182,8 @@ class Paste:
         fresh = self._fade * (1.0 - cv2.GaussianBlur(np.exp(-pooled / NEW**2), (0, 0), blur))
         paint = self._fade[..., None] * unexplained + fresh[..., None] * (moved + colour)
         shift = (_continued(flow, self._beyond) @ self._place.linear.T.astype(np.float32)) * self._reach
-        rim = [(self._beyond, self._beyond)] * 2
-        return shift, np.pad(fresh, rim), np.pad(paint, [*rim, (0, 0)])
+        rim = [(self._beyond, self._beyond)] * 2  # where paint is 0, but beyond the picture
+        return shift, np.pad(fresh, rim, "edge"), np.pad(paint, [*rim, (0, 0)], "edge")
 
     def _make(self, result: np.ndarray, box: tuple[int, int, int, int], moves, paint, active) -> None:
         """Makes the pixels of a box (left, top, right, bottom) of the result."""
@@ -224,7 +224,7 @@ def _fade(place: Place, shape: tuple[int, int]) -> np.ndarray:
     last, middle = side - 0.5, side / 2 - 0.5
     ends = place.points(np.array([(-0.5, middle), (last, middle), (middle, -0.5), (middle, last)]))
     inside = (ends > 0.5).all(1) & (ends < (width - 1.5, height - 1.5)).all(1)
-    way = (np.arange(side) + 0.5) / side
+    way = np.arange(side) / max(side - 1, 1)
 
     def along(first: bool, second: bool) -> np.ndarray:
         far = np.full(side, np.inf)

@@ -37,7 +37,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
             "choose all, pose or expression, or give a keypoint codec's config.checkpoint"
         )
     for name in _KEYPOINTS_ONLY:
-        if getattr(how, name) not in (None, False):
+        if getattr(how, name) != getattr(Driving, name):
             raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give their checkpoint")
     moved = smoothed(driving.vectors, how.driving_smoothing)
     result = np.repeat(portrait[None].astype(np.float64), len(moved), 0)
