@@ -1,5 +1,8 @@
 """A driving face's motion taken over: each mode's formula, the whole command, and its bad input."""
 
+import contextlib
+import itertools
+
 import av
 import numpy as np
 import pytest
@@ -9,14 +12,16 @@ from tiny_model import save_tiny_model
 
 from vasa_jax.conventions import head_angles, rotation_columns, rotation_matrices
 from vasa_jax.data.audio_files import Audio
-from vasa_jax.data.video_files import write_video
+from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
+from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, read_motion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.motion_smoothing import smoothed
 from vasa_jax.generation.reenact import driven_motion
+from vasa_jax.generation.reenactment import reenact
 from vasa_jax.main import main
 
 
@@ -169,6 +174,21 @@ def test_from_python(checkpoint, driving_video):
     np.testing.assert_allclose(video.motion[0, 6:], avatar.motion[6:], atol=1e-5)
     np.testing.assert_allclose(rotations(video.motion[0]), rotations(avatar.motion), atol=1e-5)
     assert head_angles(generator.drive(avatar, motion, mode="absolute")[:, :9]).shape == (25, 3)
+
+
+def test_a_source_video_stays_as_it_is_but_for_the_face(tmp_path, checkpoint, driving_video):
+    source = write_video(tmp_path / "source.mp4", faces(10, (86, 80, 32), side=180))
+    animator = PortraitAnimator.from_checkpoint(checkpoint, mark=False)
+    with contextlib.closing(read_video(source).frames) as frames:
+        stored = np.stack(list(frames)).astype(int)
+    still, _ = reenact(animator, source, driving_video, Driving(dub=True, driving_multiplier=0.0))
+    assert still.size == (180, 180) and still.fps == 25.0 and len(still.motion) == 10
+    assert np.abs(np.stack(list(still.frames())) - stored).max() <= 2
+    moved, _ = reenact(animator, source, driving_video, Driving(dub=True, region="expression", driving_multiplier=3.0))
+    np.testing.assert_allclose(moved.motion[:, :9], still.motion[:, :9], atol=1e-5)
+    assert (np.stack(list(itertools.islice(moved.frames(), 3))) != stored[:3]).any()
+    with pytest.raises(InputError, match="is one picture"):
+        reenact(animator, DEMO["image"], driving_video, Driving(dub=True))
 
 
 def test_one_picture_drives_too(tmp_path, checkpoint):

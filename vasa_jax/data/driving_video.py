@@ -33,24 +33,34 @@ class DrivingVideo:
     notes: tuple[str, ...]
     limits: InputLimits
 
-    def frames(self, size: int) -> Iterator[np.ndarray]:
-        """Yields the square of every frame, uint8 (size, size, 3)."""
+    def pictures(self) -> Iterator[np.ndarray]:
+        """Yields every frame, uint8 (H, W, 3)."""
         if self.still:
-            yield crop_square(read_image(self.path, self.limits), self.crop, size)[0]
+            yield read_image(self.path, self.limits)
             return
         with contextlib.closing(read_video(self.path, self.fps, self.limits).frames) as frames:
-            for frame in frames:
-                yield crop_square(frame, self.crop, size)[0]
+            yield from frames
+
+    def frames(self, size: int) -> Iterator[np.ndarray]:
+        """Yields the square of every frame, uint8 (size, size, 3)."""
+        with contextlib.closing(self.pictures()) as pictures:
+            for picture in pictures:
+                yield crop_square(picture, self.crop, size)[0]
 
 
 def open_driving(
-    path: str | Path, fps: float = 0.0, crop: str = "", limits: InputLimits = DEFAULT_LIMITS
+    path: str | Path,
+    fps: float = 0.0,
+    crop: str = "",
+    limits: InputLimits = DEFAULT_LIMITS,
+    setting: str = "driving_crop",
 ) -> DrivingVideo:
     """Looks through a driving video, or a picture, and finds the face and the square around its motion.
 
     Args:
       fps: of the frames that are taken, the nearest in time; 0 = as the video has them.
       crop: `x,y,size` in pixels, `center`, or empty to find the face.
+      setting: what a person sets the crop with.
 
     Raises InputError for what is neither, without a face in the first frame, with several faces, and with cuts.
     """
@@ -59,11 +69,11 @@ def open_driving(
     except NotAPicture:
         pass
     else:
-        square, notes = _first_square(picture, crop, str(path))
+        square, notes = _first_square(picture, crop, str(path), setting)
         return DrivingVideo(Path(path), fps or 25.0, square, True, notes, limits)
     video = read_video(path, fps or None, limits)
     with contextlib.closing(video.frames) as frames:
-        return _looked_through(Path(path), video, frames, crop, limits)
+        return _looked_through(Path(path), video, frames, crop, limits, setting)
 
 
 def has_sound(path: str | Path) -> bool:
@@ -75,32 +85,34 @@ def has_sound(path: str | Path) -> bool:
         return False
 
 
-def _first_square(image: np.ndarray, crop: str, source: str) -> tuple[Crop, tuple[str, ...]]:
+def _first_square(image: np.ndarray, crop: str, source: str, setting: str) -> tuple[Crop, tuple[str, ...]]:
     if crop:
         return parse_crop(crop, *image.shape[:2], source), ()
-    face = _one_face(image, source)
+    face = _one_face(image, source, setting)
     return crop_within(face, *image.shape[:2]), (face.note,) if face.note else ()
 
 
-def _one_face(image: np.ndarray, source: str) -> FaceBox:
+def _one_face(image: np.ndarray, source: str, setting: str) -> FaceBox:
     """The face of a first frame; InputError without one, or with a second one that is nearly as large."""
     try:
         face = find_face(image, source)
     except InputError:
         raise InputError(
             f"{source}: no face was found in its first frame; cut it so that it begins with one, or set "
-            "--config.driving_crop=x,y,size (a square around head and shoulders)"
+            f"--config.{setting}=x,y,size (a square around head and shoulders)"
         ) from None
     others = [other for other in find_faces(image) if _apart(other, face) > NEAR and other.size > RIVAL * face.size]
     if others:
         crops = " or ".join(str(crop_within(one, *image.shape[:2])) for one in (face, *others[:2]))
         raise InputError(
-            f"{source}: {1 + len(others)} faces are in its first frame; choose one with --config.driving_crop={crops}"
+            f"{source}: {1 + len(others)} faces are in its first frame; choose one with --config.{setting}={crops}"
         )
     return face
 
 
-def _looked_through(path: Path, video: Video, frames: Iterator[np.ndarray], crop: str, limits: InputLimits):
+def _looked_through(
+    path: Path, video: Video, frames: Iterator[np.ndarray], crop: str, limits: InputLimits, setting: str
+) -> DrivingVideo:
     every, boxes, small, notes = max(round(LOOK_SECONDS * video.fps), 1), [], [], []
     face, square, shape = None, None, None
     for number, frame in enumerate(frames):
@@ -110,7 +122,7 @@ def _looked_through(path: Path, video: Video, frames: Iterator[np.ndarray], crop
             if crop:
                 square = parse_crop(crop, *shape, str(path))
                 continue
-            face = _one_face(frame, str(path))
+            face = _one_face(frame, str(path), setting)
             notes += [face.note] if face.note else []
             boxes.append(face)
         elif face and number % every == 0:

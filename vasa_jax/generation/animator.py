@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
+from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.data.portraits import Portrait
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.paste import Paste, Place, writable
@@ -138,6 +139,18 @@ class PortraitAnimator:
         """Yields whole pictures, uint8 (H, W, 3), one by one: that of `paste`, in which the avatar moves (T, 137)."""
         for frames in self.render(avatar.unmarked, motion, self._batch):
             yield from map(paste, frames)
+
+    def moved_picture(
+        self, picture: np.ndarray, crop: Crop, motion: np.ndarray, payload: Payload | None, mark: np.ndarray | None
+    ) -> np.ndarray:
+        """Returns a picture, uint8 (H, W, 3), in which the face has one motion (137,): a frame of a source video.
+
+        crop: the square of the face; payload, mark: as those of the video's first frame.
+        """
+        pixels, crop = crop_square(picture, crop, self.image_size)
+        avatar = self.prepare(pixels, payload).unmarked
+        rest, made = np.asarray(self.decode(avatar, np.stack([avatar.motion, motion]), 2))
+        return Paste(*writable(picture, Place.of_crop(crop, self.image_size)), pixels, rest, mark)(made)
 
     def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
         """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""

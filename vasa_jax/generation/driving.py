@@ -18,6 +18,7 @@ class Driving(Settings):
     driving_smoothing: float = number(
         0.0, 0, 1000, "", "variance of the readings' noise over that of a frame's motion (LivePortrait: 0.03); 0 = none"
     )
+    dub: bool = flag(False, "the image is a video, which stays as it is but for the face")
     driving_crop: str = text("", "of the driving video: x,y,size in pixels, or center; empty = find the face")
     expression_friendly: bool = flag(True, "keypoint codecs, relative: motion is scaled by the faces' sizes")
     stitching: bool = flag(True, "keypoint codecs: shoulders stay where they are")

@@ -45,7 +45,7 @@ def finish_motion(
 
 
 def scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
-    """Returns rotations (T, 6) turned towards a rest rotation (6,): their angles to it times `amplitude` (T,)."""
+    """Returns rotations (T, 6) turned towards rest rotations (6,) or (T, 6): angles to them times `amplitude` (T,)."""
     from scipy.spatial.transform import Rotation
 
     base = Rotation.from_matrix(rotation_matrices(rest))

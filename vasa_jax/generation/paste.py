@@ -105,6 +105,7 @@ class Paste:
 
     Attributes:
       picture: uint8 (H, W, 3), as `writable` returns it.
+      mark: levels that are added to every frame, or None.
     """
 
     def __init__(self, picture: np.ndarray, place: Place, portrait: np.ndarray, rest: np.ndarray, mark=None):
@@ -115,7 +116,7 @@ class Paste:
         import cv2
 
         side = min(place.side, max(round(place.side * place.scale), 1))  # small pictures get no more than they hold
-        self.picture, self._place, self._mark = picture, place.brought_to(side), mark
+        self.picture, self._place, self.mark = picture, place.brought_to(side), mark
         self._rest = self._sized(rest)
         errors = self._sized(portrait).astype(np.float32) - self._rest
         self._colour = cv2.GaussianBlur(errors, (0, 0), max(COLOUR * side, 0.5))
@@ -213,8 +214,8 @@ class Paste:
             kept = 1.0 - smooth[..., 2]
             made = cv2.multiply(made, cv2.merge([kept] * 3), dtype=cv2.CV_32F)
             made += enlarged(paint, cv2.INTER_CUBIC)
-        if self._mark is not None:
-            made = made + self._mark[top:bottom, left:right, None]
+        if self.mark is not None:
+            made = made + self.mark[top:bottom, left:right, None]
         result[top:bottom, left:right] = made if made.dtype == np.uint8 else _rounded(made)
 
 

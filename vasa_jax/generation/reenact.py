@@ -20,6 +20,8 @@ _KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips")
 def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) -> np.ndarray:
     """Returns the motion (T, 9 + Z) of a portrait whose own is (9 + Z,), driven as `how` says.
 
+    The portrait's own may also be one per frame, (T, 9 + Z): that of a source video, as long as the driving motion.
+
     In this order: smoothing of what was read; region and mode; the multiplier, about the portrait's own.
 
     | | relative | absolute |
@@ -40,25 +42,29 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
         if getattr(how, name) != getattr(Driving, name):
             raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give their checkpoint")
     moved = smoothed(driving.vectors, how.driving_smoothing)
-    result = np.repeat(portrait[None].astype(np.float64), len(moved), 0)
+    own = np.broadcast_to(portrait.astype(np.float64), moved.shape)
+    result = own.copy()
     relative = how.mode == "relative"
     if how.region in ("all", "pose"):
-        result[:, :6] = turned(portrait, moved, relative)
-        result[:, _SHIFT] = moved[:, _SHIFT] + (portrait[_SHIFT] - moved[0, _SHIFT] if relative else 0.0)
+        result[:, :6] = turned(own, moved, relative)
+        result[:, _SHIFT] = moved[:, _SHIFT] + (own[:, _SHIFT] - moved[0, _SHIFT] if relative else 0.0)
     if how.region == "all" and relative:
         result[:, _SCALE] += moved[:, _SCALE] - moved[0, _SCALE]
     if how.region in ("all", "expression"):
-        result[:, POSE_DIM:] = moved[:, POSE_DIM:] + (portrait[POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        result[:, POSE_DIM:] = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
     if how.driving_multiplier != 1.0:
         scale = np.full(len(moved), how.driving_multiplier)
-        result[:, :6] = scaled_rotation(result[:, :6], portrait[:6], scale)
-        result[:, 6:] = portrait[6:] + how.driving_multiplier * (result[:, 6:] - portrait[6:])
+        result[:, :6] = scaled_rotation(result[:, :6], own[:, :6], scale)
+        result[:, 6:] = own[:, 6:] + how.driving_multiplier * (result[:, 6:] - own[:, 6:])
     return result.astype(np.float32)
 
 
 def turned(portrait: np.ndarray, moved: np.ndarray, relative: bool) -> np.ndarray:
-    """Returns the first two columns of rotations, (T, 6): R_s R_0^T R_i, or R_i, of motion vectors (T, 9 + Z)."""
+    """Returns the first two columns of rotations, (T, 6): R_s R_0^T R_i, or R_i, of motion vectors (T, 9 + Z).
+
+    portrait: the portrait's own, (9 + Z,) or one per frame.
+    """
     rotation = rotation_matrices(moved[:, :6])
     if relative:
-        rotation = rotation_matrices(portrait[:6]) @ rotation[0].T @ rotation
+        rotation = rotation_matrices(portrait[..., :6]) @ rotation[0].T @ rotation
     return np.concatenate([rotation[..., 0], rotation[..., 1]], -1)

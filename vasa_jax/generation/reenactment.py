@@ -9,10 +9,11 @@ import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.driving_video import has_sound, open_driving
+from vasa_jax.data.driving_video import DrivingVideo, has_sound, open_driving
+from vasa_jax.data.face_crop import crop_square
 from vasa_jax.data.image_files import existing_file, parse_colour
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.portraits import read_portrait
+from vasa_jax.data.portraits import Portrait, read_portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.driving import Driving
@@ -38,15 +39,7 @@ def motion_of(
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    driving = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits)
-    frames, read = driving.frames(animator.image_size), []
-    while part := list(itertools.islice(frames, _AT_ONCE)):
-        read.append(animator.encode_motion(np.stack(part)))
-    motion = np.concatenate(read)
-    model = animator.model if animator.codec == "volume" else ""
-    return DrivingMotion(
-        motion[:, :POSE_DIM], motion[:, POSE_DIM:], driving.fps, animator.codec, model, driving.notes
-    )  # fmt: skip
+    return _read(animator, open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits))
 
 
 def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
@@ -96,9 +89,13 @@ def reenact(
       paste: whether frames are the whole picture (see paste.py), not the square.
       stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
 
+    With `how.dub` the image is a video, and the result that video, whole, in which the face moves otherwise.
+
     Raises InputError for bad files and settings, and for what the codec cannot do.
     """
     how = (how or Driving()).validate("config")
+    if how.dub:
+        return _dubbed(animator, image, video, how, audio, crop, limits, stage)
     with stage("read"):
         framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
         portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits, framing)
@@ -125,6 +122,50 @@ def reenact(
         frames, driving.fps,
     )  # fmt: skip
     return head, driving
+
+
+def _dubbed(
+    animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, audio, crop: str,
+    limits: InputLimits, stage: Stage,
+) -> tuple[TalkingHead, DrivingMotion]:  # fmt: skip
+    """Does what `reenact` does with a source video; as long as the shorter of the two."""
+    if animator.codec != "volume":
+        raise InputError("config.dub: keypoint codecs move one portrait only; leave it out, or give a volume codec")
+    with stage("read"):
+        sound, notes = _sound(audio, video, limits)
+        source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop")
+        if source.still:
+            raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
+    with stage("driving"):
+        driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits)
+    with stage("portrait"):
+        own = _read(animator, source).vectors
+        first = next(source.pictures())
+        avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0])
+        whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
+    with stage("motion"):
+        count = min(len(own), len(driving))
+        part = dataclasses.replace(driving, pose=driving.pose[:count], dynamics=driving.dynamics[:count])
+        motion = driven_motion(own[:count], part, how)
+
+    def frames():
+        for picture, vector in zip(source.pictures(), motion):
+            yield animator.moved_picture(picture, source.crop, vector, avatar.payload, whole.mark)
+
+    head = TalkingHead(
+        avatar, motion, sound, (*source.notes, *driving.notes, *notes), source.crop, (image, video), whole.size,
+        animator.model, frames, source.fps,
+    )  # fmt: skip
+    return head, driving
+
+
+def _read(animator: PortraitAnimator, video: DrivingVideo) -> DrivingMotion:
+    frames, read = video.frames(animator.image_size), []
+    while part := list(itertools.islice(frames, _AT_ONCE)):
+        read.append(animator.encode_motion(np.stack(part)))
+    motion = np.concatenate(read)
+    model = animator.model if animator.codec == "volume" else ""
+    return DrivingMotion(motion[:, :POSE_DIM], motion[:, POSE_DIM:], video.fps, animator.codec, model, video.notes)
 
 
 def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLimits):
