@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 from tiny_keypoint import FIELDS, random_variables
 
 from vasa_jax.conventions import IDENTITY_POSE
