@@ -20,7 +20,7 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
 
-AI_COMMENT = "AI-generated video: a still portrait animated by vasa_jax. It does not show real events."
+AI_COMMENT = "AI-generated video: a face animated by vasa_jax. It does not show real events."
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
 BYTES_PER_PIXEL = 16  # of a video while it is decoded: FFmpeg's few frames and the RGB of one
 AAC_BLOCK = 1024  # samples per AAC packet
