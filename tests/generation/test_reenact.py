@@ -164,7 +164,7 @@ def test_command_keeps_sound_rate_and_motion(tmp_path, checkpoint, driving_video
 
 
 def test_from_python(checkpoint, driving_video):
-    generator = VideoGenerator.from_pretrained(checkpoint, decode_batch=4, mark=False)
+    generator = VideoGenerator.from_pretrained(checkpoint, mark=False)
     motion = generator.motion_of(driving_video)
     assert len(motion) == 25 and motion.fps == 25.0
     avatar = generator.prepare(generator.read_portrait(DEMO["image"]).pixels)
