@@ -29,7 +29,7 @@ SHRUNK = {
     "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
-ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion"}  # test_tasks, test_judges
+ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos"}  # test_tasks, test_judges, ...
 
 
 class LeastFaceProbe(nn.Module):

@@ -4,7 +4,7 @@ A file in `configs/` builds a `VASAConfig` and returns it as a `ConfigDict`, so 
 line (`--config.train.steps=100`); `VASAConfig.from_config_dict` turns the result back and validates it.
 """
 
-from vasa_jax.config.data import CorpusConfig, PhotosConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import CorpusConfig, PhotoHeadsConfig, PhotosConfig, PrepareConfig, SynthesisConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "LossNetworksConfig",
     "MarksConfig",
     "MotionConfig",
+    "PhotoHeadsConfig",
     "PhotosConfig",
     "PoseErasureConfig",
     "PrepareConfig",

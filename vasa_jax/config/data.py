@@ -121,6 +121,44 @@ class PhotosConfig(Settings):
 
 
 @section
+class PhotoHeadsConfig(Settings):
+    """Photo heads, rendered heads and clips as training data of one batch (job train_face; photos.models)."""
+
+    folder: str = text("", "output of job fit_photos; empty = train without photographs")
+    clips: str = text("", "directory of shards of real clips (job prepare); empty = none")
+    share: float = number(0.65, 0.01, 1, "", "of a batch's sources that are photo heads")
+    clip_share: float = number(0.1, 0, 0.9, "", "of a batch's sources that are frames of clips; the rest is rendered")
+    groups: int = number(288, 1, 10**5, "", "people x motions groups with photo heads, held on the device")
+    photos: int = number(4, 1, 64, "", "photo heads of a group")
+    heads: int = number(2, 1, 64, "", "rendered heads of a group: their latents are what `face.anchor` holds to")
+    faces: int = number(6, 2, 64, "", "facial expressions of a group")
+    poses: int = number(2, 1, 8, "", "head poses of each of them")
+    refresh: int = number(16, 0, 10**6, "updates", "after which the oldest group is drawn anew; 0 = never")
+    as_taken: float = number(0.75, 0, 1, "", "share of the sources that are the photograph itself")
+    rendered_drivers: float = number(
+        0.4, 0, 1, "", "share of the drivers that are rendered heads at any rate, as those of generated motion are"
+    )
+    shut_lids: float = number(0.16, 0, 1, "", "share of the expressions with both lids shut")
+    half_shut_lids: float = number(0.10, 0, 1, "", "share with lids on their way")
+    open_jaws: float = number(0.30, 0, 1, "", "share with the jaw above 0.4")
+    turn: float = number(0.6, 0, 1, "", "of the corpus's head turns and nods; a photograph shows one side")
+    style: float = number(0.3, 0, 1, "", "share of the rendered heads whose look is changed; of photo heads 0.4 of it")
+    grey: float = number(0.07, 0, 1, "", "share of the photo heads drawn from grey photographs, where there are some")
+    clip_frames: int = number(9, 2, 100, "frames", "of each clip, held on the device")
+    clip_stride: int = number(6, 1, 100, "frames", "between them")
+    most_clips: int = number(512, 1, 10**5, "clips", "held on the device")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for shares above the whole."""
+        if self.share + self.clip_share > 1:
+            raise InputError(f"{path}.clip_share: {self.clip_share} is too much; choose 0 to {1 - self.share:g}")
+        if self.shut_lids + self.half_shut_lids > 1:
+            raise InputError(
+                f"{path}.half_shut_lids: {self.half_shut_lids} is too much; choose 0 to {1 - self.shut_lids:g}"
+            )
+
+
+@section
 class SynthesisConfig(Settings):
     """The built-in corpus written to files."""
 

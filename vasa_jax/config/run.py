@@ -1,6 +1,6 @@
 """VASAConfig: one run of `vasa_jax.main`, a job and everything it may need."""
 
-from vasa_jax.config.data import CorpusConfig, PhotosConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import CorpusConfig, PhotoHeadsConfig, PhotosConfig, PrepareConfig, SynthesisConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -72,6 +72,7 @@ class VASAConfig(Controls, Driving):
     corpus_sheets: CorpusSheetsConfig = part(CorpusSheetsConfig())
     prepare: PrepareConfig = part(PrepareConfig())
     photos: PhotosConfig = part(PhotosConfig())
+    photo_heads: PhotoHeadsConfig = part(PhotoHeadsConfig())
     label_accuracy: LabelAccuracyConfig = part(LabelAccuracyConfig())
 
     def check_together(self, path: str) -> None:
@@ -87,6 +88,7 @@ class VASAConfig(Controls, Driving):
 
     def _check_face_data(self, path: str) -> None:
         corpus, face, batch = self.corpus, self.face, self.train.batch_size
+        self._check_photo_heads(path)
         if corpus.shards:
             if face.recipe != "self":
                 raise InputError(
@@ -103,4 +105,33 @@ class VASAConfig(Controls, Driving):
             raise InputError(
                 f"{path}.face.same_frame: {face.same_frame} is more than one driver of {corpus.drivers} per source; "
                 f"choose at most {1 / corpus.drivers:g}, or fewer {path}.corpus.drivers"
+            )
+
+    def _check_photo_heads(self, path: str) -> None:
+        face, heads = self.face, self.photo_heads
+        told = [name for name in ("anchor", "flow", "flow_coarse", "kept") if getattr(face, name) is not None]
+        if not heads.folder:
+            if told:
+                raise InputError(
+                    f"{path}.face.{told[0]}: only photo heads tell it; name a folder of them, {path}.photo_heads.folder"
+                )
+            return
+        if self.corpus.shards:
+            raise InputError(f"{path}.corpus.shards: not together with photo heads; name them {path}.photo_heads.clips")
+        if face.recipe != "counterfactual":
+            raise InputError(f"{path}.face.recipe: photo heads have exact truth; set it to counterfactual")
+        for name in ("flip", "same_frame"):
+            if getattr(face, name):
+                raise InputError(f"{path}.face.{name}: not together with photo heads; leave it 0")
+        if face.pairwise_transfer is not None:
+            raise InputError(f"{path}.face.pairwise_transfer: not together with photo heads; leave it out")
+        if heads.faces <= self.corpus.drivers:
+            raise InputError(
+                f"{path}.photo_heads.faces: {heads.faces} is out of range; choose more than {path}.corpus.drivers, "
+                f"{self.corpus.drivers}"
+            )
+        if heads.clips and heads.clip_frames <= self.corpus.drivers:
+            raise InputError(
+                f"{path}.photo_heads.clip_frames: {heads.clip_frames} is out of range; choose more than "
+                f"{path}.corpus.drivers, {self.corpus.drivers}"
             )

@@ -18,6 +18,7 @@ class TrainConfig(Settings):
     learning_rate: float = number(5e-4, 0, 10, "", "peak of the schedule")
     warmup_steps: int = number(200, 0, MOST, "updates", "linear from 0")
     final_learning_rate: float = number(1e-6, 0, 10, "", "end of the cosine")
+    decay_from: float = number(0.0, 0, 0.99, "", "share of the run before which the rate stays at its peak")
     weight_decay: float = number(1e-2, 0, 100, "", "of AdamW")
     beta1: float = number(0.9, 0, 1 - 1e-9, "", "of AdamW")
     beta2: float = number(0.99, 0, 1 - 1e-9, "", "of AdamW")
@@ -133,6 +134,26 @@ class FaceConfig(Settings):
     perceptual: float | None = number(None, 0, 1e6, "", "weight of the distance between a loss network's features")
     face_perceptual: float | None = number(
         None, 0, 1e6, "", "the same of the face alone, cut out by its pose; MegaPortraits' 4 to 20"
+    )
+    # What photo heads tell exactly (config.photo_heads)
+    anchor: float | None = number(
+        None,
+        0,
+        1e6,
+        "",
+        "weight of the dynamics' distance to the latents that the codec `anchor_from` reads in rendered heads with "
+        "the same face, over their spread: a transformer trained on those stays valid",
+    )
+    anchor_from: str = text("", "export directory of that codec; empty = the shipped one")
+    flow: float | None = number(
+        None, 0, 1e6, "", "weight of the distance, pixels, of moved portrait pixels to their exact places"
+    )
+    flow_coarse: float | None = number(None, 0, 1e6, "", "the same of the warp before it is refined")
+    kept: float | None = number(
+        None, 0, 1e6, "", "weight of the mask's entropy: keep what the photograph shows, paint what it does not"
+    )
+    region: float | None = number(
+        None, 0, 1e6, "", "weight of the mean error of each part alone (lids, eyes, mouth, skin, hair), parts equal"
     )
     transfer_from: int = number(
         0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"

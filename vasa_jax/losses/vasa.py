@@ -12,6 +12,7 @@ from vasa_jax.config import FaceConfig
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
 from vasa_jax.losses.latents import disagreement, motion_contrast, pose_loss
 from vasa_jax.losses.perceptual import Judges
+from vasa_jax.losses.photo_heads import region_loss
 
 # Each is a field of FaceConfig. The first nine cost next to nothing and are always computed; of the others a weight of
 # None leaves the term out of the program, while any number, also 0, is a traced array: runs that differ only in such
@@ -20,7 +21,9 @@ ALWAYS = ("l1", "mse", "ssim", "gradient", "matte", "pose", "contrast", "latent_
 SELF_TRANSFER = ("pairwise_transfer",)
 JUDGED = ("perceptual", "face_perceptual", "cross_identity")
 GAME = ("adversarial", "feature_matching")
-TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME)
+PHOTO_HEADS = ("anchor", "flow", "flow_coarse", "kept")  # what only photo heads tell
+REGION = ("region",)
+TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME, *PHOTO_HEADS, *REGION)
 
 Weights = Mapping[str, Any]
 
@@ -58,11 +61,14 @@ class VASALoss:
         s = self.settings
         weight = jnp.where(segmentation == 0, s.background_weight, 1.0)
         for members, value in ((self.mouth_segments, s.mouth_weight), (self.eye_segments, s.eye_weight)):
-            inside = jnp.isin(segmentation, jnp.array(members))
-            # A little of the surroundings belongs to the feature: its outline is what moves.
-            inside = nn.max_pool(inside[..., None].astype(jnp.float32), (3, 3), (1, 1), "SAME")[..., 0]
-            weight = jnp.maximum(weight, 1.0 * (inside > 0) * value)
+            weight = jnp.maximum(weight, _around(segmentation, members) * value)
         return weight
+
+    def regions(self, image: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], segmentation: Float[Array, "b h w"]):
+        """Term `region`: errors of eyes with their lids, of the mouth, and of all else of the person, each for itself."""
+        eyes, mouth = (_around(segmentation, members) for members in (self.eye_segments, self.mouth_segments))
+        rest = (segmentation > 0) * (1.0 - jnp.maximum(eyes, mouth))
+        return region_loss(image, target, [eyes, mouth, rest])
 
     def __call__(
         self,
@@ -120,3 +126,9 @@ class VASALoss:
             "cross_identity": self.judges.identity,
         }
         return bool(needed[name])
+
+
+def _around(segmentation: Float[Array, "b h w"], members: tuple[int, ...]) -> Float[Array, "b h w"]:
+    """1 in segments and a little around them, 0 elsewhere: the outline of a feature is what moves."""
+    inside = jnp.isin(segmentation, jnp.array(members))
+    return nn.max_pool(inside[..., None].astype(jnp.float32), (3, 3), (1, 1), "SAME")[..., 0]

@@ -22,6 +22,8 @@ Label = Callable[[str, jax.Array], str]
 class Schedule:
     """Learning rates: a linear warm-up, then a cosine over the run's steps, or over its minutes where those end first.
 
+    With `decay_from` the rate stays at its peak for that share of the run.
+
     They are arguments of the compiled update, so that runs that differ in learning rates, steps, warm-up or minutes
     share one program.
     """
@@ -29,7 +31,7 @@ class Schedule:
     def __init__(self, settings: TrainConfig):
         self._steps = settings.steps
         self._warmup = min(settings.warmup_steps, max(settings.steps - 1, 0))
-        self._frozen_from = settings.frozen_from
+        self._frozen_from, self._decay_from = settings.frozen_from, settings.decay_from
         second = settings.discriminator_learning_rate
         self._bounds = {  # (peak, end)
             "player": (settings.learning_rate, settings.final_learning_rate),
@@ -44,7 +46,8 @@ class Schedule:
         that a run that is stopped by its minutes has come to rest.
         """
         after_warmup = (step - self._warmup) / max(self._steps - self._warmup, 1)
-        fall = 0.5 + 0.5 * math.cos(math.pi * min(max(after_warmup, passed, 0.0), 1.0))
+        over = (max(after_warmup, passed) - self._decay_from) / (1.0 - self._decay_from)
+        fall = 0.5 + 0.5 * math.cos(math.pi * min(max(over, 0.0), 1.0))
         rise = min(step / self._warmup, 1.0) if self._warmup else 1.0
         rates = {
             name: np.float32(min(rise * peak, end + (peak - end) * fall)) for name, (peak, end) in self._bounds.items()

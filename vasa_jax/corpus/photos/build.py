@@ -7,7 +7,7 @@ import numpy as np
 
 from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.eyes import eye_patch
-from vasa_jax.corpus.photos.fill import background, own_colours
+from vasa_jax.corpus.photos.fill import BACKGROUND, background, own_colours
 from vasa_jax.corpus.photos.framing import CANVAS, Placed, canvas_pixels, from_canonical, to_canonical
 from vasa_jax.corpus.photos.mouth import mouth_patch
 
@@ -28,7 +28,8 @@ class Builder:
     def __call__(self, photo: Placed, rng: np.random.Generator) -> PhotoHead:
         """Returns a photo head; `rng` draws what a photograph does not tell, its hidden teeth.
 
-        texture uint8 (CANVAS, CANVAS, 4) with alpha; background uint8 (256, 256, 3); rest (468, 3) and rings (R, 3),
+        texture uint8 (CANVAS, CANVAS, 4) with alpha; square and background uint8 (256, 256, 3), the photograph as the
+        codec sees it, and without its person; rest (468, 3) and rings (R, 3),
         canonical; ring_weight (R,), how far a ring's point follows the head and not the body; uv (468 + R, 2), each
         vertex's place in the photograph; pose (9,); bounds (4,); and the patches of `eyes` and `mouth`. At the
         photograph's own pose the mesh lies exactly on it.
@@ -44,6 +45,7 @@ class Builder:
         return {
             "texture": np.clip(rgba + 0.5, 0, 255).astype(np.uint8),
             "background": np.clip(behind + 0.5, 0, 255).astype(np.uint8),
+            "square": cv2.resize(photo.square, (BACKGROUND, BACKGROUND), interpolation=cv2.INTER_AREA),
             "rest": rest.astype(np.float32),
             "rings": rings.astype(np.float32),
             "ring_weight": weight.astype(np.float32),

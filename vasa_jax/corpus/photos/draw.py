@@ -14,6 +14,7 @@ from vasa_jax.corpus.photos.expression import Expression, Motion, gaze_shift
 from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, IRIS_REACH, WHITE_PATCH
 from vasa_jax.corpus.photos.framing import CANVAS, REACH
 from vasa_jax.corpus.photos.inner_mouth import inner_mouth
+from vasa_jax.corpus.photos.lashes import lash_shade
 from vasa_jax.corpus.photos.raster import rasterise
 from vasa_jax.corpus.photos.texture import bilinear, step
 from vasa_jax.data.face_points import SEGMENTS
@@ -63,7 +64,8 @@ class PhotoRenderer:
         material = jnp.where(drawn, self._material[raster.triangle], -1)
         u, v = raster.values[..., 0], raster.values[..., 1]
         skin = bilinear(head["texture"], _canvas(u), _canvas(v))
-        colour, alpha = skin[..., :3], skin[..., 3] / 255.0
+        lashes = lash_shade(points[:, :2], motion, fine)
+        colour, alpha = skin[..., :3] * lashes[..., None], skin[..., 3] / 255.0
         for side in range(2):
             eye = {name: head[name][side] for name in ("eye_white", "iris", "iris_radius")}
             colour = jnp.where((material == T.EYE_LEFT + side)[..., None], eye_colours(eye, motion, u, v), colour)
@@ -81,8 +83,8 @@ class PhotoRenderer:
             behind = jax.image.resize(behind, (self._size, self._size, 3), "linear")
         rgb = self._shrunk(alpha[..., None] * colour) + (1.0 - matte[..., None]) * behind
         segment = self._segment(material, alpha, points[jnp.array(T.EYE_CORNERS), :2], beyond)
-        copied = on_skin & (alpha > 0.92) & ~beyond
-        painted = (material == T.MOUTH) & (own < 0.2)
+        copied = on_skin & (alpha > 0.92) & ~beyond & (lashes > 0.97)
+        painted = ((material == T.MOUTH) & (own < 0.2)) | (on_skin & (lashes < 0.85))
         return PhotoFrame(rgb, matte, segment, *self._places(u, v, copied, painted))
 
     def _vertices(self, head: Head, motion: Motion, pose: Array) -> tuple[Float[Array, "V 3"], Float[Array, "468 3"]]:

@@ -18,7 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from vasa_jax.config import CorpusConfig, FaceConfig, VASAConfig
+from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, VASAConfig
+from vasa_jax.corpus.photos.cache import DECIDING as PHOTO_DECIDING
+from vasa_jax.corpus.photos.draw import LID
+from vasa_jax.corpus.photos.topology import face_mesh
 from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
@@ -31,6 +34,7 @@ from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
+from vasa_jax.training.tasks.face_mixture import Mixture, open_mixture, read_anchor
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
 from vasa_jax.training.tasks.face_validation import FaceFigures
 from vasa_jax.weights.loss_networks import load_judges
@@ -41,8 +45,19 @@ class FaceTask(Task):
 
     name = "face"
 
-    def __init__(self, face: FaceConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
+    def __init__(
+        self,
+        face: FaceConfig,
+        corpus: CorpusConfig,
+        batch_size: int,
+        precision: str,
+        seed: int,
+        photo_heads: PhotoHeadsConfig = PhotoHeadsConfig(),
+        mesh_folder: str = "",
+    ):
+        """mesh_folder: where the list of the photo heads' triangles is (`corpus.photos.topology`)."""
         self._face, self._corpus, self._batch, self._seed = face, corpus, batch_size, seed
+        self._photo_heads, self._mesh_folder = photo_heads, mesh_folder
         self._variant = FACE_VARIANTS[face.variant]
         dtype = compute_dtype(precision)
         self._encoder, self._decoder = face_codec(self._variant, dtype)
@@ -52,7 +67,7 @@ class FaceTask(Task):
         self._loss = VASALoss(
             face,
             mouth_segments=tuple(SEGMENTS.index(name) for name in ("lip", "mouth", "teeth", "tongue")),
-            eye_segments=tuple(SEGMENTS.index(name) for name in ("sclera", "iris", "brow")),
+            eye_segments=(*(SEGMENTS.index(name) for name in ("sclera", "iris", "brow")), LID),
             judges=self._judges,
         )
         self._figures = FaceFigures(self._encoder, self._decoder, self._loss, corpus)
@@ -60,7 +75,10 @@ class FaceTask(Task):
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
         train = config.train
-        return cls(config.face, config.corpus, train.batch_size, train.precision, config.seed)
+        return cls(
+            config.face, config.corpus, train.batch_size, train.precision, config.seed, config.photo_heads,
+            config.photos.models,
+        )  # fmt: skip
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         return init_face(key, self._variant)
@@ -68,7 +86,12 @@ class FaceTask(Task):
     def init_discriminator(self, key: jax.Array) -> dict[str, Any] | None:
         return None if self._face.adversarial is None else self._discriminator.initial(key, self._size)
 
-    def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards:
+    def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards | Mixture:
+        if self._photo_heads.folder:
+            reader = read_anchor(self._face, self._size)
+            return open_mixture(
+                self._photo_heads, self._corpus, face_mesh(self._mesh_folder), reader, self._batch, self._seed, sharding
+            )
         if self._corpus.shards:
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
@@ -79,6 +102,8 @@ class FaceTask(Task):
     def data_settings(self) -> dict[str, Any]:
         face, corpus = self._face, self._corpus
         settings = {"face.recipe": face.recipe, "face.same_frame": face.same_frame}
+        if self._photo_heads.folder:
+            settings |= {f"photo_heads.{name}": getattr(self._photo_heads, name) for name in PHOTO_DECIDING}
         if corpus.shards:
             return settings
         names = ("groups", "identities", "motions", "poses", "drivers", "chunk", "refresh", "style", "supersample")
@@ -119,9 +144,18 @@ class FaceTask(Task):
         motions = forward.encode_motions(
             self._encoder, params["encoder"], views, jax.random.fold_in(key, 4), face.crop_warp
         )
-        shown = self._decoded(params, pairs, views, motions, key, keys, weights)
+        told: dict[str, jax.Array] | None = {} if self._photo_heads.folder else None
+        shown = self._decoded(params, pairs, views, motions, key, keys, weights, told)
+        if told is not None:
+            views, pairs["segmentation"] = forward.with_beyond_hidden(views, shown["image"], pairs["segmentation"])
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
+        if told is not None:
+            weight = self._loss.pixel_weights(pairs["segmentation"])
+            told_terms = forward.photo_terms(told, pairs, motions, weight)
+            extra |= {name: value for name, value in told_terms.items() if name in weights}
+        if "region" in weights:
+            extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
         metrics = {"psnr": psnr_per_image(image, target).mean()}
@@ -151,8 +185,9 @@ class FaceTask(Task):
         key: jax.Array,
         keys: jax.Array,
         weights: Mapping[str, jax.Array],
+        told: dict[str, jax.Array] | None,
     ) -> dict[str, forward.Shown]:
-        """All images that the terms with `weights` compare."""
+        """All images that the terms with `weights` compare; `told` as for `forward.decode`."""
         face, sources, dynamics = self._face, len(views.source), motions.driver.dynamics
         # Noise makes the decoder smooth in its latent: stage 2 predicts latents with an error of this order.
         spread = jax.lax.stop_gradient(dynamics.std(0, keepdims=True))
@@ -167,5 +202,5 @@ class FaceTask(Task):
         own_backgrounds = {"image": forward.repeated(views.background, drivers)}
         return forward.decode(
             self._decoder, params["decoder"], requests, own_backgrounds, views.background, pairs.get("valid_matte"),
-            sources,
+            sources, told,
         )  # fmt: skip

@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vasa_jax.corpus.photos.draw import BEYOND, COPIED, PAINTED
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
+from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.perceptual import Judges
+from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
+
+SKIN = SEGMENTS.index("skin")
 
 Params = Mapping[str, Any]
 Terms = dict[str, jax.Array]
@@ -164,8 +169,12 @@ def decode(
     background: jax.Array,
     valid_matte: jax.Array | None,
     sources: int,
+    told: dict[str, jax.Array] | None = None,
 ) -> dict[str, Shown]:
-    """Decodes all requests in one pass, each over its own of `backgrounds`, or over the sources' `background`."""
+    """Decodes all requests in one pass, each over its own of `backgrounds`, or over the sources' `background`.
+
+    told: gets what the decoder did with the portrait's pixels (`ImageNet2D`), where one is given.
+    """
     counts = [len(request.pose) // sources for request in requests.values()]
     latents: Any = next(iter(requests.values()))
     if len(requests) > 1:
@@ -174,7 +183,11 @@ def decode(
             for request, count in zip(requests.values(), counts)
         )
         latents = (interleave(parts, sources) for parts in zip(*rows))
-    decoded = decoder.apply({"params": params}, *latents)
+    if told is None:
+        decoded = decoder.apply({"params": params}, *latents)
+    else:
+        decoded, collections = decoder.apply({"params": params}, *latents, mutable=["portrait"])
+        told |= {name: value for name, (value,) in collections["portrait"]["image_net"].items()}
     parts = zip(*(deinterleave(part, counts, sources) for part in (decoded.rgb, decoded.matte)))
     shown = {}
     for name, (rgb, matte) in zip(requests, parts):
@@ -240,6 +253,35 @@ def network_terms(
             valid = ~pairs["same_identity"]
         terms["cross_identity"] = judges.identity_loss(frozen, crossed, portrait, valid.astype(jnp.float32))
     return terms
+
+
+def photo_terms(told: Mapping[str, jax.Array], pairs: Pairs, motions: Motions, weight: jax.Array) -> Terms:
+    """Returns the terms of what photo heads tell: latents of faces, places in the portrait, what it does not show.
+
+    told: see `decode`; weight: of the target's pixels.
+    """
+    size, kind, moved = weight.shape[1], pairs["kind"], pairs["moved"].astype(jnp.float32)
+    copied, painted = ((kind == value).astype(jnp.float32) for value in (COPIED, PAINTED))
+    dynamics = jnp.concatenate([motion.dynamics for motion in motions])
+    truth = jnp.concatenate([pairs["source_latent"], pairs["latent"], pairs["latent"]])
+    valid = jnp.concatenate([pairs["valid_source_latent"], pairs["valid_latent"], pairs["valid_latent"]])
+    return {
+        "anchor": anchor_loss(dynamics, truth, valid),
+        "flow": place_loss(told["places"], moved, copied, weight),
+        "flow_coarse": coarse_place_loss(told["places_coarse"], moved, copied, size),
+        "kept": kept_loss(told["kept"][..., 0], copied, painted, weight),
+    }
+
+
+def with_beyond_hidden(views: Views, shown: Shown, segmentation: jax.Array) -> tuple[Views, jax.Array]:
+    """Takes what a photograph does not show of the person, and no truth tells, as right whatever is painted there.
+
+    Returns the views with that in the target, and the segmentation, in which it is skin.
+    """
+    beyond = (segmentation == BEYOND).astype(jnp.float32)
+    near = jax.lax.reduce_window(beyond, 0.0, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME") > 0
+    target = jnp.where(near[..., None], jax.lax.stop_gradient(shown.image), views.target)
+    return views._replace(target=target), jnp.where(segmentation == BEYOND, SKIN, segmentation)
 
 
 def gan_terms(

@@ -1,0 +1,45 @@
+r"""The codec on photographs: python -m vasa_jax.main --config configs/train_face_photos.py --workdir runs/face_photos \
+    --config.photo_heads.folder=HEADS --config.photos.models=face_models --config.train.init_from=CODEC
+
+HEADS is what configs/fit_photos.py made of photographs that you may use, CODEC a trained codec (vasa_jax/pretrained, say,
+or vasa_jax/pretrained/photos to go on). Ten sixteenths of the sources are photo heads, the rest rendered heads, and with
+--config.photo_heads.clips=SHARDS (configs/prepare.py) one sixteenth real clips. Latents stay where the shipped transformer
+expects them (`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for a machine with one GPU.
+"""
+
+from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, TrainConfig, VASAConfig
+
+
+def get_config():
+    return VASAConfig(
+        job="train_face",
+        train=TrainConfig(
+            steps=100_000,
+            minutes=20.0,
+            batch_size=64,
+            learning_rate=5e-4,
+            warmup_steps=300,
+            decay_from=0.75,
+            evaluate_every=10_000,
+            save_every=10_000,
+            best_metric="psnr_cross",
+            init_from="vasa_jax/pretrained",
+        ),
+        corpus=CorpusConfig(groups=288, motions=10, poses=2, chunk=1, refresh=48),
+        photo_heads=PhotoHeadsConfig(share=0.65, clip_share=0.0625),
+        face=FaceConfig(
+            variant="face_demo",
+            recipe="counterfactual",
+            background_weight=1.0,
+            mse=10.0,
+            pose_from_image=0.3,
+            latent_agreement=0.05,
+            mouth_weight=12.0,
+            eye_weight=12.0,
+            anchor=0.3,
+            flow=0.05,
+            flow_coarse=0.02,
+            kept=0.03,
+            region=0.5,
+        ),
+    ).to_config_dict()

@@ -1,0 +1,135 @@
+"""One batch of three kinds of sources: photo heads, rendered heads and real clips, in the form of `face_pairs`.
+
+Beside that form every batch has what only photo heads tell, zeros elsewhere (`corpus.photos.groups`): `latent`,
+`source_latent`, `moved`, `kind`, with `valid_latent`, `valid_source_latent` and kind 0 where it is not told.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jaxtyping import Array
+
+from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig
+from vasa_jax.corpus.devices import on_each_device
+from vasa_jax.corpus.photos.cache import PhotoCache
+from vasa_jax.corpus.photos.clip_pairs import ClipPairs
+from vasa_jax.corpus.photos.topology import Mesh
+from vasa_jax.corpus.render_cache import RenderCache
+from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.errors import InputError
+from vasa_jax.models.face import face_codec
+from vasa_jax.models.face_encoder import VASAFaceEncoder
+from vasa_jax.models.layers import fold_standardisation
+from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.weights.parts import load_part
+
+Pairs = dict[str, Array]
+APART = 1_000_000  # between the numbers of persons of two kinds
+
+
+def parts_of(settings: PhotoHeadsConfig, batch_size: int, drivers: int, devices: int) -> tuple[int, int, int]:
+    """Returns how many pairs of a batch are photo heads, rendered heads and clips; every device gets whole sources.
+
+    InputError for a batch in which photo heads, or clips that are asked for, get no source.
+    """
+    unit = drivers * devices
+    if batch_size % unit:
+        raise InputError(
+            f"config.train.batch_size: {batch_size} pairs of {drivers} drivers a source do not spread over {devices} "
+            f"devices; choose a multiple of {unit}"
+        )
+    units = batch_size // unit
+    photos = round(settings.share * units)
+    clips = round(settings.clip_share * units) if settings.clips else 0
+    asked = [("share", photos)] + [("clip_share", clips)] * bool(settings.clips and settings.clip_share)
+    for name, count in asked:
+        if not count:
+            raise InputError(
+                f"config.photo_heads.{name}: {getattr(settings, name)} of {units} sources per device is none; choose more, "
+                f"or a larger config.train.batch_size than {batch_size}"
+            )
+    return photos * unit, max(units - photos - clips, 0) * unit, clips * unit
+
+
+def read_anchor(face: FaceConfig, size: int) -> tuple[VASAFaceEncoder, Any]:
+    """Returns the encoder of `face.anchor_from` with its parameters; InputError where it is of another size or width."""
+    params, metadata = load_part(face.anchor_from, "face")
+    encoder, _ = face_codec(metadata["fields"])
+    wanted = FACE_VARIANTS[face.variant]["encoder"]["dynamics_width"]
+    if not isinstance(encoder, VASAFaceEncoder) or (encoder.image_size, encoder.dynamics_width) != (size, wanted):
+        raise InputError(
+            f"config.face.anchor_from: {face.anchor_from or 'the shipped codec'} is none of {size} pixels and {wanted} "
+            "numbers of dynamics; name one that is"
+        )
+    return encoder, jax.jit(fold_standardisation)(params)["encoder"]
+
+
+def open_mixture(
+    settings: PhotoHeadsConfig,
+    corpus: CorpusConfig,
+    mesh: Mesh,
+    reader: tuple[VASAFaceEncoder, Any],
+    batch_size: int,
+    seed: int,
+    sharding: NamedSharding | None = None,
+) -> "Mixture":
+    """Returns batches of photo heads, rendered heads and clips; InputError for folders and shares that cannot work."""
+    size, drivers = reader[0].image_size, corpus.drivers
+    devices = sharding.num_devices if sharding else 1
+    photos, rendered, clips = parts_of(settings, batch_size, drivers, devices)
+    parts: list[StepIterator] = [
+        PhotoCache(settings, mesh, *reader, photos, drivers, corpus.supersample, seed, sharding)
+    ]
+    if rendered:
+        parts.append(RenderCache(corpus, size, rendered, "counterfactual", seed, "face", sharding))
+    if clips:
+        parts.append(ClipPairs(settings, size, clips, drivers, seed, sharding))
+    return Mixture(parts, sharding)
+
+
+class Mixture(StepIterator):
+    """Joins iterators of pairs; the first one's batches have what photo heads tell."""
+
+    def __init__(self, parts: Sequence[StepIterator], sharding: NamedSharding | None = None):
+        self._parts, self._sharding = tuple(parts), sharding
+
+    def state(self) -> dict[str, int]:
+        """Returns the position and what decides the batches of each part."""
+        step = {"step": self._step}
+        for number, part in enumerate(self._parts):
+            step |= {f"{number}.{name}": value for name, value in part.state().items()}
+        return step
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues there; InputError names a setting that differs."""
+        self._step = int(state["step"])
+        for number, part in enumerate(self._parts):
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            part.restore(own)
+
+    def batch(self, step: int) -> Pairs:
+        return _joined(tuple(next(part) for part in self._parts), self._sharding)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _joined(parts: tuple[Pairs, ...], sharding: NamedSharding | None) -> Pairs:
+    """Parts of every device one behind the other, so that no row changes its device."""
+    return on_each_device(_join, sharding, *[False] * len(parts))(*parts)
+
+
+def _join(*parts: Pairs) -> Pairs:
+    first = parts[0]
+    whole = []
+    for number, part in enumerate(parts):
+        pairs, sources = len(part["driver"]), len(part["source"])
+        rows = {name: sources if len(x) == len(first["source"]) else pairs for name, x in first.items()}
+        blank = {
+            name: jnp.zeros((rows[name], *x.shape[1:]), x.dtype) for name, x in first.items() if name not in part
+        }
+        whole.append({**part, **blank, "person": part["person"] + number * APART})
+    return {name: jnp.concatenate([part[name].astype(x.dtype) for part in whole]) for name, x in first.items()}
