@@ -1,10 +1,11 @@
 r"""The codec on photographs: python -m vasa_jax.main --config configs/train_face_photos.py --workdir runs/face_photos \
     --config.photo_heads.folder=HEADS --config.photos.models=face_models --config.train.init_from=CODEC
 
-HEADS is what configs/fit_photos.py made of photographs that you may use, CODEC a trained codec (vasa_jax/pretrained, say,
-or vasa_jax/pretrained/photos to go on). Ten sixteenths of the sources are photo heads, the rest rendered heads, and with
---config.photo_heads.clips=SHARDS (configs/prepare.py) one sixteenth real clips. Latents stay where the shipped transformer
-expects them (`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for a machine with one GPU.
+HEADS is what configs/fit_photos.py made of photographs that you may use, CODEC a trained codec: vasa_jax/pretrained,
+or vasa_jax/pretrained/photos to go on. Ten sixteenths of the sources are photo heads, the rest rendered heads; with
+--config.photo_heads.clips=SHARDS (configs/prepare.py) one sixteenth are real clips. Latents stay where the shipped
+transformer expects them (`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for a
+machine with one GPU.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, TrainConfig, VASAConfig

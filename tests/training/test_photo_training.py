@@ -36,7 +36,8 @@ def drawn_heads():
     image, matte = drawn_person(drawn_points())
     points = drawn_points()
     pose, builder = Portrait(image, matte, points).pose, Builder(drawn_mesh())
-    return [builder(place(image, matte, points, pose, s, np.array([0.0, -0.05])), np.random.default_rng(0)) for s in (0.0, 0.1)]
+    placed = [place(image, matte, points, pose, scale, np.array([0.0, -0.05])) for scale in (0.0, 0.1)]
+    return [builder(photo, np.random.default_rng(0)) for photo in placed]
 
 
 def soft_heads(key, motion, shape):

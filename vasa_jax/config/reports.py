@@ -189,3 +189,21 @@ class ReadingBenchmarkConfig(Settings):
         """Raises InputError for fewer clips than a batch takes."""
         if self.clips < self.batch_size:
             raise InputError(f"{path}.clips: {self.clips} is out of range; choose {self.batch_size} to 10000")
+
+
+@section
+class PhotosEvaluationConfig(Settings):
+    """The report on photographs (job evaluate_photos; photos.analyzer, photos.models)."""
+
+    stills: str = text("", "folder of photographs of people whom training has not seen")
+    table: str = text("", "table (.tsv, .csv) with a column `file`: only its files count; other columns make groups")
+    clips: str = text("", "folder of real clips that drive themselves; empty = none")
+    against: str = text("", "directory of the codec beside this one; empty = the shipped default")
+    portraits: int = number(32, 1, 10**5, "photographs", "spread over the folder, at most")
+    truths: int = number(16, 0, 10**5, "photographs", "that are compared with a photo head of themselves, at most")
+    motion: str = text("", "fixed motion, .npy (frames, 137); empty = the built-in performance, which has a truth")
+    frames: int = number(40, 20, 10**4, "frames", "of the built-in performance")
+    seconds: float = number(4.0, 0.4, 600, "seconds", "of speech (config.audio; empty = the shipped sentence)")
+    most_clips: int = number(12, 1, 10**5, "clips", "spread over the folder, at most")
+    clip_frames: int = number(9, 2, 1000, "frames", "of each clip; the first is the portrait")
+    clip_seconds: float = number(6.0, 0.2, 600, "seconds", "of each clip that they are spread over")

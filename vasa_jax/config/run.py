@@ -10,6 +10,7 @@ from vasa_jax.config.reports import (
     FaceEvaluationConfig,
     LabelAccuracyConfig,
     MarksConfig,
+    PhotosEvaluationConfig,
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
@@ -64,6 +65,7 @@ class VASAConfig(Controls, Driving):
     pose_erasure: PoseErasureConfig = part(PoseErasureConfig())
     drift: DriftConfig = part(DriftConfig())
     voices: VoicesConfig = part(VoicesConfig())
+    photos_evaluation: PhotosEvaluationConfig = part(PhotosEvaluationConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     synthesis: SynthesisConfig = part(SynthesisConfig())

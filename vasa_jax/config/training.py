@@ -153,7 +153,7 @@ class FaceConfig(Settings):
         None, 0, 1e6, "", "weight of the mask's entropy: keep what the photograph shows, paint what it does not"
     )
     region: float | None = number(
-        None, 0, 1e6, "", "weight of the mean error of each part alone (lids, eyes, mouth, skin, hair), parts equal"
+        None, 0, 1e6, "", "weight of the mean error of eyes with lids, of the mouth and of the rest, each part alone"
     )
     transfer_from: int = number(
         0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"

@@ -55,12 +55,14 @@ class PhotoCache(StepIterator):
     ):
         heads = read_heads(settings.folder)
         if "square" not in heads:
-            raise InputError(f"{settings.folder}: was fitted by an earlier version; make it anew with configs/fit_photos.py")
+            raise InputError(
+                f"{settings.folder}: was fitted by an earlier version; make it anew with configs/fit_photos.py"
+            )
         names, count = heads.pop("photograph"), len(heads["pose"])
         if count < settings.photos:
             raise InputError(
-                f"{settings.folder}: {count} photo heads, a group takes {settings.photos}; fit more photographs, or set "
-                "config.photo_heads.photos"
+                f"{settings.folder}: {count} photo heads, a group takes {settings.photos}; fit more photographs, or "
+                "set config.photo_heads.photos"
             )
         size = reader.image_size
         self._shape = G.Shape.of(settings, size, supersample)
@@ -105,7 +107,8 @@ class PhotoCache(StepIterator):
         renewed = -(-step // refresh) if refresh else 0
         shapes = jax.eval_shape(lambda: self._draw(0))
         self._groups = {
-            name: jnp.zeros((count * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding) for name, s in shapes.items()
+            name: jnp.zeros((count * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
+            for name, s in shapes.items()
         }
         for slot in range(count):
             last = renewed - 1 - (renewed - 1 - slot) % count
@@ -122,14 +125,15 @@ class PhotoCache(StepIterator):
 
     def _draw(self, number: int) -> G.Arrays:
         numbers = (np.asarray(G.Shares.of(self._settings), np.float32), np.float32(self._settings.style))
+        shape, sharding = self._shape, self._sharding
         drawn = _group(
-            self._heads, self._chance, self._key, np.uint32(number), *numbers, self._renderer, self._shape, self._sharding
+            self._heads, self._chance, self._key, np.uint32(number), *numbers, self._renderer, shape, sharding
         )
-        return _read(drawn, self._reader_params, self._reader, self._shape, self._sharding)
+        return _read(drawn, self._reader_params, self._reader, shape, sharding)
 
 
 def chances(squares: np.ndarray, grey: float) -> np.ndarray:
-    """Returns how probable each photograph is, float32 (N,): grey ones have the share `grey` together, if there are any."""
+    """Returns how probable each photograph is, float32 (N,): grey ones have the share `grey` together, if any are."""
     colour = squares.astype(np.int16)
     is_grey = np.abs(colour[..., 0] - colour[..., 2]).mean((1, 2)) < GREY
     if is_grey.all() or not is_grey.any():
@@ -165,7 +169,8 @@ def _group(heads, chance, key, number, shares, style, renderer: PhotoRenderer, s
         share = style * jnp.where(jnp.arange(shape.people) < shape.photos, G.PHOTO_STYLE, 1.0)
         on = jax.random.uniform(k[3], (shape.people,)) < share
         images = jnp.concatenate([rgb, background[:, None], square[:, None]], 1)
-        looks = jax.lax.map(lambda x: restyle(*x), (jax.random.split(k[4], shape.people), images, on.astype(jnp.float32)))
+        keys = jax.random.split(k[4], shape.people)
+        looks = jax.lax.map(lambda x: restyle(*x), (keys, images, on.astype(jnp.float32)))
         images = jnp.where(on[:, None, None, None, None], looks, images)
         # Looks may blur: what is copied is then not what is shown.
         kind = jnp.where(on[: shape.photos, None, None, None], 0, photos["kind"])

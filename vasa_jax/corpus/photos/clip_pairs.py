@@ -86,7 +86,9 @@ def read_clips(settings: PhotoHeadsConfig, size: int) -> dict[str, np.ndarray]:
     return {**stacked, "person": np.arange(len(clips), dtype=np.int32)}
 
 
-def _clip(frames: np.ndarray, matte: np.ndarray, landmarks: np.ndarray | None, pose: np.ndarray) -> dict[str, np.ndarray]:
+def _clip(
+    frames: np.ndarray, matte: np.ndarray, landmarks: np.ndarray | None, pose: np.ndarray
+) -> dict[str, np.ndarray]:
     import cv2
 
     size = frames.shape[1]

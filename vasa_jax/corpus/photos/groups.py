@@ -100,13 +100,13 @@ def sample_faces(key: Array, shape: Shape, shares: Shares) -> Arrays:
 
 def usual_poses(motion: Arrays) -> Float[Array, "M 9"]:
     """Returns the pose labels of motions (M,) as the usual lens sees them: those of photo heads."""
-    count = len(motion["yaw"])
-    identity = {name: jnp.broadcast_to(v, (count, *jnp.shape(v))) for name, v in sample_identity(jax.random.key(0)).items()}
+    count, anyone = len(motion["yaw"]), sample_identity(jax.random.key(0))
+    identity = {name: jnp.broadcast_to(value, (count, *jnp.shape(value))) for name, value in anyone.items()}
     return labels({**identity, "lens": jnp.ones(count)}, motion)["pose"]
 
 
 def rendered_heads(key: Array, motion: Arrays, shape: Shape) -> Arrays:
-    """Returns rgb (H, M, n, n, 3), segmentation with LID (H, M, n, n), background (H, n, n, 3), uint8; pose (H, M, 9)."""
+    """Returns rgb (H, M, n, n, 3), segmentation with LID (H, M, n, n), background (H, n, n, 3), pose (H, M, 9)."""
     identity = jax.vmap(sample_identity)(jax.random.split(key, shape.heads))
     each = {name: jnp.repeat(value, shape.motions, 0) for name, value in identity.items()}
     moved = {name: jnp.tile(value, shape.heads) for name, value in motion.items()}
@@ -142,7 +142,9 @@ def drawn_photos(heads: Head, motion: Arrays, pose: Float[Array, "M 9"], rendere
     }
 
 
-def draw_photo_pairs(groups: Arrays, key: Array, count: int, drivers: int, shape: Shape, shares: Float[Array, "2"]) -> Arrays:
+def draw_photo_pairs(
+    groups: Arrays, key: Array, count: int, drivers: int, shape: Shape, shares: Float[Array, "2"]
+) -> Arrays:
     """Draws `count` pairs of photographed sources with `drivers` each, in the form of `render_cache.draw_pairs`.
 
     Beside that form: `latent` (B, Z), what the driver's face is called on rendered heads, and `source_latent` (S, Z),

@@ -52,12 +52,12 @@ class FaceTask(Task):
         batch_size: int,
         precision: str,
         seed: int,
-        photo_heads: PhotoHeadsConfig = PhotoHeadsConfig(),
+        photo_heads: PhotoHeadsConfig | None = None,
         mesh_folder: str = "",
     ):
         """mesh_folder: where the list of the photo heads' triangles is (`corpus.photos.topology`)."""
         self._face, self._corpus, self._batch, self._seed = face, corpus, batch_size, seed
-        self._photo_heads, self._mesh_folder = photo_heads, mesh_folder
+        self._photo_heads, self._mesh_folder = photo_heads or PhotoHeadsConfig(), mesh_folder
         self._variant = FACE_VARIANTS[face.variant]
         dtype = compute_dtype(precision)
         self._encoder, self._decoder = face_codec(self._variant, dtype)

@@ -49,14 +49,14 @@ def parts_of(settings: PhotoHeadsConfig, batch_size: int, drivers: int, devices:
     for name, count in asked:
         if not count:
             raise InputError(
-                f"config.photo_heads.{name}: {getattr(settings, name)} of {units} sources per device is none; choose more, "
-                f"or a larger config.train.batch_size than {batch_size}"
+                f"config.photo_heads.{name}: {getattr(settings, name)} of {units} sources per device is none; choose "
+                f"more, or a larger config.train.batch_size than {batch_size}"
             )
     return photos * unit, max(units - photos - clips, 0) * unit, clips * unit
 
 
 def read_anchor(face: FaceConfig, size: int) -> tuple[VASAFaceEncoder, Any]:
-    """Returns the encoder of `face.anchor_from` with its parameters; InputError where it is of another size or width."""
+    """Returns the encoder of `face.anchor_from` and its parameters; InputError where it is of another size or width."""
     params, metadata = load_part(face.anchor_from, "face")
     encoder, _ = face_codec(metadata["fields"])
     wanted = FACE_VARIANTS[face.variant]["encoder"]["dynamics_width"]

@@ -1,0 +1,100 @@
+"""The fixed motion of `evaluate_photos`: one performance that every portrait, codec and photo head is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vasa_jax.conventions import DYNAMICS_DIM, POSE_DIM
+from vasa_jax.corpus.performance.muscles import MOTION_NAMES, neutral_motion
+from vasa_jax.corpus.photos.build import PhotoHead
+from vasa_jax.corpus.photos.draw import PhotoRenderer
+from vasa_jax.corpus.photos.groups import usual_poses
+from vasa_jax.errors import InputError
+from vasa_jax.evaluation.held_out import HeldOutHeads
+
+TURN, NOD, TILT, LOOK = 0.17, 0.06, 0.05, 0.28  # radians, largest
+JAW, SYLLABLES = 0.95, 5  # how far and how often the mouth opens
+BLINKS, BLINK_FRAMES = (0.28, 0.74), 7  # where in the performance; from open to open
+_PLACE = slice(6, POSE_DIM)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedMotion:
+    """What is asked for, T frames.
+
+    Of a file's motion only `vectors` is known; of the built-in performance `curves`, its rendered `driver` and `pose`.
+    """
+
+    curves: dict[str, np.ndarray] | None  # 27 numbers (T,) by name
+    driver: UInt8[np.ndarray, "T n n 3"] | None  # a rendered head that performs it
+    pose: Float[np.ndarray, "T 9"]  # as asked, about the mean place
+    vectors: Float[np.ndarray, "T 137"] | None
+    mouth: np.ndarray | None  # (T,) true opening of the driver
+    lids: np.ndarray | None
+
+    def of(self, codec, avatar) -> Float[np.ndarray, "T 137"]:
+        """Returns the motion for a codec's avatar: turned as asked, around the portrait's own place."""
+        if self.vectors is None:
+            vectors = np.concatenate([self.pose, codec.encode_motion(self.driver)[:, POSE_DIM:]], 1)
+        else:
+            vectors = self.vectors.copy()
+        vectors[:, _PLACE] += avatar.motion[_PLACE] - vectors[:, _PLACE].mean(0)
+        return vectors.astype(np.float32)
+
+
+def performance(frames: int) -> dict[str, np.ndarray]:
+    """Returns the built-in performance, float32 (T,) by name: turns, an opening mouth, two blinks, wandering eyes."""
+    t = np.arange(frames) / frames
+    round_ = 2.0 * np.pi * t
+    motion = {name: np.full(frames, float(value)) for name, value in neutral_motion().items()}
+    motion["yaw"], motion["pitch"] = TURN * np.sin(round_), NOD * np.sin(2 * round_ + 1.0)
+    motion["roll"], motion["gaze_yaw"] = TILT * np.sin(round_ + 2.0), LOOK * np.sin(2 * round_ + 0.5)
+    wave = 0.5 - 0.5 * np.cos(SYLLABLES * round_)
+    motion["jaw"] = JAW * wave * (0.55 + 0.45 * np.sin(round_ + 0.8))
+    motion["width"], motion["round"] = 0.4 * np.sin(2 * round_), 0.4 * np.maximum(np.sin(3 * round_ + 2.0), 0.0)
+    away = np.min([np.abs(np.arange(frames) - place * (frames - 1)) for place in BLINKS], 0)
+    blink = np.clip(1.4 * np.cos(np.pi * np.minimum(away / BLINK_FRAMES, 0.5)), 0.0, 1.0)
+    motion["blink_l"] = motion["blink_r"] = np.round(blink, 6)
+    return {name: motion[name].astype(np.float32) for name in MOTION_NAMES}
+
+
+def built_in(frames: int, size: int, seed: int, supersample: int) -> FixedMotion:
+    """Returns the performance by a held-out rendered head."""
+    heads, curves = HeldOutHeads(size, seed, supersample), performance(frames)
+    identity = heads.identity(0)
+    truth = heads.label(identity, curves)
+    pose = np.asarray(usual_poses({name: jnp.asarray(value) for name, value in curves.items()}))
+    driver = heads.render(identity, curves)["rgb"]
+    return FixedMotion(curves, driver, pose, None, truth["mouth"], truth["lids"].mean(1))
+
+
+def from_file(path: str) -> FixedMotion:
+    """Returns the motion of a .npy file, float (T, 137), T >= 3; InputError for another."""
+    width = POSE_DIM + DYNAMICS_DIM
+    try:
+        vectors = np.asarray(np.load(Path(path), allow_pickle=False), np.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a .npy file of motion, (frames, {width})") from error
+    if vectors.ndim != 2 or vectors.shape[1] != width or len(vectors) < 3 or not np.isfinite(vectors).all():
+        raise InputError(f"{path}: holds {vectors.shape}; give finite motion, at least 3 frames of {width} numbers")
+    return FixedMotion(None, None, vectors[:, :POSE_DIM], vectors, None, None)
+
+
+def drawer(renderer: PhotoRenderer):
+    """Returns a compiled function: (head, curves, poses (T, 9)) to uint8 (T, n, n, 3), the head in that motion."""
+
+    @jax.jit
+    def draw(head, curves, poses):
+        frames = jax.lax.map(lambda at: renderer.draw(head, *at).rgb, (curves, poses))
+        return jnp.clip(frames + 0.5, 0, 255).astype(jnp.uint8)
+
+    def drawn(head: PhotoHead, curves: dict[str, np.ndarray], poses: np.ndarray) -> np.ndarray:
+        return np.asarray(draw(head, curves, jnp.asarray(poses)))
+
+    return drawn

@@ -1,0 +1,192 @@
+"""The photographs and clips that `evaluate_photos` measures on: read, cropped, fitted, grouped."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vasa_jax.config import PhotosEvaluationConfig
+from vasa_jax.conventions import FPS, head_angles
+from vasa_jax.corpus.photos.build import Builder, PhotoHead
+from vasa_jax.corpus.photos.framing import place
+from vasa_jax.data.face_crop import crop_square, find_face
+from vasa_jax.data.portraits import read_portrait
+from vasa_jax.data.video_files import read_video
+from vasa_jax.errors import InputError
+from vasa_jax.evaluation.photo_figures import is_grey, yaw_group
+from vasa_jax.preparation.face_backends.base import FaceAnalyzer
+from vasa_jax.preparation.landmark_labels import fit_pose
+from vasa_jax.preparation.photos import SUFFIXES
+from vasa_jax.preparation.prepare import SUFFIXES as VIDEO_SUFFIXES
+
+BINS = 3  # groups of a column of numbers
+MOST_GROUPS = 8  # values of a column that make groups
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """A photograph as the codec sees it."""
+
+    name: str
+    portrait: UInt8[np.ndarray, "n n 3"]
+    points: Float[np.ndarray, "478 3"]  # image coordinates
+    matte: Float[np.ndarray, "n n"]
+    head: PhotoHead | None  # fitted to this very square; None where its points are not sure
+    groups: dict[str, str]
+
+    @property
+    def yaw(self) -> float:
+        """Returns the head's turn in degrees."""
+        return float(head_angles(fit_pose(self.points[None]))[0, 0])
+
+
+def read_points(analyzer: FaceAnalyzer, frames: np.ndarray) -> list[np.ndarray | None]:
+    """Returns the points of each frame in image coordinates, float32 (478, 3); None: no face."""
+    result = []
+    for frame in frames:
+        found = analyzer.landmarks(frame)
+        if found is None:
+            result.append(None)
+            continue
+        half = frame.shape[0] / 2.0
+        points = found.points / half
+        result.append(np.concatenate([points[:, :2] - 1.0, points[:, 2:]], 1).astype(np.float32))
+    return result
+
+
+def people(
+    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, builder: Builder, size: int
+) -> tuple[list[Person], dict[str, str]]:
+    """Returns the photographs that show a face, spread over the folder, and why others are left out, by name.
+
+    InputError for a folder without any.
+    """
+    folder = Path(settings.stills)
+    if not folder.is_dir():
+        raise InputError(f"config.photos_evaluation.stills: no folder '{settings.stills}'; give one of photographs")
+    table = _table(settings.table)
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if table:
+        files = [p for p in files if p.name in table]
+    chosen = files[:: max(len(files) // settings.portraits, 1)][: settings.portraits]
+    found, left_out = [], {}
+    for path in chosen:
+        name = path.relative_to(folder).as_posix()
+        try:
+            portrait = read_portrait(path, size).pixels
+            large = read_portrait(path, 2 * size).pixels
+        except InputError as error:
+            left_out[name] = str(error).removeprefix(f"{path}: ")
+            continue
+        points = read_points(analyzer, portrait[None])[0]
+        if points is None:
+            left_out[name] = "no points of a face"
+            continue
+        matte = analyzer.matte(portrait)
+        if matte is None:
+            raise InputError(f"config.photos.analyzer: {analyzer.name} gives no matte; choose litert")
+        person = Person(name, portrait, points, matte, _fitted(large, analyzer, builder), {})
+        person.groups.update(_groups(person, table.get(path.name, {})))
+        found.append(person)
+    if not found:
+        raise InputError(f"{folder}: no photograph with a face; {next(iter(left_out.values()), 'it holds none')}")
+    return _binned(found), left_out
+
+
+def _fitted(square: np.ndarray, analyzer: FaceAnalyzer, builder: Builder) -> PhotoHead | None:
+    """The photo head of a square, placed so that the canvas's square is that square."""
+    found = analyzer.landmarks(square)
+    found = found and analyzer.landmarks(square, found)
+    if found is None:
+        return None
+    side, unit = len(square), 100.0  # the fit expects coordinates of order one
+    pose = fit_pose((found.points / unit)[None])[0].astype(np.float64)
+    pose = np.concatenate([pose[:6], [pose[6] + np.log(unit)], pose[7:9] * unit])
+    half = side / 2.0
+    log_scale, shift = float(pose[6] - np.log(half)), (pose[7:9] - half) / half
+    matte = (analyzer.matte(square) * 255.0 + 0.5).astype(np.uint8)
+    return builder(place(square, matte, found.points, pose, log_scale, shift), np.random.default_rng(0))
+
+
+def _table(path: str) -> dict[str, dict[str, str]]:
+    """Rows by file name of a table with a column `file`, tab- or comma-separated; {} without one."""
+    if not path:
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            first = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ","))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a table with a column 'file'") from error
+    if not rows or "file" not in rows[0]:
+        raise InputError(f"{path}: has no column 'file'; give a table whose rows are named so")
+    return {Path(row["file"]).name: row for row in rows}
+
+
+def _groups(person: Person, row: dict[str, str]) -> dict[str, str]:
+    own = {"turn": yaw_group(person.yaw), "colour": "grey" if is_grey(person.portrait) else "colour"}
+    return own | {name: value for name, value in row.items() if value and name not in ("file", *own)}
+
+
+def _binned(found: list[Person]) -> list[Person]:
+    """Columns of numbers become BINS groups of equal size; columns with too many or too few values are left out."""
+    for name in dict.fromkeys(name for person in found for name in person.groups):
+        values = {person.name: person.groups[name] for person in found if name in person.groups}
+        distinct = set(values.values())
+        numbers = _numbers(values)
+        if numbers and len(distinct) > BINS:
+            edges = np.quantile(list(numbers.values()), np.linspace(0, 1, BINS + 1)[1:-1])
+            for person in found:
+                if name in person.groups:
+                    which = int(np.searchsorted(edges, numbers[person.name], side="right"))
+                    low, high = [-np.inf, *edges][which], [*edges, np.inf][which]
+                    person.groups[name] = (
+                        f"under {high:.3g}" if which == 0 else f"over {low:.3g}" if which == len(edges)
+                        else f"{low:.3g} to {high:.3g}"
+                    )  # fmt: skip
+        elif not 2 <= len(distinct) <= MOST_GROUPS:
+            for person in found:
+                person.groups.pop(name, None)
+    return found
+
+
+def _numbers(values: dict[str, str]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in values.items()}
+    except ValueError:
+        return {}
+
+
+def clips(
+    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, size: int
+) -> Iterator[tuple[str, np.ndarray, list[np.ndarray]]]:
+    """Yields (name, frames uint8 (K, n, n, 3), their points) of one face in one crop, K spread over each clip.
+
+    The crop is that of a portrait, found in the first frame; clips in which a frame has no face are left out.
+    """
+    folder = Path(settings.clips)
+    if not folder.is_dir():
+        raise InputError(f"config.photos_evaluation.clips: no folder '{settings.clips}'; give one of videos")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: holds no videos ({', '.join(VIDEO_SUFFIXES)})")
+    for path in files[:: max(len(files) // settings.most_clips, 1)][: settings.most_clips]:
+        try:
+            whole = list(itertools.islice(read_video(path, FPS).frames, round(settings.clip_seconds * FPS)))
+            if len(whole) < settings.clip_frames:
+                continue
+            chosen = [whole[i] for i in np.linspace(0, len(whole) - 1, settings.clip_frames).round().astype(int)]
+            where = find_face(chosen[0], str(path))
+            frames = np.stack([crop_square(frame, where, size, str(path))[0] for frame in chosen])
+        except InputError:
+            continue
+        points = read_points(analyzer, frames)
+        if all(p is not None for p in points):
+            yield path.relative_to(folder).as_posix(), frames, points

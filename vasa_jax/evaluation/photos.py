@@ -1,0 +1,247 @@
+"""Job `evaluate_photos`: photographs of people, moved; is it the same person, as sharp, and does it move as asked?
+
+    python -m vasa_jax.main --config configs/evaluate_photos.py --config.photos_evaluation.stills=DIR \
+        --config.photos.models=face_models --config.checkpoint=photos
+
+Every photograph performs a fixed motion and generated speech. Columns: the codec in `config.checkpoint`; the one in
+`photos_evaluation.against` (empty: the shipped default); the portrait, unmoved; and where a photo head can be fitted
+to the photograph, that head in the fixed motion: the exact truth. Real clips are driven by their own frames.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, head_angles
+from vasa_jax.corpus.photos.build import Builder
+from vasa_jax.corpus.photos.draw import PhotoRenderer
+from vasa_jax.corpus.photos.topology import face_mesh
+from vasa_jax.data.audio_files import read_audio
+from vasa_jax.evaluation import photo_figures as F
+from vasa_jax.evaluation import photo_motion, sheets
+from vasa_jax.evaluation.photo_people import Person, clips, people, read_points
+from vasa_jax.evaluation.photo_report import photos_markdown
+from vasa_jax.evaluation.recognition import MISSING, Recogniser
+from vasa_jax.evaluation.report import save_report
+from vasa_jax.generation.control_track import controls_of
+from vasa_jax.preparation.face_backends.base import FaceAnalyzer
+from vasa_jax.preparation.face_backends.factory import open_analyzer
+
+CODECS = ("model", "against")
+Figures = dict[str, float]
+
+
+def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
+    """Reports on the codec in `config.checkpoint`; writes report.md, report.json and sheet.png."""
+    from vasa_jax.generation.animator import PortraitAnimator
+    from vasa_jax.generation.generator import VideoGenerator
+    from vasa_jax.generation.job import DEMO
+    from vasa_jax.weights.parts import load_part
+
+    settings = config.photos_evaluation
+    analyzer = open_analyzer(config.photos.analyzer, config.photos.models)
+    mesh = face_mesh(config.photos.models)
+    model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
+    against = PortraitAnimator(load_part(settings.against, "face"), config.decode_batch, mark=False)
+    size = model.image_size
+    found, left_out = people(settings, analyzer, Builder(mesh), size)
+    if settings.motion:
+        asked = photo_motion.from_file(settings.motion)
+    else:
+        asked = photo_motion.built_in(settings.frames, size, config.seed, config.corpus.supersample)
+    samples = read_audio(config.audio or DEMO["audio"], config.limits).samples
+    spoken = model.motion(samples[: round(settings.seconds * FPS) * SAMPLES_PER_FRAME], None, controls_of(config))
+    stage = PhotoStage(settings, {"model": model, "against": against}, analyzer, Recogniser.find())
+    stage.draw = photo_motion.drawer(PhotoRenderer(mesh, size, config.corpus.supersample))
+    return stage.run(found, left_out, asked, spoken, workdir, config.checkpoint)
+
+
+class PhotoStage:
+    """Moves portraits by two codecs and measures what comes out."""
+
+    draw: Any = None  # of `photo_motion.drawer`
+
+    def __init__(
+        self, settings: PhotosEvaluationConfig, codecs: dict[str, Any], analyzer: FaceAnalyzer, who: Recogniser | None
+    ):
+        self._settings, self._codecs, self._analyzer, self._who = settings, codecs, analyzer, who
+
+    def run(
+        self,
+        found: list[Person],
+        left_out: dict[str, str],
+        asked: photo_motion.FixedMotion,
+        spoken: np.ndarray,
+        workdir: str | Path,
+        checkpoint: str = "",
+    ) -> dict[str, Any]:
+        """Measures everybody, writes the report, and returns it."""
+        fixed: dict[str, list[Figures]] = defaultdict(list)
+        speech: dict[str, list[Figures]] = defaultdict(list)
+        rows, each = [], []
+        for number, person in enumerate(found):
+            shown, figures = self._fixed(person, asked, number < self._settings.truths)
+            said = self._spoken(person, spoken)
+            for columns, into in ((figures, fixed), (said, speech)):
+                for column, values in columns.items():
+                    into[column].append(values)
+            each.append({"name": person.name, "groups": person.groups, "fixed": figures, "speech": said})
+            rows.append([person.portrait, *(frames[at] for frames in shown for at in _moments(asked, len(frames)))])
+            logging.info("%s: %d of %d", person.name, number + 1, len(found))
+        report = {
+            "checkpoint": checkpoint or "shipped", "against": self._settings.against or "shipped",
+            "photographs": len(found), "with_truth": sum("truth" in row["fixed"] for row in each),
+            "left_out": left_out, "notes": [] if self._who else [MISSING],
+            "asked": _spreads(asked),
+            "fixed": {column: F.means(values) for column, values in fixed.items()},
+            "speech": {column: F.means(values) for column, values in speech.items()},
+            "groups": grouped(each), "clips": self._clips() if self._settings.clips else None, "each": each,
+        }  # fmt: skip
+        sheets.save(Path(workdir) / "sheet.png", sheets.grid(rows))
+        save_report(report, photos_markdown(report), workdir)
+        return report
+
+    def _fixed(self, person: Person, asked, with_truth: bool) -> tuple[list[np.ndarray], dict[str, Figures]]:
+        """Frames of the truth where there is one and of both codecs, and their figures by column."""
+        videos = {}
+        motions = {}
+        for name, codec in self._codecs.items():
+            avatar = codec.prepare(person.portrait)
+            motions[name] = asked.of(codec, avatar)
+            videos[name] = np.concatenate(list(codec.render(avatar, motions[name])))
+        truth = None
+        if with_truth and person.head is not None and asked.curves is not None:
+            truth = self.draw(person.head, asked.curves, self._poses(person, asked))
+            points = read_points(self._analyzer, truth)
+            if all(p is not None for p in points):
+                points = np.stack(points)
+            else:
+                truth = points = None
+        figures = {name: self._measure(person, video) for name, video in videos.items()}
+        for name, video in videos.items():
+            figures[name] |= self._against_asked(video, asked)
+        if truth is not None:
+            curves = F.curves(points)
+            still = np.broadcast_to(person.portrait, truth.shape)
+            for name, video in (*videos.items(), ("portrait", still)):
+                figures.setdefault(name, {}).update(self._against_truth(video, truth, points, curves))
+            figures["truth"] = self._measure(person, truth)
+        shown = [videos["model"], videos["against"]]
+        return ([truth] if truth is not None else []) + shown, figures
+
+    def _poses(self, person: Person, asked) -> np.ndarray:
+        """The asked turns around the photo head's own place."""
+        poses = asked.pose.copy()
+        poses[:, 6:] += person.head["pose"][6:] - poses[:, 6:].mean(0)
+        return poses
+
+    def _spoken(self, person: Person, motion: np.ndarray) -> dict[str, Figures]:
+        figures = {}
+        for name, codec in self._codecs.items():
+            avatar = codec.prepare(person.portrait)
+            placed = motion.copy()
+            placed[:, 6:9] += avatar.motion[6:9] - motion[:, 6:9].mean(0)
+            video = np.concatenate(list(codec.render(avatar, placed)))
+            figures[name] = self._measure(person, video)
+        return figures
+
+    def _measure(self, person: Person, frames: np.ndarray) -> Figures:
+        """What is told without a truth."""
+        points = read_points(self._analyzer, frames)
+        seen = [i for i, p in enumerate(points) if p is not None]
+        own = F.sharpness(person.portrait, person.points)
+        figures: Figures = {"faces": len(seen) / len(frames), "flicker": F.flicker(frames)}
+        if seen:
+            curves = F.curves(np.stack([points[i] for i in seen]))
+            sharp = [F.sharpness(frames[i], points[i]) for i in seen]
+            figures |= {
+                "sharpness": float(np.mean(sharp)) / max(own, 1e-6),
+                "mouth_spread": float(curves["mouth"].std()),
+                "deepest_blink": F.deepest_blink(curves["lids"]),
+            }
+        mattes = np.stack([self._analyzer.matte(frame) for frame in frames[::4]])
+        figures["background"] = F.background_change(frames[::4], person.portrait, mattes, person.matte)
+        if self._who is not None:
+            distances = self._who.distances(person.portrait, frames)
+            if distances is not None and np.isfinite(distances).any():
+                figures["identity"] = float(np.nanmean(distances))
+                if abs(person.yaw) >= 20.0:
+                    figures["identity_turned"] = figures["identity"]
+        return figures
+
+    def _against_asked(self, frames: np.ndarray, asked) -> Figures:
+        """How the tracks follow what the rendered driver truly did."""
+        points = read_points(self._analyzer, frames)
+        seen = np.array([p is not None for p in points])
+        if asked.mouth is None or seen.sum() < 3:
+            return {}
+        curves = F.curves(np.stack([p for p in points if p is not None]))
+        angles, wanted = head_angles(curves["pose"]), head_angles(asked.pose[seen])
+        off = (angles - angles.mean(0)) - (wanted - wanted.mean(0))
+        return {
+            "asked_mouth_r": F.followed(curves["mouth"], asked.mouth[seen])["r"],
+            "asked_lids_r": F.followed(curves["lids"], asked.lids[seen])["r"],
+            "turn_error": float(np.abs(off).mean()),
+        }
+
+    def _against_truth(self, frames: np.ndarray, truth: np.ndarray, points: np.ndarray, curves: F.Curves) -> Figures:
+        compared = F.means([F.reconstruction(a, b, p) for a, b, p in zip(frames, truth, points)])
+        figures = {f"truth_{name}": value["mean"] for name, value in compared.items()}
+        read = read_points(self._analyzer, frames)
+        seen = np.array([p is not None for p in read])
+        if seen.sum() < 3:
+            return figures
+        own = F.curves(np.stack([p for p in read if p is not None]))
+        for name in ("mouth", "lids"):
+            figures |= {f"{name}_{k}": v for k, v in F.followed(own[name], curves[name][seen]).items()}
+        figures["gaze_r"] = F.followed(own["gaze"][:, 0], curves["gaze"][seen, 0])["r"]
+        return figures | {"flicker_over_truth": F.flicker(frames) / max(F.flicker(truth), 1e-6)}
+
+    def _clips(self) -> dict[str, Any]:
+        """Real clips: the first frame in the motion of the others, beside the first frame, unmoved."""
+        columns: dict[str, list[Figures]] = defaultdict(list)
+        names = []
+        for name, frames, points in clips(self._settings, self._analyzer, next(iter(self._codecs.values())).image_size):
+            videos = {"portrait": np.broadcast_to(frames[0], frames[1:].shape)}
+            for column, codec in self._codecs.items():
+                motion = codec.encode_motion(frames[1:])
+                videos[column] = np.concatenate(list(codec.render(codec.prepare(frames[0]), motion)))
+            for column, video in videos.items():
+                rows = [F.reconstruction(a, b, p) for a, b, p in zip(video, frames[1:], points[1:])]
+                columns[column].append({n: v["mean"] for n, v in F.means(rows).items()})
+            names.append(name)
+            logging.info("%s", name)
+        return {"clips": names, "table": {column: F.means(rows) for column, rows in columns.items()}}
+
+
+def grouped(each: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns, by column of the table and value, how many there are and the means of the model's figures."""
+    parts: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+    for row in each:
+        for name, value in row["groups"].items():
+            parts[name][value].append(row["fixed"]["model"])
+    return {
+        name: {value: {"photographs": len(rows), **F.means(rows)} for value, rows in sorted(values.items())}
+        for name, values in parts.items()
+        if len(values) > 1
+    }
+
+
+def _moments(asked, count: int) -> list[int]:
+    """Frames for the sheet: the widest mouth, a shut eye, the furthest turn."""
+    if asked.curves is None:
+        return sorted({0, count // 2, count - 1})
+    pick = [asked.curves["jaw"].argmax(), asked.curves["blink_l"].argmax(), np.abs(asked.curves["yaw"]).argmax()]
+    return [int(i) for i in pick]
+
+
+def _spreads(asked) -> Figures:
+    angles = head_angles(asked.pose)
+    spread = {"yaw_degrees": float(angles[:, 0].std()), "frames": len(asked.pose)}
+    return spread if asked.mouth is None else spread | {"mouth": float(asked.mouth.std())}
