@@ -67,7 +67,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(groups, "rendered_heads", soft_heads)
     monkeypatch.setattr(groups, "drawn_photos", soft_photos)
     monkeypatch.setattr(face, "face_mesh", lambda folder: drawn_mesh())
-    for program in (cache._group, cache._read, cache._pairs):
+    for program in (cache._photos, cache._rendered):
         program.clear_cache()
     heads = drawn_heads()
     write_heads(tmp_path / "heads", 0, heads, ["a.jpg", "b.jpg"])

@@ -64,8 +64,8 @@ def photos_markdown(report: dict[str, Any]) -> str:
         f"## Fixed motion ({asked['frames']} frames, spread of yaw {asked['yaw_degrees']:.1f} degrees"
         + (f", of the mouth {asked['mouth']:.3f}" if "mouth" in asked else "") + ")", "",
         *metrics_table(FIXED, COLUMNS, report["fixed"]), "",
-        "Mean +- standard error over photographs. The truth is a photo head fitted to the photograph, drawn in the same "
-        "motion and read by the same landmarks.", "",
+        "Mean +- standard error over photographs. The truth is a photo head fitted to the photograph, drawn in the "
+        "same motion and read by the same landmarks.", "",
         "## Generated speech", "",
         *metrics_table(SPEECH, {name: COLUMNS[name] for name in ("model", "against")}, report["speech"]), "",
     ]  # fmt: skip

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
+from jaxtyping import Array
 
 from vasa_jax.config import PhotoHeadsConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
@@ -105,14 +107,15 @@ class PhotoCache(StepIterator):
         self._heads, self._reader_params = self._on_devices((self._heads, self._reader_params))
         count, refresh = self._settings.groups, self._settings.refresh
         renewed = -(-step // refresh) if refresh else 0
-        shapes = jax.eval_shape(lambda: self._draw(0))
-        self._groups = {
-            name: jnp.zeros((count * s.shape[0], *s.shape[1:]), s.dtype, device=self._sharding)
-            for name, s in shapes.items()
-        }
         for slot in range(count):
             last = renewed - 1 - (renewed - 1 - slot) % count
-            self._renew(slot, slot if last < 0 else count + last)
+            drawn = self._draw(slot if last < 0 else count + last)
+            if self._groups is None:
+                self._groups = {
+                    name: jnp.zeros((count * x.shape[0], *x.shape[1:]), x.dtype, device=self._sharding)
+                    for name, x in drawn.items()
+                }
+            self._groups = _write(self._groups, drawn, np.int32(slot), self._sharding)
 
     def _on_devices(self, tree: Any) -> Any:
         """Copies to every device what all of them read."""
@@ -124,12 +127,17 @@ class PhotoCache(StepIterator):
         self._groups = _write(self._groups, self._draw(number), np.int32(slot), self._sharding)
 
     def _draw(self, number: int) -> G.Arrays:
-        numbers = (np.asarray(G.Shares.of(self._settings), np.float32), np.float32(self._settings.style))
-        shape, sharding = self._shape, self._sharding
-        drawn = _group(
-            self._heads, self._chance, self._key, np.uint32(number), *numbers, self._renderer, shape, sharding
-        )
-        return _read(drawn, self._reader_params, self._reader, shape, sharding)
+        shape, sharding, key, number = self._shape, self._sharding, self._key, np.uint32(number)
+        shares = np.asarray(G.Shares.of(self._settings), np.float32)
+        faces = _faces(key, number, shares, self._chance, shape, sharding)
+        # Both renderers take minutes to compile for a GPU: side by side.
+        with ThreadPoolExecutor(2) as pool:
+            photos = pool.submit(_photos, self._heads, faces, self._renderer, sharding)
+            rendered = pool.submit(_rendered, faces, key, number, shape, sharding)
+            photos, rendered = photos.result(), rendered.result()
+        style = np.float32(self._settings.style)
+        group = _joined(photos, rendered, faces, key, number, style, shape, sharding)
+        return {**group, "latent": _latents(rendered["rgb"], self._reader_params, self._reader, shape, sharding)}
 
 
 def chances(squares: np.ndarray, grey: float) -> np.ndarray:
@@ -151,55 +159,92 @@ def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
     return np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA) for x in pictures])
 
 
-@functools.partial(jax.jit, static_argnums=(6, 7, 8))
-def _group(heads, chance, key, number, shares, style, renderer: PhotoRenderer, shape: G.Shape, sharding) -> G.Arrays:
-    """A group without its latents, one for each device."""
+# Arrays of a device's one group have a leading axis of 1, along which those of several devices are joined.
 
-    def local(heads, chance, key, number, shares, style):
-        k = jax.random.split(jax.random.fold_in(own_key(key, sharding), number), 5)
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _faces(key, number, shares, chance, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
+    """What a group shows: `motion` (1, M) by name, `pose` (1, M, 9), and `which` photo heads (1, photos)."""
+
+    def local(key, number, shares, chance):
+        k = jax.random.split(_own(key, number, sharding), 2)
         motion = G.sample_faces(k[0], shape, G.Shares(*shares))
-        pose = G.usual_poses(motion)
         which = jax.random.choice(k[1], len(chance), (shape.photos,), replace=False, p=chance)
-        chosen = {name: value[which] for name, value in heads.items()}
-        photos = G.drawn_photos(chosen, motion, pose, renderer)
-        rendered = G.rendered_heads(k[2], motion, shape)
-        rgb = jnp.concatenate([photos["rgb"], rendered["rgb"]])
-        background = jnp.concatenate([chosen["background"], rendered["background"]])
-        square = jnp.concatenate([chosen["square"], rendered["background"]])  # rendered heads have no photograph
+        faces = {"motion": motion, "pose": G.usual_poses(motion), "which": which}
+        return jax.tree.map(lambda x: x[None], faces)
+
+    return on_each_device(local, sharding, *[True] * 4)(key, number, shares, chance)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _photos(heads, faces, renderer: PhotoRenderer, sharding: NamedSharding | None) -> G.Arrays:
+    """The photo heads of a group: `groups.drawn_photos`, and background, square and square_pose of each."""
+
+    def local(heads, faces):
+        faces = jax.tree.map(lambda x: x[0], faces)
+        chosen = {name: value[faces["which"]] for name, value in heads.items()}
+        drawn = G.drawn_photos(chosen, faces["motion"], faces["pose"], renderer)
+        own = {"background": chosen["background"], "square": chosen["square"], "square_pose": chosen["pose"]}
+        return jax.tree.map(lambda x: x[None], drawn | own)
+
+    return on_each_device(local, sharding, True, False)(heads, faces)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _rendered(faces, key, number, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
+    def local(faces, key, number):
+        k = jax.random.fold_in(_own(key, number, sharding), 2)
+        motion = {name: value[0] for name, value in faces["motion"].items()}
+        return jax.tree.map(lambda x: x[None], G.rendered_heads(k, motion, shape))
+
+    return on_each_device(local, sharding, False, True, True)(faces, key, number)
+
+
+@functools.partial(jax.jit, static_argnums=(6, 7))
+def _joined(photos, rendered, faces, key, number, style, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
+    """A group without its latents; some of its people have another look."""
+
+    def local(photos, rendered, faces, key, number, style):
+        photos, rendered, pose = jax.tree.map(lambda x: x[0], (photos, rendered, faces["pose"]))
+        k = jax.random.split(jax.random.fold_in(_own(key, number, sharding), 3), shape.people + 1)
+        joined = {
+            name: jnp.concatenate([photos[name], rendered[name]]) for name in ("rgb", "background", "segmentation")
+        }
+        square = jnp.concatenate([photos["square"], rendered["background"]])  # rendered heads have no photograph
         share = style * jnp.where(jnp.arange(shape.people) < shape.photos, G.PHOTO_STYLE, 1.0)
-        on = jax.random.uniform(k[3], (shape.people,)) < share
-        images = jnp.concatenate([rgb, background[:, None], square[:, None]], 1)
-        keys = jax.random.split(k[4], shape.people)
-        looks = jax.lax.map(lambda x: restyle(*x), (keys, images, on.astype(jnp.float32)))
+        on = jax.random.uniform(k[-1], (shape.people,)) < share
+        images = jnp.concatenate([joined["rgb"], joined["background"][:, None], square[:, None]], 1)
+        looks = jax.lax.map(lambda x: restyle(*x), (k[:-1], images, on.astype(jnp.float32)))
         images = jnp.where(on[:, None, None, None, None], looks, images)
         # Looks may blur: what is copied is then not what is shown.
-        kind = jnp.where(on[: shape.photos, None, None, None], 0, photos["kind"])
+        kind = jnp.where(on[: shape.photos, None, None, None], 0, photos["kind"]).astype(jnp.uint8)
         group = {
             "rgb": images[:, :-2], "background": images[:, -2], "square": images[: shape.photos, -1],
-            "segmentation": jnp.concatenate([photos["segmentation"], rendered["segmentation"]]),
+            "segmentation": joined["segmentation"], "square_pose": photos["square_pose"],
             "pose": jnp.concatenate([jnp.broadcast_to(pose, (shape.photos, *pose.shape)), rendered["pose"]]),
-            "square_pose": chosen["pose"], "moved": photos["moved"], "kind": kind.astype(jnp.uint8),
-            "plain": rendered["rgb"],
+            "moved": photos["moved"], "kind": kind,
         }  # fmt: skip
         return {name: value[None] for name, value in group.items()}
 
-    whole = (True,) * 6
-    return on_each_device(local, sharding, *whole)(heads, chance, key, number, shares, style)
+    parts = (photos, rendered, faces, key, number, style)
+    return on_each_device(local, sharding, False, False, False, True, True, True)(*parts)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _read(group: G.Arrays, params, reader: VASAFaceEncoder, shape: G.Shape, sharding) -> G.Arrays:
-    """Adds `latent` (1, faces, Z): means over the rendered heads and the poses, read before their look is changed."""
+def _latents(rgb, params, reader: VASAFaceEncoder, shape: G.Shape, sharding: NamedSharding | None) -> Array:
+    """(1, faces, Z): means over rendered heads, before their look is changed, and poses."""
 
-    def local(group, params):
-        plain = group["plain"][0]
-        images = plain.reshape(-1, *plain.shape[2:]).astype(jnp.float32) / 255.0
+    def local(rgb, params):
+        images = rgb.reshape(-1, *rgb.shape[3:]).astype(jnp.float32) / 255.0
         latents = reader.apply({"params": params}, images, method="encode_motion")[1]
-        latents = latents.reshape(shape.heads, shape.faces, shape.poses, -1).mean((0, 2))
-        rest = {name: value for name, value in group.items() if name != "plain"}
-        return {**rest, "latent": latents[None]}
+        return latents.reshape(shape.heads, shape.faces, shape.poses, -1).mean((0, 2))[None]
 
-    return on_each_device(local, sharding, False, True)(group, params)
+    return on_each_device(local, sharding, False, True)(rgb, params)
+
+
+def _own(key, number, sharding: NamedSharding | None) -> Array:
+    """The key of this device's group of a number."""
+    return jax.random.fold_in(own_key(key, sharding), number)
 
 
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)

@@ -6,6 +6,7 @@ Beside that form every batch has what only photo heads tell, zeros elsewhere (`c
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -95,7 +96,7 @@ class Mixture(StepIterator):
     """Joins iterators of pairs; the first one's batches have what photo heads tell."""
 
     def __init__(self, parts: Sequence[StepIterator], sharding: NamedSharding | None = None):
-        self._parts, self._sharding = tuple(parts), sharding
+        self._parts, self._sharding, self._fresh = tuple(parts), sharding, True
 
     def state(self) -> dict[str, int]:
         """Returns the position and what decides the batches of each part."""
@@ -113,7 +114,13 @@ class Mixture(StepIterator):
             part.restore(own)
 
     def batch(self, step: int) -> Pairs:
-        return _joined(tuple(next(part) for part in self._parts), self._sharding)
+        if self._fresh:  # the first batches compile renderers, for minutes on a GPU: side by side
+            self._fresh = False
+            with ThreadPoolExecutor(len(self._parts)) as pool:
+                batches = tuple(pool.map(next, self._parts))
+        else:
+            batches = tuple(next(part) for part in self._parts)
+        return _joined(batches, self._sharding)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -1,0 +1,186 @@
+"""The report on photographs: its figures by closed forms, and a whole run with a codec that only shifts pixels."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from drawn_portrait import drawn_person, drawn_points
+from PIL import Image
+
+from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
+from vasa_jax.conventions import DYNAMICS_DIM, POSE_DIM
+from vasa_jax.errors import InputError
+from vasa_jax.evaluation import photo_figures as F
+from vasa_jax.evaluation import photo_motion, photo_people, photos
+from vasa_jax.evaluation.photo_motion import FixedMotion, from_file, performance
+from vasa_jax.main import run
+from vasa_jax.preparation.face_backends.base import FaceLandmarks
+
+SIDE = 256
+
+
+def placed(points):
+    return np.concatenate([points[:, :2] / (SIDE / 2) - 1.0, points[:, 2:] / (SIDE / 2)], 1).astype(np.float32)
+
+
+class Analyzer:
+    """Finds the drawn person wherever it stands, by the colour of its left column of pixels: 10 times the shift."""
+
+    name, landmark_set = "drawn", "mediapipe_478"
+
+    def __init__(self):
+        self.points = drawn_points(SIDE)
+        self.own_matte = drawn_person(self.points, SIDE)[1] / 255.0
+
+    def landmarks(self, image, previous=None):
+        if image.max() == 0:
+            return None
+        points = self.points * image.shape[0] / SIDE
+        return FaceLandmarks(points.astype(np.float32), 1.0)
+
+    def matte(self, image):
+        import cv2
+
+        return cv2.resize(self.own_matte, image.shape[1::-1]).astype(np.float32)
+
+
+class Codec:
+    """Shows the portrait whatever is asked, `dark` frames of it black."""
+
+    image_size = SIDE
+
+    def __init__(self, dark=0):
+        self._dark = dark
+
+    def prepare(self, portrait):
+        motion = np.zeros(POSE_DIM + DYNAMICS_DIM, np.float32)
+        return dataclasses.make_dataclass("Avatar", ["portrait", "motion"])(portrait, motion)
+
+    def encode_motion(self, frames):
+        return np.zeros((len(frames), POSE_DIM + DYNAMICS_DIM), np.float32)
+
+    def render(self, avatar, motion):
+        frames = np.repeat(avatar.portrait[None], len(motion), 0)
+        frames[: self._dark] = 0
+        yield frames
+
+
+def asked(frames=20):
+    pose = np.tile(np.array([1, 0, 0, 0, 1, 0, 0, 0, 0], np.float32), (frames, 1))
+    wave = np.sin(np.arange(frames))
+    return FixedMotion(performance(frames), np.zeros((frames, SIDE, SIDE, 3), np.uint8), pose, None, wave, wave)
+
+
+def person(name="a.png", groups=None):
+    analyzer = Analyzer()
+    image, matte = drawn_person(analyzer.points, SIDE)
+    head = {"pose": np.array([1, 0, 0, 0, 1, 0, 0, 0, 0], np.float32)}
+    return photo_people.Person(name, image, placed(analyzer.points), matte / 255.0, head, groups or {"turn": "yaw under 15"})
+
+
+def test_the_built_in_performance_turns_blinks_twice_and_speaks():
+    curves = performance(40)
+    assert np.degrees(curves["yaw"].std()) >= 3
+    shut = curves["blink_l"] == 1.0
+    assert (np.diff(shut.astype(int)) == 1).sum() == 2 and curves["blink_l"].min() == 0
+    assert curves["jaw"].min() == pytest.approx(0, abs=1e-6) and curves["jaw"].max() > 0.7
+
+
+def test_tracks_are_compared_by_spread_and_r():
+    t = np.arange(9.0)
+    assert F.followed(0.5 * t + 3, t) == pytest.approx({"size": 0.5, "r": 1.0})
+    still = F.followed(np.ones(9), t)
+    assert still["size"] == 0 and np.isnan(still["r"])
+    assert F.deepest_blink(np.array([0.4, 0.4, 0.4, 0.1])) == pytest.approx(0.25)
+
+
+def test_sharpness_falls_with_a_blur_and_detail_with_noise():
+    import cv2
+
+    image, points = person().portrait, person().points
+    soft = cv2.GaussianBlur(image, (0, 0), 2)
+    assert F.sharpness(soft, points) < 0.5 * F.sharpness(image, points)
+    mask = F.part_masks(points, SIDE)["face"]
+    assert F.fine_r(image, image, mask) == pytest.approx(1.0)
+    assert F.fine_r(255 - image, image, mask) == pytest.approx(-1.0, abs=1e-6)
+    masks = F.part_masks(points, SIDE)
+    assert masks["eyes"].sum() < masks["face"].sum() and masks["face"][masks["mouth"]].mean() > 0.95
+
+
+def test_even_motion_does_not_flicker():
+    ramp = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 4, 4, 3), 10, np.uint8)
+    assert F.flicker(ramp) == 0 and F.flicker(np.stack([ramp[0], ramp[2], ramp[0]])) == 40
+
+
+def test_background_counts_outside_both_mattes_only():
+    portrait, matte = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.float32)
+    matte[8:24, 8:24] = 1
+    frame = portrait.copy()
+    frame[8:24, 8:24] = 200
+    assert F.background_change(frame[None], portrait, matte[None], matte) == 0
+    assert F.background_change(frame[None] + 7, portrait, matte[None], matte) == 7
+    assert np.isnan(F.background_change(frame[None], portrait, np.ones((1, 32, 32)), matte))
+
+
+def test_reconstruction_of_the_truth_is_perfect_and_of_another_is_not():
+    image, points = person().portrait, person().points
+    same = F.reconstruction(image, image, points)
+    assert same["psnr_face"] == 100 and same["ssim"] == pytest.approx(1) and same["fine_r"] == pytest.approx(1)
+    off = image.copy()
+    off[F.part_masks(points, SIDE)["mouth"]] //= 2
+    worse = F.reconstruction(off, image, points)
+    assert worse["psnr_mouth"] < worse["psnr_face"] < 100 == worse["psnr_eyes"]
+
+
+def test_columns_of_numbers_are_binned_and_names_with_too_many_values_left_out():
+    found = [person(str(i), {"age": str(20 + i), "skin": "light" if i % 2 else "dark", "id": f"p{i}"}) for i in range(9)]
+    groups = [p.groups for p in photo_people._binned(found)]
+    assert len({g["age"] for g in groups}) == 3 and [g["age"] for g in groups[:3]] == ["under 22.7"] * 3
+    assert "id" not in groups[0] and groups[0]["skin"] == "dark"
+
+
+def test_a_run_writes_the_report(tmp_path):
+    stage = photos.PhotoStage(PhotosEvaluationConfig(), {"model": Codec(), "against": Codec(5)}, Analyzer(), None)
+    stage.draw = lambda head, curves, poses: np.repeat(person().portrait[None], len(poses), 0)
+    people = [person("a.png"), person("b.png", {"turn": "yaw 15 to 30"})]
+    spoken = np.zeros((10, POSE_DIM + DYNAMICS_DIM), np.float32)
+    report = stage.run(people, {"c.png": "no face"}, asked(), spoken, tmp_path)
+    fixed = report["fixed"]
+    assert fixed["model"]["faces"]["mean"] == 1 and fixed["against"]["faces"]["mean"] == 0.75
+    assert fixed["model"]["sharpness"]["mean"] == pytest.approx(1) and fixed["model"]["truth_psnr"]["mean"] == 100
+    assert fixed["model"]["background"]["mean"] == 0 and fixed["model"]["flicker_over_truth"]["mean"] == 0
+    assert report["groups"]["turn"]["yaw 15 to 30"]["photographs"] == 1
+    text = (tmp_path / "report.md").read_text()
+    assert "frames with a face | 1.000 +- 0.000 | 0.750 +- 0.000" in text
+    assert "* c.png: no face" in text and "dlib is not installed" in text
+    assert json.loads((tmp_path / "report.json").read_text())["photographs"] == 2
+    assert Image.open(tmp_path / "sheet.png").size[1] == 2 * 128
+
+
+def test_motion_is_asked_around_the_portraits_place():
+    codec, motion = Codec(), asked()
+    avatar = codec.prepare(person().portrait)
+    avatar.motion[6:9] = 0.1, 0.2, 0.3
+    np.testing.assert_allclose(motion.of(codec, avatar)[:, 6:9].mean(0), [0.1, 0.2, 0.3], atol=1e-6)
+
+
+@pytest.mark.parametrize("array", [np.zeros((5, 3)), np.zeros((2, 137)), np.full((5, 137), np.nan)])
+def test_a_motion_file_of_another_form_is_refused(tmp_path, array):
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(InputError, match="m.npy: holds"):
+        from_file(tmp_path / "m.npy")
+
+
+def test_faults_are_named_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
+    monkeypatch.setattr(photos, "face_mesh", lambda folder: None)
+    monkeypatch.setattr(photos, "Builder", lambda mesh: None)
+    settings = PhotosEvaluationConfig(stills=str(tmp_path / "none"))
+    config = VASAConfig(job="evaluate_photos", photos_evaluation=settings)
+    with pytest.raises(InputError, match="no folder"):
+        run(config, tmp_path)
+    (tmp_path / "t.csv").write_text("name,age\nx,3\n")
+    with pytest.raises(InputError, match="no column 'file'"):
+        photo_people._table(str(tmp_path / "t.csv"))
+    assert photo_motion.BLINKS[0] < photo_motion.BLINKS[1]
