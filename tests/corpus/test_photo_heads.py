@@ -15,6 +15,7 @@ from vasa_jax.corpus.photos.build import Builder
 from vasa_jax.corpus.photos.draw import BEYOND, COPIED, LID, PhotoRenderer, eye_colours
 from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, WHITE_PATCH
 from vasa_jax.corpus.photos.framing import draw_framing, from_canonical, place, to_canonical
+from vasa_jax.corpus.photos.lashes import DARKEST, lash_shade
 from vasa_jax.corpus.photos.store import read_heads, write_heads
 from vasa_jax.corpus.photos.vary import vary
 from vasa_jax.data.face_points import SEGMENTS
@@ -77,6 +78,20 @@ def test_lids_shut_and_open_eyes_are_seen():
     assert (frames()["rest"].segmentation == SCLERA).sum() >= 12
     assert (frames()["shut"].segmentation == SCLERA).sum() <= 1
     assert (frames()["shut"].segmentation == LID).sum() > (frames()["rest"].segmentation == LID).sum()
+
+
+def test_lids_that_meet_leave_a_dark_line_along_the_upper_lid():
+    """FaceMesh reads a shut eye without one as half open."""
+    points, size = jnp.asarray(fitted()[0].points[:, :2]), 128
+    rest = neutral_motion()
+    assert (lash_shade(points, rest, size) == 1.0).all()
+    shade = np.asarray(lash_shade(points, rest | {"blink_l": jnp.float32(1.0)}, size))  # on the image's right
+    assert shade.min() == pytest.approx(1.0 - DARKEST, abs=0.02)
+    dark = np.argwhere(shade < 1.0 - 0.5 * DARKEST)
+    lid = (np.asarray(points)[list(T.UPPER_LID[1])] + 1) * size / 2 - 0.5
+    assert len(dark) > 8 and (dark[:, 1] > size / 2).all()
+    for y, x in dark:
+        assert np.abs(y - np.interp(x, *lid[np.argsort(lid[:, 0])].T)) < 2.5
 
 
 @pytest.mark.parametrize("yaw,pitch", [(0.5, 0.0), (-0.3, 0.2)])

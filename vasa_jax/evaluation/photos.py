@@ -108,13 +108,11 @@ class PhotoStage:
         return report
 
     def _fixed(self, person: Person, asked, with_truth: bool) -> tuple[list[np.ndarray], dict[str, Figures]]:
-        """Frames of the truth where there is one and of both codecs, and their figures by column."""
+        """Frames of the truth, white without one, and of both codecs, and their figures by column."""
         videos = {}
-        motions = {}
         for name, codec in self._codecs.items():
             avatar = codec.prepare(person.portrait)
-            motions[name] = asked.of(codec, avatar)
-            videos[name] = np.concatenate(list(codec.render(avatar, motions[name])))
+            videos[name] = np.concatenate(list(codec.render(avatar, asked.of(codec, avatar))))
         truth = None
         if with_truth and person.head is not None and asked.curves is not None:
             truth = self.draw(person.head, asked.curves, self._poses(person, asked))
@@ -132,8 +130,8 @@ class PhotoStage:
             for name, video in (*videos.items(), ("portrait", still)):
                 figures.setdefault(name, {}).update(self._against_truth(video, truth, points, curves))
             figures["truth"] = self._measure(person, truth)
-        shown = [videos["model"], videos["against"]]
-        return ([truth] if truth is not None else []) + shown, figures
+        blank = np.full_like(videos["model"], 255)
+        return [blank if truth is None else truth, videos["model"], videos["against"]], figures
 
     def _poses(self, person: Person, asked) -> np.ndarray:
         """The asked turns around the photo head's own place."""
