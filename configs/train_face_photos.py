@@ -1,13 +1,16 @@
 r"""The codec on photographs: python -m vasa_jax.main --config configs/train_face_photos.py --workdir runs/face_photos \
-    --config.photo_heads.folder=HEADS --config.photos.models=face_models --config.train.init_from=CODEC
+    --config.photo_heads.folder=HEADS --config.photos.models=face_models
 
-HEADS is what configs/fit_photos.py made of photographs that you may use, CODEC a trained codec: vasa_jax/pretrained,
-or vasa_jax/pretrained/photos to go on. Ten sixteenths of the sources are photo heads, the rest rendered heads; with
---config.photo_heads.clips=SHARDS (configs/prepare.py) one sixteenth are real clips. Latents stay where the shipped
-transformer expects them (`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for a
-machine with one GPU.
+HEADS is what configs/fit_photos.py made of photographs that you may use. The start is the shipped codec;
+--config.train.init_from=vasa_jax/pretrained/photos goes on from the one that has learnt from photographs. Ten
+sixteenths of the sources are photo heads, the rest rendered heads; with --config.photo_heads.clips=SHARDS
+(configs/prepare.py) one sixteenth are real clips. Latents stay where the shipped transformer expects them
+(`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for a machine with one GPU.
 """
 
+from pathlib import Path
+
+import vasa_jax
 from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, TrainConfig, VASAConfig
 
 
@@ -24,7 +27,7 @@ def get_config():
             evaluate_every=10_000,
             save_every=10_000,
             best_metric="psnr_cross",
-            init_from="vasa_jax/pretrained",
+            init_from=str(Path(vasa_jax.__file__).parent / "pretrained"),
         ),
         corpus=CorpusConfig(groups=288, motions=10, poses=2, chunk=1, refresh=48),
         photo_heads=PhotoHeadsConfig(share=0.65, clip_share=0.0625),

@@ -135,8 +135,9 @@ class PhotoCache(StepIterator):
             photos = pool.submit(_photos, self._heads, faces, self._renderer, sharding)
             rendered = pool.submit(_rendered, faces, key, number, shape, sharding)
             photos, rendered = photos.result(), rendered.result()
-        style = np.float32(self._settings.style)
-        group = _joined(photos, rendered, faces, key, number, style, shape, sharding)
+        group = _joined(photos, rendered, faces, shape, sharding)
+        if self._settings.style:
+            group = _restyled(group, key, number, np.float32(self._settings.style), shape, sharding)
         return {**group, "latent": _latents(rendered["rgb"], self._reader_params, self._reader, shape, sharding)}
 
 
@@ -200,34 +201,41 @@ def _rendered(faces, key, number, shape: G.Shape, sharding: NamedSharding | None
     return on_each_device(local, sharding, False, True, True)(faces, key, number)
 
 
-@functools.partial(jax.jit, static_argnums=(6, 7))
-def _joined(photos, rendered, faces, key, number, style, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
-    """A group without its latents; some of its people have another look."""
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _joined(photos, rendered, faces, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
+    """A group without its latents: photo heads, then rendered ones."""
 
-    def local(photos, rendered, faces, key, number, style):
+    def local(photos, rendered, faces):
         photos, rendered, pose = jax.tree.map(lambda x: x[0], (photos, rendered, faces["pose"]))
-        k = jax.random.split(jax.random.fold_in(_own(key, number, sharding), 3), shape.people + 1)
         joined = {
             name: jnp.concatenate([photos[name], rendered[name]]) for name in ("rgb", "background", "segmentation")
         }
-        square = jnp.concatenate([photos["square"], rendered["background"]])  # rendered heads have no photograph
+        pose = jnp.concatenate([jnp.broadcast_to(pose, (shape.photos, *pose.shape)), rendered["pose"]])
+        kept = {name: photos[name] for name in ("square", "square_pose", "moved", "kind")}
+        return jax.tree.map(lambda x: x[None], {**joined, "pose": pose, **kept})
+
+    return on_each_device(local, sharding, False, False, False)(photos, rendered, faces)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _restyled(group, key, number, style, shape: G.Shape, sharding: NamedSharding | None) -> G.Arrays:
+    """Gives some people of a group another look, the same in all of their images."""
+
+    def local(group, key, number, style):
+        k = jax.random.split(jax.random.fold_in(_own(key, number, sharding), 3), shape.people + 1)
+        group = {name: value[0] for name, value in group.items()}
         share = style * jnp.where(jnp.arange(shape.people) < shape.photos, G.PHOTO_STYLE, 1.0)
         on = jax.random.uniform(k[-1], (shape.people,)) < share
-        images = jnp.concatenate([joined["rgb"], joined["background"][:, None], square[:, None]], 1)
+        square = jnp.concatenate([group["square"], group["background"][shape.photos :]])  # rendered heads have none
+        images = jnp.concatenate([group["rgb"], group["background"][:, None], square[:, None]], 1)
         looks = jax.lax.map(lambda x: restyle(*x), (k[:-1], images, on.astype(jnp.float32)))
         images = jnp.where(on[:, None, None, None, None], looks, images)
         # Looks may blur: what is copied is then not what is shown.
-        kind = jnp.where(on[: shape.photos, None, None, None], 0, photos["kind"]).astype(jnp.uint8)
-        group = {
-            "rgb": images[:, :-2], "background": images[:, -2], "square": images[: shape.photos, -1],
-            "segmentation": joined["segmentation"], "square_pose": photos["square_pose"],
-            "pose": jnp.concatenate([jnp.broadcast_to(pose, (shape.photos, *pose.shape)), rendered["pose"]]),
-            "moved": photos["moved"], "kind": kind,
-        }  # fmt: skip
-        return {name: value[None] for name, value in group.items()}
+        kind = jnp.where(on[: shape.photos, None, None, None], 0, group["kind"]).astype(jnp.uint8)
+        changed = {"rgb": images[:, :-2], "background": images[:, -2], "square": images[: shape.photos, -1]}
+        return jax.tree.map(lambda x: x[None], {**group, **changed, "kind": kind})
 
-    parts = (photos, rendered, faces, key, number, style)
-    return on_each_device(local, sharding, False, False, False, True, True, True)(*parts)
+    return on_each_device(local, sharding, False, True, True, True)(group, key, number, style)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
