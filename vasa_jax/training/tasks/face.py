@@ -28,13 +28,14 @@ from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
+from vasa_jax.losses.images import masked_mean
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
-from vasa_jax.training.tasks.face_mixture import Mixture, open_mixture, read_anchor
+from vasa_jax.training.tasks.face_mixture import KINDS, Mixture, kind_of, open_mixture, read_anchor
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
 from vasa_jax.training.tasks.face_validation import FaceFigures
 from vasa_jax.weights.loss_networks import load_judges
@@ -158,7 +159,11 @@ class FaceTask(Task):
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        metrics = {"psnr": psnr_per_image(image, target).mean()}
+        each = psnr_per_image(image, target)
+        metrics = {"psnr": each.mean()}
+        if told is not None:
+            kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
+            metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
         if discriminator is not None:
             game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights)
             total = total + self._loss.total(game, weights) + learning

@@ -5,7 +5,7 @@ Beside that form every batch has what only photo heads tell, zeros elsewhere (`c
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,6 +29,7 @@ from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.weights.parts import load_part
 
 Pairs = dict[str, Array]
+KINDS = ("photo_heads", "rendered", "clips")
 APART = 1_000_000  # between the numbers of persons of two kinds
 
 
@@ -82,34 +83,37 @@ def open_mixture(
     size, drivers = reader[0].image_size, corpus.drivers
     devices = sharding.num_devices if sharding else 1
     photos, rendered, clips = parts_of(settings, batch_size, drivers, devices)
-    parts: list[StepIterator] = [
-        PhotoCache(settings, mesh, *reader, photos, drivers, corpus.supersample, seed, sharding)
-    ]
+    parts: dict[str, StepIterator] = {
+        "photo_heads": PhotoCache(settings, mesh, *reader, photos, drivers, corpus.supersample, seed, sharding)
+    }
     if rendered:
-        parts.append(RenderCache(corpus, size, rendered, "counterfactual", seed, "face", sharding))
+        parts["rendered"] = RenderCache(corpus, size, rendered, "counterfactual", seed, "face", sharding)
     if clips:
-        parts.append(ClipPairs(settings, size, clips, drivers, seed, sharding))
+        parts["clips"] = ClipPairs(settings, size, clips, drivers, seed, sharding)
     return Mixture(parts, sharding)
 
 
 class Mixture(StepIterator):
-    """Joins iterators of pairs; the first one's batches have what photo heads tell."""
+    """Joins iterators of pairs by their names in KINDS; the first one's batches have what photo heads tell.
 
-    def __init__(self, parts: Sequence[StepIterator], sharding: NamedSharding | None = None):
-        self._parts, self._sharding, self._fresh = tuple(parts), sharding, True
+    `person` counts from APART times the number of the kind.
+    """
+
+    def __init__(self, parts: Mapping[str, StepIterator], sharding: NamedSharding | None = None):
+        self._parts, self._sharding, self._fresh = dict(parts), sharding, True
 
     def state(self) -> dict[str, int]:
         """Returns the position and what decides the batches of each part."""
         step = {"step": self._step}
-        for number, part in enumerate(self._parts):
-            step |= {f"{number}.{name}": value for name, value in part.state().items()}
+        for kind, part in self._parts.items():
+            step |= {f"{kind}.{name}": value for name, value in part.state().items()}
         return step
 
     def restore(self, state: dict[str, int]) -> None:
         """Continues there; InputError names a setting that differs."""
         self._step = int(state["step"])
-        for number, part in enumerate(self._parts):
-            prefix = f"{number}."
+        for kind, part in self._parts.items():
+            prefix = f"{kind}."
             own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
             part.restore(own)
 
@@ -117,22 +121,28 @@ class Mixture(StepIterator):
         if self._fresh:  # the first batches compile renderers, for minutes on a GPU: side by side
             self._fresh = False
             with ThreadPoolExecutor(len(self._parts)) as pool:
-                batches = tuple(pool.map(next, self._parts))
+                batches = tuple(pool.map(next, self._parts.values()))
         else:
-            batches = tuple(next(part) for part in self._parts)
-        return _joined(batches, self._sharding)
+            batches = tuple(next(part) for part in self._parts.values())
+        return _joined(batches, tuple(map(KINDS.index, self._parts)), self._sharding)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _joined(parts: tuple[Pairs, ...], sharding: NamedSharding | None) -> Pairs:
+def kind_of(person: Array) -> Array:
+    """Returns the numbers in KINDS of persons of a mixed batch."""
+    return person // APART
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _joined(parts: tuple[Pairs, ...], kinds: tuple[int, ...], sharding: NamedSharding | None) -> Pairs:
     """Parts of every device one behind the other, so that no row changes its device."""
-    return on_each_device(_join, sharding, *[False] * len(parts))(*parts)
+    join = functools.partial(_join, kinds)
+    return on_each_device(join, sharding, *[False] * len(parts))(*parts)
 
 
-def _join(*parts: Pairs) -> Pairs:
+def _join(kinds: tuple[int, ...], *parts: Pairs) -> Pairs:
     first = parts[0]
     whole = []
-    for number, part in enumerate(parts):
+    for number, part in zip(kinds, parts):
         pairs, sources = len(part["driver"]), len(part["source"])
         rows = {name: sources if len(x) == len(first["source"]) else pairs for name, x in first.items()}
         blank = {
