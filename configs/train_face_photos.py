@@ -24,9 +24,8 @@ def get_config():
             learning_rate=5e-4,
             warmup_steps=300,
             decay_from=0.75,
-            evaluate_every=10_000,
-            save_every=10_000,
-            best_metric="psnr_cross",
+            evaluate_every=0,  # at the end alone: the programs of the figures take minutes to compile
+            save_every=2_000,
             init_from=str(Path(vasa_jax.__file__).parent / "pretrained"),
         ),
         corpus=CorpusConfig(groups=288, motions=10, poses=2, chunk=1, refresh=48),
