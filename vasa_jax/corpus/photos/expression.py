@@ -17,6 +17,7 @@ from vasa_jax.corpus.photos import topology as T
 UNIT = 0.709  # canonical units per head unit
 JAW_ANGLE = 0.34  # radians at jaw = 1
 HINGE = (0.12, 0.227)  # y, z of the jaw's hinge, canonical
+MEETING_HEIGHT = 0.55  # of the lower lid's height, at which lids meet
 PAST_EACH_OTHER = 0.006  # canonical units by which lids that meet stay apart
 _ALONG = np.linspace(-1.0, 1.0, 11)  # along the lips' rows
 _ARC, _ENDS = jnp.asarray(1 - _ALONG**2, jnp.float32), jnp.asarray(np.abs(_ALONG) ** 1.5, jnp.float32)
@@ -116,7 +117,7 @@ def _lids(move, rest, m):
         arc_low = jnp.abs(lower) / jnp.maximum(jnp.abs(lower).max(), 1e-3)
         up = upper * (1 + 0.45 * m["wide"] - 0.25 * squint) - UNIT * 0.10 * m["gaze_pitch"] * arc_up
         lo = lower * (1 + 0.2 * m["wide"] - 0.7 * squint - 0.3 * raised) - UNIT * 0.04 * m["gaze_pitch"] * arc_low
-        shut, amount = 0.55 * lo + 0.004 * arc_low, jnp.clip(blink, 0.0, 1.0)
+        shut, amount = MEETING_HEIGHT * lo + 0.004 * arc_low, jnp.clip(blink, 0.0, 1.0)
         up = up + amount * (shut + 0.004 * arc_up - up)
         lo = lo + amount * (shut - 0.002 * arc_low - lo)
         up = jnp.minimum(up, lo + PAST_EACH_OTHER)
