@@ -17,7 +17,7 @@ from vasa_jax.corpus.photos import topology as T
 UNIT = 0.709  # canonical units per head unit
 JAW_ANGLE = 0.34  # radians at jaw = 1
 HINGE = (0.12, 0.227)  # y, z of the jaw's hinge, canonical
-MEETING_HEIGHT = 0.55  # of the lower lid's height, at which lids meet
+MEETING_HEIGHT = 0.9  # of the lower lid's height, at which lids meet; those of rendered heads at 0.55, people's lower
 PAST_EACH_OTHER = 0.006  # canonical units by which lids that meet stay apart
 _ALONG = np.linspace(-1.0, 1.0, 11)  # along the lips' rows
 _ARC, _ENDS = jnp.asarray(1 - _ALONG**2, jnp.float32), jnp.asarray(np.abs(_ALONG) ** 1.5, jnp.float32)

@@ -10,9 +10,9 @@ from vasa_jax.corpus.photos.expression import Motion
 from vasa_jax.corpus.photos.texture import step
 
 MEETING = 0.55, 0.95  # of a blink, between which the line appears
-LINE = 0.035  # half its height over the eye's width
-LASHES = 0.10  # how far lashes hang below it
-DARKEST, LASH_SHADE = 0.72, 0.30  # share of the light that they take
+LINE = 0.05  # half its height over the eye's width
+LASHES = 0.14  # how far lashes hang below it
+DARKEST, LASH_SHADE = 0.85, 0.40  # share of the light that they take
 ENDS = 0.40, 0.54  # distance from the middle of the eye, over its width, between which they fade
 _ROWS = (
     (T.EYE_CORNERS[0][0], *T.UPPER_LID[0], T.EYE_CORNERS[0][1]),
