@@ -22,7 +22,7 @@ from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_los
 from vasa_jax.main import parse
 from vasa_jax.models.face import init_face
 from vasa_jax.preparation.photos import Portrait
-from vasa_jax.training.jobs import train
+from vasa_jax.training.jobs import make_task, train
 from vasa_jax.training.tasks import face, face_validation
 from vasa_jax.training.tasks.face_mixture import APART, open_mixture, parts_of, read_anchor
 from vasa_jax.weights.safetensors_io import load_params, save_params
@@ -240,4 +240,4 @@ def test_the_recipe_trains_two_steps(folder, tmp_path, monkeypatch):
 def test_settings_that_contradict_each_other_are_named(tmp_path, monkeypatch, change, message):
     add_variant(monkeypatch)
     with pytest.raises(InputError, match=message):
-        settings_of(tmp_path, change)
+        make_task(settings_of(tmp_path, change))

@@ -111,12 +111,7 @@ class VASAConfig(Controls, Driving):
 
     def _check_photo_heads(self, path: str) -> None:
         face, heads = self.face, self.photo_heads
-        told = [name for name in ("anchor", "flow", "flow_coarse", "kept") if getattr(face, name) is not None]
         if not heads.folder:
-            if told:
-                raise InputError(
-                    f"{path}.face.{told[0]}: only photo heads tell it; name a folder of them, {path}.photo_heads.folder"
-                )
             return
         if self.corpus.shards:
             raise InputError(f"{path}.corpus.shards: not together with photo heads; name them {path}.photo_heads.clips")

@@ -27,8 +27,10 @@ from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation.image_metrics import psnr_per_image
+from vasa_jax.errors import InputError
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
+from vasa_jax.losses.vasa import PHOTO_HEADS
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -76,6 +78,11 @@ class FaceTask(Task):
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
         train = config.train
+        told = [name for name in PHOTO_HEADS if getattr(config.face, name) is not None]
+        if told and not config.photo_heads.folder:
+            raise InputError(
+                f"config.face.{told[0]}: only photo heads tell it; name a folder of them, config.photo_heads.folder"
+            )
         return cls(
             config.face, config.corpus, train.batch_size, train.precision, config.seed, config.photo_heads,
             config.photos.models,
