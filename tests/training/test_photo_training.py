@@ -215,6 +215,18 @@ def settings_of(folder, *more):
     return parse(["main", "--config=configs/train_face_photos.py", *shrunk, *more])[0]
 
 
+def test_the_loss_takes_a_mixed_batch(folder):
+    """Traced, not run: every term of the recipe is there, once and as a scalar."""
+    task = make_task(settings_of(folder))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), next(mixture(folder)))
+    total, terms = jax.eval_shape(lambda batch: task.loss(start(), batch, jax.random.key(0)), shapes)
+    expected = {"anchor", "flow", "flow_coarse", "kept", "region", "mse", "psnr_photo_heads", "psnr_rendered"}
+    assert expected <= terms.keys() and total.shape == () == terms["kept"].shape
+    weights = task.loss_weights(0)
+    assert weights["anchor"] == np.float32(0.3) and weights["kept"] == np.float32(0.03)
+
+
+@pytest.mark.slow
 def test_the_recipe_trains_two_steps(folder, tmp_path, monkeypatch):
     for name in ("evaluate", "pictures"):  # which train_face's own test covers
         monkeypatch.setattr(face_validation.FaceFigures, name, lambda self, params: {})

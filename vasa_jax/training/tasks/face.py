@@ -26,8 +26,8 @@ from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.errors import InputError
+from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
 from vasa_jax.losses.vasa import PHOTO_HEADS
