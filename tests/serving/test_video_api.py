@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import wave
 import zlib
 
 import pytest
@@ -208,6 +209,16 @@ def test_a_fault_of_ours_is_told_without_its_text(generator, tmp_path, monkeypat
     assert "secret" in capsys.readouterr().err
 
 
+def test_texts_are_spoken(client):
+    pytest.importorskip("espeakng_loader")
+    answer = client.post("/v1/speech", json={"text": "Hello\x00 there \ud83d\ude00"})
+    with wave.open(io.BytesIO(answer.content)) as sound:
+        assert sound.getframerate() == 16_000 and 0.3 < sound.getnframes() / 16_000 < 3
+    bad = ({"text": " "}, {"text": "a", "voice": "xx"}, {"text": "a", "voice": "../x"}, {}, {"text": "a" * 2001})
+    assert {client.post("/v1/speech", json=word).status_code for word in bad} == {422}
+    assert client.post("/v1/speech", content=b'{"text": "\\ud800"}').status_code == 422
+
+
 def test_login_gives_a_cookie(generator, tmp_path):
     with served(generator, tmp_path, key="0123456789abcdef") as (client, _):
         assert client.get("/v1/about").status_code == 401 and post(client).status_code == 401
@@ -221,6 +232,8 @@ def test_the_document_names_every_route_and_control(client):
     document = client.get("/v1/openapi.json").json()
     assert {"/v1/videos", "/v1/videos/{job}/events", "/v1/crops"} <= document["paths"].keys()
     told = {item["name"]: item for item in client.get("/v1/about").json()["controls"]}
+    assert client.get("/v1/examples/portrait").content == DEMO["image"].read_bytes()
+    assert client.get("/v1/examples/x").status_code == 422
     assert told["gaze"] == told["gaze"] | {"low": -60, "high": 60, "unit": "degrees", "count": 2}
     assert told["steps"]["high"] == 50 and told["animate"]["choices"] == ["all", "pose", "dynamics"]
 

@@ -82,6 +82,7 @@ class About(BaseModel):
     live_sessions: int
     controls: list[Control]
     emotions: list[str]
+    speech: bool = Field(description="whether texts can be spoken")
 
 
 def controls_told(most_steps: int) -> list[Control]:

@@ -13,6 +13,8 @@ import vasa_jax
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.serving.answers import About, controls_told
 from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
+from vasa_jax.serving.live_routes import live_router
+from vasa_jax.serving.samples import can_speak, samples_router
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.videos import videos_router
 
@@ -59,7 +61,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
         return About(
             version=vasa_jax.__version__, size=studio.generator.image_size, upload=settings.upload,
             seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
-            controls=controls_told(settings.steps), emotions=list(EMOTIONS),
+            controls=controls_told(settings.steps), emotions=list(EMOTIONS), speech=can_speak(),
         )  # fmt: skip
 
     @app.get("/metrics", tags=["server"], response_class=Response)
@@ -69,5 +71,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
         return Response(studio.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.include_router(videos_router(studio))
+    app.include_router(live_router(studio))
+    app.include_router(samples_router())
     app.mount("/", StaticFiles(directory=PAGES, html=True))
     return app

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import socket
+import threading
 from pathlib import Path
 
 from vasa_jax.config import VASAConfig
@@ -34,6 +35,8 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
 
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=config.mark)
     opened = Studio(config, generator, Path(workdir))
+    if config.studio.live_sessions:
+        threading.Thread(target=opened.live.warm_up, name="warm up", daemon=True).start()
     server = StudioServer(create_app(opened, key), opened)
     server.run()
     say("stopped; what waits is made when the studio is started again")

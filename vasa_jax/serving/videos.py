@@ -45,7 +45,7 @@ def videos_router(studio: Studio) -> APIRouter:
         ahead = studio.store.ahead(job) if job.state == WAITING else 0
         return VideoJob.of(job, studio.worker.progress(job.id), ahead)
 
-    @router.post("/videos", status_code=201, responses=_faults(413, 422, 429))
+    @router.post("/videos", status_code=201, responses=faults(413, 422, 429))
     def make_video(
         portrait: Annotated[UploadFile, File(description="a picture, or a video whose best early frame is taken")],
         sound: Annotated[UploadFile, File(description="speech: a sound file, or a video with sound")],
@@ -76,17 +76,17 @@ def videos_router(studio: Studio) -> APIRouter:
         studio.worker.wake()
         return told(job)
 
-    @router.get("/videos/{job}", responses=_faults(404))
+    @router.get("/videos/{job}", responses=faults(404))
     def get_video(job: str) -> VideoJob:
         """Tells how far a job is."""
         return told(known(job))
 
-    @router.delete("/videos/{job}", status_code=204, responses=_faults(404))
+    @router.delete("/videos/{job}", status_code=204, responses=faults(404))
     def delete_video(job: str) -> None:
         """Cancels a job, or removes a finished one, with all its files."""
         studio.worker.remove(known(job))
 
-    @router.get("/videos/{job}/result", response_class=FileResponse, responses=_faults(404, 409))
+    @router.get("/videos/{job}/result", response_class=FileResponse, responses=faults(404, 409))
     def get_result(job: str) -> FileResponse:
         """Gives the finished MP4; parts of it on request, as players ask for them."""
         found = known(job)
@@ -95,7 +95,7 @@ def videos_router(studio: Studio) -> APIRouter:
         path = studio.store.folder(job) / RESULT
         return FileResponse(path, media_type="video/mp4", filename="video.mp4", content_disposition_type="inline")
 
-    @router.get("/videos/{job}/events", response_class=StreamingResponse, responses=_faults(404))
+    @router.get("/videos/{job}/events", response_class=StreamingResponse, responses=faults(404))
     def get_events(job: str) -> StreamingResponse:
         """Tells of every change of a job as a server-sent event, whose data is the job, until it has ended."""
         known(job)
@@ -122,7 +122,7 @@ def videos_router(studio: Studio) -> APIRouter:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
-    @router.post("/crops", responses=_faults(413, 422))
+    @router.post("/crops", responses=faults(413, 422))
     def find_crop(
         portrait: Annotated[UploadFile, File(description="a picture, or a video")],
         crop: Annotated[str, Form(max_length=60)] = "",
@@ -137,7 +137,8 @@ def videos_router(studio: Studio) -> APIRouter:
     return router
 
 
-def _faults(*codes: int) -> dict[int | str, dict[str, Any]]:
+def faults(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Returns what OpenAPI says of answers with these codes, and of those that any request may get."""
     return {code: FAULTS[code] for code in (401, 403, *codes)}
 
 
