@@ -197,9 +197,10 @@ def test_a_player_that_is_lost_may_come_back(client, opened):
     wait_until(lambda: not opened[1].live.active)
 
 
-@pytest.mark.parametrize(
-    "word", ["no json", "[]", '{"type": "dance"}', '{"type": "microphone", "rate": 1}', '{"type": "' + "x" * 5000 + '"}']
-)  # fmt: skip
+NONSENSE = ["no json", "[]", '{"type": "dance"}', '{"type": "microphone", "rate": 1}', '{"type": "' + "x" * 5000 + '"}']
+
+
+@pytest.mark.parametrize("word", NONSENSE)
 def test_nonsense_ends_the_player(client, opened, word):
     path = open_one(client).json()["socket"]
     with client.websocket_connect(path, headers=HEADERS) as socket:
