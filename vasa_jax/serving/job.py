@@ -54,10 +54,11 @@ def api_key(config: VASAConfig) -> str:
             raise InputError(f"{where}: is empty; write a key of {SHORTEST_KEY} characters or more into it")
     if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key):
         raise InputError(f"{where}: is no key; use {SHORTEST_KEY} or more letters and digits")
-    if not key and not is_loopback(settings.host):
+    if not key and (settings.names or not is_loopback(settings.host)):
+        name = f"names: {settings.names[0]}" if settings.names else f"host: {settings.host}"
         raise InputError(
-            f"config.studio.host: {settings.host} can be reached from other machines; give config.studio.key_file or "
-            f"set {KEY_VARIABLE}, or use 127.0.0.1"
+            f"config.studio.{name} can be reached from other machines; give config.studio.key_file or set "
+            f"{KEY_VARIABLE}, or use 127.0.0.1 alone"
         )
     return key
 
