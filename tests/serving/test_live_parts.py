@@ -99,7 +99,7 @@ def test_fragments_play_and_keep_picture_and_sound_together():
     writer, time = FragmentWriter(64), np.arange(4 * RATE) / RATE
     sound = np.where((time % 1 < 0.08) & (time > 0.5), 0.5 * np.sin(2000 * np.pi * time), 0).astype(np.float32)
     stream, frame, sent = writer.start, 0, 0
-    for hop, stays in ((5, 1), (25, 1), (10, 1), (5, 5), (10, 2), (25, 1)):
+    for hop, stays in ((5, 1), (25, 1), (10, 1), (5, 5), (5, 1), (10, 2), (25, 1)):
         shown = [min(stays, hop - index) for index in range(0, hop, stays)]
         frames = [
             np.full((64, 64, 3), 255 if number % 25 < 2 and number > 12 else 16, np.uint8)

@@ -69,6 +69,7 @@ class LiveSession:
         self._lock, self._send, self._opened = threading.Lock(), None, time.monotonic()
         self._unseen_since, self._fresh = self._opened, True
         self._wanted: Controls | None = None
+        self._wanted_avatar: Avatar | None = None
         self._interrupted = False
         self._first_sent = False
         self._frame = 0  # of the next hop, since the start
@@ -118,7 +119,7 @@ class LiveSession:
 
     def change_avatar(self, avatar: Avatar) -> None:
         """Changes who is shown, from the next hop on."""
-        self._motion.avatar = avatar
+        self._wanted_avatar = avatar
 
     def _work(self) -> None:
         try:
@@ -159,6 +160,9 @@ class LiveSession:
         if self._wanted or self._motion.controls.hop != point.hop:
             self._motion.change(self._wanted or self._motion.controls, point.hop)
             self._wanted = None
+        if self._wanted_avatar:
+            self._motion.change_avatar(self._wanted_avatar)
+            self._wanted_avatar = None
         start, interrupted, self._interrupted = time.monotonic(), self._interrupted, False
         samples, heard = self.sound.take((point.hop + (AHEAD if first else 0)) * PER_FRAME)
         self._motion.hear(samples)

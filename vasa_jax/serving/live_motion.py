@@ -24,17 +24,13 @@ def hops_of(generator: VideoGenerator) -> tuple[int, ...]:
 
 
 class LiveMotion:
-    """Feeds a stream; changes of hop and controls open another one that remembers the motion and the sound.
-
-    Attributes:
-      avatar: who is shown; may be changed between hops.
-    """
+    """Feeds a stream; changes of hop and controls open another one that remembers the motion and the sound."""
 
     def __init__(self, generator: VideoGenerator, avatar: Avatar, controls: Controls, hop: int):
         """InputError for controls that the weights cannot follow."""
         import soxr
 
-        self.avatar, self._generator = avatar, generator
+        self._avatar, self._generator = avatar, generator
         self._resample = soxr.ResampleStream(RATE, SAMPLE_RATE, 1, dtype="float32", quality="MQ").resample_chunk
         self._ahead: deque[np.ndarray] = deque()  # 16 kHz sound that no hop has had
         self._heard = np.zeros(HISTORY * SAMPLES_PER_FRAME, np.float32)  # the latest sound that one has
@@ -45,6 +41,10 @@ class LiveMotion:
     def controls(self) -> Controls:
         """The controls in use; the hop among them."""
         return self._session.schedule.controls
+
+    def change_avatar(self, avatar: Avatar) -> None:
+        """Shows another portrait from the next hop on; position and scale vary around its own."""
+        self._avatar = self._session.avatar = avatar
 
     def change(self, controls: Controls, hop: int) -> None:
         """Goes on with other controls or another hop; InputError as at the start, and nothing has changed then."""
@@ -76,13 +76,13 @@ class LiveMotion:
     def draw(self, motion: np.ndarray, point: Point) -> list[np.ndarray]:
         """Returns the frames of a hop's motion that are drawn, uint8 (n, n, 3) each."""
         chosen = motion[:: point.stays]
-        return list(np.concatenate(list(self._generator.render(self.avatar, chosen, self._draws))))
+        return list(np.concatenate(list(self._generator.render(self._avatar, chosen, self._draws))))
 
     def _open(self, controls: Controls, hop: int) -> tuple[StreamBatch, Session]:
         controls = dataclasses.replace(controls, hop=hop, look_ahead=0)
         batch = self._generator.stream_batch(1, controls)
         self._tail_given = False
-        return batch, batch.open(self.avatar)
+        return batch, batch.open(self._avatar)
 
 
 def measure(generator: VideoGenerator, controls: Controls, hops: tuple[int, ...]) -> tuple[float, float]:
