@@ -3,6 +3,7 @@
 STUDIO_SECONDS (default 60) and STUDIO_CLIENTS (default 2) say how long and how many; STUDIO_CHECKPOINT which weights.
 """
 
+import itertools
 import json
 import os
 import re
@@ -123,7 +124,7 @@ def test_live_clients_for_minutes(checkpoint, tmp_path):
             assert client.fault is None
             starts, hops = [hop["start"] for hop in client.hops], client.hops
             assert starts[0] == 0 and all(
-                abs(a["start"] + a["seconds"] - b["start"]) < 1e-6 for a, b in zip(hops, hops[1:])
+                abs(a["start"] + a["seconds"] - b["start"]) < 1e-6 for a, b in itertools.pairwise(hops)
             )  # nothing is dropped
             behind = hops[-1]["at"] - hops[0]["at"] - hops[-1]["start"]
             late = sum(hop["late"] for hop in hops) / len(hops)

@@ -82,7 +82,7 @@ export class PortraitInput {
     const image = make("img", { alt: "the portrait", src: URL.createObjectURL(this.file[0]) });
     try { await image.decode(); } catch { return; } // a video, or a kind that browsers do not show
     const square = make("div", { tabIndex: 0 }, make("span"));
-    square.setAttribute("role", "slider");
+    square.setAttribute("role", "application");
     square.setAttribute("aria-label", "square of the portrait; arrow keys move it, plus and minus change its size");
     const width = image.naturalWidth, height = image.naturalHeight;
     let [x, y, size] = crop ? crop.split(",").map(Number) : [(width - Math.min(width, height)) / 2, (height - Math.min(width, height)) / 2, Math.min(width, height)];
@@ -92,7 +92,7 @@ export class PortraitInput {
       y = Math.round(Math.min(Math.max(y, -size / 2), height - size / 2));
       for (const [side, part] of [["left", x / width], ["top", y / height], ["width", size / width], ["height", size / height]]) square.style[side] = `${100 * part}%`;
       if (byUser) this.crop = `${x},${y},${size}`;
-      square.setAttribute("aria-valuetext", `${x}, ${y}, ${size} pixels`);
+      square.setAttribute("aria-description", `${x}, ${y}, ${size} pixels`);
       square.dataset.crop = `${x},${y},${size}`;
     };
     square.onpointerdown = (event) => {
