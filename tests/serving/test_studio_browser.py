@@ -6,6 +6,7 @@ Run with `pytest -m browser -n 0 tests/serving/test_studio_browser.py`; pictures
 import json
 import os
 import re
+import time
 import wave
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def ours(url, address):
     return url.startswith((address, address.replace("http", "ws"), "blob:", "data:"))
 
 
+def until(page, expression, seconds=90):
+    """Waits until an expression is true; the page's own rules forbid what playwright's waiting does."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
 def picture(page, name):
     if folder := os.environ.get("STUDIO_PICTURES"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
@@ -98,7 +107,7 @@ def test_a_video_is_made_and_plays(browser, address):
     page.wait_for_selector("[data-state=done] video")
     video = page.locator("[data-state=done] video")
     video.evaluate("video => video.play()")
-    page.wait_for_function("document.querySelector('[data-state=done] video').currentTime > 0.5")
+    until(page, "document.querySelector('[data-state=done] video').currentTime > 0.5")
     played = video.evaluate(PLAYED)
     assert played["size"] >= 64 and played["sound"] > 0
     settings = page.locator("[data-state=done] pre").text_content().partition("video.jsonl:\n")[2]
@@ -148,7 +157,7 @@ def test_two_people_do_not_mix(browser, address):
     for page, seconds in zip(pages, (0.8, 1.6)):
         page.wait_for_selector("[data-state=done] video")
         assert page.locator("[data-state]").count() == 1
-        page.wait_for_function("document.querySelector('[data-state=done] video').readyState > 0")
+        until(page, "document.querySelector('[data-state=done] video').readyState > 0")
         length = page.locator("[data-state=done] video").evaluate("video => video.duration")
         assert length == pytest.approx(seconds, abs=0.03)
 
@@ -157,9 +166,9 @@ def test_look(browser, address):
     page = page_of(browser, address, "look")
     page.locator("#look input[aria-label='sound file']").set_input_files(file("hello.wav", 0.6))
     page.click("#look [type=submit]")
-    page.wait_for_function("document.querySelectorAll('#look [data-state=done] video').length === 3")
+    until(page, "document.querySelectorAll('#look [data-state=done] video').length === 3")
     page.click("#look-play")
-    page.wait_for_function("[...document.querySelectorAll('#look video')].every(video => video.currentTime > 0.1)")
+    until(page, "[...document.querySelectorAll('#look video')].every(video => video.currentTime > 0.1)")
     picture(page, "look")
     assert FAULTS == []
 
@@ -177,11 +186,11 @@ def test_live(browser, address):
     page = page_of(browser, address, "live")
     choose(page, "live")
     page.click("#live-open")
-    page.wait_for_function("document.getElementById('live-video').currentTime > 1.5")
+    until(page, "document.getElementById('live-video').currentTime > 1.5")
     video = page.locator("#live-video")
     first = video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
     page.click("#live-microphone")
-    page.wait_for_function("document.getElementById('live').figures?.latency > 0")
+    until(page, "document.getElementById('live').figures?.latency > 0")
     page.wait_for_timeout(4000)
     picture(page, "live")
     now = figures(page)
@@ -191,10 +200,10 @@ def test_live(browser, address):
     assert video.evaluate("video => video.webkitAudioDecodedByteCount") > 0
     page.click("#live-microphone")
     page.click("#live-example")
-    page.wait_for_function(SPEAKS)
+    until(page, SPEAKS)
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('live-rest').classList.contains('shown')", timeout=200)
-    page.wait_for_function("document.getElementById('live').figures?.interrupt > 0")
+    until(page, "document.getElementById('live-rest').classList.contains('shown')", seconds=0.2)
+    until(page, "document.getElementById('live').figures?.interrupt > 0")
     page.wait_for_timeout(1200)
     assert not page.evaluate("document.getElementById('live-rest').classList.contains('shown')")
     assert not video.evaluate("video => video.muted")
@@ -209,14 +218,14 @@ def test_two_live_sessions_and_a_busy_answer(browser, address):
     pages = [page_of(browser, address, "live") for _ in range(3)]
     for page in pages[:2]:
         page.click("#live-open")
-        page.wait_for_function("document.getElementById('live-video').currentTime > 0.5")
+        until(page, "document.getElementById('live-video').currentTime > 0.5")
     pages[2].click("#live-open")
     pages[2].wait_for_selector("#live-state:has-text('busy')")
     pages[0].context.close()  # a lost client gives its seat back
     pages[1].click("#live-close")
     pages[1].wait_for_selector("#live-state:has-text('ended')")
     pages[2].click("#live-open")
-    pages[2].wait_for_function("document.getElementById('live-video').currentTime > 0.5")
+    until(pages[2], "document.getElementById('live-video').currentTime > 0.5")
     pages[2].click("#live-close")
 
 
