@@ -76,9 +76,9 @@ export function live(panel, { portrait, controls }, about) {
     catch { throw new Error("there is no microphone, or this page may not use it; say a file"); }
     const context = new AudioContext();
     await context.audioWorklet.addModule("microphone.js");
-    const node = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
+    const node = new AudioWorkletNode(context, "microphone");
     node.port.onmessage = ({ data }) => player?.hear(data, context.sampleRate);
-    context.createMediaStreamSource(stream).connect(node);
+    context.createMediaStreamSource(stream).connect(node).connect(context.destination); // silent, but without it nothing runs
     input = { stream, context };
     microphone.setAttribute("aria-pressed", "true");
   });
