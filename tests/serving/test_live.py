@@ -60,7 +60,7 @@ def hops(live, samples, count, frame=0):
 
 def test_a_change_keeps_the_motion_and_the_sound(generator):
     """After a history's length another stream goes on with the very same motion."""
-    avatar, samples = generator.prepare(portrait()), sound(HISTORY + 16)
+    avatar, samples = generator.prepare(portrait()), sound(HISTORY + 15 + AHEAD)
     controls = Controls(steps=STEPS)
     plain, changed = (LiveMotion(generator, avatar, controls, 5) for _ in range(2))
     straight = hops(plain, samples, HISTORY // 5 + 3)
@@ -77,9 +77,9 @@ def test_motion_is_that_of_a_stream(generator):
     """Live motion is a stream's, for the sound resampled as a stream."""
     import soxr
 
-    avatar, samples = generator.prepare(portrait()), sound(16)
+    avatar, samples = generator.prepare(portrait()), sound(15 + AHEAD)
     live = hops(LiveMotion(generator, avatar, Controls(steps=STEPS), 5), samples, 3)
-    heard = soxr.ResampleStream(48_000, 16_000, 1, dtype="float32", quality="MQ").resample_chunk(samples)
+    heard = soxr.ResampleStream(48_000, 16_000, 1, dtype="float32").resample_chunk(samples)
     batch = generator.stream_batch(1, Controls(steps=STEPS), hop=5)
     session, motion = batch.open(avatar), []
     session.write(heard)
@@ -91,7 +91,7 @@ def test_motion_is_that_of_a_stream(generator):
 def test_drawn_frames_are_marked_frames_of_the_motion(generator):
     avatar = generator.prepare(portrait())
     live = LiveMotion(generator, avatar, Controls(steps=STEPS), 5)
-    motion = hops(live, sound(6), 1)
+    motion = hops(live, sound(5 + AHEAD), 1)
     drawn = live.draw(motion, Point(5, 2))
     whole = np.concatenate(list(generator.render(avatar, motion, 1)))
     np.testing.assert_array_equal(np.stack(drawn), whole[::2])

@@ -15,7 +15,7 @@ from vasa_jax.generation.stream import Session, StreamBatch
 from vasa_jax.serving.fragments import PER_FRAME, RATE
 from vasa_jax.serving.pace import HOPS, Point
 
-AHEAD = 1  # frames of sound that are read before their hop: what resampling and the last frame's features need
+AHEAD = 2  # frames of sound that are read before their hop: resampling holds 36 ms back, the features 5
 
 
 def hops_of(generator: VideoGenerator) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ class LiveMotion:
         import soxr
 
         self._avatar, self._generator = avatar, generator
-        self._resample = soxr.ResampleStream(RATE, SAMPLE_RATE, 1, dtype="float32", quality="MQ").resample_chunk
+        self._resample = soxr.ResampleStream(RATE, SAMPLE_RATE, 1, dtype="float32").resample_chunk
         self._ahead: deque[np.ndarray] = deque()  # 16 kHz sound that no hop has had
         self._heard = np.zeros(HISTORY * SAMPLES_PER_FRAME, np.float32)  # the latest sound that one has
         self._batch, self._session = self._open(controls, hop)

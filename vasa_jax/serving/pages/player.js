@@ -1,6 +1,6 @@
 // Plays a live session: fragments from a WebSocket into Media Source Extensions, near the live edge.
 
-const AHEAD = 0.04; // seconds of sound that the server takes before their hop
+const AHEAD = 0.08; // seconds of sound that the server takes before their hop
 const START = 0.25; // of a hop: reserve before playing begins
 const ENOUGH = 0.2, TOO_MUCH = 0.4; // seconds that are buffered when the next fragment comes
 const KEPT = 10; // seconds of the past that stay in the buffer
