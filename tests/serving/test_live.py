@@ -227,6 +227,14 @@ def test_nobody_plays_it(generator, tmp_path, monkeypatch):
         wait_until(lambda: not studio.live.active)
 
 
+def test_nothing_is_said(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr("vasa_jax.serving.live.QUIET", 0.6)
+    with served(generator, tmp_path, live_steps=STEPS) as (client, _):
+        path = open_one(client).json()["socket"]
+        with client.websocket_connect(path, headers=HEADERS) as socket:
+            assert "nothing was said" in Player(socket).until(lambda line: line["type"] == "end")["reason"]
+
+
 def test_the_end_of_the_server_ends_a_session(generator, tmp_path):
     with served(generator, tmp_path, live_steps=STEPS) as (client, studio):
         path = open_one(client).json()["socket"]

@@ -27,6 +27,7 @@ from vasa_jax.serving.pace import Pace, Point
 from vasa_jax.serving.sound_queue import SoundQueue
 
 UNSEEN = 20.0  # seconds without a player, after which a session ends
+QUIET = 300.0  # seconds without sound, after which a session ends: videos wait for it
 MOST_UNSENT = 16  # fragments that a player may be behind
 SLIP = 1.0  # seconds behind the clock at which a session starts a new count
 
@@ -67,7 +68,8 @@ class LiveSession:
         self._motion = LiveMotion(generator, avatar, controls, pace.point.hop)
         self._writer = FragmentWriter(generator.image_size)
         self._lock, self._send, self._opened = threading.Lock(), None, time.monotonic()
-        self._unseen_since, self._fresh = self._opened, True
+        self._unseen_since = self._heard_at = self._opened
+        self._fresh = True
         self._wanted: Controls | None = None
         self._wanted_avatar: Avatar | None = None
         self._interrupted = False
@@ -138,6 +140,8 @@ class LiveSession:
             now = time.monotonic()
             if now > self._until:
                 return self.close("its time is over; open another")
+            if now - self._heard_at > QUIET:
+                return self.close(f"nothing was said for {QUIET / 60:g} minutes; open another")
             with self._lock:
                 seen = self._send is not None
             if not seen:
@@ -165,6 +169,8 @@ class LiveSession:
             self._wanted_avatar = None
         start, interrupted, self._interrupted = time.monotonic(), self._interrupted, False
         samples, heard = self.sound.take((point.hop + (AHEAD if first else 0)) * PER_FRAME)
+        if heard:
+            self._heard_at = start
         self._motion.hear(samples)
         motion = self._motion.next_motion()
         moved = time.monotonic()
