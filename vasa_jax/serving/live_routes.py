@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import numpy as np
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field
@@ -157,8 +158,10 @@ async def _play(socket: WebSocket, session: LiveSession, studio: Studio) -> None
 
     async def give() -> None:
         while not (session.ended.is_set() and waiting.empty()):
-            with contextlib.suppress(TimeoutError):
-                message = await asyncio.wait_for(waiting.get(), 0.25)
+            message = None
+            with anyio.move_on_after(0.25):
+                message = await waiting.get()
+            if message is not None:
                 await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
             if studio.closing.is_set():
                 session.close("the server ends")
@@ -176,18 +179,28 @@ async def _play(socket: WebSocket, session: LiveSession, studio: Studio) -> None
             elif text := message.get("text"):
                 rate = _obey(text, session, studio, rate)
 
+    fault = ""
+
+    async def first(work: Callable[[], Awaitable[None]]) -> None:
+        """Does one of the two; the other ends with it."""
+        nonlocal fault
+        try:
+            await work()
+        except InputError as error:
+            fault = str(error)
+        except (WebSocketDisconnect, RuntimeError):  # the player has gone
+            pass
+        group.cancel_scope.cancel()
+
     session.play_to(send)
-    tasks = [asyncio.create_task(give()), asyncio.create_task(take())]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        async with anyio.create_task_group() as group:
+            group.start_soon(first, give)
+            group.start_soon(first, take)
     finally:
         session.stop_playing(send)
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-        fault = next((end for end in ends if isinstance(end, InputError)), None)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close(1008 if fault else 1000, str(fault or session.reason)[:120])
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close(1008 if fault else 1000, (fault or session.reason)[:120])
 
 
 def _obey(text: str, session: LiveSession, studio: Studio, rate: int) -> int:
