@@ -1,6 +1,7 @@
 """The one worker of the queue: it makes the videos, tells how far it is, and stops when it is asked to."""
 
 import contextlib
+import sqlite3
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 PORTRAIT, SOUND, RESULT = "portrait", "sound", "result.mp4"  # files of a job
 PROGRAMS = 8  # combinations of steps, solver and hop whose compiled code is kept
+RETRY = 5.0  # seconds after a failure of the disk
 SWEEP = 60.0  # seconds between looks for old jobs
 
 
@@ -96,28 +98,39 @@ class Worker:
                 self._store.remove(job.id)
 
     def _work(self) -> None:
-        swept = 0.0
+        swept = -SWEEP
         while not self._closing.is_set():
-            if time.monotonic() - swept > SWEEP:
-                self._store.remove_old(3600 * self._config.studio.keep_hours)
-                swept = time.monotonic()
-            with self._taking:
-                job = self._store.start_next()
-                if job is not None:
-                    self._progress, self._running = Progress(), job.id
+            try:
+                if time.monotonic() - swept > SWEEP:
+                    swept = time.monotonic()
+                    self._store.remove_old(3600 * self._config.studio.keep_hours)
+                if not self._take():
+                    self._wake.wait(SWEEP)
+                    self._wake.clear()
+            except (sqlite3.Error, OSError) as error:  # a full disk, say
+                say(f"jobs: {one_line(str(error))}; tried again in {RETRY:g} s", sys.stderr)
+                self._closing.wait(RETRY)
+
+    def _take(self) -> bool:
+        """Does the next job; False where none waits."""
+        with self._taking:
+            job = self._store.start_next()
             if job is None:
-                self._wake.wait(SWEEP)
-                self._wake.clear()
-                continue
+                return False
+            self._progress, self._running = Progress(), job.id
+        state = None
+        try:
             state = self._do(job)
+        finally:
             with self._taking:
                 self._running = None
                 if job.id in self._cancelled:
                     self._cancelled.discard(job.id)
                     self._store.remove(job.id)
                     state = CANCELLED
-            if state:
-                self._metrics.videos.labels(state).inc()
+        if state:
+            self._metrics.videos.labels(state).inc()
+        return True
 
     def _do(self, job: Job) -> str | None:
         folder = self._store.folder(job.id)
