@@ -2,6 +2,7 @@
 
 import io
 import json
+import sqlite3
 import struct
 import wave
 import zlib
@@ -207,6 +208,23 @@ def test_a_fault_of_ours_is_told_without_its_text(generator, tmp_path, monkeypat
         answer = ended(client, post(client, **CENTRE).json()["id"])
     assert answer["state"] == "failed" and answer["error"] == "the server failed (RuntimeError)"
     assert "secret" in capsys.readouterr().err
+
+
+def test_a_full_disk_does_not_end_the_worker(generator, tmp_path, monkeypatch, capsys):
+    from vasa_jax.serving.store import JobStore
+
+    plain, faults = JobStore.start_next, [sqlite3.OperationalError("database or disk is full")]
+
+    def start_next(self):
+        if faults:
+            raise faults.pop()
+        return plain(self)
+
+    monkeypatch.setattr(JobStore, "start_next", start_next)
+    monkeypatch.setattr("vasa_jax.serving.worker.RETRY", 0.05)
+    with served(generator, tmp_path) as (client, _):
+        assert ended(client, post(client, **CENTRE).json()["id"])["state"] == "done"
+    assert "jobs: database or disk is full" in capsys.readouterr().err
 
 
 def test_texts_are_spoken(client):
