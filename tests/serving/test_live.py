@@ -8,12 +8,10 @@ import time
 import av
 import numpy as np
 import pytest
-from tiny_model import save_tiny_model
 from tiny_studio import served, wav
 
 from vasa_jax.conventions import HISTORY
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion
@@ -21,11 +19,6 @@ from vasa_jax.serving.pace import Point
 
 HEADERS = {"host": "127.0.0.1:7860"}
 STEPS = 1
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=5)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import zlib
 
 import pytest
 from PIL import Image
-from tiny_model import save_tiny_model
 from tiny_studio import ended, post, served, wav
 
 from vasa_jax.generation.generator import VideoGenerator
@@ -18,11 +17,6 @@ from vasa_jax.generation.provenance import read_manifest
 from vasa_jax.serving.worker import Worker
 
 CENTRE = {"crop": "center"}  # no search for a face
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=5)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +53,14 @@ def test_a_video(client, opened, generator, tmp_path):
     assert not list((opened[1].store.folder(job["id"])).parent.iterdir())
 
 
-def test_the_settings_are_a_line_of_a_job_list(client, tmp_path, monkeypatch):
+def test_the_settings_are_a_line_of_a_job_list(generator, tmp_path, monkeypatch):
     from vasa_jax.config import VASAConfig
     from vasa_jax.generation.job_list import generate_listed
 
     controls = {"steps": 2, "gaze": [10, -5], "emotion": "happiness:0.5", "hop": 5}
-    settings = post(client, json.dumps(controls), **CENTRE).json()["settings"]
+    monkeypatch.setattr(Worker, "start", lambda self: None)
+    with served(generator, tmp_path / "studio") as (client, _):
+        settings = post(client, json.dumps(controls), **CENTRE).json()["settings"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "me.png").write_bytes(DEMO["image"].read_bytes())
     (tmp_path / "hello.wav").write_bytes(wav())
@@ -77,10 +73,10 @@ def test_the_settings_are_a_line_of_a_job_list(client, tmp_path, monkeypatch):
 def test_the_command_line_makes_the_same_video(client, generator, tmp_path):
     sound, image = tmp_path / "sound.wav", DEMO["image"]
     sound.write_bytes(wav())
-    job = post(client, '{"steps": 2, "seed": 5}').json()["id"]
+    job = post(client, '{"steps": 1, "seed": 5}').json()["id"]
     ended(client, job)
     (tmp_path / "served.mp4").write_bytes(client.get(f"/v1/videos/{job}/result").content)
-    generator.generate(image, sound, steps=2, seed=5).save(tmp_path / "own.mp4")
+    generator.generate(image, sound, steps=1, seed=5).save(tmp_path / "own.mp4")
     from vasa_jax.data.video_files import read_video
 
     frames = [list(read_video(tmp_path / name).frames) for name in ("served.mp4", "own.mp4")]
