@@ -112,7 +112,7 @@ class Player:
                 if self.lines[-1]["type"] == "end":
                     return self.lines[-1]
             else:
-                return {"type": "closed", **message}
+                return {**message, "type": "closed"}
 
     def until(self, wanted, seconds=20):
         end = time.monotonic() + seconds
@@ -120,6 +120,7 @@ class Player:
             hop = self.next_hop()
             if wanted(hop):
                 return hop
+            assert hop["type"] != "closed", hop
         raise AssertionError("it did not come")
 
     def send(self, **word):
