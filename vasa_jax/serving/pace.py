@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vasa_jax.conventions import FPS
 
 HOPS = (5, 10, 25)  # frames; each divides the history that a stream hears
-STAYS = (1, 2, 3, 4, 5, 8, 12)  # frames for which a drawn one stays
+STAYS = (1, 2, 3, 4, 5, 8, 13, 25)  # frames for which a drawn one stays
 FULL, CALM = 0.8, 0.6  # of the time: what may be used, and up to where a better point is tried
 PATIENCE = 3.0  # seconds of calm before that
 MEMORY = 0.3  # weight of the latest measurement
@@ -56,7 +56,7 @@ class Pace:
     def __init__(self, motion: float, frame: float, hops: tuple[int, ...] = HOPS):
         """motion, frame: seconds of a window, and of a drawn frame, as measured; hops: that the weights can make."""
         self._motion, self._frame = motion, frame
-        points = [Point(hop, stays) for hop in hops for stays in STAYS if stays < hop]
+        points = [Point(hop, stays) for hop in hops for stays in STAYS if stays <= hop]
         self._points = sorted(points, key=lambda point: point.penalty)
         self._calm = 0.0
         self.point = self._best(FULL)
