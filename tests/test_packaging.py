@@ -35,7 +35,7 @@ def installed(tmp_path_factory):
 
 
 def test_every_file_is_installed(installed):
-    kinds = (".py", ".safetensors", ".png", ".wav", ".npz", ".md")
+    kinds = (".py", ".safetensors", ".png", ".wav", ".npz", ".md", ".html", ".css", ".js", ".svg")
     files = [path for path in (ROOT / "vasa_jax").rglob("*") if path.suffix in kinds]
     assert len(files) > 100
     assert not [path for path in files if not (installed / path.relative_to(ROOT)).is_file()]

@@ -24,6 +24,7 @@ JOBS = {
     "generate": "vasa_jax.generation.job:generate",
     "reenact": "vasa_jax.generation.reenact_job:reenact",
     "detect": "vasa_jax.generation.detect:detect",
+    "studio": "vasa_jax.serving.job:studio",
     "train_face": "vasa_jax.training.jobs:train",
     "train_audio": "vasa_jax.training.jobs:train",
     "train_motion": "vasa_jax.training.jobs:train",

@@ -21,6 +21,7 @@ from vasa_jax.config.reports import (
     VoicesConfig,
 )
 from vasa_jax.config.run import VASAConfig
+from vasa_jax.config.studio import StudioConfig
 from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "PrepareConfig",
     "ReadingBenchmarkConfig",
     "RendererBenchmarkConfig",
+    "StudioConfig",
     "SynthesisConfig",
     "TrainConfig",
     "VASAConfig",

@@ -16,6 +16,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VoicesConfig,
 )
+from vasa_jax.config.studio import StudioConfig
 from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
@@ -53,6 +54,7 @@ class VASAConfig(Controls, Driving):
     )
     motion_output: str = text("", "of job reenact: file (.npz) to keep the driving motion in")
     videos: str = text("", "folder of videos, or one video, for jobs prepare, evaluate_voices, evaluate_marks")
+    studio: StudioConfig = part(StudioConfig())
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())

@@ -30,15 +30,21 @@ def controls_of(config: VASAConfig) -> Controls:
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
     """Returns the controls that a file sets, name to value; InputError names the file and the first fault."""
-    path, names = Path(path).expanduser(), fields_of(Controls)
+    path = Path(path).expanduser()
     content = read_json(path, "give a control track, see the example in generation/control_track.py")
+    return checked_controls(content, str(path))
+
+
+def checked_controls(content: Any, where: str) -> dict[str, Any]:
+    """Returns the controls that JSON sets, name to value; InputError `where`: the first fault."""
+    names = fields_of(Controls)
     if not isinstance(content, dict):
-        raise InputError(f'{path}: holds no object; write {{"gaze": [10, -5]}} or the like')
+        raise InputError(f'{where}: holds no object; write {{"gaze": [10, -5]}} or the like')
     for name in content:
         if name not in names:
             hint = nearest_name(name, names) or f" known are {', '.join(names)}"
-            raise InputError(f"{path}: no control '{name}';{hint}")
+            raise InputError(f"{where}: no control '{name}';{hint}")
         if content[name] is None:
-            raise InputError(f"{path}: {name} is null; leave it out where it is free")
-    Controls(**content).validate(str(path))
+            raise InputError(f"{where}: {name} is null; leave it out where it is free")
+    Controls(**content).validate(where)
     return content

@@ -1,0 +1,14 @@
+"""The studio in a browser: a page to try, a live avatar and an HTTP API (docs/studio.md).
+
+    pip install 'vasa_jax[studio]' && python -m vasa_jax.main --config configs/studio.py
+
+Then open http://127.0.0.1:7860/. Jobs are kept in runs/studio. The codec is the one for photographs.
+"""
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.data.limits import InputLimits
+
+
+def get_config():
+    limits = InputLimits(hours=1 / 12, megapixels=50, memory=0.75, streams=8)  # of strangers' files
+    return VASAConfig(job="studio", checkpoint="photos", limits=limits).to_config_dict()

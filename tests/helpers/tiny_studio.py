@@ -1,0 +1,58 @@
+"""A studio with a tiny model, over HTTP in this process, and as a server of its own."""
+
+import contextlib
+import io
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+from fastapi.testclient import TestClient
+
+from vasa_jax.config import StudioConfig, VASAConfig
+from vasa_jax.data.limits import InputLimits
+from vasa_jax.generation.job import DEMO
+from vasa_jax.serving.app import create_app
+from vasa_jax.serving.studio import Studio
+
+LIMITS = InputLimits(hours=0.02, megapixels=2, memory=0.25)
+QUICK = '{"steps": 1, "pose_anchor": "absolute"}'
+
+
+def wav(seconds: float = 0.4, rate: int = 16_000) -> bytes:
+    """A WAV file of noise."""
+    samples = np.random.default_rng(0).normal(0, 3000, round(seconds * rate)).astype("<i2")
+    with io.BytesIO() as file:
+        with wave.open(file, "wb") as sound:
+            sound.setnchannels(1), sound.setsampwidth(2), sound.setframerate(rate)
+            sound.writeframes(samples.tobytes())
+        return file.getvalue()
+
+
+@contextlib.contextmanager
+def served(generator, folder: Path, key: str = "", **settings):
+    """Yields (client, studio) of an application at work."""
+    config = VASAConfig(job="studio", limits=LIMITS, studio=StudioConfig(**settings)).validate()
+    studio = Studio(config, generator, folder)
+    with TestClient(create_app(studio, key), base_url="http://127.0.0.1:7860") as client:
+        yield client, studio
+
+
+def post(client, controls: str = QUICK, portrait: bytes | None = None, sound: bytes | None = None, **fields):
+    """Posts a video; by default of the shipped portrait and a short noise."""
+    files = {
+        "portrait": ("../../me.png", DEMO["image"].read_bytes() if portrait is None else portrait),
+        "sound": ("a/b/hello.wav", wav() if sound is None else sound),
+    }
+    return client.post("/v1/videos", files=files, data={"controls": controls, **fields})
+
+
+def ended(client, job: str, seconds: float = 60) -> dict:
+    """Returns a job when it has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        answer = client.get(f"/v1/videos/{job}").json()
+        if answer["state"] in ("done", "failed"):
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not done: {answer}")

@@ -1,0 +1,240 @@
+"""Live avatars over a WebSocket, with a tiny model."""
+
+import io
+import json
+import threading
+import time
+
+import av
+import numpy as np
+import pytest
+from tiny_studio import served, wav
+
+from vasa_jax.conventions import HISTORY
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.job import DEMO
+from vasa_jax.serving.fragments import PER_FRAME
+from vasa_jax.serving.live_motion import AHEAD, LiveMotion
+from vasa_jax.serving.pace import Point
+
+HEADERS = {"host": "127.0.0.1:7860"}
+STEPS = 1
+
+
+@pytest.fixture(scope="module")
+def opened(generator, tmp_path_factory):
+    with served(generator, tmp_path_factory.mktemp("studio"), live_steps=STEPS) as both:
+        yield both
+
+
+@pytest.fixture
+def client(opened):
+    return opened[0]
+
+
+def portrait(seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (64, 64, 3), np.uint8)
+
+
+def sound(frames, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, frames * PER_FRAME).astype(np.float32)
+
+
+def hops(live, samples, count, frame=0):
+    """The motion of `count` hops; sound from frame `frame` on was given."""
+    made = []
+    for _ in range(count):
+        upto = frame + live.controls.hop
+        live.hear(samples[(frame + AHEAD if frame else 0) * PER_FRAME : (upto + AHEAD) * PER_FRAME])
+        made.append(live.next_motion())
+        frame = upto
+    return np.concatenate(made)
+
+
+def test_a_change_keeps_the_motion_and_the_sound(generator):
+    """After a history's length another stream goes on with the very same motion."""
+    avatar, samples = generator.prepare(portrait()), sound(HISTORY + 15 + AHEAD)
+    controls = Controls(steps=STEPS)
+    plain, changed = (LiveMotion(generator, avatar, controls, 5) for _ in range(2))
+    straight = hops(plain, samples, HISTORY // 5 + 3)
+    before = hops(changed, samples, HISTORY // 5)
+    changed.change(changed.controls, 5)
+    after = hops(changed, samples, 3, HISTORY)
+    np.testing.assert_array_equal(np.concatenate([before, after]), straight)
+    assert np.ptp(straight, axis=0).max() > 0
+    changed.change(changed.controls, 10)
+    assert hops(changed, sound(20), 1, 1).shape == (10, 137)
+
+
+def test_motion_is_that_of_a_stream(generator):
+    """Live motion is a stream's, for the sound resampled as a stream."""
+    import soxr
+
+    avatar, samples = generator.prepare(portrait()), sound(15 + AHEAD)
+    live = hops(LiveMotion(generator, avatar, Controls(steps=STEPS), 5), samples, 3)
+    heard = soxr.ResampleStream(48_000, 16_000, 1, dtype="float32").resample_chunk(samples)
+    batch = generator.stream_batch(1, Controls(steps=STEPS), hop=5)
+    session, motion = batch.open(avatar), []
+    session.write(heard)
+    while moved := batch.advance_motion():
+        motion.append(moved[0][1])
+    np.testing.assert_array_equal(live, np.concatenate(motion)[:15])
+
+
+def test_drawn_frames_are_marked_frames_of_the_motion(generator):
+    avatar = generator.prepare(portrait())
+    live = LiveMotion(generator, avatar, Controls(steps=STEPS), 5)
+    motion = hops(live, sound(5 + AHEAD), 1)
+    drawn = live.draw(motion, Point(5, 2))
+    whole = np.concatenate(list(generator.render(avatar, motion, 1)))
+    np.testing.assert_array_equal(np.stack(drawn), whole[::2])
+
+
+def open_one(client, **fields):
+    return client.post("/v1/live", files={"portrait": DEMO["image"].read_bytes()}, data={"crop": "center", **fields})
+
+
+class Player:
+    """Reads a session's messages: its lines, and all its bytes."""
+
+    def __init__(self, socket):
+        self.socket, self.stream, self.lines = socket, b"", []
+
+    def next_hop(self):
+        while True:
+            message = self.socket.receive()
+            if message.get("bytes"):
+                self.stream += message["bytes"]
+                if self.lines[-1]["type"] == "hop":
+                    return self.lines[-1]
+            elif message.get("text"):
+                self.lines.append(json.loads(message["text"]))
+                if self.lines[-1]["type"] == "end":
+                    return self.lines[-1]
+            else:
+                return {**message, "type": "closed"}
+
+    def until(self, wanted, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            hop = self.next_hop()
+            if wanted(hop):
+                return hop
+            assert hop["type"] != "closed", hop
+        raise AssertionError("it did not come")
+
+    def send(self, **word):
+        self.socket.send_text(json.dumps(word))
+
+
+def test_a_session(client, opened):
+    """Idles, speaks what it is given, stops at once when interrupted, changes face and mood, and ends."""
+    session = open_one(client)
+    assert session.status_code == 201, session.text
+    path = session.json()["socket"]
+    busy = open_one(client)
+    assert busy.status_code == 503 and "busy: all 1 live sessions are in use" in busy.json()["detail"]
+    assert busy.headers["retry-after"] and opened[1].live.active
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        idle = player.next_hop()
+        assert player.lines[0]["type"] == "hello" and not idle["speaks"] and idle["start"] == 0
+        start = time.monotonic()
+        said = client.post(f"{path}/sound", files={"sound": wav(2)}).json()
+        assert said["seconds"] == pytest.approx(2.0, abs=0.01)
+        player.until(lambda hop: hop["speaks"])
+        assert client.post(f"{path}/interrupt").status_code == 204
+        stopped = player.until(lambda hop: hop["interrupted"])
+        assert not stopped["speaks"] and stopped["waiting"] == 0
+        other = {"portrait": DEMO["image"].read_bytes()}
+        assert client.put(f"{path}/portrait", files=other, data={"crop": "0,0,300"}).status_code == 204
+        assert client.put(f"{path}/controls", data={"controls": '{"emotion": "fear"}'}).status_code == 204
+        assert client.put(f"{path}/controls", data={"controls": '{"emotion": "joy"}'}).status_code == 422
+        player.send(type="microphone", rate=16_000)
+        for _ in range(4):
+            socket.send_bytes(np.full(1600, 3000, "<i2").tobytes())
+        player.until(lambda hop: hop["speaks"])
+        player.send(type="report", latency=0.4, skew=-0.01)
+        last = player.until(lambda hop: time.monotonic() - start > 2)
+        played = last["start"] + last["seconds"]
+        assert played <= time.monotonic() - start + 1.5  # it does not run ahead of the clock
+        assert client.delete(path).status_code == 204
+        assert player.until(lambda line: line["type"] == "end")["reason"] == "closed"
+    with av.open(io.BytesIO(player.stream)) as file:
+        times = [float(frame.time) for frame in file.decode(video=0)]
+    end = [line["start"] + line["seconds"] for line in player.lines if line["type"] == "hop"][-1]
+    assert times == sorted(times) and times[0] == 0 and end - 1 <= times[-1] < end
+    text = client.get("/metrics").text
+    assert "vasa_live_skew_seconds_count 1.0" in text and "vasa_live_busy_total 1.0" in text
+    assert "vasa_live_first_frame_seconds_count 1.0" in text
+    wait_until(lambda: not opened[1].live.active)
+    assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
+
+
+def wait_until(done, seconds=5):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_player_that_is_lost_may_come_back(client, opened):
+    path = open_one(client).json()["socket"]
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        first = Player(socket).next_hop()
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        again = player.next_hop()
+        assert player.lines[0]["type"] == "hello" and again["start"] >= first["start"]
+    with av.open(io.BytesIO(player.stream)) as file:  # it can be decoded from there on
+        assert next(file.decode(video=0)).is_corrupt is False
+    opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
+
+
+NONSENSE = ["no json", "[]", '{"type": "dance"}', '{"type": "microphone", "rate": 1}', '{"type": "' + "x" * 5000 + '"}']
+
+
+@pytest.mark.parametrize("word", NONSENSE)
+def test_nonsense_ends_the_player(client, opened, word):
+    path = open_one(client).json()["socket"]
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        socket.send_text(word)
+        end = Player(socket).until(lambda line: line["type"] == "closed")
+        assert end["code"] == 1008 and end["reason"]
+    opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
+
+
+def test_bad_requests_take_no_seat(client, opened):
+    assert client.post("/v1/live", files={"portrait": b"none"}).status_code == 422
+    assert open_one(client, controls='{"gaze": [99, 0]}').status_code == 422
+    assert client.post("/v1/live/0/sound", files={"sound": wav()}).status_code == 404
+    assert not opened[1].live.active
+    with pytest.raises(Exception), client.websocket_connect(f"/v1/live/{'0' * 32}", headers=HEADERS):  # noqa: B017
+        pass
+
+
+def test_nobody_plays_it(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr("vasa_jax.serving.live.UNSEEN", 0.2)
+    with served(generator, tmp_path, live_steps=STEPS) as (client, studio):
+        assert open_one(client).status_code == 201
+        wait_until(lambda: not studio.live.active)
+
+
+def test_nothing_is_said(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr("vasa_jax.serving.live.QUIET", 0.6)
+    with served(generator, tmp_path, live_steps=STEPS) as (client, _):
+        path = open_one(client).json()["socket"]
+        with client.websocket_connect(path, headers=HEADERS) as socket:
+            assert "nothing was said" in Player(socket).until(lambda line: line["type"] == "end")["reason"]
+
+
+def test_the_end_of_the_server_ends_a_session(generator, tmp_path):
+    with served(generator, tmp_path, live_steps=STEPS) as (client, studio):
+        path = open_one(client).json()["socket"]
+        with client.websocket_connect(path, headers=HEADERS) as socket:
+            player = Player(socket)
+            player.next_hop()
+            threading.Timer(0.1, studio.closing.set).start()
+            assert player.until(lambda line: line["type"] == "end")["reason"] == "the server ends"

@@ -1,0 +1,141 @@
+"""What live sessions are made of, without a model: pace, waiting sound, and fragments of MP4."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+
+from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
+from vasa_jax.serving.pace import FULL, PATIENCE, Pace, Point
+from vasa_jax.serving.sound_queue import MOST_BEHIND, START, SoundQueue
+
+
+def test_points():
+    assert (Point(10, 3).drawn, Point(10, 1).drawn, Point(5, 5).drawn) == (4, 10, 1)
+    assert Point(10, 2).rate == 12.5 and Point(10, 2).seconds == 0.4
+
+
+@pytest.mark.parametrize(
+    ("motion", "frame", "point"),
+    [
+        (0.005, 0.003, Point(5, 1)),  # an accelerator
+        (0.04, 0.040, Point(5, 2)),  # two quiet cores: (0.04 + 3 x 0.04) / 0.2 = 0.8
+        (0.08, 0.038, Point(5, 3)),
+        (0.09, 0.140, Point(25, 5)),  # two crowded ones
+    ],
+)
+def test_the_best_point_that_the_machine_bears(motion, frame, point):
+    pace = Pace(motion, frame)
+    assert pace.load(pace.point) <= FULL + 1e-9 and pace.point == point
+
+
+def test_a_hopeless_machine_gets_the_cheapest():
+    assert Pace(10.0, 10.0).point == Point(25, 25)
+
+
+def test_worse_at_once_and_better_after_a_while():
+    pace = Pace(0.005, 0.003)
+    while pace.point == Point(5, 1):
+        pace.measured(0.1, 0.05, late=True)
+    slow = pace.point
+    assert slow.penalty > Point(5, 1).penalty
+    calm = 0.0
+    while pace.point == slow:
+        calm += slow.seconds
+        assert calm < PATIENCE + 5
+        pace.measured(0.005, 0.003, late=False)
+    assert calm >= PATIENCE and pace.point.penalty < slow.penalty
+
+
+def test_late_without_a_reason_is_still_answered():
+    pace = Pace(0.005, 0.003)
+    assert pace.measured(0.005, 0.003, late=True) and pace.load(pace.point) < pace.load(Point(5, 1))
+
+
+def test_whole_sounds_are_said_in_order_and_then_silence():
+    queue = SoundQueue(1.0)
+    first, second = np.full(100, 0.1, np.float32), np.full(50, 0.2, np.float32)
+    assert queue.say(first) and queue.say(second) and not queue.say(np.zeros(RATE, np.float32))
+    got, heard = queue.take(120)
+    np.testing.assert_array_equal(got, np.r_[first, second[:20]])
+    got, more = queue.take(120)
+    np.testing.assert_array_equal(got, np.r_[second[20:], np.zeros(90)])
+    assert (heard, more, queue.waiting, queue.taken) == (120, 30, 0, 150)
+
+
+def test_a_microphone_starts_with_a_reserve_and_stays_near():
+    queue = SoundQueue(10.0)
+    piece = np.full(round(START * RATE / 2), 0.1, np.float32)
+    queue.hear(piece, RATE)
+    assert queue.take(100)[1] == 0
+    queue.hear(piece, RATE)
+    assert queue.take(100)[1] == 100
+    queue.hear(np.zeros(round(2 * MOST_BEHIND * RATE), np.float32), RATE)
+    assert queue.waiting == round(START * RATE)
+
+
+def test_another_rate_keeps_the_length():
+    queue = SoundQueue(10.0)
+    for _ in range(100):
+        queue.hear(np.zeros(160, np.float32), 16_000)
+    assert abs(queue.waiting - RATE) < 0.02 * RATE
+
+
+def test_pause_and_clear():
+    queue = SoundQueue(10.0)
+    queue.say(np.ones(100, np.float32))
+    queue.paused = True
+    assert queue.take(10)[1] == 0 and queue.waiting == 100
+    queue.paused = False
+    assert queue.take(10)[1] == 10
+    queue.clear()
+    assert queue.waiting == 0 and queue.take(10)[1] == 0
+
+
+def test_fragments_play_and_keep_picture_and_sound_together():
+    """Flashes and beeps of each second are at the same time in what is decoded, whatever the hops."""
+    writer, time = FragmentWriter(64), np.arange(4 * RATE) / RATE
+    sound = np.where((time % 1 < 0.08) & (time > 0.5), 0.5 * np.sin(2000 * np.pi * time), 0).astype(np.float32)
+    stream, frame, sent = writer.start, 0, 0
+    for hop, stays in ((5, 1), (25, 1), (10, 1), (5, 5), (5, 1), (10, 2), (25, 1)):
+        shown = [min(stays, hop - index) for index in range(0, hop, stays)]
+        frames = [
+            np.full((64, 64, 3), 255 if number % 25 < 2 and number > 12 else 16, np.uint8)
+            for number in range(frame, frame + hop, stays)
+        ]
+        upto = (frame + hop + 1) * PER_FRAME
+        stream += writer.fragment(frame, frames, shown, sound[sent:upto])
+        frame, sent = frame + hop, upto
+    with av.open(io.BytesIO(stream)) as file:
+        assert [track.codec_context.name for track in file.streams] == ["h264", "aac"]
+        pictures = [(float(f.time), f.to_ndarray(format="gray").mean()) for f in file.decode(video=0)]
+    with av.open(io.BytesIO(stream)) as file:
+        blocks = list(file.decode(audio=0))
+    assert float(blocks[0].time) == 0.0
+    heard = np.abs(np.concatenate([block.to_ndarray()[0] for block in blocks])) > 0.1
+    assert len(heard) > (frame - 0.75) * PER_FRAME  # the sound ends 30 ms before the frames, at the most
+    on = np.flatnonzero(heard)
+    beeps = on[np.r_[True, np.diff(on) > RATE / 2]] / RATE
+    flashes = [time for (time, light), (_, before) in zip(pictures[1:], pictures) if light > 128 > before]
+    np.testing.assert_allclose(beeps, [1, 2, 3], atol=0.003)
+    np.testing.assert_allclose(flashes, [1, 2, 3], atol=1e-6)
+    gaps = np.diff([time for time, _ in pictures])
+    np.testing.assert_allclose(gaps[:40], 0.04, atol=1e-6)
+    assert gaps[40] == pytest.approx(0.2)  # one frame for a hop of five
+    assert 'avc1.' in writer.mime and "mp4a.40.2" in writer.mime
+
+
+def test_a_key_frame_on_request():
+    writer = FragmentWriter(64)
+    frames = [np.full((64, 64, 3), 80, np.uint8)] * 2
+
+    def keys(**how):
+        data = writer.fragment(keys.frame, frames, [1, 1], np.zeros(2 * PER_FRAME, np.float32), **how)
+        keys.frame += 2
+        with av.open(io.BytesIO(writer.start + data)) as file:
+            return [packet.is_keyframe for packet in file.demux(video=0) if packet.size]
+
+    keys.frame = 0
+    assert keys() == [True, False]
+    assert keys()[0] is False and keys(key=True) == [True, False]

@@ -1,0 +1,248 @@
+"""The page in a real browser: videos are made and play, the live avatar hears and stops, for mouse, keyboard, phone.
+
+Run with `pytest -m browser -n 0 tests/serving/test_studio_browser.py`; pictures of the page go to $STUDIO_PICTURES.
+"""
+
+import json
+import os
+import re
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studio_process import CHROMIUM, chromium, studio_process
+from tiny_model import save_tiny_model
+from tiny_studio import wav
+
+from vasa_jax.generation.job import DEMO
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")]
+FAULTS = []
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory):
+    """What the browser's microphone hears, again and again: a second of noise, a second of silence."""
+    path = tmp_path_factory.mktemp("sound") / "microphone.wav"
+    samples = np.random.default_rng(0).normal(0, 6000, 48_000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(48_000)
+        file.writeframes(np.r_[samples, np.zeros(48_000)].astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    tiny = os.environ.get("STUDIO_CHECKPOINT") or save_tiny_model(tmp_path_factory.mktemp("tiny"))
+    with studio_process(
+        tmp_path_factory.mktemp("studio"), f"--config.checkpoint={tiny}", "--config.studio.live_sessions=2"
+    ) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(microphone):
+    with chromium(f"--use-file-for-fake-audio-capture={microphone}") as browser:
+        yield browser
+
+
+def page_of(browser, address, tab="speak", **how):
+    context = browser.new_context(permissions=["microphone", "camera"], **how)
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    FAULTS.clear()
+    page.on("pageerror", lambda error: FAULTS.append(str(error)))
+    page.on("console", lambda message: FAULTS.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: FAULTS.append(request.url) if not ours(request.url, address) else None)
+    page.goto(f"{address}#{tab}")
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+def ours(url, address):
+    return url.startswith((address, address.replace("http", "ws"), "blob:", "data:"))
+
+
+def until(page, expression, seconds=60):
+    """Waits until an expression is true; the page's own rules forbid what playwright's waiting does."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, (expression, page.text_content("#live-state"), FAULTS)
+        page.wait_for_timeout(20)
+
+
+def picture(page, name):
+    if folder := os.environ.get("STUDIO_PICTURES"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def choose(page, panel, portrait=None, sound=None):
+    page.locator(f"#{panel} input[aria-label='portrait file']").set_input_files(portrait or str(DEMO["image"]))
+    page.wait_for_selector(f"#{panel} .crop div")
+    if sound:
+        page.locator(f"#{panel} input[aria-label='sound file']").set_input_files(sound)
+
+
+def file(name, seconds):
+    return {"name": name, "mimeType": "audio/wav", "buffer": wav(seconds)}
+
+
+PLAYED = "video => ({time: video.currentTime, size: video.videoWidth, sound: video.webkitAudioDecodedByteCount})"
+
+
+def test_a_video_is_made_and_plays(browser, address):
+    page = page_of(browser, address)
+    choose(page, "speak", sound=file("hello.wav", 1.2))
+    page.click("#speak summary")
+    page.fill("#speak [data-control=gaze] >> nth=0", "10")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("#speak-jobs .fault")  # half a gaze
+    page.fill("#speak [data-control=gaze] >> nth=1", "-5")
+    page.fill("#speak [data-control=steps]", "2")
+    picture(page, "speak")
+    page.click("#speak summary")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("[data-state=done] video")
+    video = page.locator("[data-state=done] video")
+    video.evaluate("video => video.play()")
+    until(page, "document.querySelector('[data-state=done] video').currentTime > 0.5")
+    played = video.evaluate(PLAYED)
+    assert played["size"] >= 64 and played["sound"] > 0
+    settings = page.locator("[data-state=done] pre").text_content().partition("video.jsonl:\n")[2]
+    assert json.loads(settings) == json.loads(settings) | {"audio": "hello.wav", "gaze": [10, -5], "steps": 2}
+    picture(page, "speak_done")
+    with page.expect_download() as download:
+        page.click("text=Download")
+    assert download.value.path().read_bytes()[4:8] == b"ftyp"
+    page.click("[data-state=done] >> text=Remove")
+    page.wait_for_selector("[data-state=done]", state="detached")
+    assert FAULTS == []
+
+
+def test_the_crop_is_dragged_and_moved_by_keys(browser, address):
+    page = page_of(browser, address)
+    choose(page, "speak")
+    square = page.locator("#speak .crop div")
+    before = [int(number) for number in square.get_attribute("data-crop").split(",")]
+    square.press("ArrowRight")
+    after = [int(number) for number in square.get_attribute("data-crop").split(",")]
+    assert after[0] > before[0] and after[1:] == before[1:]
+    square.press("-")
+    assert int(square.get_attribute("data-crop").split(",")[2]) < before[2]
+    box = square.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 - 20, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert int(square.get_attribute("data-crop").split(",")[0]) < after[0]
+
+
+def test_faults_are_told_in_a_line(browser, address):
+    page = page_of(browser, address)
+    page.locator("#speak input[aria-label='portrait file']").set_input_files(
+        {"name": "me.png", "mimeType": "image/png", "buffer": b"nothing"}
+    )
+    page.wait_for_selector("#speak .fault:has-text('is not a picture')")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("#speak-jobs .fault:has-text('is not a picture')")
+
+
+def test_two_people_do_not_mix(browser, address):
+    pages = [page_of(browser, address) for _ in range(2)]
+    for page, seconds in zip(pages, (0.8, 1.6)):
+        choose(page, "speak", sound=file(f"sound{seconds}.wav", seconds))
+        page.click("#speak [type=submit]")
+    for page, seconds in zip(pages, (0.8, 1.6)):
+        page.wait_for_selector("[data-state=done] video")
+        assert page.locator("[data-state]").count() == 1
+        until(page, "document.querySelector('[data-state=done] video').readyState > 0")
+        length = page.locator("[data-state=done] video").evaluate("video => video.duration")
+        assert length == pytest.approx(seconds, abs=0.03)
+
+
+def test_look(browser, address):
+    page = page_of(browser, address, "look")
+    page.locator("#look input[aria-label='sound file']").set_input_files(file("hello.wav", 0.6))
+    page.click("#look [type=submit]")
+    until(page, "document.querySelectorAll('#look [data-state=done] video').length === 3")
+    page.click("#look-play")
+    until(page, "[...document.querySelectorAll('#look video')].every(video => video.currentTime > 0.1)")
+    picture(page, "look")
+    assert FAULTS == []
+
+
+SPEAKS = (
+    "document.getElementById('live').player.hopAt(document.getElementById('live-video').currentTime)?.speaks === true"
+)
+
+
+def figures(page):
+    return page.evaluate("document.getElementById('live').figures")
+
+
+def test_live(browser, address):
+    page = page_of(browser, address, "live")
+    choose(page, "live")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 1.5")
+    video = page.locator("#live-video")
+    first = video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
+    page.click("#live-microphone")
+    until(page, "document.getElementById('live').figures?.latency > 0")
+    page.wait_for_timeout(4000)
+    picture(page, "live")
+    now = figures(page)
+    print("live:", json.dumps(now), page.locator("#live-figures").inner_text().replace("\n", "; "))
+    assert abs(now["skew"]) <= 0.04 and 0 < now["latency"] < 3
+    assert video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames") > first + 10
+    assert video.evaluate("video => video.webkitAudioDecodedByteCount") > 0
+    page.click("#live-microphone")
+    page.click("#live-example")
+    until(page, SPEAKS)
+    page.keyboard.press("Escape")
+    until(page, "document.getElementById('live-rest').classList.contains('shown')", seconds=0.2)
+    until(page, "document.getElementById('live').figures?.interrupt > 0")
+    page.wait_for_timeout(1200)
+    assert not page.evaluate("document.getElementById('live-rest').classList.contains('shown')")
+    assert not video.evaluate("video => video.muted")
+    print("interrupt:", figures(page)["interrupt"])
+    page.fill("#live-text input", "Good morning.") if page.is_visible("#live-text") else None
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
+
+
+def test_two_live_sessions_and_a_busy_answer(browser, address):
+    pages = [page_of(browser, address, "live") for _ in range(3)]
+    for page in pages[:2]:
+        page.click("#live-open")
+        until(page, "document.getElementById('live-video').currentTime > 0.5")
+    pages[2].click("#live-open")
+    until(pages[2], "document.getElementById('live-state').textContent.includes('busy')")
+    pages[0].context.close()  # a lost client gives its seat back
+    pages[1].click("#live-close")
+    pages[1].wait_for_selector("#live-state:has-text('ended')")
+    pages[2].click("#live-open")
+    until(pages[2], "document.getElementById('live-video').currentTime > 0.5")
+    pages[2].click("#live-close")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_keyboard_and_colours(browser, address, scheme):
+    page = page_of(browser, address, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    choose(page, "speak")
+    for tab in ("speak", "live", "look"):
+        page.click(f"#tab-{tab}")
+        for summary in page.locator(f"#{tab} summary").all():
+            summary.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        picture(page, f"phone_{tab}_{scheme}")
+    page.focus("#tab-look")
+    page.keyboard.press("Home")
+    assert page.locator("#tab-speak").get_attribute("aria-selected") == "true"
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible("#live") and not page.is_visible("#speak")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(number) for number in re.findall(r"\d+", ground)[:3]) < 200) == (scheme == "dark")

@@ -1,0 +1,1 @@
+"""The studio: a page to try, a live avatar and an HTTP API (extra `studio`)."""

@@ -1,0 +1,106 @@
+"""What the HTTP API says, as its OpenAPI document shows it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from vasa_jax.generation.controls import Controls
+from vasa_jax.serving.store import Job
+from vasa_jax.serving.worker import Progress
+from vasa_jax.settings import described, fields_of
+
+
+class Fault(BaseModel):
+    """Why a request was refused."""
+
+    detail: str = Field(description="the file or field, the fault, and the remedy, in one line")
+
+
+class VideoResult(BaseModel):
+    """A finished video."""
+
+    frames: int
+    seconds: float
+    size: int = Field(description="pixels per side")
+    bytes: int
+    crop: str = Field(description="the square of the portrait that is seen: x,y,size in its pixels")
+    mark: str | None = Field(description="what the invisible mark in its frames says; null: it has none")
+    notes: list[str]
+    took: float = Field(description="seconds that it took to make")
+
+
+class VideoJob(BaseModel):
+    """A job and how far it is."""
+
+    id: str
+    state: str = Field(description="waiting, running, done or failed")
+    made: float = Field(description="seconds since 1970")
+    ahead: int = Field(description="jobs that have their turn before this one")
+    stage: str = Field(description="what a running job does")
+    done: int = Field(description="frames made")
+    total: int = Field(description="frames in all; 0: not known yet")
+    left: float | None = Field(description="seconds until it is done, about; null: not known yet")
+    error: str | None = Field(description="why it failed")
+    result: VideoResult | None
+    settings: dict[str, Any] = Field(description="as the command line takes them: a line of --config.jobs=FILE.jsonl")
+
+    @classmethod
+    def of(cls, job: Job, progress: Progress | None, ahead: int) -> "VideoJob":
+        """Returns what is told of a job."""
+        settings = {"image": job.settings["image"], "audio": job.settings["audio"], "output": "video.mp4"}
+        settings |= {name: job.settings[name] for name in ("crop", "background") if job.settings[name]}
+        progress = progress or Progress("")
+        return cls(
+            id=job.id, state=job.state, made=job.made, ahead=ahead, stage=progress.stage, done=progress.done,
+            total=progress.total, left=progress.left, error=job.error, result=job.result,
+            settings=settings | job.settings["controls"],
+        )  # fmt: skip
+
+
+class Control(BaseModel):
+    """A control: a field of `Controls`, as the command line declares it."""
+
+    name: str
+    kind: str = Field(description="int, float or str")
+    count: int = Field(description="numbers that it has")
+    default: Any
+    low: float | None
+    high: float | None
+    choices: list[str] | None
+    unit: str
+    help: str
+
+
+class About(BaseModel):
+    """This server: what it takes and how it is doing."""
+
+    version: str
+    size: int = Field(description="pixels per side of a video")
+    upload: float = Field(description="MiB, of one request")
+    seconds: float = Field(description="of sound in one file")
+    steps: int = Field(description="the most that may be asked for")
+    live_sessions: int
+    controls: list[Control]
+    emotions: list[str]
+    speech: bool = Field(description="whether texts can be spoken")
+
+
+def controls_told(most_steps: int) -> list[Control]:
+    """Returns every control of `Controls`, steps up to `most_steps`."""
+    return [
+        Control(
+            name=item.name,
+            kind=item.kind.__name__,
+            count=item.length or 1,
+            default=item.default,
+            low=item.low,
+            high=min(item.high, most_steps) if item.name == "steps" else item.high,
+            choices=None if item.choices is None else list(item.choices),
+            unit=item.unit,
+            help=item.help,
+        )
+        for item in fields_of(Controls).values()
+    ]
+
+
+CONTROLS_HELP = "JSON object of controls, as a control track of the command line: " + "; ".join(described(Controls))

@@ -1,0 +1,77 @@
+"""The web application: routes, the page's files, and the guard before all of them."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+
+import vasa_jax
+from vasa_jax.conventions import EMOTIONS
+from vasa_jax.serving.answers import About, controls_told
+from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
+from vasa_jax.serving.live_routes import live_router
+from vasa_jax.serving.samples import can_speak, samples_router
+from vasa_jax.serving.studio import Studio
+from vasa_jax.serving.videos import videos_router
+
+PAGES = Path(__file__).parent / "pages"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def create_app(studio: Studio, key: str = "") -> FastAPI:
+    """Returns the application of a studio; it starts and closes it. key: of the API, empty = none."""
+    settings = studio.config.studio
+    local = settings.host in LOOPBACK or settings.host == "::1"
+    names = {*LOOPBACK, *settings.names} if local else {*settings.names, settings.host} if settings.names else ()
+    guard = Middleware(
+        Guard, key=key, names=names, largest=settings.upload * 2**20, seconds=settings.upload_seconds
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        studio.start()
+        yield
+        studio.close()
+
+    app = FastAPI(
+        title="vasa_jax studio", version=vasa_jax.__version__, lifespan=lifespan, middleware=[guard],
+        description="One portrait and speech become a talking-head video. Every video is marked as AI-generated.",
+        docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+    )  # fmt: skip
+
+    @app.get("/v1/health", tags=["server"])
+    def health() -> dict[str, str]:
+        """Tells that the server answers; needs no key."""
+        return {"status": "ok"}
+
+    @app.post("/v1/login", status_code=204, tags=["server"])
+    def login(given: Annotated[str, Body(embed=True, max_length=1000, alias="key")], response: Response) -> None:
+        """Gives the page a cookie for the key; programs send the header Authorization: Bearer KEY instead."""
+        if not same_secret(given, key):
+            raise HTTPException(401, "the key is wrong; ask who runs this server")
+        response.set_cookie(COOKIE, cookie_of(key), httponly=True, samesite="strict", path="/")
+
+    @app.get("/v1/about", tags=["server"])
+    def about() -> About:
+        """Tells what this server takes: limits, and every control with its range and unit."""
+        return About(
+            version=vasa_jax.__version__, size=studio.generator.image_size, upload=settings.upload,
+            seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
+            controls=controls_told(settings.steps), emotions=list(EMOTIONS), speech=can_speak(),
+        )  # fmt: skip
+
+    @app.get("/metrics", tags=["server"], response_class=Response)
+    def metrics() -> Response:
+        """Gives counts and times in Prometheus's text format."""
+        studio.metrics.waiting.set(studio.store.count("waiting"))
+        return Response(studio.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.include_router(videos_router(studio))
+    app.include_router(live_router(studio))
+    app.include_router(samples_router())
+    app.mount("/", StaticFiles(directory=PAGES, html=True))
+    return app

@@ -1,0 +1,82 @@
+"""The `studio` job: the page, the live avatar and the HTTP API, until it is stopped."""
+
+import importlib.util
+import os
+import socket
+import threading
+from pathlib import Path
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.errors import InputError, say
+from vasa_jax.files import read_bytes
+from vasa_jax.generation.provenance import point_to_responsible_use
+
+NEEDED = ("fastapi", "uvicorn", "multipart", "websockets", "prometheus_client")  # the extra `studio`
+SHORTEST_KEY = 16  # characters
+KEY_VARIABLE = "VASA_JAX_KEY"
+
+
+def studio(config: VASAConfig, workdir: str | Path) -> None:
+    """Serves until SIGINT or SIGTERM. Jobs are kept in `workdir`, and go on when it is started again.
+
+    InputError where the extra `studio` is not installed, an address cannot be used or lacks a key.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"studio: {', '.join(missing)} not installed; pip install 'vasa_jax[studio]'")
+    key = api_key(config)
+    check_address(config.studio.host, config.studio.port)
+    point_to_responsible_use()
+    say("loading the networks ...")
+    from vasa_jax.generation.generator import VideoGenerator
+    from vasa_jax.serving.app import create_app
+    from vasa_jax.serving.server import StudioServer
+    from vasa_jax.serving.studio import Studio
+
+    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=config.mark)
+    opened = Studio(config, generator, Path(workdir))
+    if config.studio.live_sessions:
+        threading.Thread(target=opened.live.warm_up, name="warm up", daemon=True).start()
+    server = StudioServer(create_app(opened, key), opened)
+    server.run()
+    say("stopped; what waits is made when the studio is started again")
+
+
+def api_key(config: VASAConfig) -> str:
+    """Returns the key that requests must name, empty where none is needed; InputError where one is missing or short."""
+    settings, key = config.studio, os.environ.get(KEY_VARIABLE, "")
+    where = KEY_VARIABLE
+    if settings.key_file:
+        where = settings.key_file
+        text = read_bytes(where, "give a file with one line, the key", 4096).decode("utf-8", "replace")
+        key = text.strip()
+        if not key:
+            raise InputError(f"{where}: is empty; write a key of {SHORTEST_KEY} characters or more into it")
+    if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key):
+        raise InputError(f"{where}: is no key; use {SHORTEST_KEY} or more letters and digits")
+    if not key and (settings.names or not is_loopback(settings.host)):
+        name = f"names: {settings.names[0]}" if settings.names else f"host: {settings.host}"
+        raise InputError(
+            f"config.studio.{name} can be reached from other machines; give config.studio.key_file or set "
+            f"{KEY_VARIABLE}, or use 127.0.0.1 alone"
+        )
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether an address is this machine's own, which others cannot reach."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises InputError for an address that cannot be listened on, before the networks are loaded."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        fault = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputError(
+            f"config.studio.host, port: {host}:{port} cannot be listened on ({fault}); choose another"
+        ) from None

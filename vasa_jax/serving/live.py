@@ -1,0 +1,293 @@
+"""Live avatars: sound in as it comes, video with sound out at the pace of the clock (VASA-1 section 3.3).
+
+A session's thread makes hop after hop. It takes the sound that waits, or silence, in which the avatar idles; makes
+motion and frames; and hands one fragment to whoever plays it. It begins each hop when the clock says, so that it never
+runs ahead of a microphone, and draws fewer frames where the machine is too slow (`pace.py`).
+"""
+
+import dataclasses
+import json
+import secrets
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from vasa_jax.config import VASAConfig
+from vasa_jax.conventions import FPS
+from vasa_jax.errors import InputError, say
+from vasa_jax.generation.animator import Avatar
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.generator import VideoGenerator
+from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
+from vasa_jax.serving.live_motion import AHEAD, LiveMotion, hops_of, measure
+from vasa_jax.serving.metrics import Metrics
+from vasa_jax.serving.pace import Pace, Point
+from vasa_jax.serving.sound_queue import SoundQueue
+
+UNSEEN = 20.0  # seconds without a player, after which a session ends
+QUIET = 300.0  # seconds without sound, after which a session ends: videos wait for it
+MOST_UNSENT = 16  # fragments that a player may be behind
+SLIP = 1.0  # seconds behind the clock at which a session starts a new count
+
+Send = Callable[[str | bytes], bool]  # False: the player is too slow
+
+
+class Busy(Exception):
+    """All sessions are in use."""
+
+
+class LiveSession:
+    """One avatar at work, from `start` until `close`.
+
+    Attributes:
+      id: a secret name.
+      sound: what waits to be spoken.
+      ended: set when it is over; `reason` says why.
+    """
+
+    def __init__(
+        self,
+        generator: VideoGenerator,
+        avatar: Avatar,
+        controls: Controls,
+        pace: Pace,
+        metrics: Metrics,
+        *,
+        longest: float,
+        queue: float,
+        done: "Callable[[LiveSession], None]",
+    ):
+        """longest: seconds that it may last; queue: of sound that may wait; done: called when it is over."""
+        self.id, self.reason = secrets.token_hex(16), ""
+        self.ended = threading.Event()
+        self.sound = SoundQueue(queue)
+        self._metrics, self._done = metrics, done
+        self._pace, self._until = pace, time.monotonic() + longest
+        self._motion = LiveMotion(generator, avatar, controls, pace.point.hop)
+        self._writer = FragmentWriter(generator.image_size)
+        self._lock, self._send, self._opened = threading.Lock(), None, time.monotonic()
+        self._unseen_since = self._heard_at = self._opened
+        self._fresh = True
+        self._wanted: Controls | None = None
+        self._wanted_avatar: Avatar | None = None
+        self._interrupted = False
+        self._first_sent = False
+        self._frame = 0  # of the next hop, since the start
+        self._thread = threading.Thread(target=self._work, name="live", daemon=True)
+
+    @property
+    def point(self) -> Point:
+        """What it makes at once, and how much of it is drawn."""
+        return self._pace.point
+
+    def start(self) -> None:
+        """Begins to make hops, once someone plays them."""
+        self._thread.start()
+
+    def close(self, reason: str = "closed") -> None:
+        """Ends it; its thread stops after the hop that it makes."""
+        self.reason = self.reason or reason
+        self.ended.set()
+
+    def join(self) -> None:
+        """Waits for its thread."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def play_to(self, send: Send) -> None:
+        """Sends everything from now on there: first how to play it, then hops, each announced by a line of JSON."""
+        hello = {"type": "hello", "mime": self._writer.mime, "size": self._writer.size, "rate": RATE}
+        with self._lock:
+            self._send, self._fresh = send, True
+            send(json.dumps(hello))
+            send(self._writer.start)
+
+    def stop_playing(self, send: Send) -> None:
+        """Forgets a player, unless another has taken its place."""
+        with self._lock:
+            if self._send is send:
+                self._send, self._unseen_since = None, time.monotonic()
+
+    def interrupt(self) -> None:
+        """Drops the sound that waits; the next hop is silent."""
+        self.sound.clear()
+        self._interrupted = True
+
+    def change_controls(self, controls: Controls) -> None:
+        """Changes what is asked of the motion, from the next hop on."""
+        self._wanted = controls
+
+    def change_avatar(self, avatar: Avatar) -> None:
+        """Changes who is shown, from the next hop on."""
+        self._wanted_avatar = avatar
+
+    def _work(self) -> None:
+        try:
+            self._hops()
+        except Exception as error:  # other sessions do not depend on it
+            self.close(str(error) if isinstance(error, InputError) else f"the server failed ({type(error).__name__})")
+            if not isinstance(error, InputError):
+                say("".join(traceback.format_exception(error)), sys.stderr)
+        finally:
+            self.ended.set()
+            self._done(self)
+
+    def _hops(self) -> None:
+        begin, ahead = None, 0
+        while not self.ended.is_set():
+            now = time.monotonic()
+            if now > self._until:
+                return self.close("its time is over; open another")
+            if now - self._heard_at > QUIET:
+                return self.close(f"nothing was said for {QUIET / 60:g} minutes; open another")
+            with self._lock:
+                seen = self._send is not None
+            if not seen:
+                if now - self._unseen_since > UNSEEN:
+                    return self.close("nobody plays it")
+                begin = None
+                self.ended.wait(0.02)
+                continue
+            if begin is None or now - begin > SLIP:
+                begin = now  # of this hop
+            if begin > now:
+                self.ended.wait(begin - now)
+            late = self._hop(begin, ahead == 0)
+            ahead = AHEAD
+            begin += late
+
+    def _hop(self, begin: float, first: bool) -> float:
+        """Makes one hop, whose time begins at `begin`; returns the seconds that it lasts."""
+        point = self._pace.point
+        if self._wanted or self._motion.controls.hop != point.hop:
+            self._motion.change(self._wanted or self._motion.controls, point.hop)
+            self._wanted = None
+        if self._wanted_avatar:
+            self._motion.change_avatar(self._wanted_avatar)
+            self._wanted_avatar = None
+        start, interrupted, self._interrupted = time.monotonic(), self._interrupted, False
+        samples, heard = self.sound.take((point.hop + (AHEAD if first else 0)) * PER_FRAME)
+        if heard:
+            self._heard_at = start
+        self._motion.hear(samples)
+        motion = self._motion.next_motion()
+        moved = time.monotonic()
+        behind = moved - begin > point.seconds
+        if behind:  # the clock comes first: one frame for the whole hop
+            point = dataclasses.replace(point, stays=point.hop)
+        frames = self._motion.draw(motion, point)
+        drawn = time.monotonic()
+        if self._interrupted:
+            samples = samples * 0  # what was said of it is not heard
+        shown = [min(point.stays, point.hop - index) for index in range(0, point.hop, point.stays)]
+        data = self._writer.fragment(self._frame, frames, shown, samples, key=self._fresh or interrupted)
+        end = time.monotonic()
+        late = end - begin > point.seconds
+        about = {
+            "type": "hop", "start": self._frame / FPS, "seconds": point.seconds,
+            "rate": round(len(frames) / point.seconds, 2), "heard": self.sound.taken / RATE,
+            "waiting": round(self.sound.waiting / RATE, 3), "speaks": heard > 0, "interrupted": interrupted,
+            "load": round((end - start) / point.seconds, 3), "late": late,
+        }  # fmt: skip
+        self._deliver(json.dumps(about), data)
+        self._frame += point.hop
+        self._tell(point, len(frames), start, late)
+        self._pace.measured(moved - start, (drawn - moved) / len(frames), late)
+        return point.seconds
+
+    def _deliver(self, line: str, data: bytes) -> None:
+        with self._lock:
+            if self._send is None:
+                return
+            self._fresh = False
+            if not (self._send(line) and self._send(data)):
+                self.close("its player is too slow")
+
+    def _tell(self, point, frames: int, start: float, late: bool) -> None:
+        now, metrics = time.monotonic(), self._metrics
+        metrics.live_frames.inc(frames)
+        metrics.latency.observe(now - start)
+        if late:
+            metrics.late.inc()
+        if not self._first_sent:
+            self._first_sent = True
+            metrics.first_frame.observe(now - self._opened)
+
+
+class LiveSessions:
+    """The sessions of a studio, a limited number of them."""
+
+    def __init__(self, generator: VideoGenerator, config: VASAConfig, metrics: Metrics):
+        """Nothing is compiled before `warm_up`, or the first session."""
+        self._generator, self._config, self._metrics = generator, config, metrics
+        self._sessions: dict[str, LiveSession] = {}
+        self._lock, self._warming = threading.Lock(), threading.Lock()
+        self._taken = 0  # seats, those of sessions that are being opened too
+        self._costs: tuple[float, float] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether a session is open or being opened."""
+        return self._taken > 0
+
+    def warm_up(self) -> tuple[float, float]:
+        """Compiles and measures, once; returns seconds of a window of motion and of a drawn frame."""
+        with self._warming:
+            if self._costs is None:
+                self._costs = measure(self._generator, self._controls(Controls()), hops_of(self._generator))
+            return self._costs
+
+    def open(self, avatar: Callable[[], Avatar], controls: Controls) -> LiveSession:
+        """Returns a new session; Busy where all seats are taken, InputError of `avatar()` and for bad controls."""
+        settings = self._config.studio
+        with self._lock:
+            if self._taken >= settings.live_sessions:
+                self._metrics.busy.inc()
+                raise Busy
+            self._taken += 1
+        try:
+            pace = Pace(*self.warm_up(), hops_of(self._generator))
+            session = LiveSession(
+                self._generator, avatar(), self._controls(controls), pace, self._metrics,
+                longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours, done=self._left,
+            )  # fmt: skip
+        except BaseException:
+            with self._lock:
+                self._taken -= 1
+            raise
+        with self._lock:
+            self._sessions[session.id] = session
+            self._metrics.sessions.set(len(self._sessions))
+        session.start()
+        return session
+
+    def get(self, session: str) -> LiveSession | None:
+        """Returns an open session."""
+        return self._sessions.get(session)
+
+    def close(self) -> None:
+        """Ends all of them."""
+        for session in list(self._sessions.values()):
+            session.close("the server ends")
+            session.join()
+
+    def change_controls(self, session: LiveSession, controls: Controls) -> None:
+        """Changes a session's controls, within what live sessions may ask for; InputError for bad ones."""
+        session.change_controls(self._controls(controls))
+
+    def _controls(self, controls: Controls) -> Controls:
+        """The controls of a session: steps, solver and hop are the server's own."""
+        hop = hops_of(self._generator)[0]
+        settled = dataclasses.replace(
+            controls, steps=self._config.studio.live_steps, solver="dpmpp", hop=hop, look_ahead=0
+        )
+        self._generator.sampler.schedule(settled.validate("controls"))
+        return settled
+
+    def _left(self, session: LiveSession) -> None:
+        with self._lock:
+            if self._sessions.pop(session.id, None):
+                self._taken -= 1
+            self._metrics.sessions.set(len(self._sessions))

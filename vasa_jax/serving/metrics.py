@@ -1,0 +1,44 @@
+"""What the studio counts and measures, for Prometheus."""
+
+import prometheus_client as prometheus
+
+SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+SKEWS = (-0.2, -0.1, -0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04, 0.1, 0.2)
+
+
+class Metrics:
+    """One registry for one studio: tests make many in one process.
+
+    videos: ended jobs by state; frames: of videos; waiting: jobs in the queue; sessions: open live sessions; busy: live
+    sessions refused; late: hops that missed their time; live_frames: sent; first_frame: seconds from opening to the
+    first picture sent; latency: seconds from the last sound of a hop's arrival to its pictures' leaving; seen_latency,
+    skew: as browsers report them, sound sent to picture shown, and picture over sound.
+    """
+
+    def __init__(self):
+        registry = self._registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=registry)
+        counter, gauge, histogram = prometheus.Counter, prometheus.Gauge, prometheus.Histogram
+        self.videos = counter("vasa_videos", "jobs that have ended", ["state"], registry=registry)
+        self.frames = counter("vasa_video_frames", "frames of finished videos", registry=registry)
+        self.waiting = gauge("vasa_waiting", "jobs in the queue", registry=registry)
+        self.sessions = gauge("vasa_live_sessions", "open live sessions", registry=registry)
+        self.busy = counter("vasa_live_busy", "live sessions refused because all were in use", registry=registry)
+        self.late = counter("vasa_live_late", "hops of live sessions that missed their time", registry=registry)
+        self.live_frames = counter("vasa_live_frames", "frames of live sessions", registry=registry)
+        self.first_frame = histogram(
+            "vasa_live_first_frame_seconds", "opening to first picture sent", buckets=SECONDS, registry=registry
+        )
+        self.latency = histogram(
+            "vasa_live_latency_seconds", "a hop's last sound to its pictures sent", buckets=SECONDS, registry=registry
+        )
+        self.seen_latency = histogram(
+            "vasa_live_seen_latency_seconds", "browsers: sound to picture", buckets=SECONDS, registry=registry
+        )
+        self.skew = histogram(
+            "vasa_live_skew_seconds", "browsers: picture over sound", buckets=SKEWS, registry=registry
+        )
+
+    def text(self) -> bytes:
+        """Returns all of it in Prometheus's text format."""
+        return prometheus.generate_latest(self._registry)

@@ -1,0 +1,54 @@
+// Jobs of videos: posted, followed, cancelled, shown.
+
+import { ask, askJson, form, make } from "./server.js";
+
+/** Posts a video; returns the job. */
+export const post = (fields) => askJson("v1/videos", { method: "POST", body: form(fields) });
+
+/** Shows a job in a card until it has ended; `full` with what can be done with the result. Returns the card. */
+export function card(job, title, full = true) {
+  const text = make("p", { className: "state" }), bar = make("progress", { max: 1 }), body = make("div");
+  const cancel = make("button", { type: "button" }, "Cancel");
+  const result = make("article", { className: "card" }, make("strong", {}, title), text, bar, body, make("p", { className: "buttons" }, cancel));
+  bar.setAttribute("aria-label", "progress");
+  result.dataset.job = job.id;
+  const events = new EventSource(`v1/videos/${job.id}/events`);
+  const finish = () => { events.close(); bar.remove(); cancel.textContent = "Remove"; };
+  cancel.onclick = async () => {
+    events.close();
+    try { await ask(`v1/videos/${job.id}`, { method: "DELETE" }); } catch { /* it is gone already */ }
+    result.remove();
+  };
+  const update = (now) => {
+    result.dataset.state = now.state;
+    text.textContent = told(now);
+    if (now.total) { bar.max = now.total; bar.value = now.done; }
+    if (now.state === "failed") { text.className = "fault"; finish(); }
+    if (now.state === "done") { finish(); body.replaceChildren(...shown(now, full)); }
+  };
+  update(job);
+  events.onmessage = (event) => update(JSON.parse(event.data));
+  events.addEventListener("removed", () => { finish(); text.textContent = "removed"; });
+  return result;
+}
+
+function told(job) {
+  if (job.state === "waiting") return job.ahead ? `waits; ${job.ahead} before it` : "waits";
+  if (job.state === "failed") return job.error;
+  if (job.state === "done") return `${job.result.frames} frames, ${job.result.seconds.toFixed(2)} s, made in ${job.result.took.toFixed(1)} s`;
+  const left = job.left === null ? "" : `, ${Math.ceil(job.left)} s left`;
+  return job.total ? `${job.stage}: ${job.done} of ${job.total}${left}` : `${job.stage} ...`;
+}
+
+function shown(job, full) {
+  const path = `v1/videos/${job.id}/result`, parts = [make("video", { src: path, controls: true, playsInline: true, loop: !full })];
+  if (!full) return parts;
+  const settings = JSON.stringify(job.settings);
+  const line = URL.createObjectURL(new Blob([`${settings}\n`], { type: "application/jsonl" }));
+  parts.push(...job.result.notes.map((note) => make("p", { className: "hint" }, note)));
+  parts.push(make("p", { className: "buttons" }, make("a", { href: path, download: "video.mp4", className: "button" }, "Download"),
+    make("a", { href: line, download: "video.jsonl", className: "button" }, "Settings")));
+  const command = "python -m vasa_jax.main --config configs/generate.py --config.jobs=video.jsonl";
+  parts.push(make("details", {}, make("summary", {}, "The same from the command line"), make("pre", {}, `${command}\n\nvideo.jsonl:\n${settings}`)));
+  return parts;
+}

@@ -1,0 +1,106 @@
+// Live: opens a session, plays it, and lets it speak.
+
+import { ask, askJson, form, make } from "./server.js";
+import { Player } from "./player.js";
+import { spoken } from "./sound.js";
+
+export function live(panel, { portrait, controls }, about) {
+  const find = (name) => panel.querySelector(`#live-${name}`);
+  const [video, rest, state, microphone, pause] = ["video", "rest", "state", "microphone", "pause"].map(find);
+  const busyWhile = ["change", "close", "microphone", "file", "example", "interrupt", "pause"].map(find);
+  let session = null, player = null, input = null, last = null;
+
+  const tell = (text, fault = false) => { state.textContent = text; state.className = fault ? "fault" : "hint"; };
+  const tried = (action) => async (event) => {
+    event?.preventDefault();
+    try { await action(event); } catch (error) { tell(error.message, true); }
+  };
+  const enable = (open) => {
+    find("open").disabled = open;
+    for (const element of busyWhile) element.disabled = !open;
+    find("text").hidden = !(open && about.speech);
+  };
+
+  panel.querySelector("#live-form").onsubmit = tried(async () => {
+    find("open").disabled = true;
+    tell("opens ... (the first time the server compiles, which takes a while)");
+    try {
+      const fields = { ...(await portrait.fields()), controls: controls.text() };
+      session = await askJson("v1/live", { method: "POST", body: form(fields) });
+    } catch (error) {
+      find("open").disabled = false;
+      throw error;
+    }
+    enable(true);
+    tell(`This machine draws about ${session.rate} frames a second, ${session.hop.toFixed(1)} s at once.`);
+    player = new Player(video, rest, session.socket, {
+      hop: (hop) => { last = hop; },
+      end: (reason) => { stopMicrophone(); enable(false); session = player = null; tell(`ended: ${reason}`); pause.setAttribute("aria-pressed", "false"); },
+    });
+    panel.player = player;
+  });
+
+  find("change").onclick = tried(async () => {
+    await ask(`${session.socket}/controls`, { method: "PUT", body: form({ controls: controls.text() }) });
+    await ask(`${session.socket}/portrait`, { method: "PUT", body: form(await portrait.fields()) });
+    tell("changed");
+  });
+  find("close").onclick = tried(() => ask(session.socket, { method: "DELETE" }));
+  const say = async (file) => {
+    const { seconds } = await askJson(`${session.socket}/sound`, { method: "POST", body: form({ sound: file }) });
+    player.say(seconds);
+    tell(`says ${file[1]}, ${seconds.toFixed(1)} s`);
+  };
+  find("file").onchange = tried(async ({ target }) => {
+    if (target.files[0]) await say([target.files[0], target.files[0].name]);
+    target.value = "";
+  });
+  find("example").onclick = tried(async () => say([await (await ask("v1/examples/sound")).blob(), "the shipped sentence"]));
+  find("text").onsubmit = tried(async () => {
+    const field = find("text").querySelector("input");
+    await say([await spoken(field.value), "the text"]);
+    field.value = "";
+  });
+  find("interrupt").onclick = () => player?.interrupt();
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && player && !panel.hidden) player.interrupt(); });
+  pause.onclick = () => {
+    const paused = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", paused);
+    player?.send({ type: paused ? "pause" : "resume" });
+  };
+
+  microphone.onclick = tried(async () => {
+    if (input) { stopMicrophone(); return; }
+    let stream;
+    try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
+    catch { throw new Error("there is no microphone, or this page may not use it; say a file"); }
+    const context = new AudioContext();
+    await context.audioWorklet.addModule("microphone.js");
+    const node = new AudioWorkletNode(context, "microphone");
+    node.port.onmessage = ({ data }) => player?.hear(data, context.sampleRate);
+    context.createMediaStreamSource(stream).connect(node).connect(context.destination); // silent, but without it nothing runs
+    input = { stream, context };
+    microphone.setAttribute("aria-pressed", "true");
+  });
+  function stopMicrophone() {
+    input?.stream.getTracks().forEach((track) => track.stop());
+    input?.context.close();
+    input = null;
+    microphone.setAttribute("aria-pressed", "false");
+  }
+
+  const milliseconds = (value) => (value === null ? "–" : `${Math.round(1000 * value)} ms`);
+  setInterval(() => {
+    if (!player || !last) return;
+    const now = player.report();
+    const rows = {
+      "frames drawn per second": last.rate, "made at once": `${last.seconds} s`, "server's load": `${Math.round(100 * last.load)} %`,
+      "first frame": milliseconds(now.firstFrame), "microphone to picture": milliseconds(now.latency),
+      "picture over sound": milliseconds(now.skew), stalls: now.stalls, "sound that waits": `${last.waiting.toFixed(1)} s`,
+      "interruption to new stream": milliseconds(now.interrupt),
+    };
+    find("figures").firstElementChild.replaceChildren(...Object.entries(rows).map(([name, value]) => make("tr", {}, make("td", {}, name), make("td", {}, `${value}`))));
+    panel.figures = now;
+  }, 1000);
+  window.addEventListener("pagehide", () => { if (session) fetch(session.socket, { method: "DELETE", keepalive: true }); });
+}

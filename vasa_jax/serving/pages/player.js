@@ -1,0 +1,186 @@
+// Plays a live session: fragments from a WebSocket into Media Source Extensions, near the live edge.
+
+const AHEAD = 0.08; // seconds of sound that the server takes before their hop
+const START = 0.25; // of a hop: reserve before playing begins
+const ENOUGH = 0.2, TOO_MUCH = 0.4; // seconds that are buffered when the next fragment comes
+const KEPT = 10; // seconds of the past that stay in the buffer
+
+export class Player {
+  /** hop, end: called with the server's lines. */
+  constructor(video, rest, path, { hop, end }) {
+    this.video = video;
+    this.rest = rest;
+    this.on = { hop, end };
+    this.hops = [];
+    this.queue = [];
+    this.sent = 0; // seconds of sound, all told
+    this.log = [[0, null]]; // [sent, when]; null: a file
+    this.opened = performance.now();
+    this.figures = { firstFrame: null, latency: [], skew: [], stalls: 0, interrupt: null };
+    this.lows = [];
+    this.muted = false;
+    this.quietSince = null;
+    this.socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.line(JSON.parse(data)) : this.bytes(data));
+    this.socket.onclose = (event) => this.ended(event.reason || "the connection has ended");
+    this.timer = setInterval(() => this.tend(), 100);
+    video.onwaiting = () => { if (this.figures.firstFrame) this.figures.stalls += 1; };
+    this.frameSeen = (now, frame) => this.seen(now, frame);
+    video.requestVideoFrameCallback?.(this.frameSeen);
+  }
+
+  line(line) {
+    if (line.type === "hello") this.begin(line);
+    else if (line.type === "hop") { this.coming = line; this.on.hop(line); }
+    else if (line.type === "end") this.ended(line.reason);
+  }
+
+  begin({ mime }) {
+    if (!window.MediaSource?.isTypeSupported(mime)) { this.ended(`this browser cannot play ${mime}; try Chrome, Edge, Firefox or Safari 17`); return; }
+    this.source = new MediaSource();
+    this.url = URL.createObjectURL(this.source);
+    this.video.src = this.url;
+    this.source.onsourceopen = () => {
+      this.buffer = this.source.addSourceBuffer(mime);
+      this.buffer.onupdateend = () => this.appended();
+      this.append();
+    };
+  }
+
+  bytes(data) {
+    this.queue.push([data, this.coming]);
+    this.coming = null;
+    this.append();
+  }
+
+  append() {
+    if (!this.buffer || this.buffer.updating || !this.queue.length || this.source.readyState !== "open") return;
+    const [data, hop] = this.queue.shift();
+    this.appending = hop;
+    if (hop && this.video.buffered.length) this.lows.push(this.ahead());
+    this.buffer.appendBuffer(data);
+  }
+
+  appended() {
+    const hop = this.appending;
+    this.appending = null;
+    if (hop) {
+      this.hops.push(hop);
+      if (this.hops.length > 200) this.hops.shift();
+      if (!this.started) {
+        this.started = true;
+        this.video.currentTime = hop.start;
+        setTimeout(() => this.video.play().catch(() => { this.video.muted = true; this.video.play(); }), 1000 * START * hop.seconds);
+      } else if (hop.interrupted) this.jump(hop);
+    }
+    this.append();
+  }
+
+  ahead() {
+    const { buffered, currentTime } = this.video;
+    return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0;
+  }
+
+  /** Stays near the live edge, forgets the past, and keeps a picture of the closed mouth. */
+  tend() {
+    if (this.lows.length >= 5) {
+      const low = Math.min(...this.lows);
+      this.video.playbackRate = low > TOO_MUCH ? 1.08 : low > ENOUGH ? this.video.playbackRate : 1;
+      this.lows = this.lows.slice(-4);
+    }
+    const past = this.video.currentTime - KEPT;
+    if (this.buffer && !this.buffer.updating && !this.queue.length && this.video.buffered.length && this.video.buffered.start(0) < past - KEPT) this.buffer.remove(0, past);
+    const now = this.hopAt(this.video.currentTime);
+    if (now && !now.speaks && !this.muted) {
+      this.quietSince ??= performance.now();
+      if (performance.now() - this.quietSince > 600) { this.quietSince = performance.now(); this.keepRest(); }
+    } else this.quietSince = null;
+  }
+
+  keepRest() {
+    this.rest.width = this.video.videoWidth;
+    this.rest.height = this.video.videoHeight;
+    this.rest.getContext("2d").drawImage(this.video, 0, 0);
+    this.hasRest = true;
+  }
+
+  hopAt(time) {
+    return this.hops.findLast((hop) => time >= hop.start - 1e-3 && time < hop.start + hop.seconds - 1e-3);
+  }
+
+  /** Silence and a closed mouth at once; the stream goes on with the first hop after the interruption. */
+  interrupt() {
+    this.send({ type: "interrupt" });
+    this.pressed = performance.now();
+    this.muted = this.video.muted = true;
+    if (this.hasRest) this.rest.classList.add("shown");
+  }
+
+  jump(hop) {
+    this.video.currentTime = hop.start;
+    this.lows = [];
+    this.video.onseeked = () => {
+      this.video.onseeked = null;
+      this.rest.classList.remove("shown");
+      if (this.pressed) this.figures.interrupt = (performance.now() - this.pressed) / 1000;
+      this.pressed = null;
+      setTimeout(() => { this.muted = this.video.muted = false; }, 1000 * AHEAD); // what was said before is over
+    };
+  }
+
+  /** Measures latency and skew of a frame when it is shown. */
+  seen(now, frame) {
+    this.figures.firstFrame ??= (now - this.opened) / 1000;
+    const shown = frame.expectedDisplayTime, hop = this.hopAt(frame.mediaTime + 1e-3);
+    if (!this.video.seeking && !this.video.paused) {
+      const heard = this.video.currentTime + this.video.playbackRate * (shown - performance.now()) / 1000;
+      push(this.figures.skew, frame.mediaTime - heard);
+    }
+    if (hop?.speaks) {
+      const second = hop.heard - (hop.start + hop.seconds + AHEAD - frame.mediaTime);
+      const entry = this.log.find(([sent]) => sent >= second);
+      if (entry?.[1]) push(this.figures.latency, (shown - entry[1]) / 1000 + (entry[0] - second));
+    }
+    if (!this.over) this.video.requestVideoFrameCallback(this.frameSeen);
+  }
+
+  /** Tells the server of medians, and returns them. */
+  report() {
+    const { latency, skew, ...rest } = this.figures, word = { latency: median(latency), skew: median(skew) };
+    if (word.skew !== null) this.send({ type: "report", ...word });
+    return { ...rest, ...word };
+  }
+
+  say(seconds) { this.sent += seconds; this.log.push([this.sent, null]); }
+
+  hear(piece, rate) {
+    if (this.rate !== rate) { this.rate = rate; this.send({ type: "microphone", rate }); }
+    if (this.socket.readyState !== WebSocket.OPEN || this.socket.bufferedAmount > 2 * rate) return;
+    this.socket.send(piece.buffer);
+    this.sent += piece.length / rate;
+    this.log.push([this.sent, performance.now()]);
+    if (this.log.length > 3000) this.log.splice(0, 1000);
+  }
+
+  send(word) { if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word)); }
+
+  ended(reason) {
+    if (this.over) return;
+    this.over = true;
+    clearInterval(this.timer);
+    this.socket.close();
+    this.video.pause();
+    if (this.url) URL.revokeObjectURL(this.url);
+    this.on.end(reason);
+  }
+}
+
+function push(list, value) {
+  list.push(value);
+  if (list.length > 100) list.shift();
+}
+
+function median(list) {
+  return list.length ? [...list].sort((a, b) => a - b)[list.length >> 1] : null;
+}

@@ -1,0 +1,72 @@
+// A sound from a file, the microphone, text or the package.
+
+import { ask, make } from "./server.js";
+
+export class SoundInput {
+  constructor(place, about) {
+    this.file = null; // [blob, name]
+    const field = make("input", { type: "file", accept: "audio/*,video/*", onchange: () => field.files[0] && this.take(field.files[0], field.files[0].name) });
+    field.setAttribute("aria-label", "sound file");
+    this.record = make("button", { type: "button", onclick: () => this.tried(() => this.fromMicrophone()) }, "Record");
+    this.record.setAttribute("aria-pressed", "false");
+    const example = make("button", { type: "button", onclick: () => this.tried(() => this.fromPackage()) }, "Shipped sentence");
+    this.note = make("p", { className: "hint" }, "Speech: a sound file, or a video with sound. Nothing chosen: the shipped sentence.");
+    this.note.setAttribute("role", "status");
+    this.player = make("audio", { controls: true, hidden: true });
+    place.append(field, make("p", { className: "buttons" }, this.record, example));
+    if (about.speech) {
+      const text = make("input", { type: "text", maxLength: 2000, placeholder: "or a text" });
+      text.setAttribute("aria-label", "text to speak");
+      const say = make("button", { type: "button", onclick: () => this.tried(() => this.fromText(text.value)) }, "Speak it");
+      place.append(make("p", { className: "buttons" }, text, say));
+    }
+    place.append(this.player, this.note);
+  }
+
+  async fields() {
+    if (!this.file) await this.fromPackage();
+    return { sound: this.file };
+  }
+
+  async tried(action) {
+    try { await action(); } catch (error) { this.note.textContent = error.message; this.note.className = "fault"; }
+  }
+
+  async fromPackage() { this.take(await (await ask("v1/examples/sound")).blob(), "speech.wav"); }
+
+  async fromText(text) { this.take(await spoken(text), "text.wav"); }
+
+  async fromMicrophone() {
+    if (this.recorder) { this.recorder.stop(); return; }
+    let stream;
+    try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
+    catch { throw new Error("there is no microphone, or this page may not use it; choose a file"); }
+    const parts = [];
+    this.recorder = new MediaRecorder(stream);
+    this.recorder.ondataavailable = (event) => parts.push(event.data);
+    this.recorder.onstop = () => {
+      stream.getTracks().forEach((track) => track.stop());
+      this.record.textContent = "Record";
+      this.record.setAttribute("aria-pressed", "false");
+      this.take(new Blob(parts, { type: this.recorder.mimeType }), "microphone.webm");
+      this.recorder = null;
+    };
+    this.recorder.start();
+    this.record.textContent = "Stop";
+    this.record.setAttribute("aria-pressed", "true");
+  }
+
+  take(blob, name) {
+    this.file = [blob, name];
+    this.player.src = URL.createObjectURL(blob);
+    this.player.hidden = false;
+    this.note.textContent = name;
+    this.note.className = "hint";
+  }
+}
+
+/** Returns the sound of a text, as the server's speech program speaks it. */
+export async function spoken(text) {
+  if (!text.trim()) throw new Error("the text is empty; write what is to be said");
+  return (await ask("v1/speech", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ text }) })).blob();
+}

@@ -1,0 +1,86 @@
+"""The web server: uvicorn, made impatient with clients that send slowly, and quick to end."""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from vasa_jax.config import StudioConfig
+from vasa_jax.errors import say
+from vasa_jax.serving.studio import Studio
+
+LARGEST_HEAD = 16 * 2**10  # bytes of a request's line and headers
+LARGEST_MESSAGE = 2**20  # bytes of a WebSocket message
+GRACE = 5  # seconds that requests have to end
+
+
+def protocol_for(seconds: float) -> type[H11Protocol]:
+    """Returns a protocol that ends connections whose request's head takes longer than `seconds`."""
+
+    class Impatient(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport) -> None:
+            super().connection_made(transport)
+            self._timer = self.loop.call_later(seconds, self._too_slow)
+
+        def connection_lost(self, exc) -> None:
+            self._rest()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self._timer is None and self._between_requests():
+                self._timer = self.loop.call_later(seconds, self._too_slow)
+            super().data_received(data)
+            if not self._between_requests():
+                self._rest()
+
+        def _between_requests(self) -> bool:
+            return self.conn.their_state is h11.IDLE
+
+        def _rest(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _too_slow(self) -> None:
+            self._timer = None
+            if not self.transport.is_closing() and self._between_requests():
+                self.transport.close()
+
+    return Impatient
+
+
+class StudioServer(uvicorn.Server):
+    """Tells the studio that it ends as soon as a signal says so: streams of events and live sessions end too."""
+
+    def __init__(self, app: ASGIApp, studio: Studio):
+        settings: StudioConfig = studio.config.studio
+        super().__init__(
+            uvicorn.Config(
+                app, host=settings.host, port=settings.port, http=protocol_for(settings.head_seconds),
+                ws="websockets-sansio", ws_max_size=LARGEST_MESSAGE, ws_per_message_deflate=False,
+                limit_concurrency=settings.connections, h11_max_incomplete_event_size=LARGEST_HEAD,
+                timeout_graceful_shutdown=GRACE, access_log=False, log_level="warning", server_header=False,
+                proxy_headers=False, lifespan="on",
+            )
+        )  # fmt: skip
+        self._studio = studio
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and says where."""
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            say(f"open http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the server; at a second Ctrl-C at once."""
+        self._studio.closing.set()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
