@@ -1,9 +1,12 @@
-"""Shared by all tests: CPU only, compiled programs kept between runs."""
+"""Shared by all tests: CPU only, programs compiled quickly, and kept between runs."""
 
 import os
 
+from quick_compilation import QUICK_FLAGS
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS)
 
 import jax
 import pytest

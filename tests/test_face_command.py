@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from PIL import Image
+from quick_compilation import QUICK_FLAGS
 from tiny_face import SIZE
 from tiny_records import write_tiny
 
@@ -16,8 +17,6 @@ from vasa_jax.data.video_files import read_video
 from vasa_jax.weights.safetensors_io import load_params
 
 TESTS = Path(__file__).parent
-# Half the compilation time; what runs is too small to be slow.
-FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def run(arguments, cache, devices):
@@ -26,7 +25,7 @@ def run(arguments, cache, devices):
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(TESTS.parent),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "XLA_FLAGS": f"{FLAGS} --xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}",
     }
     result = subprocess.run(
         [sys.executable, str(TESTS / "helpers" / "face_command.py"), *map(str, arguments)],

@@ -63,7 +63,7 @@ def run(tmp_path_factory):
     choice.source = choice.source.replace('DEMO["audio"]', '"short.wav"')
     notebook.cells.append(new_code_cell(FINDINGS, id="findings"))
     cache = jax.config.jax_compilation_cache_dir
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONPATH": ""}
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONPATH": "", "XLA_FLAGS": ""}
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return folder, {cell.id: cell for cell in notebook.cells}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from quick_compilation import QUICK_FLAGS
 from tiny_extraction import extraction_config, fake_make, fake_motion
 
 from vasa_jax.corpus.clip_set import ClipSet
@@ -19,10 +20,10 @@ from vasa_jax.weights.safetensors_io import load_params
 WORKER = Path(__file__).parents[1] / "helpers" / "several_devices.py"
 
 
-def start(arguments, devices=1, flags="", **variables):
+def start(arguments, devices=1, **variables):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(WORKER.parents[2]), **variables}
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} {flags}"
+    environment["XLA_FLAGS"] = f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, str(WORKER), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -69,8 +70,7 @@ def test_eight_devices_agree_with_one(tmp_path):
 def test_examples_stay_on_their_devices(tmp_path):
     """Devices exchange gradients, and the codes that the contrast of motions compares; no picture and no volume."""
     # What is sent is decided before machine code is made, and that is all that is read here.
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    finish([start(["traffic", tmp_path], 8, quick)])
+    finish([start(["traffic", tmp_path], 8)])
     sent = json.loads((tmp_path / "traffic.json").read_text())
     parameters = sent.pop("parameters")
     codes = 4 * 32 * 128
