@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -19,6 +20,7 @@ from ml_collections import config_flags
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, NonFiniteError, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
+from vasa_jax.stopping import INTERRUPTED, run_program
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
@@ -104,8 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
+
+
+def program() -> NoReturn:
+    """Runs `main` as this process's program, and ends the process."""
+    run_program(main)
 
 
 def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
@@ -203,4 +210,4 @@ def use_compilation_cache() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
