@@ -4,23 +4,25 @@ Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration
 2 bad input, 3 non-finite training, 75 preempted and saved, 130 interrupted, 143 terminated.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, NonFiniteError, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
-from vasa_jax.stopping import INTERRUPTED, run_program
+from vasa_jax.stopping import INTERRUPTED, PREEMPTED, ended_by_sigterm, run_program
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
@@ -60,7 +62,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
     workdir: where the job writes; default runs/<job>. InputError for a bad setting or input.
     """
     config = dataclasses.replace(config, job=current_job(config.validate().job))
-    return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
+    # A training that is preempted while it makes its data has nothing to save; of several processes JAX listens.
+    trains = JOBS[config.job].endswith(":train") and not config.train.distributed
+    with ended_by_sigterm(PREEMPTED) if trains else contextlib.nullcontext():
+        return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
 
 
 def current_job(name: str) -> str:
@@ -127,12 +132,13 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
     try:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
         rest = values(arguments)
-        config = None if holder.value is None else holder.value.copy_and_resolve_references()
-    except InputError:
+        config = holder.value
+        if config is not None or _config_file(arguments):
+            config = _checked(config, _config_file(arguments)).copy_and_resolve_references()
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # absl's, and whatever a configuration file raises: it is a program
-        fault = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
-        raise InputError(_flag_fault(fault, arguments)) from error
+    except BaseException as error:  # absl's, and whatever a configuration file raises: it is a program
+        raise InputError(_config_fault(error, arguments) or _flag_fault(error, arguments)) from error
     if len(rest) > 1:
         raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
     if config is None:
@@ -165,7 +171,7 @@ def shipped_config(name: str) -> str:
     if os.path.isfile(wanted) or wanted.parent not in (Path("."), Path("configs")):
         return name
     path = _shipped_folder() / f"{RENAMED.get(wanted.stem, wanted.stem)}.py"
-    return str(path) if path.is_file() else name
+    return str(path) if os.path.isfile(path) else name
 
 
 def _shipped_folder() -> Path:
@@ -175,8 +181,47 @@ def _shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _flag_fault(text: str, arguments: list[str]) -> str:
+def _checked(config: object, path: str) -> ConfigDict:
+    if not isinstance(config, ConfigDict):
+        getattr(config, "keys", None)  # raises what stands for a file that could not be read
+        raise InputError(f"{path}: its get_config() returns no ConfigDict; return VASAConfig().to_config_dict()")
+    return config
+
+
+def _config_file(arguments: list[str]) -> str:
+    """Returns what --config names; empty without."""
+    for argument, after in itertools.zip_longest(arguments[1:], arguments[2:], fillvalue=""):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            return value if equals else after
+    return ""
+
+
+def _config_fault(error: BaseException, arguments: list[str]) -> str:
+    """Returns one line about a configuration file that fails; empty where the error comes from elsewhere."""
+    path = _config_file(arguments)
+    if not os.path.isfile(path):
+        return ""
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
+        if isinstance(cause, SyntaxError):
+            frames.append(cause.filename or path)
+        if any(os.path.realpath(name) == os.path.realpath(path) for name in frames):
+            fault = f"{type(cause).__name__}: {' '.join(str(cause).split())}".strip(": ")
+            return f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError):
+        fault = str(error).strip().splitlines()[-1].strip()
+        return f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
+    if "get_config" in str(error):  # there is none, or it asks for arguments
+        return f"{path}: has no get_config() that takes no arguments; start from a shipped configuration"
+    return ""
+
+
+def _flag_fault(error: BaseException, arguments: list[str]) -> str:
     """Returns one line about what is wrong with the command line, with the nearest setting's name."""
+    text = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
     known = setting_names(VASAConfig)
     for argument in arguments[1:]:
         name = argument.lstrip("-").split("=")[0]
@@ -184,7 +229,7 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
             hint = nearest_name(name.removeprefix("config."), known) or " --help lists all of them"
             return f"{name}: no such setting;{hint}"
         if name == "config":
-            path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
+            path = _config_file(arguments)
             if not os.path.isfile(path):
                 shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
                 hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
