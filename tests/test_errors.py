@@ -79,7 +79,7 @@ def test_a_configuration_that_is_no_file_is_one_line(name, capsys):
         ("raise SystemExit(0)", "(SystemExit: 0)"),
         ("def get_config():\n    open('/nothing')", "(FileNotFoundError: "),
         ("class Odd(BaseException): pass\nraise Odd", "(Odd)"),
-        ("def get_config(needed):\n    pass", "has no get_config() that takes no arguments"),
+        ("def get_config(needed):\n    pass", "(TypeError: get_config() missing 1 required"),
         ("def get_config():\n    return {}", "its get_config() returns no ConfigDict"),
         ("def get_config():\n    pass", "its get_config() returns no ConfigDict"),
     ],

@@ -7,11 +7,11 @@ Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration
 import contextlib
 import dataclasses
 import importlib
-import itertools
+import importlib.machinery
+import importlib.util
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -125,44 +125,66 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
 
     InputError in one line for a mistake.
     """
-    arguments = with_shipped_config(with_current_names(VASAConfig, arguments))
+    path, arguments = _config_file(with_current_names(VASAConfig, arguments))
+    if path is None:
+        raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
     # Own flag values: what one command line sets does not stay for the next one in the same process.
-    values = flags.FlagValues()
+    values, config = flags.FlagValues(), load_config(shipped_config(path))
     workdir = flags.DEFINE_string("workdir", "", "where a run writes; default runs/<job>", flag_values=values)
     try:
-        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         rest = values(arguments)
-        config = holder.value
-        if config is not None or _config_file(arguments):
-            config = _checked(config, _config_file(arguments)).copy_and_resolve_references()
-    except (InputError, KeyboardInterrupt):
+        config = holder.value.copy_and_resolve_references()
+    except InputError:
         raise
-    except BaseException as error:  # absl's, and whatever a configuration file raises: it is a program
-        raise InputError(_config_fault(error, arguments) or _flag_fault(error, arguments)) from error
+    except Exception as error:  # absl's, and those of whatever a value is made into
+        fault = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
+        raise InputError(_flag_fault(fault, arguments)) from error
     if len(rest) > 1:
         raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
-    if config is None:
-        raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
     # Grain reads absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
     result = VASAConfig.from_config_dict(config)
     return dataclasses.replace(result, job=current_job(result.job)), workdir.value
 
 
-def with_shipped_config(arguments: list[str]) -> list[str]:
-    """Returns the arguments with a shipped configuration's path in the place of its name, unless such a file is here.
+def load_config(path: str) -> ConfigDict:
+    """Runs a configuration file, which is a program, and returns what its `get_config()` makes.
 
-    `configs/demo.py`, `demo.py` and `demo` name the same.
+    InputError, which names the file, whatever it raises.
     """
-    result = list(arguments)
-    for index, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option in ("--config", "-config"):
-            if equals:
-                result[index] = f"{option}={shipped_config(value)}"
-            elif index + 1 < len(arguments):
-                result[index + 1] = shipped_config(arguments[index + 1])
-    return result
+    if not os.path.isfile(path):
+        shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
+        hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
+        raise InputError(f"{path or '--config'}: no such configuration file;{hint}")
+    loader = importlib.machinery.SourceFileLoader("configuration", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.modules[loader.name] = module  # as that of any module that is imported
+    try:
+        loader.exec_module(module)
+        config = module.get_config()
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}".strip(": ")
+        raise InputError(
+            f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"{path}: its get_config() returns no ConfigDict; return VASAConfig().to_config_dict()")
+    return config
+
+
+def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Returns what the last --config names, None without, and the arguments that are left."""
+    path, left, given = None, [], iter(arguments)
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            path = value if equals else next(given, "")
+        else:
+            left.append(argument)
+    return path, left
 
 
 def shipped_config(name: str) -> str:
@@ -181,59 +203,14 @@ def _shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _checked(config: object, path: str) -> ConfigDict:
-    if not isinstance(config, ConfigDict):
-        getattr(config, "keys", None)  # raises what stands for a file that could not be read
-        raise InputError(f"{path}: its get_config() returns no ConfigDict; return VASAConfig().to_config_dict()")
-    return config
-
-
-def _config_file(arguments: list[str]) -> str:
-    """Returns what --config names; empty without."""
-    for argument, after in itertools.zip_longest(arguments[1:], arguments[2:], fillvalue=""):
-        name, equals, value = argument.partition("=")
-        if name in ("--config", "-config"):
-            return value if equals else after
-    return ""
-
-
-def _config_fault(error: BaseException, arguments: list[str]) -> str:
-    """Returns one line about a configuration file that fails; empty where the error comes from elsewhere."""
-    path = _config_file(arguments)
-    if not os.path.isfile(path):
-        return ""
-    cause: BaseException | None = error
-    while cause is not None:
-        frames = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
-        if isinstance(cause, SyntaxError):
-            frames.append(cause.filename or path)
-        if any(os.path.realpath(name) == os.path.realpath(path) for name in frames):
-            fault = f"{type(cause).__name__}: {' '.join(str(cause).split())}".strip(": ")
-            return f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, OSError):
-        fault = str(error).strip().splitlines()[-1].strip()
-        return f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
-    if "get_config" in str(error):  # there is none, or it asks for arguments
-        return f"{path}: has no get_config() that takes no arguments; start from a shipped configuration"
-    return ""
-
-
-def _flag_fault(error: BaseException, arguments: list[str]) -> str:
+def _flag_fault(text: str, arguments: list[str]) -> str:
     """Returns one line about what is wrong with the command line, with the nearest setting's name."""
-    text = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
     known = setting_names(VASAConfig)
     for argument in arguments[1:]:
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in known:
             hint = nearest_name(name.removeprefix("config."), known) or " --help lists all of them"
             return f"{name}: no such setting;{hint}"
-        if name == "config":
-            path = _config_file(arguments)
-            if not os.path.isfile(path):
-                shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
-                hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
-                return f"{path or '--config'}: no such configuration file;{hint}"
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
 
 

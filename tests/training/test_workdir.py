@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import pathlib
 import resource
 import signal
 import subprocess
@@ -88,6 +89,18 @@ def test_a_second_run_is_told_who_writes_there_and_a_killed_one_leaves_nothing(t
         assert json.loads((tmp_path / HOLDER).read_text())["pid"] == os.getpid()
         refused(lambda: hold(tmp_path), f"process {os.getpid()}")
     assert (tmp_path / HOLDER).read_text() == ""
+
+
+IN_THE_WAY = {
+    "checkpoints": (os.mkfifo, pathlib.Path.touch), "events": (os.mkfifo, pathlib.Path.touch),
+    "metrics.jsonl": (os.mkfifo, os.mkdir), "parameters.txt": (os.mkdir,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make"), [(name, make) for name, makes in IN_THE_WAY.items() for make in makes])
+def test_what_stands_in_the_place_of_a_runs_files_is_one_line(tmp_path, name, make):
+    make(tmp_path / name)
+    refused(VASATrainer(Regression(), SETTINGS, tmp_path).fit, str(tmp_path), "another --workdir")
 
 
 @contextlib.contextmanager

@@ -43,9 +43,11 @@ def _check_existing(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
     if not os.access(path, os.W_OK):
         raise InputError(f"{path}: may not be written; choose another path")
     for other in inputs:
-        with contextlib.suppress(OSError, ValueError):
-            if os.path.samefile(path, expanded(other)):
-                raise InputError(f"{path}: is also an input, {other}, which would be lost; choose another path")
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a NUL within
+            same = os.path.samefile(path, expanded(other))
+        if same:
+            raise InputError(f"{path}: is also an input, {other}, which would be lost; choose another path")
 
 
 def check_folder(path: Path) -> None:
