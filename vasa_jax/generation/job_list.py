@@ -34,8 +34,8 @@ def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> l
     Raises InputError for a list that cannot be read, and at the end if a job has failed.
     """
     path = existing_file(config.jobs, "job list")
-    done = _Done(path.with_name(path.name + ".done"))
     jobs = list(_read(path, config))
+    done = _Done(path.with_name(path.name + ".done"))
     inputs = [getattr(job, name) for _, job, _ in jobs if job for name in FILES if getattr(job, name)]
     outputs: dict[str, str] = {}
     written, kept, failed = [], [], 0
