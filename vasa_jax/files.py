@@ -204,6 +204,7 @@ def read_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
             with zipfile.ZipFile(file) as members:
                 if sum(member.file_size for member in members.infolist()) > size:
                     raise ValueError("it claims more than it holds")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
     except InputError:

@@ -57,9 +57,8 @@ def ended_by_sigterm(code: int = TERMINATED) -> Iterator[None]:
 
 def _leave(code: int) -> None:
     """Ends this process and its children at once; does nothing in one of several processes of a training."""
-    import jax
-
-    if jax.distributed.is_initialized():  # the processes part in JAX's own end
+    jax = sys.modules.get("jax")
+    if hasattr(jax, "distributed") and jax.distributed.is_initialized():  # the processes part in JAX's own end
         return
     for child in multiprocessing.active_children():
         child.terminate()
