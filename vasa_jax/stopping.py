@@ -6,7 +6,7 @@ those threads use: the process crashes or hangs. So a stopped program leaves wit
 
 import contextlib
 import logging
-import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -61,7 +61,9 @@ def _leave(code: int) -> None:
     if hasattr(jax, "distributed") and jax.distributed.is_initialized():  # the processes part in JAX's own end
         return
     for child in multiprocessing.active_children():
-        child.terminate()
+        child.kill()
+    with contextlib.suppress(Exception):
+        multiprocessing.util._exit_function()  # gives semaphores back, of which a helper process would tell
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # full; closed; there is none
