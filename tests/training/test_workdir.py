@@ -111,7 +111,7 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(tmp_path):
+def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(tmp_path, caplog):
     whole = VASATrainer(Regression(), SETTINGS, tmp_path / "whole").fit()
     # Each of the sizes stops another writer: the holder, texts, logs and checkpoints, the export.
     for size in (0, 90, 700):
@@ -119,6 +119,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(tmp_path):
         with largest_file(size):
             refused(trainer.fit, str(tmp_path / str(size)), "cannot be written (file too large)")
         assert not list((tmp_path / str(size)).rglob("*.part"))
+    assert not [record for record in caplog.records if record.exc_info]
     end = VASATrainer(Regression(), SETTINGS, tmp_path / "700").fit()
     jax.tree.map(np.testing.assert_array_equal, whole.params, end.params)
     lines = [json.loads(line)["step"] for line in (tmp_path / "700" / "metrics.jsonl").read_text().splitlines()]
