@@ -103,13 +103,16 @@ class Signer:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         key = load_pem_private_key(self.key, None)
-        if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size in (256, 384, 521):
-            return {256: "es256", 384: "es384", 521: "es512"}[key.key_size]
+        curves = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in curves:
+            return curves[key.curve.name]
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return "ed25519"
         if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
             return "ps256"
-        raise InputError("config.sign_key: C2PA signs with ECDSA, Ed25519 or RSA from 2048 bits; give such a key")
+        raise InputError(
+            "config.sign_key: C2PA signs with ECDSA on the NIST curves, Ed25519 or RSA from 2048 bits; give such a key"
+        )
 
     def _is_pair(self) -> bool:
         """Whether the key is that of the chain's first certificate; ValueError or TypeError for what is no PEM."""
