@@ -56,7 +56,7 @@ def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> l
         except Exception as error:  # whatever it is, the other jobs do not depend on it
             failed += 1
             text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            say(f"failed: {where}: {one_line(text)}", sys.stderr)
+            say(f"failed: {where}: {one_line(text.removeprefix(f'{where}: '))}", sys.stderr)
     counts = f"{len(written)} written, {len(kept)} done before, {failed} failed"
     say(f"{one_line(str(path))}: {len(jobs)} jobs: {counts}")
     if failed:
