@@ -304,6 +304,10 @@ def damaged_arrays(folder):
     out = io.BytesIO()
     np.savez(out, a=np.array([{}], object))
     files["objects"] = out.getvalue()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as members:
+        members.writestr("a.txt", "no array")
+    files["member"] = out.getvalue()
     for name, shape, compression in (("claim", 2**60, 0), ("bomb", 2**27, zipfile.ZIP_DEFLATED)):
         out, head = io.BytesIO(), f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape},), }}".encode()
         with zipfile.ZipFile(out, "w", compression) as members:

@@ -206,7 +206,11 @@ def read_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
                     raise ValueError("it claims more than it holds")
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                found = {name: arrays[name] for name in arrays.files}
+            other = next((name for name, value in found.items() if not isinstance(value, np.ndarray)), None)
+            if other is not None:
+                raise ValueError(f"'{other}' is no array")
+            return found
     except InputError:
         raise
     except MemoryError:
