@@ -51,10 +51,42 @@ def test_a_closed_or_full_terminal_is_no_error():
     assert said
 
 
-@pytest.mark.parametrize("fault", ["flagfile", "program"])
-def test_what_stops_the_command_line_from_being_read_is_one_line(tmp_path, capsys, fault):
-    (tmp_path / "c.py").write_text("def get_config():\n    return 1 / 0\n")
-    lines = {"flagfile": ["--config=demo", "--flagfile=missing"], "program": [f"--config={tmp_path / 'c.py'}"]}
-    assert main(["main", *lines[fault]]) == 2
+def line_of(arguments, capsys):
+    """The one line with which the command ends."""
+    assert main(["main", *arguments]) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ") and "\n" not in error and "; " in error
+    assert error.startswith("error: ") and "\n" not in error and "; " in error and "Traceback" not in error
+    return error
+
+
+def test_a_missing_flag_file_is_one_line(capsys):
+    assert "missing" in line_of(["--config=demo", "--flagfile=missing"], capsys)
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".py", "two\nlines.py", "folder/", "/dev/null", "nul\0.py"])
+def test_a_configuration_that_is_no_file_is_one_line(name, capsys):
+    assert "no such configuration file" in line_of([f"--config={name}"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("program", "fault"),
+    [
+        ("def get_config():\n    return 1 / 0", "(ZeroDivisionError: division by zero)"),
+        ("def get_config():\n    raise ValueError('two\\nlines')", "(ValueError: two lines)"),
+        ("def get_config(:", "(SyntaxError: invalid syntax (bad_config.py, line 1))"),
+        ("\0", "(SyntaxError: "),
+        ("import nothing_here", "(ModuleNotFoundError: No module named 'nothing_here')"),
+        ("raise SystemExit(0)", "(SystemExit: 0)"),
+        ("def get_config():\n    open('/nothing')", "(FileNotFoundError: "),
+        ("class Odd(BaseException): pass\nraise Odd", "(Odd)"),
+        ("def get_config(needed):\n    pass", "(TypeError: get_config() missing 1 required"),
+        ("def get_config():\n    return {}", "its get_config() returns no ConfigDict"),
+        ("def get_config():\n    pass", "its get_config() returns no ConfigDict"),
+    ],
+)
+def test_a_configuration_that_fails_is_named_with_its_fault(tmp_path, capsys, program, fault):
+    path = tmp_path / "bad_config.py"
+    path.write_text(program + "\n")
+    for given in ([f"--config={path}"], ["--config", str(path)]):
+        error = line_of([*given, "--config.seed=3"], capsys)
+        assert error.startswith(f"error: {path}: ") and fault in error, error

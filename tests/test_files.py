@@ -2,12 +2,14 @@
 
 import dataclasses
 import errno
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from vasa_jax.files import (
     cached,
     fingerprint,
     open_regular,
+    read_arrays,
     read_bytes,
     read_json,
     replacing,
@@ -291,3 +294,35 @@ def test_only_regular_files_are_opened(tmp_path):
     path.write_bytes(b"abc")
     (tmp_path / "link").symlink_to(path)
     assert read_bytes(tmp_path / "link", "mend it", 3) == b"abc"
+
+
+def damaged_arrays(folder):
+    """Files that are no arrays as `np.savez` writes them, by name."""
+    np.savez(folder / "good.npz", a=np.arange(3.0))
+    good = (folder / "good.npz").read_bytes()
+    files = {"cut": good[:-30], "empty": b"", "text": b"hello", "pickle": b"\x80\x04N."}
+    out = io.BytesIO()
+    np.savez(out, a=np.array([{}], object))
+    files["objects"] = out.getvalue()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as members:
+        members.writestr("a.txt", "no array")
+    files["member"] = out.getvalue()
+    for name, shape, compression in (("claim", 2**60, 0), ("bomb", 2**27, zipfile.ZIP_DEFLATED)):
+        out, head = io.BytesIO(), f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape},), }}".encode()
+        with zipfile.ZipFile(out, "w", compression) as members:
+            size = 2**20 if compression else 8
+            members.writestr("a.npy", b"\x93NUMPY\1\0" + bytes([len(head) + 1, 0]) + head + b"\n" + bytes(size))
+        files[name] = out.getvalue()
+    return files
+
+
+def test_only_whole_arrays_are_read(tmp_path):
+    for name, data in damaged_arrays(tmp_path).items():
+        path = tmp_path / f"{name}.npz"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"; make it anew$") as caught:
+            read_arrays(path, "make it anew")
+        assert str(caught.value).startswith(f"{path}: ")
+        np.testing.assert_array_equal(cached(path, {}, lambda: {"b": np.ones(2)})["b"], 1.0)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "good.npz", "")["a"], np.arange(3.0))

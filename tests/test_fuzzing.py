@@ -17,6 +17,7 @@ import pytest
 COUNTS = {
     "pictures": 800, "sounds": 200, "videos": 150, "weights": 4000, "controls": 4000, "records": 2500,
     "manifests": 2500, "shards": 2500, "array_records": 500, "outcomes": 2000, "pickles": 2000,
+    "credentials": 150, "certificates": 150, "job_lists": 120, "arrays": 400,
 }  # fmt: skip
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("conventions", "errors", "rng", "dtypes", "pretrained"),
-    ("settings", "files", "schema"),
+    ("settings", "files", "schema", "stopping"),
     ("models",),
     ("generation.controls", "generation.driving", "data.limits"),
     ("config",),

@@ -74,19 +74,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def _claimed(part: Path) -> int:
     """Makes an empty file and holds a lock on it, which tells other processes that its writer lives."""
     held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    _lock(held)
+    lock(held)
     return held
 
 
-def _lock(held: int) -> bool:
-    """Locks a file until it is closed or its process ends; False where another holds it, or locks do not exist."""
+def lock(held: int, without: bool = False) -> bool:
+    """Locks an open file until it is closed or its process ends; False where another holds it.
+
+    `without` is returned where locks do not exist.
+    """
     try:
         import fcntl
 
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
-    except (ImportError, OSError):
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return without
 
 
 def _remove_left_behind(folder: Path, name: str) -> None:
@@ -102,7 +107,7 @@ def _remove_left_behind(folder: Path, name: str) -> None:
 def _remove_unheld(path: str) -> None:
     held = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if _lock(held):
+        if lock(held):
             os.unlink(path)
     finally:
         os.close(held)
@@ -122,6 +127,13 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON with one space of indentation through `replacing`."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """Returns the path with the home folder for a leading `~`; as it is where no such home is known."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def open_regular(path: str | Path, remedy: str) -> BinaryIO:
@@ -181,6 +193,32 @@ def _is_deep(content: Any) -> bool:
     return True
 
 
+def read_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `.npz` file that `np.savez` wrote: no pickles, and no more than the file is large.
+
+    InputError, which ends in `remedy`, for any other file.
+    """
+    try:
+        with open_regular(path, remedy) as file:
+            size = os.fstat(file.fileno()).st_size
+            with zipfile.ZipFile(file) as members:
+                if sum(member.file_size for member in members.infolist()) > size:
+                    raise ValueError("it claims more than it holds")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+            other = next((name for name, value in found.items() if not isinstance(value, np.ndarray)), None)
+            if other is not None:
+                raise ValueError(f"'{other}' is no array")
+            return found
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: needs more memory than there is; {remedy}") from None
+    except Exception as error:  # the readers of zip and of arrays raise anything on damage
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error}); {remedy}") from error
+
+
 def cached(
     path: str | Path, key: Mapping[str, Any], make: Callable[[], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
@@ -191,10 +229,9 @@ def cached(
     """
     path, key = Path(path), as_json(key)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = dict(file)
-        made = json.loads(str(content.pop(_KEY)))
-    except (OSError, EOFError, KeyError, ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        content = read_arrays(path, "delete it")
+        made = parse_json(str(content.pop(_KEY)), str(path), "delete it")
+    except (KeyError, InputError):
         made = None
     if made is None:
         content = {name: np.asarray(value) for name, value in make().items()}

@@ -4,21 +4,25 @@ Installed, `vasa-jax` is the same; `--config demo` names a shipped configuration
 2 bad input, 3 non-finite training, 75 preempted and saved, 130 interrupted, 143 terminated.
 """
 
+import contextlib
 import dataclasses
 import importlib
-import itertools
+import importlib.machinery
+import importlib.util
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, NonFiniteError, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
+from vasa_jax.stopping import INTERRUPTED, PREEMPTED, ended_by_sigterm, run_program
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
@@ -60,7 +64,10 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
     workdir: where the job writes; default runs/<job>. InputError for a bad setting or input.
     """
     config = dataclasses.replace(config, job=current_job(config.validate().job))
-    return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
+    # A training that is preempted while it makes its data has nothing to save; of several processes JAX listens.
+    trains = JOBS[config.job].endswith(":train") and not config.train.distributed
+    with ended_by_sigterm(PREEMPTED) if trains else contextlib.nullcontext():
+        return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
 
 
 def current_job(name: str) -> str:
@@ -106,8 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
+
+
+def program() -> NoReturn:
+    """Runs `main` as this process's program, and ends the process."""
+    run_program(main)
 
 
 def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
@@ -115,43 +127,66 @@ def parse(arguments: list[str]) -> tuple[VASAConfig, str]:
 
     InputError in one line for a mistake.
     """
-    arguments = with_shipped_config(with_current_names(VASAConfig, arguments))
+    path, arguments = _config_file(with_current_names(VASAConfig, arguments))
+    if path is None:
+        raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
     # Own flag values: what one command line sets does not stay for the next one in the same process.
-    values = flags.FlagValues()
+    values, config = flags.FlagValues(), load_config(shipped_config(path))
     workdir = flags.DEFINE_string("workdir", "", "where a run writes; default runs/<job>", flag_values=values)
     try:
-        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments, lock_config=True)
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         rest = values(arguments)
-        config = None if holder.value is None else holder.value.copy_and_resolve_references()
+        config = holder.value.copy_and_resolve_references()
     except InputError:
         raise
-    except Exception as error:  # absl's, and whatever a configuration file raises: it is a program
+    except Exception as error:  # absl's, and those of whatever a value is made into
         fault = str(error) if isinstance(error, flags.Error) else f"{type(error).__name__}: {error}"
         raise InputError(_flag_fault(fault, arguments)) from error
     if len(rest) > 1:
         raise InputError(f"command line: '{rest[1]}' is not an option; settings are written --config.name=value")
-    if config is None:
-        raise InputError("command line: no --config; give one, e.g. --config configs/demo.py")
     # Grain reads absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
     result = VASAConfig.from_config_dict(config)
     return dataclasses.replace(result, job=current_job(result.job)), workdir.value
 
 
-def with_shipped_config(arguments: list[str]) -> list[str]:
-    """Returns the arguments with a shipped configuration's path in the place of its name, unless such a file is here.
+def load_config(path: str) -> ConfigDict:
+    """Runs a configuration file, which is a program, and returns what its `get_config()` makes.
 
-    `configs/demo.py`, `demo.py` and `demo` name the same.
+    InputError, which names the file, whatever it raises.
     """
-    result = list(arguments)
-    for index, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option in ("--config", "-config"):
-            if equals:
-                result[index] = f"{option}={shipped_config(value)}"
-            elif index + 1 < len(arguments):
-                result[index + 1] = shipped_config(arguments[index + 1])
-    return result
+    if not os.path.isfile(path):
+        shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
+        hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
+        raise InputError(f"{path or '--config'}: no such configuration file;{hint}")
+    loader = importlib.machinery.SourceFileLoader("configuration", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.modules[loader.name] = module  # as that of any module that is imported
+    try:
+        loader.exec_module(module)
+        config = module.get_config()
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}".strip(": ")
+        raise InputError(
+            f"{path}: this configuration file fails ({fault}); mend it, or start from a shipped one"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"{path}: its get_config() returns no ConfigDict; return VASAConfig().to_config_dict()")
+    return config
+
+
+def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Returns what the last --config names, None without, and the arguments that are left."""
+    path, left, given = None, [], iter(arguments)
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            path = value if equals else next(given, "")
+        else:
+            left.append(argument)
+    return path, left
 
 
 def shipped_config(name: str) -> str:
@@ -160,7 +195,7 @@ def shipped_config(name: str) -> str:
     if os.path.isfile(wanted) or wanted.parent not in (Path("."), Path("configs")):
         return name
     path = _shipped_folder() / f"{RENAMED.get(wanted.stem, wanted.stem)}.py"
-    return str(path) if path.is_file() else name
+    return str(path) if os.path.isfile(path) else name
 
 
 def _shipped_folder() -> Path:
@@ -178,12 +213,6 @@ def _flag_fault(text: str, arguments: list[str]) -> str:
         if name.startswith("config.") and name.removeprefix("config.") not in known:
             hint = nearest_name(name.removeprefix("config."), known) or " --help lists all of them"
             return f"{name}: no such setting;{hint}"
-        if name == "config":
-            path = argument.partition("=")[2] or dict(itertools.pairwise(arguments)).get(argument, "")
-            if not os.path.isfile(path):
-                shipped = sorted(file.stem for file in _shipped_folder().glob("*.py"))
-                hint = nearest_name(Path(path).stem, shipped) or f" the shipped ones are {', '.join(shipped)}"
-                return f"{path or '--config'}: no such configuration file;{hint}"
     return f"command line: {' '.join(text.split())}; python -m vasa_jax.main --help lists the options"
 
 
@@ -205,4 +234,4 @@ def use_compilation_cache() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

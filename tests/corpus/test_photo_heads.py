@@ -218,3 +218,12 @@ def test_a_list_of_triangles_is_read(tmp_path):
     np.testing.assert_array_equal(mesh.face, triangles)
     count = T.FACE_POINTS + len(T.RINGS) * len(T.OVAL) + 2 * 35 + 63
     assert mesh.triangles.max() == count - 1 and (mesh.material == T.MOUTH).sum() == 2 * 8 * 6
+
+
+@pytest.mark.parametrize("mesh", [np.float32(1), np.zeros((3, 2)), np.zeros(0)])
+def test_files_whose_arrays_are_not_of_one_number_of_heads_are_refused(tmp_path, mesh):
+    np.savez(tmp_path / "heads-00000.npz", photograph=np.array(["a", "b"]), mesh=mesh)
+    with pytest.raises(InputError, match=r"heads-00000\.npz: its arrays .*; make it anew"):
+        read_heads(tmp_path)
+    np.savez(tmp_path / "heads-00000.npz", photograph=np.array(["a", "b"]), mesh=np.zeros((2, 3)))
+    assert read_heads(tmp_path)["mesh"].shape == (2, 3)

@@ -122,6 +122,12 @@ def test_what_is_no_regular_file_ends_at_once(tmp_path, read):
         read("a\0b")
 
 
+def test_a_picture_larger_than_the_memory_it_may_take_is_not_read(tmp_path):
+    with open(tmp_path / "a.png", "wb") as file:
+        file.truncate(2**36)
+    fails(read_image, tmp_path / "a.png", "is larger than 1.25 GiB", "config.limits.memory")
+
+
 def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_wav(tmp_path / "a.wav", speech())

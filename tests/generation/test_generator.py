@@ -73,6 +73,7 @@ BAD_SOUNDS = [
     (np.zeros(10, bool), "bool"),
     (np.zeros(10, complex), "complex128"),
     (np.array(["a"]), "give float samples"),
+    ([[1.0], [1.0, 2.0]], "is no array"),
     (np.zeros((10, 2), np.float32), r"\(10, 2\)"),
     (np.float32(0.0), r"\(\)"),
     (np.array([0.0, np.nan]), "not finite"),

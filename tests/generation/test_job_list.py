@@ -183,12 +183,12 @@ def test_no_home_folder_means_no_cache(home, monkeypatch):
 
 def test_sigterm_removes_what_is_unfinished(tmp_path, checkpoint, sound):
     code = (
-        "import sys, time; from vasa_jax.generation import generator; from vasa_jax.main import main\n"
+        "import sys, time; from vasa_jax.generation import generator; from vasa_jax.main import program\n"
         "frames = generator.TalkingHead.frames\n"
         "def slow(self, stage):\n"
         "    for frame in frames(self, stage): yield frame; time.sleep(5)\n"
         "generator.TalkingHead.frames = slow\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "del sys.argv[0]; program()"
     )
     folder = tmp_path / "out"
     command_line = arguments(checkpoint, image=DEMO["image"], audio=sound, output=folder / "a.mp4")

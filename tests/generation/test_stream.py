@@ -123,7 +123,7 @@ def test_nothing_compiles_after_the_first_window(generator, avatar, offline, cap
         for samples in (1, 9000, 30_000):
             stream_frames(generator.stream(avatar, LIVE, seed=8, audio_guidance=2.0), [speech(samples)])
         assert not [record.message for record in caplog.records if "Compiling" in record.message]
-        stream = generator.stream(avatar, LIVE, hop=7)
+        stream = generator.stream(avatar, LIVE, hop=6)
         assert [record for record in caplog.records if "_decode" in record.message], "opening a stream compiles"
         caplog.clear()
         stream_frames(stream, [speech(9000)])

@@ -186,10 +186,71 @@ def pickles(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
     return [(".pth", (folder / "good.pth").read_bytes())], read_tensors
 
 
+def credentials(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
+    """A picture with a signed manifest."""
+    from PIL import Image
+
+    from vasa_jax.generation.provenance import _own_signer, read_manifest, sign_file
+    from vasa_jax.generation.watermark import Payload
+
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "good.png")
+    sign_file(folder / "good.png", "image/png", Payload(1), "model", _own_signer())
+
+    def read(path):
+        text = str(read_manifest(path))
+        assert text.isprintable() and len(text) < 2000, text
+
+    return [(".png", (folder / "good.png").read_bytes())], read
+
+
+def certificates(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
+    """A chain of certificates, and the key of its first one."""
+    from vasa_jax.generation.provenance import Signer, _own_signer
+
+    good = _own_signer()
+    (folder / "chain.pem").write_bytes(good.chain)
+    (folder / "key.pem").write_bytes(good.key)
+
+    def read(path):
+        Signer.from_files(*((path, folder / "key.pem") if path.suffix == ".crt" else (folder / "chain.pem", path)))
+
+    return [(".crt", good.chain), (".key", good.key)], read
+
+
+def job_lists(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
+    """Two jobs with files, a crop and controls; nothing is made of them."""
+    from vasa_jax.config import VASAConfig
+    from vasa_jax.generation.job import DEMO
+    from vasa_jax.generation.job_list import generate_listed
+
+    shared = {"image": str(DEMO["image"]), "audio": str(DEMO["audio"])}
+    jobs = [
+        {**shared, "output": "a.mp4", "gaze": [3, -2], "emotion": "fear:0.5", "seed": 4, "crop": "1,2,60"},
+        {**shared, "output": "b.mp4", "background": "red", "steps": 7, "blink_rate": 12.5, "pose_amplitude": 0.5},
+    ]
+    text = "\n".join(json.dumps(job) for job in jobs).encode()
+
+    def read(path):
+        with contextlib.redirect_stderr(io.StringIO()):  # what fails is told there
+            generate_listed(VASAConfig(jobs=str(path)), lambda job: Path(job.output))
+
+    return [(".jsonl", text)], read
+
+
+def arrays(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
+    """Arrays as caches and photo heads keep them."""
+    from vasa_jax.files import read_arrays
+
+    out = io.BytesIO()
+    np.savez(out, a=np.arange(12.0), b=np.ones((2, 3), np.float32), names=np.array(["x", "yz"]))
+    return [(".npz", out.getvalue())], lambda path: read_arrays(path, "make it anew")
+
+
 READERS = {
     reader.__name__: reader
     for reader in (
         pictures, sounds, videos, weights, controls, records, manifests, shards, array_records, outcomes, pickles,
+        credentials, certificates, job_lists, arrays,
     )
 }  # fmt: skip
 

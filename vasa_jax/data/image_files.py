@@ -19,6 +19,7 @@ import numpy as np
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.picture_tags import claims_too_much, orientation, upright
 from vasa_jax.errors import InputError
+from vasa_jax.files import expanded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,9 +44,7 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
 
     A leading `~` is the home folder.
     """
-    path = Path(path)
-    with contextlib.suppress(RuntimeError):  # no home folder is known
-        path = path.expanduser()
+    path = expanded(path)
     give = f"give the path of a {what} file"
     try:
         found = os.stat(path)
@@ -79,6 +78,8 @@ def read_image(
     short, has a side under 32 pixels, or needs more than `limits` allow (refused before anything is unpacked).
     """
     path = existing_file(path, "picture")
+    if path.stat().st_size > limits.memory * 2**30:
+        raise InputError(f"{path}: is larger than {limits.memory:g} GiB; reduce it (config.limits.memory)")
     try:
         data = path.read_bytes()
         if claims_too_much(data):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vasa_jax.errors import InputError
+from vasa_jax.files import expanded
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 
@@ -18,15 +19,13 @@ def video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = 
     Raises InputError for another suffix, for what is no regular file, for a name that is too long, for a folder that
     cannot be made or written, and for one of `inputs` under whatever name or link.
     """
-    path = Path(path)
-    with contextlib.suppress(RuntimeError):  # no home folder is known
-        path = path.expanduser()
+    path = expanded(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: the result is an MP4 video; give a name that ends in .mp4")
     try:
         if os.path.exists(path):
             _check_existing(path, inputs)
-        _check_folder(Path(os.path.realpath(path)))
+        check_folder(Path(os.path.realpath(path)))
     except InputError:
         raise
     except (OSError, ValueError) as error:  # the latter for a NUL within
@@ -44,13 +43,18 @@ def _check_existing(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
     if not os.access(path, os.W_OK):
         raise InputError(f"{path}: may not be written; choose another path")
     for other in inputs:
-        with contextlib.suppress(OSError, RuntimeError):
-            if os.path.samefile(path, Path(other).expanduser()):
-                raise InputError(f"{path}: is also an input, {other}, which would be lost; choose another path")
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a NUL within
+            same = os.path.samefile(path, expanded(other))
+        if same:
+            raise InputError(f"{path}: is also an input, {other}, which would be lost; choose another path")
 
 
-def _check_folder(path: Path) -> None:
-    """Makes a nameless file in the nearest folder that exists: the only proof on every file system."""
+def check_folder(path: Path) -> None:
+    """Raises OSError or InputError where a file of this path cannot be written; nothing is made.
+
+    A nameless file in the nearest folder that exists is the only proof on every file system.
+    """
     folder = path.parent
     while not folder.exists():
         folder = folder.parent

@@ -12,7 +12,7 @@ from typing import Any
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
-from vasa_jax.files import read_json
+from vasa_jax.files import expanded, read_json
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import fields_of, nearest_name
 
@@ -30,7 +30,7 @@ def controls_of(config: VASAConfig) -> Controls:
 
 def read_control_track(path: str | Path) -> dict[str, Any]:
     """Returns the controls that a file sets, name to value; InputError names the file and the first fault."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     content = read_json(path, "give a control track, see the example in generation/control_track.py")
     return checked_controls(content, str(path))
 

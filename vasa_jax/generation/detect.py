@@ -10,7 +10,7 @@ import numpy as np
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.image_files import existing_file, read_image
 from vasa_jax.data.video_files import read_video
-from vasa_jax.errors import InputError
+from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.mark_search import SURE, Evidence, search, small_luma
 from vasa_jax.generation.provenance import ManifestState, read_manifest
 
@@ -47,7 +47,7 @@ def detect(config: VASAConfig, workdir: str | Path = "") -> Detection:
     if not config.video:
         raise InputError("config.video: not set; give a video or a picture, e.g. --config.video=clip.mp4")
     found = detect_file(config.video)
-    print(describe(config.video, found))
+    say(describe(config.video, found))
     return found
 
 
@@ -88,6 +88,7 @@ def detect_frames(frames: Iterable[np.ndarray], fps: float) -> tuple[Evidence, f
 
 def describe(path: str | Path, found: Detection) -> str:
     """Returns the lines that the job prints."""
+    path = one_line(str(path))
     evidence = found.evidence
     verdict = "marked" if found.marked else "no mark found"
     if not found.marked:

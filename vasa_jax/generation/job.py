@@ -2,9 +2,7 @@
 
 import contextlib
 import functools
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+from vasa_jax.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
     from vasa_jax.generation.generator import VideoGenerator
@@ -101,23 +100,6 @@ def _load(checkpoint: str, decode_batch: int, mark: bool) -> "VideoGenerator":
     from vasa_jax.generation.generator import VideoGenerator
 
     return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM end this process as an exception does, so that unfinished files are removed; exit code 143."""
-    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
-        yield
-        return
-
-    def end(number, frame):
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _file(config: VASAConfig, name: str) -> str | Path:

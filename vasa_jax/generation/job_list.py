@@ -18,7 +18,7 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
-from vasa_jax.files import fingerprint
+from vasa_jax.files import LARGEST_JSON, fingerprint, parse_json, read_bytes
 from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import fields_of, nearest_name
 
@@ -34,8 +34,8 @@ def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> l
     Raises InputError for a list that cannot be read, and at the end if a job has failed.
     """
     path = existing_file(config.jobs, "job list")
-    done = _Done(path.with_name(path.name + ".done"))
     jobs = list(_read(path, config))
+    done = _Done(path.with_name(path.name + ".done"))
     inputs = [getattr(job, name) for _, job, _ in jobs if job for name in FILES if getattr(job, name)]
     outputs: dict[str, str] = {}
     written, kept, failed = [], [], 0
@@ -56,7 +56,7 @@ def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> l
         except Exception as error:  # whatever it is, the other jobs do not depend on it
             failed += 1
             text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            say(f"failed: {where}: {one_line(text)}", sys.stderr)
+            say(f"failed: {where}: {one_line(text.removeprefix(f'{where}: '))}", sys.stderr)
     counts = f"{len(written)} written, {len(kept)} done before, {failed} failed"
     say(f"{one_line(str(path))}: {len(jobs)} jobs: {counts}")
     if failed:
@@ -66,22 +66,19 @@ def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> l
 
 def _read(path: Path, config: VASAConfig) -> Iterator[tuple[str, VASAConfig | None, InputError | None]]:
     """Yields (the line's name, its settings, or what is wrong with it)."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path.name} line {number}"
-            try:
-                yield where, _settings(line, config, where), None
-            except InputError as error:
-                yield where, None, error
+    text = read_bytes(path, "give a job list, or several smaller ones", LARGEST_JSON)
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path.name} line {number}"
+        try:
+            yield where, _settings(line, config, where), None
+        except InputError as error:
+            yield where, None, error
 
 
 def _settings(line: bytes, config: VASAConfig, where: str) -> VASAConfig:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}); see the example in generation/job_list.py") from None
+    content = parse_json(line, where, "see the example in generation/job_list.py")
     if not isinstance(content, dict):
         raise InputError(f'{where}: holds no object; write {{"image": "me.jpg", "audio": "hello.wav", ...}}')
     for name in content:
@@ -108,13 +105,14 @@ class _Done:
     def __init__(self, path: Path):
         self._path = path
         self._jobs: set[tuple[int, str]] = set()
+        remedy = "remove it, or copy the job list to another folder"
         try:
-            with open(path, "a+b") as file:
-                file.seek(0)
-                lines = file.read().splitlines()
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666))
         except OSError as error:
-            fault = (error.strerror or str(error)).lower()
-            raise InputError(f"{path}: cannot be written ({fault}); copy the job list to another folder") from None
+            raise InputError(
+                f"{path}: cannot be written ({(error.strerror or str(error)).lower()}); {remedy}"
+            ) from None
+        lines = read_bytes(path, remedy, LARGEST_JSON).splitlines()
         for line in lines:
             try:
                 key, output = json.loads(line)

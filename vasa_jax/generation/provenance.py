@@ -25,12 +25,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.video_files import AI_COMMENT, write_video
-from vasa_jax.errors import InputError
+from vasa_jax.errors import InputError, one_line
+from vasa_jax.files import read_bytes
 from vasa_jax.generation.watermark import Payload
 
 MADE_BY = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -41,6 +43,8 @@ TYPES = {
     ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff", ".tiff": "image/tiff", ".avi": "video/avi",
 }  # fmt: skip
 UNMARKED_COMMENT = f"{AI_COMMENT} Marks were switched off: it has no manifest and no invisible mark."
+LARGEST_PEM = 2**20  # bytes of a file with certificates or a key
+LONGEST_CLAIM = 100  # characters of a manifest's word that are shown
 YEARS = 10  # that a machine's own certificate is valid
 
 
@@ -54,12 +58,17 @@ class Signer:
     @classmethod
     def from_files(cls, certificate: str | Path, key: str | Path) -> Signer:
         """Returns the user's own signer; InputError where a file is missing or the two do not belong together."""
-        signer = cls(existing_file(certificate, "certificate").read_bytes(), existing_file(key, "key").read_bytes())
+        files = ((certificate, "certificate"), (key, "key"))
+        signer = cls(
+            *(read_bytes(existing_file(path, what), f"give a PEM {what}", LARGEST_PEM) for path, what in files)
+        )
         try:
             is_pair = signer._is_pair()
-        except (ValueError, TypeError) as error:
-            fault = str(error).splitlines()[0]
-            raise InputError(f"{certificate}, {key}: no PEM certificate and unencrypted key ({fault})") from None
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            fault = " ".join(str(error).split())
+            raise InputError(
+                f"{certificate}, {key}: no PEM certificate and unencrypted key ({fault}); give both as PEM files"
+            ) from None
         if not is_pair:
             raise InputError(f"{key}: is not the key of {certificate}; give the key of its first certificate")
         signer.algorithm  # noqa: B018  raises for a key that C2PA does not sign with
@@ -70,10 +79,10 @@ class Signer:
         """Returns this machine's signer, made and kept (mode 600) at the first use; not kept where it cannot be."""
         # One file, so that processes that start at once never mix two chains and keys.
         path = settings_folder() / "provenance.pem"
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            chain, begin, key = path.read_bytes().partition(b"-----BEGIN PRIVATE KEY")
+        with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):  # InputError is a ValueError
+            chain, begin, key = read_bytes(path, "remove it", LARGEST_PEM).partition(b"-----BEGIN PRIVATE KEY")
             signer = cls(chain, begin + key)
-            if signer._is_pair():
+            if signer._is_pair() and signer.algorithm:
                 return signer
         signer = _own_signer()
         with contextlib.suppress(OSError):
@@ -81,7 +90,10 @@ class Signer:
             part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(signer.chain + signer.key)
-            os.replace(part, path)
+            try:
+                os.replace(part, path)
+            except OSError:  # a folder has its name
+                part.unlink()
         return signer
 
     @property
@@ -91,13 +103,16 @@ class Signer:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         key = load_pem_private_key(self.key, None)
-        if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size in (256, 384, 521):
-            return {256: "es256", 384: "es384", 521: "es512"}[key.key_size]
+        curves = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in curves:
+            return curves[key.curve.name]
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return "ed25519"
         if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
             return "ps256"
-        raise InputError("config.sign_key: C2PA signs with ECDSA, Ed25519 or RSA from 2048 bits; give such a key")
+        raise InputError(
+            "config.sign_key: C2PA signs with ECDSA on the NIST curves, Ed25519 or RSA from 2048 bits; give such a key"
+        )
 
     def _is_pair(self) -> bool:
         """Whether the key is that of the chain's first certificate; ValueError or TypeError for what is no PEM."""
@@ -305,25 +320,41 @@ def read_manifest(path: str | Path) -> ManifestState:
     except c2pa.C2paError as error:
         if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
             return ManifestState("none")
-        return ManifestState("invalid", fault=" ".join(str(error).split()))
+        return ManifestState("invalid", fault=_claim(" ".join(str(error).split())))
     return _state(store)
 
 
-def _state(store: dict) -> ManifestState:
-    active = store.get("manifests", {}).get(store.get("active_manifest"), {})
-    data = {entry["label"]: entry.get("data", {}) for entry in active.get("assertions", [])}
-    actions = next((entry.get("actions", []) for label, entry in data.items() if label.startswith("c2pa.actions")), [])
-    generator = next(iter(active.get("claim_generator_info", [])), {})
-    codes = [entry["code"] for entry in store.get("validation_status") or []]
+def _state(store: Any) -> ManifestState:
+    """Reads what the library gives: whoever signed may have put anything in the place of anything."""
+    active = _object(_object(_object(store).get("manifests")).get(str(_object(store).get("active_manifest"))))
+    data = {str(entry.get("label")): _object(entry.get("data")) for entry in _objects(active.get("assertions"))}
+    actions = next((entry.get("actions") for label, entry in data.items() if label.startswith("c2pa.actions")), [])
+    generator = next(iter(_objects(active.get("claim_generator_info"))), {})
+    codes = [_claim(entry.get("code", "")) for entry in _objects(_object(store).get("validation_status"))]
     faults = [code for code in codes if code != "signingCredential.untrusted"]
-    details, signature = data.get(DETAILS, {}), active.get("signature_info", {})
+    details, signature = data.get(DETAILS, {}), _object(active.get("signature_info"))
+    state = _object(store).get("validation_state")
     return ManifestState(
-        state="invalid" if store.get("validation_state") == "Invalid" or faults else "valid",
-        generated=any(action.get("digitalSourceType") == MADE_BY for action in actions),
-        program=" ".join(str(generator.get(key, "")) for key in ("name", "version")).strip(),
-        model=str(details.get("model", "")),
-        mark=str(details.get("mark", "")),
-        signer=str(signature.get("common_name") or signature.get("issuer", "")),
-        trusted=store.get("validation_state") == "Trusted",
-        fault=", ".join(faults),
+        state="invalid" if state == "Invalid" or faults else "valid",
+        generated=any(action.get("digitalSourceType") == MADE_BY for action in _objects(actions)),
+        program=" ".join(_claim(generator.get(key, "")) for key in ("name", "version")).strip(),
+        model=_claim(details.get("model", "")),
+        mark=_claim(details.get("mark", "")),
+        signer=_claim(signature.get("common_name") or signature.get("issuer", "")),
+        trusted=state == "Trusted",
+        fault=", ".join(faults[:5]),
     )
+
+
+def _object(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _claim(value: Any) -> str:
+    """A word of a manifest, short and without control characters."""
+    text = one_line(str(value))
+    return text if len(text) <= LONGEST_CLAIM else f"{text[:LONGEST_CLAIM]}[...]"

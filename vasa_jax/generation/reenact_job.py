@@ -11,8 +11,9 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import save_motion
-from vasa_jax.generation.job import DEMO, Stopwatch, ended_by_sigterm, progress, summary
+from vasa_jax.generation.job import DEMO, Stopwatch, progress, summary
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+from vasa_jax.stopping import ended_by_sigterm
 
 _EXAMPLES = {"image": "me.jpg", "video": "driving.mp4", "output": "moved.mp4"}
 

@@ -22,7 +22,10 @@ def as_speech(samples: np.ndarray, where: str = "sound") -> np.ndarray:
 
     InputError, which begins with `where`, for other integers, another shape, and values that are no sound.
     """
-    samples = np.asarray(samples)
+    try:
+        samples = np.asarray(samples)
+    except (ValueError, TypeError) as error:  # lists of unequal length, and what makes no array of itself
+        raise InputError(f"{where}: is no array; give float samples (N,) in [-1, 1], or int16") from error
     if samples.ndim != 1 or not (samples.dtype.kind == "f" or samples.dtype == np.int16):
         raise InputError(f"{where}: {samples.dtype} {samples.shape}; give float samples (N,) in [-1, 1], or int16")
     if samples.dtype == np.int16:

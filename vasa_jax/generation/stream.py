@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.conventions import HISTORY, SAMPLES_PER_FRAME, TAIL, frame_count
+from vasa_jax.data.speech_level import LiveLevel
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
@@ -54,6 +55,7 @@ class Session:
         self._hop, self._look_ahead = hop, look_ahead
         self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
         self._first, self._received, self._ended = 0, 0, False
+        self._level = LiveLevel()
         self.index = 0  # of the next window
 
     def write(self, samples: np.ndarray) -> None:
@@ -62,7 +64,13 @@ class Session:
         if self._ended:
             raise InputError("stream: sound after the end; open another stream")
         self._pieces.append(samples)
+        self._level.feed(samples)
         self._received += len(samples)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns what is odd about the level of the latest 30 s of sound; the stream hears it as it is."""
+        return self._level.notes()
 
     def end(self) -> None:
         """Ends the sound: the last frames are due, with silence after them."""
@@ -272,6 +280,11 @@ class Stream:
     def first_frame_samples(self) -> int:
         """Returns the samples of sound that the first frame needs."""
         return self._batch.first_frame_samples
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns what is odd about the level of the latest 30 s of sound; the stream hears it as it is."""
+        return self._session.notes
 
     def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Takes sound, 16 kHz mono (N,), see `as_speech`, and yields the frames that are due, uint8 (n, n, 3)."""

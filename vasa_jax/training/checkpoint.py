@@ -1,6 +1,7 @@
 """Checkpoints: training state, data position and timer as one unit (Orbax); and parameters that a run starts from."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging as absl_logging
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.errors import InputError
@@ -28,6 +30,7 @@ class CheckpointManager:
     def __init__(self, directory: str | Path, keep: int = 3, best_metric: str = "", best_is_lowest: bool = False):
         from orbax.checkpoint import v1 as ocp
 
+        absl_logging.get_absl_logger().addFilter(_is_news)
         self._directory = Path(directory).absolute()
         self._best_metric, self._sign = best_metric, -1.0 if best_is_lowest else 1.0
         policies = ocp.training.preservation_policies
@@ -179,6 +182,11 @@ class CheckpointManager:
             f"{self._directory / str(step)}: the checkpoint cannot be read ({' '.join(str(error).split())[:200]}); "
             "delete this folder to continue from an older one"
         )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keeps Orbax from printing the traceback of a writing thread: its error is raised where the run waits for it."""
+    return "_SignalingThread.run() raised" not in record.getMessage()
 
 
 def load_initial(settings: TrainConfig, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vasa_jax.training.processes import is_primary
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.train_state import TrainState
 from vasa_jax.training.trainer import VASATrainer
+from vasa_jax.training.workdir import check_workdir
 
 _TASKS = "vasa_jax.training.tasks"
 # Named, not imported: a job loads its own task's libraries only.
@@ -41,6 +42,7 @@ def make_task(config: VASAConfig) -> Task:
 def train(config: VASAConfig, workdir: Path) -> TrainState:
     """Trains until the last step, resuming from what the workdir holds; returns the last state."""
     if is_primary():
+        check_workdir(workdir)
         print(f"{config.job}: {jax.device_count()} x {jax.devices()[0].device_kind}, workdir {workdir}", flush=True)
     files = {"config.json": config.to_config_dict().to_json(indent=2) + "\n"}
     return VASATrainer(make_task(config), config.train, workdir, config.seed, files=files).fit()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import secrets
 import sys
 import time
@@ -13,7 +14,8 @@ from PIL import Image
 
 from vasa_jax.conventions import FPS
 from vasa_jax.errors import InputError
-from vasa_jax.files import write_text
+from vasa_jax.files import open_regular, replacing, write_text
+from vasa_jax.training.events import EventFile
 
 METRICS = "metrics.jsonl"
 
@@ -43,9 +45,7 @@ class TrainingLogger:
         self._total = total_steps
         cut_lines(workdir / METRICS, first_step)
         self._lines = open(workdir / METRICS, "a", encoding="utf-8")  # noqa: SIM115 (lives with the run)
-        from tensorboardX import SummaryWriter
-
-        self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step + 1)
+        self._events = EventFile(workdir / "events", first_step + 1)
         self._wandb = _start_wandb(workdir, wandb, settings or {}) if wandb else None
         self._bar = None
         if sys.stderr.isatty():
@@ -61,8 +61,7 @@ class TrainingLogger:
         line = {"step": step, "time": time.time(), **finite}
         self._lines.write(json.dumps(line, allow_nan=False) + "\n")
         self._lines.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        self._events.scalars(step, values)
         if self._wandb is not None:
             self._wandb.log({**values, "step": step})
         # Weights of a loss's terms change seldom: they are for the files.
@@ -86,8 +85,9 @@ class TrainingLogger:
 
                 write_video(folder / f"{name}-{step:07d}.mp4", image, fps=FPS)
                 continue
-            Image.fromarray(image).save(folder / f"{name}-{step:07d}.png")
-            self._events.add_image(name, image, step, dataformats="HWC")
+            with replacing(folder / f"{name}-{step:07d}.png") as part:
+                Image.fromarray(image).save(part, "PNG")
+            self._events.image(step, name, image)
             if self._wandb is not None:
                 import wandb
 
@@ -117,9 +117,10 @@ class TrainingLogger:
 
 def cut_lines(path: Path, last_step: int) -> None:
     """Removes lines of steps after `last_step` from a file of JSON lines, and a last line that was torn."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
-    text = path.read_text(encoding="utf-8", errors="replace")
+    with open_regular(path, "move it away, or choose another --workdir") as file:
+        text = file.read().decode("utf-8", "replace")
     kept = "".join(line for line in text.splitlines(keepends=True) if _step_of(line) <= last_step)
     if kept != text:
         write_text(path, kept)

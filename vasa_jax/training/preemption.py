@@ -6,18 +6,15 @@ from typing import Any
 
 import jax
 
+from vasa_jax.stopping import PREEMPTED, Interruption
 from vasa_jax.training.processes import preemption_announced
 
 
 class Preempted(SystemExit):
-    """Ends a run whose state was saved after SIGTERM: exit code 75."""
+    """Ends a run after SIGTERM, when nothing is left to save: exit code 75."""
 
     def __init__(self):
-        super().__init__(75)
-
-
-class _Interrupted(BaseException):
-    """Leaves the function that `Preemption.interruptible` runs."""
+        super().__init__(PREEMPTED)
 
 
 class Preemption:
@@ -47,7 +44,7 @@ class Preemption:
                 self._interruptible = False
                 raise
             return result
-        except _Interrupted:
+        except Interruption:
             return None
 
     def close(self) -> None:
@@ -59,4 +56,7 @@ class Preemption:
         self.noticed = True
         if self._interruptible:
             self._interruptible = False
-            raise _Interrupted()
+            raise Interruption(self._undo)
+
+    def _undo(self) -> None:
+        self._interruptible = True

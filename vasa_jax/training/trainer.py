@@ -33,6 +33,7 @@ from vasa_jax.training.sharding import place_batch
 from vasa_jax.training.tasks.base import DataIterator, Task
 from vasa_jax.training.train_state import TrainState
 from vasa_jax.training.train_step import TrainStep, own_average
+from vasa_jax.training.workdir import held_workdir
 from vasa_jax.weights.safetensors_io import save_params
 
 PROFILE_AFTER = 3  # updates of a run that are left out of its profile: the first ones also compile and allocate
@@ -84,10 +85,15 @@ class VASATrainer:
         """Runs to the last step and returns the state.
 
         Raises:
-            InputError: the settings do not fit the task, the devices, or what the workdir holds.
+            InputError: the settings do not fit the task, the devices, or what the workdir holds; the workdir cannot be
+                written, or another run holds it.
             NonFiniteError: a loss is not finite.
-            Preempted: SIGTERM came, and the state was saved (exit code 75).
+            Preempted: SIGTERM came, and the state was saved, if there was one yet (exit code 75).
         """
+        with held_workdir(self._workdir) if is_primary() else contextlib.nullcontext():
+            return self._fit()
+
+    def _fit(self) -> TrainState:
         settings = self._settings
         with contextlib.ExitStack() as closing:
             preemption = Preemption()
@@ -96,7 +102,9 @@ class VASATrainer:
                 self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
             )
             closing.callback(checkpoints.close)
-            run = self._started(checkpoints, closing)
+            run = preemption.interruptible(lambda: self._started(checkpoints, closing))
+            if run is None:
+                raise Preempted()
             logger = TrainingLogger(
                 self._workdir, settings.steps, settings.wandb, dataclasses.asdict(settings), is_primary(), run.step
             )

@@ -148,8 +148,16 @@ def shapes_of(tree: Any) -> Shapes:
 
 
 def initial_shapes(network: nn.Module, *inputs: Any) -> Any:
-    """Returns the tree of a network's parameters as shapes: nothing is computed."""
-    return jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    """Returns the tree of a network's parameters as shapes; `inputs` are shapes too, so that none takes memory."""
+    return jax.eval_shape(lambda *given: network.init(jax.random.key(0), *given), *inputs)["params"]
+
+
+def _numbers(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _flags(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.bool_)
 
 
 def _fields(metadata: dict[str, Any], where: str) -> Any:
@@ -187,7 +195,7 @@ def _audio(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], A
     # 25 frames of video take two features each.
     if len(kernels) != len(strides) or feature_frames(25 * 640 + 80, kernels, strides) != 50:
         raise InputError(f"{where}: its convolutions do not make 50 features a second; {_REMEDY}")
-    return lambda: initial_shapes(network, jnp.zeros((1, 4000)))
+    return lambda: initial_shapes(network, _numbers(1, 4000))
 
 
 def _motion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
@@ -200,15 +208,15 @@ def _motion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], 
 
     def build():
         window, previous, width = network.window, network.previous, network.audio_dim
-        known = jnp.ones((1,), bool)
+        known = _flags(1)
         conditions = MotionConditions(
-            audio=jnp.zeros((1, window, width)), prev_motion=jnp.zeros((1, previous, MOTION_DIM)),
-            prev_audio=jnp.zeros((1, previous, width)), gaze=jnp.zeros((1, 2)), distance=jnp.zeros((1, 1)),
-            emotion=jnp.zeros((1, len(EMOTIONS))), audio_mask=jnp.ones((1, window), bool), prev_mask=known,
+            audio=_numbers(1, window, width), prev_motion=_numbers(1, previous, MOTION_DIM),
+            prev_audio=_numbers(1, previous, width), gaze=_numbers(1, 2), distance=_numbers(1, 1),
+            emotion=_numbers(1, len(EMOTIONS)), audio_mask=_flags(1, window), prev_mask=known,
             gaze_mask=known, distance_mask=known, emotion_mask=known,
         )  # fmt: skip
-        noisy, time = jnp.zeros((1, window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
-        moments = dict.fromkeys(("mean", "std"), jax.ShapeDtypeStruct((MOTION_DIM,), jnp.float32))
+        noisy, time = _numbers(1, window, MOTION_DIM), jax.ShapeDtypeStruct((1,), jnp.int32)
+        moments = dict.fromkeys(("mean", "std"), _numbers(MOTION_DIM))
         return {"transformer": initial_shapes(network, noisy, time, conditions), "statistics": moments}
 
     return build
@@ -225,7 +233,7 @@ def _instrument(metadata: dict[str, Any], where: str, tensors: int) -> Callable[
     anchors = check(metadata.get("anchors"), dict.fromkeys(groups, anchor), f"{where}: anchors", _REMEDY)
     check(metadata.get("errors"), Named(Real(-1e9, 1e9)), f"{where}: errors", _REMEDY)
     network = FaceProbe(len(points), Anchors(**_tuples(anchors)))
-    return lambda: initial_shapes(network, jnp.zeros((1, SIZE, SIZE, 3)))
+    return lambda: initial_shapes(network, _numbers(1, SIZE, SIZE, 3))
 
 
 def _emotion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
@@ -233,12 +241,12 @@ def _emotion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[],
     if metadata.get("emotions") != list(EMOTIONS):
         raise InputError(f"{where}: not a reader of emotions (no list of them); {_REMEDY}")
     check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
-    return lambda: initial_shapes(EmotionProbe(), jnp.zeros((1, PATCH[1], PATCH[1], 3)))
+    return lambda: initial_shapes(EmotionProbe(), _numbers(1, PATCH[1], PATCH[1], 3))
 
 
 def _judge(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields = check_fields(PerceptualJudge, _fields(metadata, where), f"{where}: fields", tensors)
-    network, image = PerceptualJudge(**_tuples(fields)), jnp.zeros((1, 64, 64, 3))
+    network, image = PerceptualJudge(**_tuples(fields)), _numbers(1, 64, 64, 3)
     return lambda: {"perceptual": initial_shapes(network, image), "identity": initial_shapes(IdentityJudge(), image)}
 
 

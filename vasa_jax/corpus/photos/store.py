@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 
 from vasa_jax.corpus.photos.build import PhotoHead
 from vasa_jax.errors import InputError
-from vasa_jax.files import replacing
+from vasa_jax.files import read_arrays, replacing
 
 HEADS_PER_FILE = 16
 PATTERN = "heads-*.npz"
+_REMEDY = "make it anew with configs/fit_photos.py"
 
 
 def write_heads(folder: str | Path, number: int, heads: Sequence[PhotoHead], names: Sequence[str]) -> Path:
@@ -35,11 +35,10 @@ def read_heads(folder: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{folder}: holds no photo heads ({PATTERN}); make them with configs/fit_photos.py")
     parts = []
     for path in paths:
-        try:
-            with np.load(path) as file:
-                parts.append({name: file[name] for name in file.files})
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: cannot be read ({error}); make it anew with configs/fit_photos.py") from error
+        parts.append(read_arrays(path, _REMEDY))
+        counts = {x.shape[:1] for x in parts[-1].values()}  # () of an array that is one number
+        if len(counts) != 1 or counts == {()}:
+            raise InputError(f"{path}: its arrays are not of one number of heads; {_REMEDY}")
         if {n: x.shape[1:] for n, x in parts[0].items()} != {n: x.shape[1:] for n, x in parts[-1].items()}:
             raise InputError(f"{path}: holds other arrays than {paths[0].name}; make the folder anew")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
