@@ -1,0 +1,86 @@
+"""What the mark costs a video, and whether it is found and read after each attack."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasa_jax.conventions import FPS
+from vasa_jax.data.video_files import read_video, write_video
+from vasa_jax.evaluation.mark_attacks import ATTACKS
+from vasa_jax.evaluation.marked_videos import Carrier
+from vasa_jax.generation.detect import READABLE, detect_frames
+from vasa_jax.generation.watermark import Payload, marked
+
+
+def try_carrier(carrier: Carrier) -> dict[str, Any]:
+    """Returns what a marked video lost and what was found in it after every attack.
+
+    kind, size; psnr: dB of the marked frames against the unmarked ones; flicker: mean absolute frame-to-frame
+    difference that the mark adds, in levels; found, read, wrong: by attack, whether the mark was found, its payload
+    read right with certainty, and another payload read with certainty.
+    """
+    rng = np.random.default_rng(carrier.number)
+    payload = Payload(int(rng.integers(2**28)))
+    shown = marked(carrier.frames, payload)
+    difference = shown.astype(np.float32) - carrier.frames
+    row: dict[str, Any] = {
+        "kind": carrier.kind,
+        "size": shown.shape[1],
+        "psnr": float(10 * np.log10(255**2 / np.mean(difference**2))),
+        "flicker": float(np.abs(np.diff(difference, axis=0)).mean()),
+    }
+    del difference
+    with tempfile.TemporaryDirectory() as folder:
+        written = np.stack(list(read_video(write_video(Path(folder) / "a.mp4", shown)).frames))
+    row |= {"found": {}, "read": {}, "wrong": {}}
+    for name, attack in ATTACKS.items():
+        evidence, _, _ = detect_frames(attack(written, rng), FPS)
+        certain = evidence.marked and evidence.certainty >= READABLE
+        row["found"][name] = evidence.marked
+        row["read"][name] = certain and evidence.payload == payload
+        row["wrong"][name] = certain and evidence.payload != payload
+    return row
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns counts of videos found and read, by kind and size and attack, beside PSNR and flicker."""
+    result = {}
+    for kind, size in sorted({(row["kind"], row["size"]) for row in rows}):
+        group = [row for row in rows if (row["kind"], row["size"]) == (kind, size)]
+        counts = {
+            what: {name: sum(row[what][name] for row in group) for name in group[0][what]}
+            for what in ("found", "read", "wrong")
+        }
+        psnr = [row["psnr"] for row in group]
+        result[f"{kind}, {size} x {size}"] = {
+            "videos": len(group),
+            "psnr": [min(psnr), float(np.mean(psnr))],
+            "flicker": float(np.mean([row["flicker"] for row in group])),
+            **counts,
+        }
+    return result
+
+
+def as_lines(groups: dict[str, Any]) -> list[str]:
+    """Returns the summary as lines of Markdown."""
+    if not groups:
+        return ["No video was marked."]
+    lines = ["| marked videos of 5 s | " + " | ".join(groups) + " |", "|---" * (len(groups) + 1) + "|"]
+
+    def row(name: str, cells: list[str]) -> None:
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+
+    values = groups.values()
+    row("videos", [str(group["videos"]) for group in values])
+    row("PSNR: least, mean", ["{:.1f}, {:.1f} dB".format(*group["psnr"]) for group in values])
+    row("frame-to-frame difference added", [f"{group['flicker']:.2f} levels" for group in values])
+    for name in next(iter(values))["found"]:
+        row(f"{name}: found; payload read", [
+            f"{group['found'][name]}; {group['read'][name]}"
+            + (f" ({group['wrong'][name]} wrong)" if group["wrong"][name] else "")
+            for group in values
+        ])  # fmt: skip
+    return lines
