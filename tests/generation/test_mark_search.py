@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from marked_pictures import marked, smooth_pictures
+from marked_pictures import smooth_pictures
 from scipy.special import ndtr
 
 from vasa_jax.generation import mark_search
 from vasa_jax.generation.mark_search import SIDE, search, small_luma, tail
-from vasa_jax.generation.watermark import Payload
+from vasa_jax.generation.watermark import Payload, marked
 
 PAYLOAD = Payload(0x5A3C96F)
 
