@@ -145,6 +145,9 @@ class BenchmarkConfig(Settings):
     update_batches: tuple[int, ...] = number(
         (), 1, 10**6, "pairs", "of an update of stage 1, timed for all `variants`; empty = none"
     )
+    mark_batches: tuple[int, ...] = number(
+        (), 1, 65536, "frames", "decoded at once with the invisible mark and without, `repeats` times; empty = none"
+    )
     repeats: int = number(5, 1, 1000, "", "calls timed per row")
 
 
