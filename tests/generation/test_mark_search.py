@@ -86,6 +86,23 @@ def test_copies_are_found_and_read(picture):
         assert evidence.mirrored == (name == "mirrored"), name
 
 
+@pytest.mark.parametrize("shape", [(256, 456), (400, 256)])
+def test_whole_pictures_of_any_shape(shape):
+    """What a face was pasted into and marked after that: found as it was made, half as large, cut, and in part."""
+    ground = cv2.resize(smooth_pictures(1, 256, seed=4)[0], shape[::-1])
+    shown = marked(ground[None], PAYLOAD)[0]
+    copies = {
+        "whole": shown,
+        "half": cv2.resize(shown, (shape[1] // 2, shape[0] // 2), interpolation=cv2.INTER_AREA),
+        "the face": shown[20:220, 30:230],
+        "mirrored": np.ascontiguousarray(shown[:, ::-1]),
+    }
+    for name, copy in copies.items():
+        evidence = found(copy)
+        assert evidence.marked and evidence.payload == PAYLOAD, (name, evidence)
+    assert found(shown).scale == 1
+
+
 def test_scale_is_told(picture):
     edge = len(picture) // 10
     assert found(picture[edge:, edge:]).scale == pytest.approx(1 / 0.9, rel=0.02)

@@ -170,15 +170,24 @@ def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     red, green, blue = LUMA
     luma = red * pictures[..., 0] + green * pictures[..., 1] + blue * pictures[..., 2]
     rest = ((0, 0), (0, rows * cell - height), (0, columns * cell - width))
-    cells = jnp.pad(luma, rest, "edge").reshape(-1, rows, cell, columns, cell)
-    centred = cells - cells.mean((2, 4), keepdims=True)
-    contrast = jnp.sqrt((centred * centred).mean((2, 4)))
+    contrast = _contrast(jnp.pad(luma, rest, "edge").reshape(-1, rows, cell, columns, cell))
     amplitude = EVEN + (FLAT - EVEN) * jnp.minimum(contrast / FAINT, 1.0) + SLOPE * contrast
     amplitude = jnp.minimum(amplitude, STEEPEST)
     loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
     amplitude = amplitude * jnp.minimum(1.0, LOUDEST / loudness)
     down, across = _interpolation(rows, cell, height), _interpolation(columns, cell, width)
     return pictures + (jnp.einsum("yi,nij,xj->nyx", down, amplitude, across) * pattern)[..., None]
+
+
+def _contrast(cells: jax.Array) -> jax.Array:
+    """Returns the deviation (N, R, C) of cells (N, R, c, C, c) from planes: a slow gradient hides nothing."""
+    side = cells.shape[2]
+    place = (np.arange(side) - (side - 1) / 2).astype(np.float32)
+    place /= np.sqrt((place**2).mean())
+    centred = cells - cells.mean((2, 4), keepdims=True)
+    down = jnp.einsum("nrycx,y->nrc", centred, place) / side**2
+    across = jnp.einsum("nrycx,x->nrc", centred, place) / side**2
+    return jnp.sqrt(jnp.maximum((centred * centred).mean((2, 4)) - down**2 - across**2, 0.0))
 
 
 @functools.cache
