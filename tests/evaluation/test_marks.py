@@ -26,6 +26,7 @@ from vasa_jax.evaluation.unmarked_windows import (
     recoded,
     window_of,
 )
+from vasa_jax.generation.detect import READABLE
 from vasa_jax.generation.mark_search import SIDE, SURE
 
 
@@ -115,7 +116,7 @@ def test_false_alarms_are_summed_by_source():
     assert report["sources"]["a"] == {"windows": 3, "disjoint": 2, "alarms": 1, "least": SURE}
     assert report["sources"]["b"]["alarms"] == 0
     assert report["levels"][0] == {"level": 0.1, "windows": 0.75, "draws": 0.25}
-    assert "| all | 4 | 3 | 1 | 1e-05 |" in false_alarms.as_lines(report)
+    assert "| all | 4 | 3 | 1 | 1e-06 |" in false_alarms.as_lines(report)
 
 
 def test_bounds_of_rates():
@@ -127,18 +128,25 @@ def test_bounds_of_rates():
 
 
 def trial(**changes):
-    every = dict.fromkeys(ATTACKS, True)
     return {"kind": "real", "size": 256, "psnr": 45.0, "flicker": 0.1} | {
-        "found": every, "read": every, "wrong": dict.fromkeys(ATTACKS, False)
+        "p": dict.fromkeys(ATTACKS, SURE), "certainty": dict.fromkeys(ATTACKS, READABLE),
+        "right": dict.fromkeys(ATTACKS, True),
     } | changes  # fmt: skip
 
 
 def test_recall_is_counted_by_kind_and_size():
-    missed = dict.fromkeys(ATTACKS, True) | {"crf 28": False}
-    report = mark_recall.summary([trial(), trial(found=missed, psnr=47.0), trial(size=512)])
-    assert report["real, 256 x 256"]["videos"] == 2 and report["real, 256 x 256"]["found"]["crf 28"] == 1
-    assert report["real, 256 x 256"]["psnr"] == [45.0, 46.0]
-    assert "| crf 28: found; payload read | 1; 2 | 1; 1 |" in mark_recall.as_lines(report)
+    missed = dict.fromkeys(ATTACKS, SURE) | {"crf 28": 2 * SURE}
+    unread = dict.fromkeys(ATTACKS, READABLE) | {"crf 23": 0.9}
+    other = dict.fromkeys(ATTACKS, True) | {"crf 18": False, "crf 23": False}
+    rows = [trial(), trial(p=missed, psnr=47.0), trial(certainty=unread, right=other), trial(size=512)]
+    report = mark_recall.summary(rows)
+    group = report["real, 256 x 256"]
+    assert group["videos"] == 3 and group["psnr"] == [45.0, pytest.approx(137 / 3)]
+    counts = {name: [group[what][name] for what in ("found", "read", "wrong")] for name in ATTACKS}
+    assert counts["crf 28"] == [2, 2, 0] and counts["crf 23"] == [3, 2, 0] and counts["crf 18"] == [3, 2, 1]
+    lines = mark_recall.as_lines(report)
+    assert "| crf 28: found; payload read | 2; 2 | 1; 1 |" in lines
+    assert "| crf 18: found; payload read | 3; 2 (1 wrong) | 1; 1 |" in lines
 
 
 def test_every_video_gets_every_size_and_several_payloads():

@@ -12,6 +12,7 @@ from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.evaluation.mark_attacks import ATTACKS
 from vasa_jax.evaluation.marked_videos import Carrier
 from vasa_jax.generation.detect import READABLE, detect_frames
+from vasa_jax.generation.mark_search import SURE
 from vasa_jax.generation.watermark import Payload, marked
 
 
@@ -19,8 +20,8 @@ def try_carrier(carrier: Carrier) -> dict[str, Any]:
     """Returns what a marked video lost and what was found in it after every attack.
 
     kind, size; psnr: dB of the marked frames against the unmarked ones; flicker: mean absolute frame-to-frame
-    difference that the mark adds, in levels; found, read, wrong: by attack, whether the mark was found, its payload
-    read right with certainty, and another payload read with certainty.
+    difference that the mark adds, in levels; by attack: p, of the evidence; certainty, of its payload; right, whether
+    that is the payload.
     """
     rng = np.random.default_rng(carrier.number)
     payload = Payload(int(rng.integers(2**28)))
@@ -35,25 +36,28 @@ def try_carrier(carrier: Carrier) -> dict[str, Any]:
     del difference
     with tempfile.TemporaryDirectory() as folder:
         written = np.stack(list(read_video(write_video(Path(folder) / "a.mp4", shown)).frames))
-    row |= {"found": {}, "read": {}, "wrong": {}}
+    row |= {"p": {}, "certainty": {}, "right": {}}
     for name, attack in ATTACKS.items():
         evidence, _, _ = detect_frames(attack(written, rng), FPS)
-        certain = evidence.marked and evidence.certainty >= READABLE
-        row["found"][name] = evidence.marked
-        row["read"][name] = certain and evidence.payload == payload
-        row["wrong"][name] = certain and evidence.payload != payload
+        row["p"][name], row["certainty"][name] = evidence.p_value, evidence.certainty
+        row["right"][name] = evidence.payload == payload
     return row
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns counts of videos found and read, by kind and size and attack, beside PSNR and flicker."""
+    """Returns counts by kind, size and attack, beside PSNR and flicker.
+
+    found: marks; read: payloads that are right with certainty; wrong: others that were told with certainty.
+    """
     result = {}
     for kind, size in sorted({(row["kind"], row["size"]) for row in rows}):
         group = [row for row in rows if (row["kind"], row["size"]) == (kind, size)]
-        counts = {
-            what: {name: sum(row[what][name] for row in group) for name in group[0][what]}
-            for what in ("found", "read", "wrong")
-        }
+        counts: dict[str, dict[str, int]] = {"found": {}, "read": {}, "wrong": {}}
+        for name in group[0]["p"]:
+            found = [row for row in group if row["p"][name] <= SURE]
+            told = [row["right"][name] for row in found if row["certainty"][name] >= READABLE]
+            counts["found"][name], counts["read"][name] = len(found), sum(told)
+            counts["wrong"][name] = len(told) - sum(told)
         psnr = [row["psnr"] for row in group]
         result[f"{kind}, {size} x {size}"] = {
             "videos": len(group),

@@ -64,8 +64,8 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
 
 
 def _constants(module: Any) -> dict[str, str]:
-    """The numbers that a module's results follow from."""
-    return {name: str(value) for name, value in vars(module).items() if name.isupper()}
+    """The numbers that a module's results follow from; not what judges the p-values that are kept."""
+    return {name: str(value) for name, value in vars(module).items() if name.isupper() and name != "SURE"}
 
 
 def report_of(trials: Ledger, counted: Ledger, windows: int) -> dict[str, Any]:

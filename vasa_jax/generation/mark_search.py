@@ -25,7 +25,7 @@ QUIET = 0.5  # squared levels added to the variance: below there are rounding an
 GRID = 128  # offsets tried per axis of the marked square
 SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
 PLAIN = 1e-12  # p-value of the picture as it was made below which no other hypothesis is tried
-SURE = 1e-5  # a p-value up to this says that a picture is marked
+SURE = 1e-6  # a p-value up to this says that a picture is marked
 HEAVIEST = 1.5  # weight of a wave at most, in medians of the magnitudes around it
 
 
