@@ -4,7 +4,8 @@ python -m vasa_jax.main --config configs/benchmark.py
 
 Other sizes: --config.benchmark.variants="('face_512',)"; an update of stage 1 too:
 --config.benchmark.update_batches="(32,)", and nothing of speech: --config.benchmark.audio_variants="()"
---config.benchmark.motion_variants="()". Writes runs/benchmark/benchmark.md.
+--config.benchmark.motion_variants="()". What the invisible mark adds to decoding:
+--config.benchmark.mark_batches="(8,)" --config.benchmark.repeats=40. Writes runs/benchmark/benchmark.md.
 """
 
 from vasa_jax.config import VASAConfig

@@ -6,7 +6,7 @@ import numpy as np
 from stub_face import use_stub
 from tiny_face import draw_heads
 
-from vasa_jax.benchmarks import generation, live, update
+from vasa_jax.benchmarks import generation, live, marking, update
 from vasa_jax.benchmarks.random_model import random_like
 from vasa_jax.config import BenchmarkConfig, VASAConfig
 
@@ -68,3 +68,21 @@ def test_live_points_are_consistent():
     np.testing.assert_allclose(point.frames_per_second, 1e3 * 2 * 3 / point.median)
     assert point.stalls == 0.0 or point.p99 > 80.0
     assert "| 2 | 1 | 2 | 2 | 3 | 125 |" in live.live_table([point])
+
+
+def test_the_marks_cost_is_that_of_pairs(monkeypatch):
+    """A clock of our own: a marked call takes 3 ms, an unmarked one 2 ms, whoever goes first."""
+    now, asked = [0.0], []
+
+    def decode(self, avatar, motion, batch):
+        asked.append(avatar.pattern is not None)
+        assert motion.shape == (2, 137) and (avatar.payload is None) == (avatar.pattern is None)
+        now[0] += 0.003 if avatar.pattern is not None else 0.002
+        return motion
+
+    monkeypatch.setattr(marking.time, "process_time", lambda: now[0])
+    monkeypatch.setattr(marking.PortraitAnimator, "decode", decode)
+    cost = marking.mark_cost("face_tiny", 2, 3, jnp.float32)
+    np.testing.assert_allclose((cost.unmarked, cost.marked, cost.share, *cost.quartiles), (1, 1.5, 0.5, 0.5, 0.5))
+    assert asked[2:] == [True, False, False, True, True, False] and (cost.pairs, cost.clock) == (3, "CPU")
+    assert "| face_tiny, 2 | CPU | 1.000 | 1.500 | 50.0% of 3 | 50.0% to 50.0% |" in marking.mark_table([cost])

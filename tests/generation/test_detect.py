@@ -4,14 +4,14 @@ import av
 import cv2
 import numpy as np
 import pytest
-from marked_pictures import marked, smooth_pictures
+from marked_pictures import smooth_pictures
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.detect import describe, detect, detect_file, detect_frames
 from vasa_jax.generation.provenance import write_generated
-from vasa_jax.generation.watermark import Payload
+from vasa_jax.generation.watermark import Payload, marked
 
 PAYLOAD = Payload(0x0C0FFEE)
 

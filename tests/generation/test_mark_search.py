@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from marked_pictures import marked, smooth_pictures
+from marked_pictures import smooth_pictures
 from scipy.special import ndtr
 
 from vasa_jax.generation import mark_search
 from vasa_jax.generation.mark_search import SIDE, search, small_luma, tail
-from vasa_jax.generation.watermark import Payload
+from vasa_jax.generation.watermark import Payload, marked
 
 PAYLOAD = Payload(0x5A3C96F)
 
@@ -84,6 +84,23 @@ def test_copies_are_found_and_read(picture):
         evidence = found(copy)
         assert evidence.marked and evidence.payload == PAYLOAD, (name, evidence)
         assert evidence.mirrored == (name == "mirrored"), name
+
+
+@pytest.mark.parametrize("shape", [(256, 456), (400, 256)])
+def test_whole_pictures_of_any_shape(shape):
+    """What a face was pasted into and marked after that: found as it was made, half as large, cut, and in part."""
+    ground = cv2.resize(smooth_pictures(1, 256, seed=4)[0], shape[::-1])
+    shown = marked(ground[None], PAYLOAD)[0]
+    copies = {
+        "whole": shown,
+        "half": cv2.resize(shown, (shape[1] // 2, shape[0] // 2), interpolation=cv2.INTER_AREA),
+        "the face": shown[20:220, 30:230],
+        "mirrored": np.ascontiguousarray(shown[:, ::-1]),
+    }
+    for name, copy in copies.items():
+        evidence = found(copy)
+        assert evidence.marked and evidence.payload == PAYLOAD, (name, evidence)
+    assert found(shown).scale == 1
 
 
 def test_scale_is_told(picture):

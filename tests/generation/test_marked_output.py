@@ -1,6 +1,9 @@
 """Everything that leaves the generator is marked: files, streams and rendered frames; and says so when it is not."""
 
+import dataclasses
+
 import av
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_model import save_tiny_model
@@ -50,6 +53,14 @@ def test_rendered_frames_carry_the_portraits_mark(generator, unmarked):
     shown = difference.mean((0, 3))
     assert np.corrcoef(shown.ravel(), waves.ravel())[0, 1] > 0.7  # rounding takes the rest
     assert abs(np.corrcoef(shown.ravel(), other.ravel())[0, 1]) < 0.4
+
+
+def test_an_unmarked_avatar_pays_for_no_mark(generator, unmarked):
+    """Its frames are those of a pattern of zeros, bit for bit, and its compiled decoder knows of no pattern."""
+    avatar = unmarked.prepare(portrait())
+    assert avatar.payload is None and avatar.pattern is None
+    zeros = dataclasses.replace(avatar, pattern=jnp.zeros(portrait().shape[:2]))
+    np.testing.assert_array_equal(frames(unmarked, avatar), frames(generator, zeros))
 
 
 def test_own_payload(generator):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from marked_pictures import marked, smooth_pictures
+from marked_pictures import smooth_pictures
 
 from vasa_jax.generation import watermark
-from vasa_jax.generation.watermark import Payload, embed, pattern, shifts, waves
+from vasa_jax.generation.watermark import Payload, embed, marked, pattern, shifts, waves
 
 GOLDEN_NUMBERS = [[0, 9], [17, 21], [34, 0]]
 GOLDEN_PHASES = [2.6602045, 1.278263, 5.6629727]
@@ -95,7 +95,28 @@ def test_nothing_flickers_where_nothing_moves():
     assert (frames == frames[:1]).all()
 
 
-def test_zeros_change_no_bit():
-    pictures = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)), jnp.float32)
-    np.testing.assert_array_equal(jax.jit(embed)(pictures, jnp.zeros((64, 64))), pictures)
 
+@pytest.mark.parametrize("shape", [(161, 67), (101, 101)])
+def test_any_frame_carries_the_mark_of_its_shorter_side(shape):
+    """The pattern goes on where the square ends, and no frame is nearer than 44 dB; a square in its corner is equal."""
+    payload, side = Payload(0x77), min(shape)
+    waves = pattern(payload, *shape)
+    square = pattern(payload, side)
+    row, column = np.indices(shape) % side
+    np.testing.assert_array_equal(waves, square[row, column])
+    picture = np.random.default_rng(0).integers(60, 200, (2, *shape, 3), np.uint8)
+    assert 44 < psnr(picture, marked(picture, payload)) < 60
+    # A slow gradient hides no more than a flat colour; cells at the rim that go on evenly are left out.
+    row, column = np.indices(shape)
+    slope = 0.4 * row + 0.3 * column + 50
+    change = np.asarray(embed(jnp.stack([slope] * 3, -1)[None], waves)[0, ..., 0]) - slope
+    np.testing.assert_allclose(change[:-16, :-16], (watermark.EVEN * waves)[:-16, :-16], atol=0.02)
+
+
+def test_marked_gives_what_the_animator_gives_in_any_batch():
+    pictures, payload = smooth_pictures(5, 64), Payload(3)
+    every = marked(pictures, payload)
+    exact = np.clip(embed(jnp.asarray(pictures, jnp.float32), pattern(payload, 64)), 0, 255)
+    assert every.dtype == np.uint8 and np.abs(every - exact).max() <= 0.5 + 1e-3
+    np.testing.assert_array_equal(every, marked(pictures, payload, batch=2))
+    assert marked(pictures[:0], payload).shape == (0, 64, 64, 3)

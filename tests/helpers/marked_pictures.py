@@ -1,10 +1,8 @@
-"""Pictures to mark, and marked as the animator does it."""
+"""Pictures to mark."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from vasa_jax.generation.watermark import embed, pattern
 
 
 def smooth_pictures(count, size, seed=0):
@@ -13,9 +11,3 @@ def smooth_pictures(count, size, seed=0):
     coarse = jnp.asarray(rng.uniform(30, 220, (count, 8, 8, 3)), jnp.float32)
     picture = np.asarray(jax.image.resize(coarse, (count, size, size, 3), "cubic"))
     return np.clip(picture + rng.normal(size=picture.shape) * 2, 0, 255).astype(np.uint8)
-
-
-def marked(pictures, payload):
-    """Returns pictures, uint8 (N, n, n, 3), with the mark of a payload."""
-    waves = pattern(payload, pictures.shape[1])
-    return np.clip(np.asarray(embed(jnp.asarray(pictures, jnp.float32), waves)) + 0.5, 0, 255).astype(np.uint8)

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.benchmarks.live import live_points, live_table
+from vasa_jax.benchmarks.marking import mark_cost, mark_table
 from vasa_jax.benchmarks.random_model import model_conditions, random_like
 from vasa_jax.benchmarks.update import timed_update, update_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
@@ -154,14 +155,19 @@ def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
     for name in settings.variants:
         rows += face_rows(name, settings, dtype)
     updates = [timed_update(name, batch, config) for name in settings.variants for batch in settings.update_batches]
+    marks = [
+        mark_cost(name, batch, settings.repeats, dtype)
+        for name in settings.variants
+        for batch in settings.mark_batches
+    ]
     live = settings.variants and settings.audio_variants and settings.motion_variants
     points = live_points(config, dtype) if live else []
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    optional = [(update_table, updates), (live_table, points)]
+    optional = [(update_table, updates), (mark_table, marks), (live_table, points)]
     tables = "\n\n".join([table(rows), *(as_table(measured) for as_table, measured in optional if measured)])
     write_text(workdir / "benchmark.md", tables + "\n")
-    parts = {"stages": rows, "updates": updates, "live": points}
+    parts = {"stages": rows, "updates": updates, "marks": marks, "live": points}
     measured = {name: [dataclasses.asdict(row) for row in part] for name, part in parts.items()}
     write_text(workdir / "benchmark.json", json.dumps(measured, indent=2) + "\n")
     print(tables)

@@ -119,7 +119,9 @@ class MarksConfig(Settings):
     """Recall and false alarms of the invisible mark (job evaluate_marks; config.videos = unmarked clips)."""
 
     portraits: str = text("", "folder of portraits that the model animates; empty = rendered held-out heads")
-    carriers: int = number(100, 1, 10**5, "videos", "of 5 s that are marked, attacked and searched")
+    sounds: str = text("", "folder of speech that they say, taken in turn; empty = the shipped sentence")
+    carriers: int = number(50, 0, 10**5, "videos", "of 5 s that are marked, attacked and searched")
+    payloads: int = number(2, 1, 10**4, "marks", "that each of them gets in turn, per size")
     sizes: tuple[int, ...] = number((256, 512), 64, 2048, "pixels", "per side of the marked videos")
     windows: int = number(20_000, 1, 10**7, "windows", "of 5 s without a mark that are searched")
     workers: int = number(0, 0, 256, "processes", "0 = one per core")
@@ -142,6 +144,9 @@ class BenchmarkConfig(Settings):
     live_calls: int = number(40, 1, 10**6, "windows", "timed per point")
     update_batches: tuple[int, ...] = number(
         (), 1, 10**6, "pairs", "of an update of stage 1, timed for all `variants`; empty = none"
+    )
+    mark_batches: tuple[int, ...] = number(
+        (), 1, 65536, "frames", "decoded at once with the invisible mark and without, `repeats` times; empty = none"
     )
     repeats: int = number(5, 1, 1000, "", "calls timed per row")
 

@@ -17,7 +17,7 @@ from vasa_jax.dtypes import compute_dtype
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
-from vasa_jax.generation.watermark import Payload, embed, pattern
+from vasa_jax.generation.watermark import Payload, embed, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
@@ -31,12 +31,12 @@ class Avatar:
     canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
     payload: Payload | None  # of the mark in every frame; None = unmarked
-    pattern: jax.Array  # (n, n) of that mark; zeros = unmarked
+    pattern: jax.Array | None  # (n, n) of that mark
 
     @property
     def unmarked(self) -> "Avatar":
         """Returns the same without a mark in its frames, for what marks them later."""
-        return dataclasses.replace(self, pattern=jnp.zeros_like(self.pattern))
+        return dataclasses.replace(self, pattern=None)
 
     @functools.cached_property
     def motion(self) -> np.ndarray:
@@ -86,8 +86,8 @@ class PortraitAnimator:
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
         payload = (payload or Payload.of_portrait(portrait)) if self._mark else None
-        waves = pattern(payload, self.image_size) if payload else np.zeros(portrait.shape[:2], np.float32)
-        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, jnp.asarray(waves))
+        waves = jnp.asarray(pattern(payload, self.image_size)) if payload else None
+        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, waves)
 
     def encode_motion(self, frames: np.ndarray) -> np.ndarray:
         """Returns the motion that images, uint8 (N, n, n, 3), show: float32 (N, 137)."""
@@ -184,8 +184,9 @@ def _decode(decoder, face, latents, canvas, pattern, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
     decoded = decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
-    picture = matte * rgb + (1.0 - matte) * canvas
-    return jnp.clip(embed(picture * 255.0, pattern) + 0.5, 0.0, 255.0).astype(jnp.uint8)
+    picture = (matte * rgb + (1.0 - matte) * canvas) * 255.0
+    # An unmarked avatar's pattern, None, is part of the compiled function: it costs nothing.
+    return rounded(picture if pattern is None else embed(picture, pattern))
 
 
 def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ copy may have become.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from vasa_jax.generation.watermark import GROUPS, HIGHEST, LUMA, STEPS, Payload,
 SIDE = 192  # pixels of the shorter side at which pictures are searched
 LONGEST = 4  # times SIDE, of the longer side
 BLUR = 2.6  # pixels: standard deviation of the neighbourhoods that whitening compares with
+WHITENING = 1.8  # power of the deviation that is divided by; over 1, since texture hides a mark more than flat ground
+QUIET = 0.5  # squared levels added to the variance: below there are rounding and codes only
 GRID = 128  # offsets tried per axis of the marked square
 SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
 PLAIN = 1e-12  # p-value of the picture as it was made below which no other hypothesis is tried
-SURE = 1e-5  # a p-value up to this says that a picture is marked
+SURE = 1e-6  # a p-value up to this says that a picture is marked
 HEAVIEST = 1.5  # weight of a wave at most, in medians of the magnitudes around it
 
 
@@ -60,24 +63,41 @@ def small_luma(frame: np.ndarray) -> np.ndarray:
 
 
 def whitened(luma: np.ndarray) -> np.ndarray:
-    """Returns the luma (H, W) without its slow part and divided by its local deviation."""
+    """Returns the luma (H, W) without its slow part and divided by a power of its local deviation."""
     import cv2
 
     fine = luma - cv2.GaussianBlur(luma, (0, 0), BLUR)
     variance = cv2.GaussianBlur(fine * fine, (0, 0), BLUR)
-    return fine / np.sqrt(variance + 0.01)  # 0.1 levels: the floor below which there is only rounding
+    return fine / (variance + QUIET) ** (WHITENING / 2)
 
 
-def search(luma: np.ndarray) -> Evidence:
-    """Returns the best evidence for a mark in a luma (H, W) as `small_luma` or a mean of those gives it."""
-    white = whitened(luma)
+def search(luma: np.ndarray, watch: Callable[[np.ndarray], None] | None = None) -> Evidence:
+    """Returns the best evidence for a mark in a luma (H, W) as `small_luma` or a mean of those gives it.
+
+    watch: sees the sums (GRID, GRID) of every scale and mirroring that is tried, to test what `tail` says of them.
+    """
+    # The products are small: threads that wait for each other take eight times as long as one.
+    with _algebra().limit(limits=1):
+        return _search(whitened(luma), watch or (lambda sums: None))
+
+
+@functools.cache
+def _algebra():
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def _search(white: np.ndarray, watch: Callable[[np.ndarray], None]) -> Evidence:
     best = as_made(white)
     for scale in SCALES if best.p_value > PLAIN else ():
         spectrum = _spectrum(white, scale)
         rows, columns = (_places(length, scale * SIDE) for length in white.shape)
         for mirrored in (False, True):
             planes = _planes(_mirrored(spectrum, white.shape[1] / (scale * SIDE)) if mirrored else spectrum)
-            sums = _sums(planes)[np.ix_(columns, rows)]
+            sums = _sums(planes)
+            watch(sums)
+            sums = sums[np.ix_(columns, rows)]
             column, row = np.unravel_index(sums.argmax(), sums.shape)
             p_value = 2 * (2 * len(SCALES)) * sums.size * tail(sums[column, row])
             if p_value < best.p_value:
@@ -185,6 +205,12 @@ def tail(total: float) -> float:
     first, step, survival = _survival()
     index = int(np.floor((total - first) / step))
     return float(survival[np.clip(index, 0, len(survival) - 1)])
+
+
+def level_of(p_value: float) -> float:
+    """Returns the least total whose `tail` is no more than a p-value."""
+    first, step, survival = _survival()
+    return first + step * int(np.argmax(survival <= p_value))
 
 
 @functools.cache

@@ -27,9 +27,9 @@ SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 EVEN = 0.5  # where every pixel is the same: nothing hides the mark there
 FLAT = 0.75  # where the ground is not quite even, from a contrast of FAINT on
 FAINT = 0.3  # levels: standard deviation within a cell that a slow gradient or little noise has
-SLOPE = 0.2  # gained per level of contrast
-STEEPEST = 2.4  # of any cell
-LOUDEST = 1.4  # root mean square over a frame: at least 44 dB against the unmarked frame
+SLOPE = 1.0  # gained per level of contrast
+STEEPEST = 1.6  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
+LOUDEST = 1.52  # root mean square over a frame: at least 44 dB against the unmarked frame
 CELLS = 64  # per side, in which the texture is measured
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
@@ -105,10 +105,20 @@ def shifts(bits: int) -> np.ndarray:
     return np.array([(0, 0), *((value // STEPS, value % STEPS) for value in values)])
 
 
-def pattern(payload: Payload, size: int) -> np.ndarray:
-    """Returns the mark's pattern of a picture of `size` pixels a side, float32 (size, size), mean 0, variance 1."""
+def pattern(payload: Payload, height: int, width: int | None = None) -> np.ndarray:
+    """Returns the mark's pattern, float32 (height, width), by default a square, of mean 0 and variance 1 in its period.
+
+    The marked square is as large as the shorter side. It repeats along the longer one, where its waves go on unbroken.
+    """
+    width = height if width is None else width
+    size = min(height, width)
     if size < SMALLEST:
         raise ValueError(f"a picture of {size} pixels a side cannot carry a mark; {SMALLEST} is the least")
+    square = _square(payload, size)
+    return square if height == width else np.pad(square, ((0, height - size), (0, width - size)), "wrap")
+
+
+def _square(payload: Payload, size: int) -> np.ndarray:
     table = waves()
     numbers = table.numbers
     carried = np.abs(numbers).max(1) < size // 2
@@ -121,30 +131,67 @@ def pattern(payload: Payload, size: int) -> np.ndarray:
     return (picture / picture.std()).astype(np.float32)
 
 
+def marked(pictures: np.ndarray, payload: Payload, batch: int = 8) -> np.ndarray:
+    """Returns pictures of any size, uint8 (N, H, W, 3), with the mark of a payload; `batch` are computed at once.
+
+    For frames that are made here and changed later, such as a face that is pasted into a whole picture: what is marked
+    is what leaves. ValueError for a side below SMALLEST.
+    """
+    waves = _last_pattern(payload, *pictures.shape[1:3])
+    parts = [np.asarray(_marked(pictures[start : start + batch], waves)) for start in range(0, len(pictures), batch)]
+    return np.concatenate(parts) if parts else pictures.copy()
+
+
+@functools.lru_cache(maxsize=2)
+def _last_pattern(payload: Payload, height: int, width: int) -> jax.Array:
+    return jnp.asarray(pattern(payload, height, width))
+
+
+@jax.jit
+def _marked(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
+    return rounded(embed(pictures.astype(jnp.float32), pattern))
+
+
+def rounded(pictures: jax.Array) -> jax.Array:
+    """Returns float32 pictures in levels as the uint8 that are written."""
+    return jnp.clip(pictures + 0.5, 0.0, 255.0).astype(jnp.uint8)
+
+
 def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
-    """Returns marked pictures (N, n, n, 3), float32 in [0, 255], not rounded; a pattern (n, n) of zeros changes none.
+    """Returns marked pictures (N, H, W, 3), float32 in [0, 255], not rounded, of a pattern (H, W).
 
     The amplitude follows the local contrast: EVEN where there is none, more where texture hides it, and never more than
     LOUDEST over a frame.
     """
-    size = pictures.shape[1]
-    count = min(CELLS, size // 4)
-    cell = size // count
+    height, width = pictures.shape[1:3]
+    size = min(height, width)
+    cell = size // min(CELLS, size // 4)
+    rows, columns = -(-height // cell), -(-width // cell)
     red, green, blue = LUMA
     luma = red * pictures[..., 0] + green * pictures[..., 1] + blue * pictures[..., 2]
-    cells = luma.reshape(-1, count, cell, count, cell)
-    centred = cells - cells.mean((2, 4), keepdims=True)
-    contrast = jnp.sqrt((centred * centred).mean((2, 4)))
+    rest = ((0, 0), (0, rows * cell - height), (0, columns * cell - width))
+    contrast = _contrast(jnp.pad(luma, rest, "edge").reshape(-1, rows, cell, columns, cell))
     amplitude = EVEN + (FLAT - EVEN) * jnp.minimum(contrast / FAINT, 1.0) + SLOPE * contrast
     amplitude = jnp.minimum(amplitude, STEEPEST)
     loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
     amplitude = amplitude * jnp.minimum(1.0, LOUDEST / loudness)
-    widen = _interpolation(count, size)
-    return pictures + (jnp.einsum("yi,nij,xj->nyx", widen, amplitude, widen) * pattern)[..., None]
+    down, across = _interpolation(rows, cell, height), _interpolation(columns, cell, width)
+    return pictures + (jnp.einsum("yi,nij,xj->nyx", down, amplitude, across) * pattern)[..., None]
+
+
+def _contrast(cells: jax.Array) -> jax.Array:
+    """Returns the deviation (N, R, C) of cells (N, R, c, C, c) from planes: a slow gradient hides nothing."""
+    side = cells.shape[2]
+    place = (np.arange(side) - (side - 1) / 2).astype(np.float32)
+    place /= np.sqrt((place**2).mean())
+    centred = cells - cells.mean((2, 4), keepdims=True)
+    down = jnp.einsum("nrycx,y->nrc", centred, place) / side**2
+    across = jnp.einsum("nrycx,x->nrc", centred, place) / side**2
+    return jnp.sqrt(jnp.maximum((centred * centred).mean((2, 4)) - down**2 - across**2, 0.0))
 
 
 @functools.cache
-def _interpolation(count: int, size: int) -> np.ndarray:
+def _interpolation(count: int, cell: int, size: int) -> np.ndarray:
     """Linear interpolation from cells to pixels, float32 (size, count); the outermost cells continue to the rim."""
-    place = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
+    place = np.clip((np.arange(size) + 0.5) / cell - 0.5, 0, count - 1)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count))).astype(np.float32)

@@ -1,0 +1,72 @@
+"""What the invisible mark costs: the decoder's compiled call with it against the same call without it, in turn."""
+
+import dataclasses
+import time
+
+import jax
+import numpy as np
+from absl import logging
+
+from vasa_jax.benchmarks.random_model import random_like
+from vasa_jax.generation.animator import PortraitAnimator
+from vasa_jax.models.face import init_face
+from vasa_jax.models.variants import FACE_VARIANTS
+
+
+@dataclasses.dataclass(frozen=True)
+class MarkCost:
+    """Decoding with and without the mark; milliseconds per frame and shares of an unmarked frame."""
+
+    variant: str
+    batch: int  # frames at once
+    clock: str  # CPU time of all threads, which other programs disturb little; on accelerators wall time
+    pairs: int
+    unmarked: float  # median
+    marked: float  # median
+    share: float  # median over the pairs of (marked - unmarked) / unmarked
+    quartiles: tuple[float, float]  # of the same
+
+
+def mark_cost(variant: str, batch: int, pairs: int, dtype) -> MarkCost:
+    """Times `pairs` of calls, after one each that does not count; who goes first changes from pair to pair."""
+    shapes = jax.eval_shape(lambda: init_face(jax.random.key(0), variant))
+    animator = PortraitAnimator((random_like(shapes), {"fields": FACE_VARIANTS[variant]}), batch, dtype)
+    grey = np.full((animator.image_size, animator.image_size, 3), 128, np.uint8)
+    avatar = animator.prepare(grey)
+    avatars = {"marked": avatar, "unmarked": dataclasses.replace(avatar, payload=None, pattern=None)}
+    motion = np.repeat(avatar.motion[None], batch, 0)
+    on_cpu = jax.default_backend() == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+
+    def call(name: str) -> float:
+        start = clock()
+        jax.block_until_ready(animator.decode(avatars[name], motion, batch))
+        return 1e3 * (clock() - start) / batch
+
+    for name in avatars:
+        call(name)
+    times = {name: [] for name in avatars}
+    for pair in range(pairs):
+        for name in sorted(avatars, reverse=bool(pair % 2)):
+            times[name].append(call(name))
+    marked, unmarked = np.array(times["marked"]), np.array(times["unmarked"])
+    low, share, high = np.percentile((marked - unmarked) / unmarked, (25, 50, 75))
+    cost = MarkCost(
+        variant, batch, "CPU" if on_cpu else "wall", pairs,
+        float(np.median(unmarked)), float(np.median(marked)), float(share), (float(low), float(high)),
+    )  # fmt: skip
+    logging.info("mark: %s", cost)
+    return cost
+
+
+def mark_table(costs: list[MarkCost]) -> str:
+    """A Markdown table."""
+    lines = ["| decode, batch | clock | ms per frame unmarked | marked | mark's share: median of pairs | quartiles |"]
+    lines.append("|---|---|---|---|---|---|")
+    for c in costs:
+        low, high = c.quartiles
+        lines.append(
+            f"| {c.variant}, {c.batch} | {c.clock} | {c.unmarked:.3f} | {c.marked:.3f} | {c.share:.1%} of {c.pairs} "
+            f"| {low:.1%} to {high:.1%} |"
+        )
+    return "\n".join(lines)

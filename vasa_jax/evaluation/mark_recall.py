@@ -1,0 +1,90 @@
+"""What the mark costs a video, and whether it is found and read after each attack."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasa_jax.conventions import FPS
+from vasa_jax.data.video_files import read_video, write_video
+from vasa_jax.evaluation.mark_attacks import ATTACKS
+from vasa_jax.evaluation.marked_videos import Carrier
+from vasa_jax.generation.detect import READABLE, detect_frames
+from vasa_jax.generation.mark_search import SURE
+from vasa_jax.generation.watermark import Payload, marked
+
+
+def try_carrier(carrier: Carrier) -> dict[str, Any]:
+    """Returns what a marked video lost and what was found in it after every attack.
+
+    kind, size; psnr: dB of the marked frames against the unmarked ones; flicker: mean absolute frame-to-frame
+    difference that the mark adds, in levels; by attack: p, of the evidence; certainty, of its payload; right, whether
+    that is the payload.
+    """
+    rng = np.random.default_rng(carrier.number)
+    payload = Payload(int(rng.integers(2**28)))
+    shown = marked(carrier.frames, payload)
+    difference = shown.astype(np.float32) - carrier.frames
+    row: dict[str, Any] = {
+        "kind": carrier.kind,
+        "size": shown.shape[1],
+        "psnr": float(10 * np.log10(255**2 / np.mean(difference**2))),
+        "flicker": float(np.abs(np.diff(difference, axis=0)).mean()),
+    }
+    del difference
+    with tempfile.TemporaryDirectory() as folder:
+        written = np.stack(list(read_video(write_video(Path(folder) / "a.mp4", shown)).frames))
+    row |= {"p": {}, "certainty": {}, "right": {}}
+    for name, attack in ATTACKS.items():
+        evidence, _, _ = detect_frames(attack(written, rng), FPS)
+        row["p"][name], row["certainty"][name] = evidence.p_value, evidence.certainty
+        row["right"][name] = evidence.payload == payload
+    return row
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns counts by kind, size and attack, beside PSNR and flicker.
+
+    found: marks; read: payloads that are right with certainty; wrong: others that were told with certainty.
+    """
+    result = {}
+    for kind, size in sorted({(row["kind"], row["size"]) for row in rows}):
+        group = [row for row in rows if (row["kind"], row["size"]) == (kind, size)]
+        counts: dict[str, dict[str, int]] = {"found": {}, "read": {}, "wrong": {}}
+        for name in group[0]["p"]:
+            found = [row for row in group if row["p"][name] <= SURE]
+            told = [row["right"][name] for row in found if row["certainty"][name] >= READABLE]
+            counts["found"][name], counts["read"][name] = len(found), sum(told)
+            counts["wrong"][name] = len(told) - sum(told)
+        psnr = [row["psnr"] for row in group]
+        result[f"{kind}, {size} x {size}"] = {
+            "videos": len(group),
+            "psnr": [min(psnr), float(np.mean(psnr))],
+            "flicker": float(np.mean([row["flicker"] for row in group])),
+            **counts,
+        }
+    return result
+
+
+def as_lines(groups: dict[str, Any]) -> list[str]:
+    """Returns the summary as lines of Markdown."""
+    if not groups:
+        return ["No video was marked."]
+    lines = ["| marked videos of 5 s | " + " | ".join(groups) + " |", "|---" * (len(groups) + 1) + "|"]
+
+    def row(name: str, cells: list[str]) -> None:
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+
+    values = groups.values()
+    row("videos", [str(group["videos"]) for group in values])
+    row("PSNR: least, mean", ["{:.1f}, {:.1f} dB".format(*group["psnr"]) for group in values])
+    row("frame-to-frame difference added", [f"{group['flicker']:.2f} levels" for group in values])
+    for name in next(iter(values))["found"]:
+        row(f"{name}: found; payload read", [
+            f"{group['found'][name]}; {group['read'][name]}"
+            + (f" ({group['wrong'][name]} wrong)" if group["wrong"][name] else "")
+            for group in values
+        ])  # fmt: skip
+    return lines
