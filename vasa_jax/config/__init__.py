@@ -20,11 +20,12 @@ from vasa_jax.config.reports import (
     VoicesConfig,
 )
 from vasa_jax.config.run import VASAConfig
-from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 
 __all__ = [
     "AudioConfig",
     "BenchmarkConfig",
+    "CAPPConfig",
     "ControlsEvaluationConfig",
     "CorpusConfig",
     "CorpusSheetsConfig",

@@ -15,7 +15,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VoicesConfig,
 )
-from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -58,6 +58,7 @@ class VASAConfig(Controls, Driving):
     loss_networks: LossNetworksConfig = part(LossNetworksConfig(), was="judge")
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
+    capp: CAPPConfig = part(CAPPConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())
