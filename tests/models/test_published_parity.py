@@ -1,0 +1,67 @@
+"""SyncNet and I3D give what the published PyTorch classes give (tests/golden/make_evaluation_networks.py)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import traverse_util
+from official_state import I3D_INPUT, inputs, random_state
+from torch_files import tensors, write_legacy, write_zip
+
+from vasa_jax.errors import InputError
+from vasa_jax.models.i3d import I3D
+from vasa_jax.models.syncnet import SyncNet
+from vasa_jax.weights.networks import initial_shapes, shapes_of
+from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
+from vasa_jax.weights.published_tables import i3d_table, syncnet_table
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation_networks.npz")
+TOLERANCE = 1e-5  # of the largest number
+
+
+@pytest.fixture(scope="module")
+def syncnet_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "syncnet_v2.model"
+    write_legacy(path, tensors(random_state(syncnet_table())))
+    return path
+
+
+def assert_near(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+
+
+def test_syncnet_is_the_published_one(syncnet_file):
+    assert find_published(syncnet_file.parent, "syncnet") == syncnet_file
+    params = load_syncnet(syncnet_file)
+    frames, sound = inputs("syncnet frames", 2, 5, 224, 224, 3), inputs("syncnet sound", 2, 20, 13)
+    assert shapes_of(params) == shapes_of(initial_shapes(SyncNet(), frames, sound))
+    lip, aud = SyncNet().apply({"params": params}, frames, sound)
+    assert_near(lip, GOLDEN["syncnet/lip"])
+    assert_near(aud, GOLDEN["syncnet/aud"])
+
+
+def test_i3d_is_the_published_one(tmp_path):
+    write_zip(tmp_path / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
+    params = load_i3d(find_published(tmp_path, "i3d"))
+    video = inputs("i3d", *I3D_INPUT)
+    assert shapes_of(params) == shapes_of(initial_shapes(I3D(), video))
+    assert_near(I3D().apply({"params": params}, video), GOLDEN["i3d"])
+    assert sum(leaf.size for leaf in traverse_util.flatten_dict(params).values()) < 12_697_264  # statistics are folded
+
+
+def test_another_file_is_refused(tmp_path):
+    state = random_state({name: shape for name, shape in syncnet_table().items() if "lip" not in name})
+    write_zip(tmp_path / "a.pt", tensors(state))
+    with pytest.raises(InputError, match=r"a.pt: no tensor 'netcnnlip.0.weight'; download"):
+        load_syncnet(tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a.pt: no tensor 'Conv3d_1a"):
+        load_i3d(tmp_path / "a.pt")
+    assert find_published(tmp_path, "i3d") is None
+
+
+def test_numbers_that_are_none_are_refused(tmp_path):
+    state = random_state(syncnet_table())
+    state["netfcaud.1.running_var"][3] = -1.0
+    write_zip(tmp_path / "a.pt", tensors(state))
+    with pytest.raises(InputError, match=r"'netfcaud.1.running_var' holds numbers"):
+        load_syncnet(tmp_path / "a.pt")
