@@ -38,6 +38,7 @@ JOBS = {
     "evaluate_face": "vasa_jax.evaluation.codec:evaluate_face",
     "evaluate_drift": "vasa_jax.evaluation.long_video:evaluate_drift",
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
+    "evaluate_videos": "vasa_jax.evaluation.videos:evaluate_videos",
     "evaluate_marks": "vasa_jax.evaluation.marks:evaluate_marks",
     "corpus_sheets": "vasa_jax.evaluation.corpus_sheets:corpus_sheets_job",
     "benchmark": "vasa_jax.benchmarks.generation:benchmark",

@@ -17,6 +17,7 @@ from vasa_jax.config.reports import (
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
+    VideosConfig,
     VoicesConfig,
 )
 from vasa_jax.config.run import VASAConfig
@@ -45,5 +46,6 @@ __all__ = [
     "SynthesisConfig",
     "TrainConfig",
     "VASAConfig",
+    "VideosConfig",
     "VoicesConfig",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from vasa_jax.config.reports import (
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
+    VideosConfig,
     VoicesConfig,
 )
 from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
@@ -51,7 +52,9 @@ class VASAConfig(Controls, Driving):
         "", "of job detect: the video or picture that is searched for a mark; of reenact: the video that drives"
     )
     motion_output: str = text("", "of job reenact: file (.npz) to keep the driving motion in")
-    videos: str = text("", "folder of videos, or one video, for jobs prepare, evaluate_voices, evaluate_marks")
+    videos: str = text("", "folder of videos, or one, for job prepare and jobs evaluate_videos, _voices, _marks")
+    references: str = text("", "of job evaluate_videos: folder of true videos, matched by their names")
+    manifest: str = text("", "of job evaluate_videos: .jsonl, one video a line with what belongs to it")
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())
@@ -65,6 +68,7 @@ class VASAConfig(Controls, Driving):
     pose_erasure: PoseErasureConfig = part(PoseErasureConfig())
     drift: DriftConfig = part(DriftConfig())
     voices: VoicesConfig = part(VoicesConfig())
+    videos_evaluation: VideosConfig = part(VideosConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     synthesis: SynthesisConfig = part(SynthesisConfig())

@@ -10,7 +10,7 @@ import numpy as np
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, as_int16, fitted, refuse_lost_clips
 from vasa_jax.corpus.clips import sample_takes
-from vasa_jax.corpus.performance.visemes import MOTION_NAMES, MOTION_NEUTRAL
+from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.corpus.speech.voice_augmentation import augment_voice
 from vasa_jax.files import cached, run_in_processes
 

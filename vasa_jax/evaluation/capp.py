@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -19,6 +18,7 @@ HOP = FPS  # frames between windows of a video
 _BATCH = 32  # windows that are embedded at once
 SHIFTS = (0, 1, 2, 3, 4)  # frames, of VASA-1's Table 3
 SCALES = (0.2, 0.5, 1.0, 1.5, 3.0)  # of pose changes, of its Table 4
+RESPONSE_FRAMES = WINDOW + 2 * max(SHIFTS)
 RIVALS = 64  # pairs among which the own partner is to be found
 
 
@@ -44,12 +44,10 @@ class CAPPScore:
 
     def score(self, pose: Float[np.ndarray, "T 9"], samples: Float[np.ndarray, "n"]) -> float:
         """Returns the mean cosine over windows of 3 s, one a second; nan for less than 3 s of either."""
-        angles, heard = head_angles(pose), self.hear(samples)
-        starts = range(0, min(len(angles), len(heard)) - WINDOW + 1, HOP)
-        if not len(starts):
+        pair = stretches(head_angles(pose), self.hear(samples), WINDOW)
+        if pair is None:
             return float("nan")
-        poses, sounds = (np.stack([track[start : start + WINDOW] for start in starts]) for track in (angles, heard))
-        return float((self.embed_pose(poses) * self.embed_sound(sounds)).sum(-1).mean())
+        return float((self.embed_pose(pair[0]) * self.embed_sound(pair[1])).sum(-1).mean())
 
     def hear(self, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
         """Returns the audio encoder's features of whole frames of 16 kHz sound, at 25 Hz."""
@@ -83,7 +81,8 @@ def hear(encoder: AudioEncoder, params: Any, samples: Float[np.ndarray, "n"]) ->
     length = BLOCK * SAMPLES_PER_FRAME
     sound = np.zeros(-(-max(frames, 1) // BLOCK) * length + TAIL, np.float32)
     sound[: min(len(samples), len(sound))] = samples[: len(sound)]
-    blocks = [_features(encoder, params, sound[None, i : i + length + TAIL]) for i in range(0, len(sound) - TAIL, length)]
+    starts = range(0, len(sound) - TAIL, length)
+    blocks = [_features(encoder, params, sound[None, start : start + length + TAIL]) for start in starts]
     return np.concatenate([np.asarray(block[0]) for block in blocks])[:frames]
 
 
@@ -97,31 +96,48 @@ def _embed(network, method, params, windows):
     return network.apply({"params": params}, windows, method=method)
 
 
+def stretches(
+    angles: Float[np.ndarray, "T 3"], features: Float[np.ndarray, "T2 C"], frames: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Cuts both into stretches of `frames` frames, one a second: (N, frames, 3), (N, frames, C); None for none."""
+    starts = range(0, min(len(angles), len(features)) - frames + 1, HOP)
+    if not len(starts):
+        return None
+    return tuple(np.stack([track[start : start + frames] for start in starts]) for track in (angles, features))
+
+
+def response_curves(
+    score: CAPPScore, angles: Float[np.ndarray, "N T 3"], features: Float[np.ndarray, "N T C"]
+) -> dict[str, float]:
+    """Returns VASA-1's Tables 3 and 4 in shape: mean scores of N stretches of sound and head angles.
+
+    `shift_K`: poses K frames late or early (mean of both) against the sound; `scale_S`: changes of the pose S times as
+    large. T is at least RESPONSE_FRAMES.
+    """
+    first = (angles.shape[1] - WINDOW) // 2
+    whole, sounds = _window(angles, first), score.embed_sound(_window(features, first))
+    found = {}
+    for shift in SHIFTS:
+        moved = [score.embed_pose(_window(angles, first + sign * shift)) for sign in (1, -1)]
+        found[f"shift_{shift}"] = float(np.mean([(poses * sounds).sum(-1).mean() for poses in moved]))
+    rest = whole.mean(1, keepdims=True)
+    for scale in SCALES:
+        scaled = score.embed_pose(rest + scale * (whole - rest))
+        found[f"scale_{scale:g}"] = float((scaled * sounds).sum(-1).mean())
+    return found
+
+
 def sanity_curves(
     score: CAPPScore, angles: Float[np.ndarray, "N T 3"], features: Float[np.ndarray, "N T C"]
 ) -> dict[str, float]:
-    """Returns VASA-1's Tables 3 and 4 in shape, and how often the partner is found among RIVALS.
+    """Returns `response_curves` of N clips, and what they say of each other's sound.
 
-    `shift_K`: poses K frames late or early (mean of both) against the sound; `scale_S`: changes of the pose S times as
-    large; `top1`: the own partner scores best among RIVALS clips, mean over both directions, chance 1 / RIVALS;
-    `other`: score with the sound of another clip. T is at least 75 + 2 max(SHIFTS).
+    `other`: score with the sound of another clip; `top1`: the own partner scores best among RIVALS clips, mean over
+    both directions, chance 1 / RIVALS; left out for fewer clips.
     """
-    most = max(SHIFTS)
-    first = (angles.shape[1] - WINDOW - 2 * most) // 2 + most
-
-    def windows(tracks, start=first):
-        return tracks[:, start : start + WINDOW]
-
-    sounds = score.embed_sound(windows(features))
-    found = {}
-    for shift in SHIFTS:
-        moved = [score.embed_pose(windows(angles, first + sign * shift)) for sign in (1, -1)]
-        found[f"shift_{shift}"] = float(np.mean([(poses * sounds).sum(-1).mean() for poses in moved]))
-    for scale in SCALES:
-        whole = windows(angles)
-        scaled = whole.mean(1, keepdims=True) + scale * (whole - whole.mean(1, keepdims=True))
-        found[f"scale_{scale:g}"] = float((score.embed_pose(scaled) * sounds).sum(-1).mean())
-    poses = score.embed_pose(windows(angles))
+    first = (angles.shape[1] - WINDOW) // 2
+    poses, sounds = score.embed_pose(_window(angles, first)), score.embed_sound(_window(features, first))
+    found = response_curves(score, angles, features)
     found["other"] = float((poses * np.roll(sounds, 1, 0)).sum(-1).mean())
     hits = []
     for start in range(0, len(poses) - RIVALS + 1, RIVALS):
@@ -130,3 +146,7 @@ def sanity_curves(
     if hits:
         found["top1"] = float(np.mean(hits))
     return found
+
+
+def _window(tracks: np.ndarray, start: int) -> np.ndarray:
+    return tracks[:, start : start + WINDOW]

@@ -46,7 +46,8 @@ _REMEDY = "export it again, or give the file of this part"
 _UNSTORED = ("dtype", "fused", "parent", "name")
 _SIDE, _TIME = Whole(8, 2048), Whole(1, 4096)
 _SIDES = ("image_size", "input_size", "identity_size", "pose_size", "correction_size", "crop_size")
-_LAYERS = ("layers", "sound_layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")  # each has tensors of its own
+# Each has tensors of its own.
+_LAYERS = ("layers", "sound_layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")
 # Networks within networks, by the name of their fields; the others are residual networks.
 _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,

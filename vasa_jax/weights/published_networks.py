@@ -83,7 +83,8 @@ def _folded(state: State, layer: str, norm: str) -> tuple[np.ndarray, np.ndarray
     scale = of_norm["weight"] / np.sqrt(of_norm["running_var"] + _EPSILON)
     kernel = np.asarray(state[f"{layer}.weight"], np.float64)
     own = np.asarray(state.get(f"{layer}.bias", 0.0), np.float64)
-    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), (own - of_norm["running_mean"]) * scale + of_norm["bias"]
+    bias = (own - of_norm["running_mean"]) * scale + of_norm["bias"]
+    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), bias
 
 
 def _layer(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:

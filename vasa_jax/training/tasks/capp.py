@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
-from vasa_jax.evaluation.capp import SHIFTS, CAPPScore, sanity_curves
+from vasa_jax.evaluation.capp import RESPONSE_FRAMES, CAPPScore, sanity_curves
 from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.capp import CAPP, WINDOW, contrast
 from vasa_jax.models.variants import CAPP_VARIANTS
@@ -97,9 +97,10 @@ class CAPPTask(Task):
 
 
 def _middles(clips: PoseSpeech) -> tuple[np.ndarray, np.ndarray]:
-    frames = WINDOW + 2 * max(SHIFTS)
+    frames = RESPONSE_FRAMES
     features, angles = clips.first()
     starts = [(len(track) - frames) // 2 for track in angles]
     return tuple(
-        np.stack([track[start : start + frames] for track, start in zip(tracks, starts)]) for tracks in (angles, features)
+        np.stack([track[start : start + frames] for track, start in zip(tracks, starts)])
+        for tracks in (angles, features)
     )

@@ -42,7 +42,8 @@ class PoseSpeech:
     @property
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int32 (N,) sound_start and pose_start."""
-        return tuple(np.cumsum(np.append(0, self.length * many)[:-1]).astype(np.int32) for many in (self.sounds, self.poses))
+        many = (self.sounds, self.poses)
+        return tuple(np.cumsum(np.append(0, self.length * count)[:-1]).astype(np.int32) for count in many)
 
     @classmethod
     def of_clips(cls, clips: list[tuple[list[np.ndarray], list[np.ndarray]]]) -> "PoseSpeech":
@@ -120,7 +121,8 @@ def joined(sets: list[PoseSpeech | None], source: str) -> PoseSpeech:
     found = [one for one in sets if one is not None]
     if not found:
         raise InputError(f"{source}: no clip of {SHORTEST} frames at 25 a second with sound and poses; prepare more")
-    return PoseSpeech(*(np.concatenate([getattr(one, f.name) for one in found]) for f in dataclasses.fields(PoseSpeech)))
+    names = [field.name for field in dataclasses.fields(PoseSpeech)]
+    return PoseSpeech(*(np.concatenate([getattr(one, name) for one in found]) for name in names))
 
 
 class WindowPairs(StepIterator):
