@@ -29,7 +29,8 @@ SHRUNK = {
     "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
-ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion"}  # test_tasks, test_judges
+# test_tasks, test_judges, test_capp_task
+ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_capp"}
 
 
 class LeastFaceProbe(nn.Module):

@@ -32,7 +32,7 @@ ROWS: Rows = {
     "gaze_pitch": ("main gaze, pitch in degrees", 1),
     "distance": ("head distance, 1 = mean of the built-in corpus", 3),
     "blinks": ("blinks per minute", 1),
-    "blink_seconds": ("length of a blink, seconds", 3),
+    "blink_seconds": ("length of a blink, median in seconds", 3),
     "mouth_mean": ("mouth opening, mean", 4),
     "mouth_deviation": ("mouth opening, standard deviation", 4),
     "identity_hold": ("identity, cosine to the video's own first second", 3),
@@ -82,7 +82,7 @@ def own_metrics(
         "background_change": background_change(frames),
     }
     if closed:
-        found["blink_seconds"] = float(np.mean([last - start + 1 for start, last in closed])) / FPS
+        found["blink_seconds"] = float(np.median([last - start + 1 for start, last in closed])) / FPS
     found |= {f"sharpness_{part}": value for part, value in sharpness(frames, reading.landmarks, points).items()}
     if samples is not None:
         found |= _with_sound(reading, samples)

@@ -123,9 +123,9 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "",
         "Poses, mouths, lids and gaze are read by this project's face probe, which has learnt from rendered heads: "
         f"{_probe(report['probe'])}. On real faces its errors are larger and not known. Compare systems with each "
-        "other and with references measured here, not with figures from papers. S_C and S_D need the published SyncNet, FVD "
-        "the published I3D (config.videos_evaluation.networks). CAPP is by our own weights: VASA-1's were never "
-        "published, and figures of the two cannot be compared.",
+        "other and with references measured here, not with figures from papers. S_C and S_D need the published "
+        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). CAPP is by our own weights: VASA-1's were "
+        "never published, and figures of the two cannot be compared.",
         "",
     ]
     if report["faults"]:

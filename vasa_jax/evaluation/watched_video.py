@@ -84,11 +84,19 @@ def _square(path: Path, settings: VideosConfig, limits: InputLimits) -> tuple[Cr
         if looked == settings.faces:
             break
     if not boxes:
-        boxes = [find_face(first, str(path))]
+        boxes = [_only_face(first, path, looked)]
     views = [box.view for box in boxes]
     view = max(sorted(set(views)), key=views.count)
     x, y, size = np.median([(box.x, box.y, box.size) for box in boxes if box.view == view], axis=0)
     return crop_within(FaceBox(float(x), float(y), float(size), view), *first.shape[:2]), first.shape[:2]
+
+
+def _only_face(frame: np.ndarray, path: Path, looked: int) -> FaceBox:
+    """The face that only the thorough search finds."""
+    try:
+        return find_face(frame, str(path))
+    except InputError:
+        raise InputError(f"{path}: no face was found in {looked} of its frames; give a video of a face") from None
 
 
 def _sound(path: Path, limits: InputLimits, seconds: float) -> tuple[np.ndarray | None, tuple[str, ...]]:

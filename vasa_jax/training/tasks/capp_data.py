@@ -161,7 +161,8 @@ class WindowPairs(StepIterator):
             size = jnp.exp(jax.random.uniform(size_key, (count,)) * jnp.log(s.shift + 1.0)).astype(jnp.int32)
             shift = jnp.where(jax.random.bernoulli(sign_key, shape=(count,)), size, -size)
             shift = jnp.where((at + shift < 0) | (at + shift > room), -shift, shift)
-            return jnp.clip(at + shift, 0, room)
+            further_end = jnp.where(2 * at < room, room, 0)
+            return jnp.where((at + shift < 0) | (at + shift > room), further_end, at + shift)
 
         def windows(track, starts):
             return jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(track, start, WINDOW))(starts)
