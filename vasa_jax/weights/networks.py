@@ -40,6 +40,7 @@ TRACED = frozenset((
     "9f94cd72b2aa2156b63a5f73e41971ac",  # motion
     "b43eb92867f7998391dc707160c097f7",  # instrument
     "9145234ccca94980a9583c4074df20ab",  # emotion
+    "3604d31e2cc3cc457973ab92b0a325fe",  # capp
 ))
 LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
