@@ -7,9 +7,11 @@ import pytest
 from fake_heads import pose
 from random_params import random_params
 
+from vasa_jax.config import CAPPConfig, CorpusConfig
 from vasa_jax.evaluation import capp
 from vasa_jax.evaluation.capp import (
     RESPONSE_FRAMES,
+    RIVALS,
     SCALES,
     SHIFTS,
     CAPPScore,
@@ -20,6 +22,8 @@ from vasa_jax.evaluation.capp import (
 from vasa_jax.models.audio import AudioEncoder, pad_for_video, pair_mean
 from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS
+from vasa_jax.training.tasks.capp import CAPPTask
+from vasa_jax.weights.parts import load_part
 
 AUDIO, SIZES = AUDIO_VARIANTS["audio_tiny"], CAPP_VARIANTS["capp_tiny"]
 
@@ -75,6 +79,26 @@ def test_stretches_begin_every_second():
     np.testing.assert_array_equal(poses[3], angles[75:150])
     np.testing.assert_array_equal(sounds[3], features[75:150])
     assert stretches(angles[:74], features, WINDOW) is None
+
+
+def test_the_shipped_network_reached_its_floors():
+    """On held-out people: far above chance among 64, falling with every frame of shift, best at the true size."""
+    _, metadata = load_part("", "capp")
+    known = {name.removeprefix("corpus_"): value for name, value in metadata["figures"].items()}
+    falling = [known[f"shift_{k}"] for k in SHIFTS]
+    assert known["top1"] >= 5 / RIVALS and all(a > b for a, b in itertools.pairwise(falling))
+    assert known["scale_1"] > max(known["scale_0.2"], known["scale_3"])
+
+
+@pytest.mark.slow
+def test_the_shipped_network_feels_shift_and_size():
+    """Measured again, on unheard voices and sentences."""
+    params, metadata = load_part("", "capp")
+    found = CAPPTask(CAPPConfig(), CorpusConfig(clips=64, voices_per_clip=1), 2, 0).evaluate(params["capp"])
+    falling = [found[f"corpus_shift_{k}"] for k in SHIFTS]
+    assert found["corpus_top1"] >= 5 / RIVALS and all(a > b for a, b in itertools.pairwise(falling))
+    assert found["corpus_shift_0"] == pytest.approx(metadata["figures"]["corpus_shift_0"], abs=0.06)
+    assert found["corpus_scale_1"] > max(found["corpus_scale_0.2"], found["corpus_scale_3"])
 
 
 def test_a_network_scores_whole_videos():

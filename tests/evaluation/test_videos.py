@@ -161,6 +161,8 @@ def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
         {"video": "videos/a/one.mp4", "reference": "references/a/one.mp4", "gaze": [3, 4], "distance": 1.5},
         {"video": "videos/silent.mp4", "portrait": "portrait.png"},
         {"video": "videos/wide.mp4", "reference": "videos/text.mp4"},
+        {"video": "videos/missing.mp4"},
+        {"video": "videos"},
     ]
     manifest = media / "list.jsonl"
     manifest.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
@@ -170,6 +172,8 @@ def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(0.5)
     assert 0.9 < clips["videos/silent.mp4"]["pair"]["identity"] <= 1.0001
     assert "reference not used: videos/text.mp4" in clips["videos/wide.mp4"]["notes"][0]
+    assert report["faults"].keys() == {"videos/missing.mp4", "videos"} and report["measured"] == 3
+    assert not any(str(media) in fault for fault in report["faults"].values())
 
 
 @pytest.mark.parametrize(

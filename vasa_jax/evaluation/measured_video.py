@@ -9,6 +9,7 @@ import numpy as np
 
 from vasa_jax.config import VideosConfig
 from vasa_jax.conventions import head_angles
+from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.evaluation import capp, frechet, sheets
@@ -48,12 +49,20 @@ def measured(
     kind: video or portrait. A file that cannot be measured is one with a fault, not an error.
     """
     try:
-        content = sha256(file.path)
+        content = sha256(existing_file(file.path, kind))
+    except InputError as error:
+        return Measured(file, str(error).replace(str(file.path), file.name))
     except OSError as error:
         return Measured(file, f"{file.name}: cannot be read ({(error.strerror or str(error)).lower()})")
     key = {"file": content, "kind": kind, "protocol": fingerprint(as_json(tools.protocol)), "limits": str(limits)}
     path = folder / f"{file.key}-{fingerprint(key):08x}.npz"
-    arrays = cached(path, key, lambda: _arrays(file, kind, settings, limits, tools))
+    try:
+        arrays = cached(path, key, lambda: _arrays(file, kind, settings, limits, tools))
+    except InputError:  # of the workdir: nothing could be kept
+        raise
+    except Exception as error:  # whatever a file does to a decoder, the others are measured
+        text = f"{type(error).__name__}: {error}".replace(str(file.path), file.name)
+        return Measured(file, one_line(f"{file.name}: {text}"))
     told = json.loads(str(arrays.pop("told")))
     if told["fault"]:
         return Measured(file, told["fault"])
@@ -66,9 +75,8 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     try:
         return _measure(file, kind, settings, limits, tools)
-    except Exception as error:  # whatever a file does to a decoder, the others are measured
-        text = str(error) if isinstance(error, InputError) else f"{file.name}: {type(error).__name__}: {error}"
-        fault = one_line(text.replace(str(file.path), file.name))
+    except InputError as error:
+        fault = str(error).replace(str(file.path), file.name)
         return {"told": np.array(json.dumps({"fault": fault}))}
 
 

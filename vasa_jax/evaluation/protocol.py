@@ -79,7 +79,8 @@ def protocol(settings: VideosConfig, networks: dict[str, Path]) -> dict[str, Any
         "sound": {"rate": SAMPLE_RATE, "channels": "mean", "resampling": "soxr", "starts": "with the first frame"},
         "sampling": {
             "capp": {"window": 75, "hop": capp.HOP, "shifts": list(capp.SHIFTS), "scales": list(capp.SCALES)},
-            "frechet": {"clip": frechet.CLIP, "stride": frechet.CLIP, "covariance": "over count - 1"},
+            "frechet": {"clip": frechet.CLIP, "stride": frechet.CLIP, "covariance": "over count - 1",
+                        "pictures": "the square"},
             "sync": {"window": 5, "hop": 1, "shifts": sync.MAX_SHIFT, "boxes": "our face probe's, not S3FD's"},
             "sharpness": {"every": video_metrics.SHARPNESS_STRIDE},
         },

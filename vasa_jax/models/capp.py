@@ -55,7 +55,7 @@ class CAPP(nn.Module):
         shape = (self.heads, self.ff_width, self.channels)
         self.pose = FrameEncoder(self.width, self.layers, *shape)
         self.sound = FrameEncoder(self.width, self.sound_layers, *shape)
-        self.log_scale = self.param("log_scale", nn.initializers.constant(jnp.log(FIRST_SCALE)), (), jnp.float32)
+        self.log_scale = self.param("log_scale", nn.initializers.constant(jnp.log(FIRST_SCALE)), (1,), jnp.float32)
 
     def embed_pose(self, angles: Float[Array, "B 75 3"]) -> Float[Array, "B code"]:
         """Embeds yaw, pitch, roll in degrees; how the head is turned on the whole does not count."""
@@ -69,7 +69,8 @@ class CAPP(nn.Module):
         self, angles: Float[Array, "B 75 3"], features: Float[Array, "B 75 C"]
     ) -> tuple[Float[Array, "B code"], Float[Array, "B code"], Float[Array, ""]]:
         """Returns both embeddings, and the scale of the loss."""
-        return self.embed_pose(angles), self.embed_sound(features), jnp.exp(jnp.minimum(self.log_scale, jnp.log(100.0)))
+        scale = jnp.exp(jnp.minimum(self.log_scale[0], jnp.log(100.0)))
+        return self.embed_pose(angles), self.embed_sound(features), scale
 
 
 def pose_features(angles: Float[Array, "B T 3"]) -> Float[Array, "B T 6"]:
