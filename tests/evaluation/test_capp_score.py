@@ -19,7 +19,7 @@ from vasa_jax.evaluation.capp import (
     sanity_curves,
     stretches,
 )
-from vasa_jax.models.audio import AudioEncoder, pad_for_video, pair_mean
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS
 from vasa_jax.training.tasks.capp import CAPPTask
@@ -58,18 +58,18 @@ def test_curves_of_a_score_that_is_a_correlation():
     angles[..., 0] = tracks
     found = sanity_curves(Correlation(), angles, np.tanh(tracks)[..., None])
     falling = [found[f"shift_{k}"] for k in SHIFTS]
-    assert falling[0] == pytest.approx(1.0, abs=0.02) and all(a > b for a, b in itertools.pairwise(falling))
+    assert falling[0] == pytest.approx(1.0, abs=0.05) and all(a > b for a, b in itertools.pairwise(falling))
     assert max(SCALES, key=lambda s: found[f"scale_{s:g}"]) == 1.0
     assert found["scale_1"] == found["shift_0"] and found["top1"] == 1.0 and abs(found["other"]) < 0.2
     assert "top1" not in sanity_curves(Correlation(), angles[:8], np.tanh(tracks)[:8, :, None])
 
 
 def test_a_late_pose_and_an_early_one_count_alike():
-    tracks = smooth_tracks(4)
+    tracks = np.random.default_rng(2).normal(size=(16, RESPONSE_FRAMES))
     angles = np.repeat(tracks[..., None], 3, -1)
-    late = np.roll(tracks, 2, 1)[..., None]  # the sound two frames after the pose
-    found = response_curves(Correlation(), angles, late)
-    assert found["shift_2"] > found["shift_0"]
+    for late in (2, -2):  # the sound two frames after the pose, and before it: one of both signs meets it
+        found = response_curves(Correlation(), angles, np.tanh(np.roll(tracks, late, 1))[..., None])
+        assert found["shift_2"] == pytest.approx(0.5, abs=0.1) and abs(found["shift_0"]) < 0.1
 
 
 def test_stretches_begin_every_second():
@@ -116,9 +116,11 @@ def test_a_network_scores_whole_videos():
     # A block is heard by itself, with the 5 ms that its last feature needs.
     block = np.zeros(640 * capp.BLOCK + 80, np.float32)
     block[:] = samples[: len(block)]
-    expected = pair_mean(encoder.apply({"params": params["audio"]}, block[None]))[0]
-    np.testing.assert_allclose(heard[: capp.BLOCK], expected, atol=1e-5)
-    assert pad_for_video(samples[: 640 * capp.BLOCK]).shape == block.shape
+    expected = capp._features(encoder, params["audio"], block[None])[0]
+    np.testing.assert_array_equal(heard[: capp.BLOCK], expected)
+    rest = np.zeros_like(block)
+    rest[: 20 * 640 + 50] = samples[640 * capp.BLOCK :]
+    np.testing.assert_array_equal(heard[capp.BLOCK :], capp._features(encoder, params["audio"], rest[None])[0, :20])
     poses = np.stack([pose(yaw=5 * np.sin(i / 5), pitch=3 * np.cos(i / 7)) for i in range(210)])
     value = score.score(poses, samples)
     pairs = stretches(np.asarray(capp.head_angles(poses)), heard, WINDOW)

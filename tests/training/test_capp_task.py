@@ -45,16 +45,16 @@ def test_pairs_are_of_one_moment_and_others_of_the_same_clip_near_it():
         shift = np.round(first[name]) - np.round(first["angles"])
         assert (np.round(first[name]) // 1000 == clip).all() and np.abs(shift).min() >= 1 and np.abs(shift).max() <= 6
         assert (shift > 0).any() and (shift < 0).any()
-    again = jax.device_get(WindowPairs(numbered(), PLAIN, 64, 0).batch(3))
-    np.testing.assert_array_equal(again["other_angles"], batch["other_angles"])
+    np.testing.assert_array_equal(pairs.batch(3)["other_angles"], batch["other_angles"])
+    assert (pairs.batch(4)["angles"] != batch["angles"]).any()
 
 
 def test_noise_of_a_reader_is_added_as_asked():
-    loud = dataclasses.replace(PLAIN, jitter=5.0)
-    clean, noisy = (jax.device_get(WindowPairs(numbered(), s, 64, 0).batch(0)) for s in (PLAIN, loud))
-    noise = (noisy["angles"] - clean["angles"]).std((1, 2))
-    assert 0.2 < noise.min() < 0.6 and 4.0 < noise.max() < 6.0
-    np.testing.assert_array_equal(noisy["features"], clean["features"])
+    still = PoseSpeech.of_clips([([np.zeros((120, 2))], [np.zeros((120, 3))])])
+    batch = jax.device_get(WindowPairs(still, dataclasses.replace(PLAIN, jitter=5.0), 64, 0).batch(0))
+    noise = batch["angles"].std((1, 2))  # of each example a size of its own, up to a twentieth of the largest
+    assert 0.2 < noise.min() < 0.6 and 3.5 < noise.max() < 6.0
+    assert not batch["features"].any() and (batch["other_angles"] != batch["angles"]).any()
 
 
 def test_takes_are_the_clips_of_their_numbers():
@@ -108,7 +108,7 @@ def test_it_learns_which_sound_a_head_nods_to():
         return optax.apply_updates(params, change), state, accuracy
 
     state, accuracies = optimizer.init(params), []
-    for step in range(150):
+    for step in range(20):
         params, state, accuracy = update(params, state, data.batch(step))
         accuracies.append(float(accuracy))
-    assert np.mean(accuracies[:10]) < 0.15 and np.mean(accuracies[-10:]) > 0.4
+    assert accuracies[0] < 0.2 and np.mean(accuracies[-5:]) > 0.7

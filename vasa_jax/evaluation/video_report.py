@@ -80,11 +80,12 @@ def plots(report: dict[str, Any]) -> np.ndarray:
             title = "CAPP against a shift in frames" if kind == "shift" else "CAPP against the size of head motion"
             images.append(sheets.chart([f"{place:g}" for place in places], series, title))
     labels = [f"{share:.0%}" for share in _QUANTILES]
+    sets = {"videos": report["clips"], "references": report["reference_clips"]}
     for name in PLOTTED:
-        values = [clip["metrics"][name] for clip in report["clips"] if name in clip["metrics"]]
-        if values:
-            quantiles = list(np.quantile(values, _QUANTILES))
-            images.append(sheets.chart(labels, {"quantiles over videos": quantiles}, ROWS[name][0]))
+        values = {which: [clip["metrics"][name] for clip in of if name in clip["metrics"]] for which, of in sets.items()}
+        series = {which: list(np.quantile(known, _QUANTILES)) for which, known in values.items() if known}
+        if series:
+            images.append(sheets.chart(labels, series, f"{ROWS[name][0]}: quantiles"))
     if not images:
         images.append(sheets.chart(["", ""], {"nothing measured": [0.0, 0.0]}, "no video could be measured"))
     return np.concatenate(images)
@@ -99,7 +100,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['measured']} of {report['videos']} videos and {report['references']} references were measured, at "
         f"{protocol['video']['frames_per_second']} frames per second, in a fixed square of {protocol['video']['side']} "
-        f"pixels around the head. protocol.json says how in full. Networks: {networks}.",
+        f"pixels around the head. protocol.json says how in full. Networks: {networks or 'none'}.",
         "",
         "## By themselves",
         "",
@@ -125,7 +126,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
         f"{_probe(report['probe'])}. On real faces its errors are larger and not known. Compare systems with each "
         "other and with references measured here, not with figures from papers. S_C and S_D need the published "
         "SyncNet, FVD the published I3D (config.videos_evaluation.networks). CAPP is by our own weights: VASA-1's were "
-        "never published, and figures of the two cannot be compared.",
+        f"never published, and figures of the two cannot be compared. {_capp(report['capp'])}".strip(),
         "",
     ]
     if report["faults"]:
@@ -189,6 +190,13 @@ def _from_zero(track: np.ndarray) -> np.ndarray:
 
 def _notes(clip: dict[str, Any]) -> list[str]:
     return clip["about"].get("notes", [])
+
+
+def _capp(figures: dict[str, float]) -> str:
+    """What the weights have learnt from: figures of real clips are there only if there were such."""
+    if not figures or any(name.startswith("real_") for name in figures):
+        return ""
+    return "They have learnt from rendered heads and synthesised speech alone, and say nothing about real people."
 
 
 def _probe(errors: dict[str, float]) -> str:

@@ -125,6 +125,7 @@ class Evaluator:
             "pairs": table(PAIR_ROWS, {"videos": [clip["pair"] for clip in used]}),
             "curves": table(names, curves),
             "clips": clips,
+            "reference_clips": [{"name": one.file.name, "metrics": one.metrics, "about": one.about} for one in truths],
             "faults": {clip["name"]: clip["fault"] for clip in clips if clip["fault"]}
             | {one.file.name: one.fault for one in real if one.fault},
             "probe": self._tools.reader.training_errors,
