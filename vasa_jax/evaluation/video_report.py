@@ -82,7 +82,8 @@ def plots(report: dict[str, Any]) -> np.ndarray:
     labels = [f"{share:.0%}" for share in _QUANTILES]
     sets = {"videos": report["clips"], "references": report["reference_clips"]}
     for name in PLOTTED:
-        values = {which: [clip["metrics"][name] for clip in of if name in clip["metrics"]] for which, of in sets.items()}
+        rows = {which: [clip["metrics"] for clip in of] for which, of in sets.items()}
+        values = {which: [row[name] for row in of if name in row] for which, of in rows.items()}
         series = {which: list(np.quantile(known, _QUANTILES)) for which, known in values.items() if known}
         if series:
             images.append(sheets.chart(labels, series, f"{ROWS[name][0]}: quantiles"))
