@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from drawn_faces import picture
 from fake_heads import FakeFaceReader
+from official_state import random_state
+from torch_files import tensors, write_legacy, write_zip
 
 from vasa_jax.config import VASAConfig, VideosConfig
 from vasa_jax.data.audio_files import Audio, read_audio
@@ -24,6 +26,7 @@ from vasa_jax.evaluation.video_list import entries
 from vasa_jax.evaluation.video_metrics import background_change, sharpness
 from vasa_jax.evaluation.videos import Evaluator, evaluate_videos
 from vasa_jax.weights.parts import SHIPPED
+from vasa_jax.weights.published_tables import i3d_table, syncnet_table
 
 SETTINGS = VideosConfig(size=64, seconds=2.0)
 SECONDS = 1.2
@@ -46,6 +49,7 @@ def face_video(path, seed=0, width=192, height=192, sound=True, seconds=SECONDS)
             yield image
 
     samples = np.repeat(bright, 640) * np.tile([0.3, -0.3], 320 * count)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames(), Audio.from_samples(samples.astype(np.float32)) if sound else None)
     return path
 
@@ -294,3 +298,23 @@ def compressed(path, frames, samples, crf):
             block.sample_rate, block.pts, block.time_base = 16_000, start, Fraction(1, 16_000)
             container.mux(sound.encode(block))
         container.mux(sound.encode(None))
+
+
+@pytest.mark.slow
+def test_published_networks_are_used_where_they_are(media, tmp_path):
+    """At random weights: their rows are there, and FVD between a set and itself is nothing."""
+    (tmp_path / "networks").mkdir()
+    write_legacy(tmp_path / "networks" / "syncnet_v2.model", tensors(random_state(syncnet_table())))
+    write_zip(tmp_path / "networks" / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
+    for name in ("one", "two"):
+        face_video(tmp_path / "videos" / f"{name}.mp4", seed=len(name), seconds=2.0)
+    settings = dataclasses.replace(SETTINGS, networks=str(tmp_path / "networks"))
+    videos = str(tmp_path / "videos")
+    config = VASAConfig(job="evaluate_videos", videos=videos, references=videos, videos_evaluation=settings)
+    report = evaluate_videos(config, tmp_path / "out")
+    found = report["clips"][0]["metrics"]
+    assert found["sync_distance"] > 0 and found["sync_confidence"] >= 0 and abs(found["sync_offset"]) <= 15
+    assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-6)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
+    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "syncnet", "i3d"}

@@ -131,8 +131,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "",
     ]
     if report["faults"]:
-        lines += ["## Not measured", "", *(f"* {name}: {fault}" for name, fault in report["faults"].items()), ""]
-    notes = [f"* {clip['name']}: {note}" for clip in report["clips"] for note in [*clip["notes"], *_notes(clip)]]
+        lines += ["## Not measured", "", *(_line(name, fault) for name, fault in report["faults"].items()), ""]
+    notes = [_line(clip["name"], note) for clip in report["clips"] for note in [*clip["notes"], *_notes(clip)]]
     if notes:
         lines += ["## Notes", "", *notes, ""]
     return "\n".join(lines)
@@ -187,6 +187,11 @@ def _digits(value: float | None) -> str:
 
 def _from_zero(track: np.ndarray) -> np.ndarray:
     return track - track.min()
+
+
+def _line(name: str, text: str) -> str:
+    """A line of a list; most texts name their file themselves."""
+    return f"* {text}" if name in text else f"* {name}: {text}"
 
 
 def _notes(clip: dict[str, Any]) -> list[str]:
