@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -14,6 +16,7 @@ from vasa_jax.models.syncnet import SyncNet
 from vasa_jax.weights.networks import initial_shapes, shapes_of
 from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
 from vasa_jax.weights.published_tables import i3d_table, syncnet_table
+from vasa_jax.weights.safetensors_io import save_params
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation_networks.npz")
 TOLERANCE = 1e-5  # of the largest number
@@ -40,12 +43,21 @@ def test_syncnet_is_the_published_one(syncnet_file):
     assert_near(aud, GOLDEN["syncnet/aud"])
 
 
+def test_what_import_weights_keeps_is_read_too(syncnet_file, tmp_path):
+    state = random_state(syncnet_table())
+    nested = traverse_util.unflatten_dict(state, sep=".")
+    save_params(tmp_path / "syncnet.safetensors", nested, {}, jnp.float32)
+    kept = traverse_util.flatten_dict(load_syncnet(find_published(tmp_path, "syncnet")), sep=".")
+    for name, value in traverse_util.flatten_dict(load_syncnet(syncnet_file), sep=".").items():
+        np.testing.assert_array_equal(kept[name], value)
+
+
 def test_i3d_is_the_published_one(tmp_path):
     write_zip(tmp_path / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
     params = load_i3d(find_published(tmp_path, "i3d"))
     video = inputs("i3d", *I3D_INPUT)
     assert shapes_of(params) == shapes_of(initial_shapes(I3D(), video))
-    assert_near(I3D().apply({"params": params}, video), GOLDEN["i3d"])
+    assert_near(jax.jit(I3D().apply)({"params": params}, video), GOLDEN["i3d"])
     assert sum(leaf.size for leaf in traverse_util.flatten_dict(params).values()) < 12_697_264  # statistics are folded
 
 
