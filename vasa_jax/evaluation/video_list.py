@@ -1,5 +1,6 @@
 """Which videos are measured, and what belongs to each: from folders, or from a manifest."""
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -99,10 +100,15 @@ def _of_manifest(path: Path) -> list[Entry]:
         found.append(Entry(file("video"), file("reference"), file("portrait"), gaze, content["distance"]))
     if not found:
         raise InputError(f"{path}: names no video; write a line for each, such as {{\"video\": \"a.mp4\"}}")
-    names = [entry.video.name for entry in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: names {name} twice; leave one line")
+    names = collections.Counter(entry.video.name for entry in found)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: names {twice} twice; leave one line")
+    paths: dict[str, Path] = {}
+    for entry in found:
+        for file in filter(None, (entry.video, entry.reference, entry.portrait)):
+            if paths.setdefault(file.name, file.path) != file.path:
+                raise InputError(f"{path}: two files are called {file.name}; write paths relative to the manifest")
     return sorted(found, key=lambda entry: entry.video.name)
 
 
