@@ -315,7 +315,7 @@ def test_published_networks_are_used_where_they_are(media, tmp_path):
     report = evaluate_videos(config, tmp_path / "out")
     found = report["clips"][0]["metrics"]
     assert found["sync_distance"] > 0 and found["sync_confidence"] >= 0 and abs(found["sync_offset"]) <= 15
-    assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-6)
+    assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
     assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "syncnet", "i3d"}

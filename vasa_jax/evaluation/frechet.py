@@ -38,10 +38,11 @@ def gaussian(features: Float[np.ndarray, "N D"]) -> Gaussian:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """Returns |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64."""
+    """Returns |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), in float64; never less than 0, as rounding may make it."""
     root = _root(a.covariance)
     cross = np.trace(_root(root @ b.covariance @ root))
-    return float(np.square(a.mean - b.mean).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * cross)
+    spread = np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * cross
+    return max(float(np.square(a.mean - b.mean).sum() + spread), 0.0)
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
