@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 from official_state import I3D_INPUT, inputs, random_state
+from random_params import random_params
 from torch_files import tensors, write_legacy, write_zip
 
 from vasa_jax.errors import InputError
-from vasa_jax.models.i3d import I3D
+from vasa_jax.models.i3d import I3D, Unit
 from vasa_jax.models.syncnet import SyncNet
 from vasa_jax.weights.networks import initial_shapes, shapes_of
 from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
@@ -52,11 +53,36 @@ def test_what_import_weights_keeps_is_read_too(syncnet_file, tmp_path):
         np.testing.assert_array_equal(kept[name], value)
 
 
-def test_i3d_is_the_published_one(tmp_path):
-    write_zip(tmp_path / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
-    params = load_i3d(find_published(tmp_path, "i3d"))
-    video = inputs("i3d", *I3D_INPUT)
-    assert shapes_of(params) == shapes_of(initial_shapes(I3D(), video))
+@pytest.fixture(scope="module")
+def i3d_params_of_a_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("i3d")
+    write_zip(folder / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
+    return load_i3d(find_published(folder, "i3d"))
+
+
+def test_i3d_has_the_parameters_of_its_file(i3d_params_of_a_file):
+    video = np.zeros(I3D_INPUT, np.float32)
+    assert shapes_of(i3d_params_of_a_file) == shapes_of(initial_shapes(I3D(), video))
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_padding_depends_on_the_size(size):
+    """As TensorFlow's SAME: of what is missing the smaller half comes first."""
+    video = inputs("padding", 1, size, size, size, 2)
+    unit = Unit(3, 7, 2)
+    params = random_params(lambda key: unit.init(key, video)["params"])
+    missing = 5 if size % 2 == 0 else 6
+    before, after = missing // 2, missing - missing // 2
+    padded = np.pad(video, [(0, 0), *[(before, after)] * 3, (0, 0)])
+    kernel, bias = np.asarray(params["conv3d"]["kernel"]), np.asarray(params["conv3d"]["bias"])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7, 7), (1, 2, 3))[:, ::2, ::2, ::2]
+    expected = np.maximum(np.einsum("bthwcijk,ijkco->bthwo", windows, kernel) + bias, 0.0)
+    np.testing.assert_allclose(unit.apply({"params": params}, video), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_i3d_is_the_published_one(i3d_params_of_a_file):
+    params, video = i3d_params_of_a_file, inputs("i3d", *I3D_INPUT)
     assert_near(jax.jit(I3D().apply)({"params": params}, video), GOLDEN["i3d"])
     assert sum(leaf.size for leaf in traverse_util.flatten_dict(params).values()) < 12_697_264  # statistics are folded
 

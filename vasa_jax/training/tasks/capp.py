@@ -54,9 +54,11 @@ class CAPPTask(Task):
 
     def loss(self, params, batch, key):
         """Returns InfoNCE over the pairs of the batch and windows of the same clips at other times."""
-        pose, sound, scale = self._network.apply({"params": params}, batch["angles"], batch["features"])
-        others = self._network.apply({"params": params}, batch["other_angles"], batch["other_features"])
-        loss, accuracy = contrast(pose, sound, scale, *others[:2])
+        angles, features = (jnp.concatenate([batch[name], batch[f"other_{name}"]]) for name in ("angles", "features"))
+        poses, sounds, scale = self._network.apply({"params": params}, angles, features)
+        count = len(batch["angles"])
+        pose, sound = poses[:count], sounds[:count]
+        loss, accuracy = contrast(pose, sound, scale, poses[count:], sounds[count:])
         return loss, {"accuracy": accuracy, "scale": scale, "score": (pose * sound).sum(-1).mean()}
 
     def evaluate(self, params) -> dict[str, float]:
