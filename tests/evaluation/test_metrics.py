@@ -162,3 +162,31 @@ def test_the_three_psnr_agree():
     region = np.zeros((2, 8, 8), bool)
     region[:, 2:5] = True
     np.testing.assert_allclose(psnr_in_region(x, y, region), psnr(x, y, region), rtol=1e-5)
+
+
+def test_head_motion_of_a_known_rotation():
+    """One degree of yaw a frame: a third of a degree as VASA-1 averages axes, one degree as a rotation."""
+    turning = np.stack([pose(yaw=float(i)) for i in range(10)])
+    assert metrics.head_motion(turning) == pytest.approx(1 / 3)
+    assert metrics.head_motion_geodesic(turning) == pytest.approx(1.0, rel=1e-4)
+    # About two axes at once the angles add, rotations do not.
+    both = np.stack([pose(pitch=0.0, roll=0.0), pose(pitch=3.0, roll=4.0)])
+    nod, tilt = np.cos(np.radians([3.0, 4.0]))
+    expected = np.degrees(np.arccos((nod + tilt + nod * tilt - 1) / 2))
+    assert metrics.head_motion_geodesic(both) == pytest.approx(expected, rel=1e-4)
+    assert metrics.head_motion_geodesic(both[:1]) == 0.0
+
+
+def test_an_interval_is_students():
+    found = metrics.interval([1.0, 3.0, None, float("nan")])
+    # Two values: t of one degree of freedom is 12.706, the error is 1.
+    assert found == {"mean": 2.0, "error": 1.0, "count": 2, "low": pytest.approx(-10.706, abs=1e-3),
+                     "high": pytest.approx(14.706, abs=1e-3)}  # fmt: skip
+    assert metrics.interval([5.0]) == {"mean": 5.0, "count": 1} and metrics.interval([None]) is None
+
+
+def test_main_gaze_is_seen_with_open_lids():
+    gaze = np.array([[0.0, 0.0], [10.0, 4.0], [10.0, 4.0], [90.0, 90.0]])
+    lids = np.array([[0.1, 0.1], [1.0, 1.0], [1.0, 1.0], [0.0, 0.1]])
+    np.testing.assert_array_equal(metrics.main_gaze(gaze, lids), [10.0, 4.0])
+    np.testing.assert_array_equal(metrics.main_gaze(gaze, np.zeros((4, 2))), [10.0, 4.0])

@@ -14,7 +14,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import held_out, sheets, talking
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.evaluation.stage import label_metrics
-from vasa_jax.evaluation.talking import Evaluator, evaluate
+from vasa_jax.evaluation.talking import TalkingEvaluator, evaluate
 from vasa_jax.training.tasks import face_probe
 
 
@@ -32,7 +32,7 @@ CONFIG = VASAConfig(
 
 
 def test_report_of_a_perfect_generator(fake_corpus, tmp_path, capsys):
-    report = Evaluator(PerfectGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
+    report = TalkingEvaluator(PerfectGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
     table = report["table"]
     assert table["mouth_r"]["generated"]["mean"] == pytest.approx(1.0, abs=1e-4)
     assert table["mouth_r"]["truth"]["mean"] == pytest.approx(1.0, abs=1e-4)
@@ -75,7 +75,7 @@ def test_report_of_a_perfect_generator(fake_corpus, tmp_path, capsys):
 
 
 def test_report_of_a_still_generator(fake_corpus, tmp_path, capsys):
-    report = Evaluator(StillGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
+    report = TalkingEvaluator(StillGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
     assert report["table"]["mouth_r"]["generated"]["mean"] == 0.0
     assert "0.6 is not reached" in capsys.readouterr().out
 
@@ -134,7 +134,7 @@ def test_takes_have_the_settings_that_the_report_states(fake_corpus, tmp_path):
              "emotion_guidance": 2.0, "blink_rate": 3.0, "pose_amplitude": 0.5, "pose_anchor": "absolute",
              "head_pose": (1.0, 2.0, 3.0), "animate": "pose"}  # fmt: skip
     generator = AskedGenerator()
-    report = Evaluator(generator, dataclasses.replace(CONFIG, **given), FakeFaceReader()).run(tmp_path)
+    report = TalkingEvaluator(generator, dataclasses.replace(CONFIG, **given), FakeFaceReader()).run(tmp_path)
     assert len(generator.asked) == 6  # each head from its own sound and from another's
     for controls in generator.asked:
         assert {name: getattr(controls, name) for name in given} == given

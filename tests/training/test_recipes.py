@@ -29,8 +29,10 @@ SHRUNK = {
     "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
-# In test_tasks, test_judges, test_photo_training.
-ELSEWHERE = {"train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos"}
+# In test_tasks, test_judges, test_photo_training, test_capp_task.
+ELSEWHERE = {
+    "train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos", "train_capp",
+}  # fmt: skip
 
 
 class LeastFaceProbe(nn.Module):

@@ -18,15 +18,17 @@ from vasa_jax.config.reports import (
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
+    VideosConfig,
     VoicesConfig,
 )
 from vasa_jax.config.run import VASAConfig
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 
 __all__ = [
     "AudioConfig",
     "BenchmarkConfig",
+    "CAPPConfig",
     "ControlsEvaluationConfig",
     "CorpusConfig",
     "CorpusSheetsConfig",
@@ -49,5 +51,6 @@ __all__ = [
     "SynthesisConfig",
     "TrainConfig",
     "VASAConfig",
+    "VideosConfig",
     "VoicesConfig",
 ]  # fmt: skip

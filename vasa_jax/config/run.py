@@ -14,10 +14,11 @@ from vasa_jax.config.reports import (
     PoseErasureConfig,
     ReadingBenchmarkConfig,
     RendererBenchmarkConfig,
+    VideosConfig,
     VoicesConfig,
 )
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -53,14 +54,17 @@ class VASAConfig(Controls, Driving):
         "", "of job detect: the video or picture that is searched for a mark; of reenact: the video that drives"
     )
     motion_output: str = text("", "of job reenact: file (.npz) to keep the driving motion in")
-    videos: str = text("", "folder of videos, or one video, for jobs prepare, evaluate_voices, evaluate_marks")
+    videos: str = text("", "folder of videos, or one, for job prepare and jobs evaluate_videos, _voices, _marks")
     studio: StudioConfig = part(StudioConfig())
+    references: str = text("", "of job evaluate_videos: folder of true videos, matched by their names")
+    manifest: str = text("", "of job evaluate_videos: .jsonl, one video a line with what belongs to it")
     train: TrainConfig = part(TrainConfig())
     corpus: CorpusConfig = part(CorpusConfig())
     face: FaceConfig = part(FaceConfig())
     loss_networks: LossNetworksConfig = part(LossNetworksConfig(), was="judge")
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
+    capp: CAPPConfig = part(CAPPConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())
@@ -68,6 +72,7 @@ class VASAConfig(Controls, Driving):
     drift: DriftConfig = part(DriftConfig())
     voices: VoicesConfig = part(VoicesConfig())
     photos_evaluation: PhotosEvaluationConfig = part(PhotosEvaluationConfig())
+    videos_evaluation: VideosConfig = part(VideosConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     synthesis: SynthesisConfig = part(SynthesisConfig())

@@ -3,7 +3,7 @@
 import re
 
 from vasa_jax.errors import InputError
-from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
+from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 MOST = 10**9  # of counts that only patience limits
@@ -286,3 +286,24 @@ class MotionConfig(Settings):
             raise InputError(f"{path}.live: a stored set has no sound; leave {path}.set empty")
         if self.unrolled:
             raise InputError(f"{path}.live: not together with {path}.unrolled; turn one of them off")
+
+
+@section
+class CAPPConfig(Settings):
+    """CAPP, the score of head motion against speech (VASA-1 section 4)."""
+
+    variant: str = choice("capp_demo", CAPP_VARIANTS, "size of both encoders")
+    audio: str = text(
+        "", "export directory of the audio encoder, or a wav2vec 2.0 or HuBERT file; empty = the shipped one"
+    )
+    corpus: bool = flag(True, "learn from the built-in corpus")
+    shards: str = text("", "directory of shards of job prepare to learn from too; empty = none")
+    takes: int = number(8, 1, 100, "", "performances of each sentence of the corpus")
+    jitter: float = number(1.0, 0, 20, "degrees", "of the noise added to angles, at most: a reader of poses has some")
+    gain: float = number(0.15, 0, 2, "", "spread of the logarithm by which each axis is stretched, as readers do")
+    shift: int = number(25, 1, 100, "frames", "between a pair and its negatives of the same clip, at most")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where there is nothing to learn from."""
+        if not self.corpus and not self.shards:
+            raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")

@@ -54,11 +54,12 @@ def _synthesised(corpus: CorpusConfig, count: int, split: str, seed: int) -> dic
     """The arrays of a clip set; clip i has the seed 1,000,003 seed + i."""
     jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
     workers = min(corpus.workers or os.cpu_count() or 1, count)
-    clips = dict(run_in_processes(_make_clip, jobs, 0 if workers == 1 else workers, lost=_refuse))
+    clips = dict(run_in_processes(_make_clip, jobs, 0 if workers == 1 else workers, lost=refuse_lost_clips))
     return {name: np.stack([clips[index][name] for index in range(count)]) for name in clips[0]}
 
 
-def _refuse(job: Any) -> None:
+def refuse_lost_clips(job: Any) -> None:
+    """Raises InputError for a clip whose process was killed."""
     raise InputError(
         "config.corpus.workers: processes that synthesise speech are killed; free some memory, or make fewer clips "
         "with config.corpus.clips"
@@ -70,21 +71,26 @@ def _make_clip(job: tuple[str, int, int, str]) -> dict[str, np.ndarray]:
     clip = sample_clip(seed, split, speech=speech)
     rng = np.random.default_rng([seed, 1])
     versions = [clip.samples] + [augment_voice(clip.samples, rng) for _ in range(voices - 1)]
-    sound = np.stack([_fit(version, SAMPLES) for version in versions])
+    sound = np.stack([fitted(version, SAMPLES) for version in versions])
     motion = np.stack([clip.motion[name] for name in MOTION_NAMES], -1)
     return {
-        "samples": np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16),
-        "phonemes": _fit(clip.phoneme_ids, 2 * FRAMES).astype(np.int16),
-        "stress": _fit(clip.stress, 2 * FRAMES).astype(np.float16),
-        "energy": _fit(clip.energy, 2 * FRAMES).astype(np.float16),
-        "motion": _fit(motion, FRAMES, "edge").astype(np.float32),
+        "samples": as_int16(sound),
+        "phonemes": fitted(clip.phoneme_ids, 2 * FRAMES).astype(np.int16),
+        "stress": fitted(clip.stress, 2 * FRAMES).astype(np.float16),
+        "energy": fitted(clip.energy, 2 * FRAMES).astype(np.float16),
+        "motion": fitted(motion, FRAMES, "edge").astype(np.float32),
         "gaze": np.asarray(clip.gaze, np.float32),
         "distance": np.float32(clip.distance),
         "emotion": np.asarray(clip.emotion, np.float32),
     }
 
 
-def _fit(values: np.ndarray, length: int, mode: str = "constant") -> np.ndarray:
-    """The first `length` entries; shorter input is continued by silence (zeros) or by its last entry."""
+def as_int16(samples: np.ndarray) -> np.ndarray:
+    """Returns sound in [-1, 1] as whole numbers."""
+    return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+
+def fitted(values: np.ndarray, length: int, mode: str = "constant") -> np.ndarray:
+    """Returns the first `length` entries; shorter input is continued by silence (zeros) or by its last entry."""
     missing = max(length - len(values), 0)
     return np.pad(values[:length], [(0, missing)] + [(0, 0)] * (values.ndim - 1), mode)

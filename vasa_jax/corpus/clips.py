@@ -52,6 +52,18 @@ def sample_clip(
     `shown`, 8 coefficients, is performed in the place of the voice's emotion. The same arguments give the same clip.
     Raises InputError for an unknown split or source, and for espeak without espeakng_loader.
     """
+    return sample_takes(seed, split, (take,), augment, speech, shown)[0]
+
+
+def sample_takes(
+    seed: int,
+    split: str = "train",
+    takes: Sequence[int] = (0,),
+    augment: bool = False,
+    speech: str = "espeak",
+    shown: np.ndarray | None = None,
+) -> list[Clip]:
+    """Makes the clips of a seed that `sample_clip` makes for each number in `takes`; the speech is made once."""
     if split not in ("train", "heldout"):
         raise InputError(f"split {split!r}: unknown; choose 'train' or 'heldout'")
     if speech not in SPEECH_SOURCES:
@@ -63,24 +75,28 @@ def sample_clip(
     voice = names[rng.integers(len(names))]
     emotion = sample_emotion(rng)
     spoken, text = _compose(rng, voice, split, emotion, speech)
-    performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
-    performance = perform(spoken, performing, emotion if shown is None else shown)
     frames = len(spoken.samples) // SAMPLES_PER_FRAME
     ids, stress = frame_labels(spoken.phonemes, 2 * frames)
-    samples = augment_voice(spoken.samples, performing) if augment else spoken.samples
-    return Clip(
-        samples=samples,
-        frames=frames,
-        motion=performance.motion,
-        phoneme_ids=ids,
-        stress=stress,
-        energy=log_energy(spoken.samples, 2 * frames),
-        emotion=performance.emotion,
-        gaze=performance.gaze,
-        distance=performance.distance,
-        text=text,
-        voice=voice,
-    )
+    clips = []
+    for take in takes:
+        performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
+        performance = perform(spoken, performing, emotion if shown is None else shown)
+        clips.append(
+            Clip(
+                samples=augment_voice(spoken.samples, performing) if augment else spoken.samples,
+                frames=frames,
+                motion=performance.motion,
+                phoneme_ids=ids,
+                stress=stress,
+                energy=log_energy(spoken.samples, 2 * frames),
+                emotion=performance.emotion,
+                gaze=performance.gaze,
+                distance=performance.distance,
+                text=text,
+                voice=voice,
+            )
+        )
+    return clips
 
 
 def frame_labels(phonemes: Sequence[Phoneme], frames: int) -> tuple[np.ndarray, np.ndarray]:

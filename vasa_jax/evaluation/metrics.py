@@ -104,6 +104,11 @@ def head_motion(pose_T9: np.ndarray) -> float:
     return float(turning(pose_T9).mean()) if len(pose_T9) > 1 else 0.0
 
 
+def head_motion_geodesic(pose_T9: np.ndarray) -> float:
+    """Returns the mean angle of the rotation between adjacent frames, in degrees: delta P without a choice of axes."""
+    return float(rotation_error_degrees(pose_T9[1:], pose_T9[:-1]).mean()) if len(pose_T9) > 1 else 0.0
+
+
 def turning(pose_T9: np.ndarray) -> np.ndarray:
     """Returns (T - 1,) the mean over yaw, pitch and roll of the absolute difference to the frame before, in degrees."""
     difference = np.diff(head_angles(pose_T9), axis=0)
@@ -160,10 +165,14 @@ def gaze_in_head(gaze_T2: np.ndarray, pose_T9: np.ndarray) -> np.ndarray:
 
 
 def gaze_error(gaze_T2: np.ndarray, lids_T2: np.ndarray, wanted: tuple[float, float]) -> float:
-    """Returns the degrees between the main gaze (median over frames with open lids) and the wanted one."""
+    """Returns the degrees between the main gaze and the wanted one."""
+    return float(np.linalg.norm(main_gaze(gaze_T2, lids_T2) - np.asarray(wanted)))
+
+
+def main_gaze(gaze_T2: np.ndarray, lids_T2: np.ndarray) -> np.ndarray:
+    """Returns (2,) the median gaze over the frames with open lids, or over all where there is none."""
     seen = lids_T2.mean(-1) > OPEN_LIDS
-    main = np.median(gaze_T2[seen] if seen.any() else gaze_T2, axis=0)
-    return float(np.linalg.norm(main - np.asarray(wanted)))
+    return np.median(gaze_T2[seen] if seen.any() else gaze_T2, axis=0)
 
 
 # Mouth and lids -------------------------------------------------------------------------------------------------------
@@ -319,6 +328,23 @@ def spread(values: Iterable[float | None]) -> dict[str, float] | None:
         return None
     error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
     return {"mean": float(known.mean()), "error": error}
+
+
+def interval(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Returns mean, standard error, ends of Student's CONFIDENCE interval of the mean, and the number of finite values.
+
+    None without any; a single value has no error and no ends.
+    """
+    from scipy.stats import t
+
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    found = spread(known)
+    if found is None:
+        return None
+    if len(known) == 1:
+        return {"mean": found["mean"], "count": 1}
+    half = float(t.ppf(0.5 + CONFIDENCE / 2.0, len(known) - 1)) * found["error"]
+    return found | {"low": found["mean"] - half, "high": found["mean"] + half, "count": len(known)}
 
 
 def mean_metrics(takes: Sequence[Metrics]) -> Metrics:

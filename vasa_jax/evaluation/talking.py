@@ -79,10 +79,10 @@ def evaluate(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
 
     reader = FaceReader.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
-    return Evaluator(generator, config, reader).run(workdir)
+    return TalkingEvaluator(generator, config, reader).run(workdir)
 
 
-class Evaluator:
+class TalkingEvaluator:
     """Measures a generator on the held-out set; the report is a function of the weights and of `config`.
 
     Takes are generated with the config's controls. Each clip's own main gaze and distance are given, as far as the
@@ -233,7 +233,7 @@ class Evaluator:
 
 
 def _codec_table(heads: list[dict]) -> dict[str, dict[str, Any]]:
-    """Returns {row: {metric: {mean, error}}} over heads of what `Evaluator._codec` measured."""
+    """Returns {row: {metric: {mean, error}}} over heads of what `TalkingEvaluator._codec` measured."""
     table: dict[str, dict[str, Any]] = {}
     for row in CODEC_COLUMNS:
         table[row] = {name: spread([head[row][name] for head in heads]) for name in heads[0][row] if name != "mouth"}

@@ -185,4 +185,12 @@ MOTION_VARIANTS: dict[str, dict] = {
         "blinks": True,
     },
 }
+
+CAPP_VARIANTS: dict[str, dict] = {
+    # six layers as VASA-1 says; widths are ours, for the features of wav2vec2-base
+    "capp_base": {"width": 512, "layers": 6, "sound_layers": 2, "heads": 8, "ff_width": 2048, "channels": 8},
+    # the shipped size, on the features of audio_demo
+    "capp_demo": {"width": 64, "layers": 6, "sound_layers": 2, "heads": 4, "ff_width": 128, "channels": 4},
+    "capp_tiny": {"width": 16, "layers": 1, "sound_layers": 1, "heads": 2, "ff_width": 16, "channels": 2},
+}
 # fmt: on

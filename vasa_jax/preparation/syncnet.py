@@ -29,12 +29,11 @@ import numpy as np
 from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
+from vasa_jax.models.syncnet import COEFFICIENTS, COLUMNS, FRAMES, SIDE
 from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
 
 LIPS, SOUND = "lips.onnx", "sound.onnx"
-FRAMES, SIDE = 5, 224  # of an image window
-COEFFICIENTS, COLUMNS = 13, 20  # of a sound window
 WINDOW = (COLUMNS - 1) * STEP + FRAME  # samples that a sound window reads
 MAX_SHIFT = 15  # frames
 # The square that the published model's tracker cuts: 1.4 times as large as the face's box, their upper sides level;

@@ -23,6 +23,7 @@ TASKS = {
     "train_face_probe": f"{_TASKS}.face_probe:FaceProbeTask",
     "train_loss_networks": f"{_TASKS}.loss_networks:LossNetworksTask",
     "train_emotion": f"{_TASKS}.emotion:EmotionTask",
+    "train_capp": f"{_TASKS}.capp:CAPPTask",
 }
 
 

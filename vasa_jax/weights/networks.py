@@ -17,6 +17,7 @@ from vasa_jax.conventions import EMOTIONS, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import AudioEncoder, feature_frames
 from vasa_jax.models.backbones import ResNet
+from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.models.emotion_probe import PATCH, EmotionProbe
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder, init_face
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
@@ -39,13 +40,15 @@ TRACED = frozenset((
     "9f94cd72b2aa2156b63a5f73e41971ac",  # motion
     "b43eb92867f7998391dc707160c097f7",  # instrument
     "9145234ccca94980a9583c4074df20ab",  # emotion
+    "3604d31e2cc3cc457973ab92b0a325fe",  # capp
 ))
 LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
 _UNSTORED = ("dtype", "fused", "parent", "name")
 _SIDE, _TIME = Whole(8, 2048), Whole(1, 4096)
 _SIDES = ("image_size", "input_size", "identity_size", "pose_size", "correction_size", "crop_size")
-_LAYERS = ("layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")  # each has tensors of its own
+# Each has tensors of its own.
+_LAYERS = ("layers", "sound_layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")
 # Networks within networks, by the name of their fields; the others are residual networks.
 _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
@@ -64,7 +67,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion or judge. Tracing the network takes some seconds for a codec.
+    part: face, audio, motion, instrument, emotion, judge or capp. Tracing the network takes some seconds for a codec.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:
@@ -250,6 +253,16 @@ def _judge(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], A
     return lambda: {"perceptual": initial_shapes(network, image), "identity": initial_shapes(IdentityJudge(), image)}
 
 
+def _capp(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
+    fields = _fields(metadata, where)
+    check(fields, {"audio": Named(), "capp": Named()}, f"{where}: fields", _REMEDY)
+    check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
+    encoder = _audio({"fields": fields["audio"]}, where, tensors)
+    network = CAPP(**check_fields(CAPP, fields["capp"], f"{where}: fields.capp", tensors))
+    angles, heard = jnp.zeros((1, WINDOW, 3)), jnp.zeros((1, WINDOW, fields["audio"].get("width", AudioEncoder.width)))
+    return lambda: {"audio": encoder(), "capp": initial_shapes(network, angles, heard)}
+
+
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
@@ -273,4 +286,5 @@ def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) 
 
 _BUILDERS = {
     "face": _face, "audio": _audio, "motion": _motion, "instrument": _instrument, "emotion": _emotion, "judge": _judge,
+    "capp": _capp,
 }  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from vasa_jax.models.i3d import BLOCKS
+
 Table = dict[str, tuple[int, ...]]
 
 JOYVASA_AUDIO = "audio_encoder."  # its own HuBERT, in the naming of Hugging Face
@@ -100,12 +102,7 @@ def i3d_table(classes: int = 400) -> Table:
     """Lists the inflated 3D ConvNet (Carreira and Zisserman 2017), widths of Inception v1."""
     table = _unit("Conv3d_1a_7x7", 3, 64, 7) | _unit("Conv3d_2b_1x1", 64, 64, 1) | _unit("Conv3d_2c_3x3", 64, 192, 3)
     width = 192
-    blocks = {
-        "3b": (64, 96, 128, 16, 32, 32), "3c": (128, 128, 192, 32, 96, 64), "4b": (192, 96, 208, 16, 48, 64),
-        "4c": (160, 112, 224, 24, 64, 64), "4d": (128, 128, 256, 24, 64, 64), "4e": (112, 144, 288, 32, 64, 64),
-        "4f": (256, 160, 320, 32, 128, 128), "5b": (256, 160, 320, 32, 128, 128), "5c": (384, 192, 384, 48, 128, 128),
-    }  # fmt: skip
-    for name, (b0, b1a, b1b, b2a, b2b, b3b) in blocks.items():
+    for name, (b0, b1a, b1b, b2a, b2b, b3b) in BLOCKS.items():
         block = f"Mixed_{name}"
         table |= _unit(f"{block}.b0", width, b0, 1)
         table |= _unit(f"{block}.b1a", width, b1a, 1) | _unit(f"{block}.b1b", b1a, b1b, 3)

@@ -1,0 +1,16 @@
+r"""Measures of any videos of talking faces: this model's, another system's, real ones:
+
+python -m vasa_jax.main --config configs/evaluate_videos.py --config.videos=DIR --config.references=DIR
+
+References, if there are any, are true videos of the same names. Or a manifest: --config.manifest=FILE.jsonl, a line for
+each video: {"video": "a.mp4", "reference": "b.mp4", "portrait": "c.jpg", "gaze": [0, 0], "distance": 1.0}. Published
+networks, for S_C, S_D and FVD: --config.videos_evaluation.networks=DIR with syncnet_v2.model, i3d_pretrained_400.pt.
+
+Writes to the workdir, runs/evaluate_videos: protocol.json, clips.csv, report.md, report.json, plots.png, sheets/.
+"""
+
+from vasa_jax.config import VASAConfig
+
+
+def get_config():
+    return VASAConfig(job="evaluate_videos").to_config_dict()

@@ -1,0 +1,110 @@
+"""What CAPP learns from: pairs are of one moment, negatives of another of the same clip; shards; it learns."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from random_params import random_params
+from tiny_records import tiny_record
+
+from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
+from vasa_jax.corpus.clips import sample_clip, sample_takes
+from vasa_jax.data.shards import Shard, write_manifest, write_shard
+from vasa_jax.errors import InputError
+from vasa_jax.models.capp import WINDOW
+from vasa_jax.training.tasks import capp_data
+from vasa_jax.training.tasks.capp import CAPPTask
+from vasa_jax.training.tasks.capp_data import SHORTEST, PoseSpeech, WindowPairs, joined, shard_clips
+
+PLAIN = CAPPConfig(jitter=0.0, gain=0.0, shift=6)
+
+
+def numbered(lengths=(120, 90), sounds=(2, 1), poses=(3, 1)):
+    """Clips whose tracks tell the clip (hundreds of thousands), the version (thousands) and the frame."""
+
+    def track(clip, version, length, width):
+        return np.repeat((1000.0 * clip + np.arange(length))[:, None], width, 1) + 1e-3 * version
+
+    return PoseSpeech(
+        np.concatenate([track(c, v, n, 2) for c, n in enumerate(lengths) for v in range(sounds[c])]),
+        np.concatenate([track(c, v, n, 3) for c, n in enumerate(lengths) for v in range(poses[c])]),
+        np.array(lengths, np.int32), np.array(sounds, np.int32), np.array(poses, np.int32),
+    )  # fmt: skip
+
+
+def test_pairs_are_of_one_moment_and_others_of_the_same_clip_near_it():
+    pairs = WindowPairs(numbered(), PLAIN, 64, 0)
+    batch = jax.device_get(pairs.batch(3))
+    assert batch["angles"].shape == (64, WINDOW, 3) and batch["features"].shape == (64, WINDOW, 2)
+    first = {name: value[:, 0, 0] for name, value in batch.items()}
+    np.testing.assert_allclose(first["angles"], first["features"], atol=0.5)
+    clip = np.round(first["angles"]) // 1000
+    assert set(clip) == {0, 1} and set(np.diff(np.round(batch["angles"][:, :, 0]), axis=1).ravel()) == {1.0}
+    for name in ("other_angles", "other_features"):
+        shift = np.round(first[name]) - np.round(first["angles"])
+        assert (np.round(first[name]) // 1000 == clip).all() and np.abs(shift).min() >= 1 and np.abs(shift).max() <= 6
+        assert (shift > 0).any() and (shift < 0).any()
+    np.testing.assert_array_equal(pairs.batch(3)["other_angles"], batch["other_angles"])
+    assert (pairs.batch(4)["angles"] != batch["angles"]).any()
+
+
+def test_noise_of_a_reader_is_added_as_asked():
+    still = PoseSpeech.of_clips([([np.zeros((120, 2))], [np.zeros((120, 3))])])
+    batch = jax.device_get(WindowPairs(still, dataclasses.replace(PLAIN, jitter=5.0), 64, 0).batch(0))
+    noise = batch["angles"].std((1, 2))  # of each example a size of its own, up to a twentieth of the largest
+    assert 0.2 < noise.min() < 0.6 and 3.5 < noise.max() < 6.0
+    assert not batch["features"].any() and (batch["other_angles"] != batch["angles"]).any()
+
+
+def test_takes_are_the_clips_of_their_numbers():
+    takes = sample_takes(5, takes=(0, 2), speech="shipped")
+    for clip, number in zip(takes, (0, 2)):
+        alone = sample_clip(5, take=number, speech="shipped")
+        np.testing.assert_array_equal(clip.samples, alone.samples)
+        np.testing.assert_array_equal(clip.motion["pitch"], alone.motion["pitch"])
+    assert np.abs(takes[0].motion["pitch"] - takes[1].motion["pitch"]).max() > 0.01
+
+
+def test_shards_give_clips_that_are_long_enough_and_labelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(capp_data, "hear", lambda encoder, params, sound: np.full((len(sound) // 640, 2), sound[0]))
+    records = [tiny_record(n, frames=SHORTEST + n) for n in range(3)] + [tiny_record(3, frames=SHORTEST - 1)]
+    records[1] = dataclasses.replace(records[1], pose=None)
+    write_shard(tmp_path, Shard("train", 0, 1), iter(records), ("array_record",))
+    write_manifest(tmp_path)
+    found = shard_clips(None, None, str(tmp_path), "train")
+    assert found.length.tolist() == [SHORTEST, SHORTEST + 2]
+    assert found.features[0, 0] == 0 and found.features[-1, 0] == 2  # the sound's first sample is the clip's number
+    assert shard_clips(None, None, str(tmp_path), "heldout") is None
+    with pytest.raises(InputError, match="no clip of 84 frames"):
+        joined([None], "here")
+
+
+def test_nothing_to_learn_from_is_refused():
+    config = VASAConfig(job="train_capp", capp=CAPPConfig(corpus=False))
+    with pytest.raises(InputError, match=r"config.capp: nothing to learn from; set config.capp.shards"):
+        config.validate()
+
+
+def test_it_learns_which_sound_a_head_nods_to():
+    rng = np.random.default_rng(0)
+    beats = [np.convolve(rng.random(160) < 0.06, np.hanning(9), "same") for _ in range(16)]
+    settings = dataclasses.replace(PLAIN, variant="capp_tiny", shift=25)
+    task = CAPPTask(settings, CorpusConfig(), 16, 0)
+    clips = [([np.repeat(beat[:, None], 128, 1)], [np.stack([0 * beat, 4 * beat, 0 * beat], -1)]) for beat in beats]
+    data = WindowPairs(PoseSpeech.of_clips(clips), settings, 16, 0)
+    optimizer = optax.adam(3e-3)
+
+    @jax.jit
+    def update(params, state, batch):
+        (_, terms), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, None)
+        change, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, change), state, terms["accuracy"]
+
+    params = random_params(task.init)
+    state, accuracies = optimizer.init(params), []
+    for step in range(40):
+        params, state, accuracy = update(params, state, data.batch(step))
+        accuracies.append(float(accuracy))
+    assert accuracies[0] < 0.3 and np.mean(accuracies[-5:]) > 0.6

@@ -1,0 +1,98 @@
+"""How videos are measured, pinned: what a table of figures must be read with, and what decides whether two compare."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vasa_jax.config import VideosConfig
+from vasa_jax.conventions import FPS, SAMPLE_RATE
+from vasa_jax.errors import InputError
+from vasa_jax.evaluation import capp, frechet, sync, video_metrics
+from vasa_jax.evaluation.face_readings import FaceReader
+from vasa_jax.evaluation.frechet import VideoFeatures
+from vasa_jax.evaluation.sync import SyncMeter
+from vasa_jax.weights.parts import SHIPPED, folder_of
+from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
+from vasa_jax.weights.tensor_files import sha256
+
+VERSION = 1  # of the measures; another one is another protocol
+_LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
+
+
+@dataclasses.dataclass
+class Instruments:
+    """The networks that measure, and the protocol that they make; None where the user has no file of one."""
+
+    reader: FaceReader
+    capp: capp.CAPPScore | None
+    sync: SyncMeter | None
+    fvd: VideoFeatures | None
+    protocol: dict[str, Any]
+
+    @classmethod
+    def open(cls, settings: VideosConfig) -> "Instruments":
+        """Loads the shipped networks and what `settings.networks` holds; InputError for what cannot be read."""
+        networks = {"face_probe": SHIPPED / "instrument.safetensors"}
+        folder = settings.networks
+        if folder and not Path(folder).is_dir():
+            raise InputError(f"config.videos_evaluation.networks: {folder} is no folder; give one, or leave it empty")
+        found = {name: find_published(folder, name) if folder else None for name in ("syncnet", "i3d")}
+        if folder and not any(found.values()):
+            raise InputError(
+                f"config.videos_evaluation.networks: {folder} has neither syncnet_v2.model nor i3d_pretrained_400.pt, "
+                "nor what job import_weights makes of them; give their folder, or leave it empty"
+            )
+        networks |= {name: path for name, path in found.items() if path}
+        of_capp = folder_of(settings.capp, "capp") / "capp.safetensors"
+        if settings.capp or of_capp.is_file():
+            score = capp.CAPPScore.from_pretrained(settings.capp)
+            networks["capp"] = of_capp
+        else:
+            score = None
+        return cls(
+            FaceReader.from_pretrained(),
+            score,
+            SyncMeter(load_syncnet(found["syncnet"])) if found["syncnet"] else None,
+            VideoFeatures(load_i3d(found["i3d"])) if found["i3d"] else None,
+            protocol(settings, networks),
+        )
+
+
+def protocol(settings: VideosConfig, networks: dict[str, Path]) -> dict[str, Any]:
+    """Returns the protocol as JSON takes it. Nothing in it tells where files lie, or when this was."""
+    return {
+        "version": VERSION,
+        "video": {
+            "frames_per_second": FPS,
+            "frames": "nearest in time, dropped or repeated; damaged ones are skipped",
+            "decoder": "FFmpeg, by PyAV; RGB by swscale with its defaults",
+            "seconds": settings.seconds,
+            "square": f"median of the faces in up to {settings.faces} frames, one a second, by OpenCV's cascades; "
+            "framed as the built-in corpus; fixed for the whole video",
+            "side": settings.size,
+            "resampling": "area average to a smaller square, bicubic to a larger",
+        },
+        "sound": {"rate": SAMPLE_RATE, "channels": "mean", "resampling": "soxr", "starts": "with the first frame"},
+        "sampling": {
+            "capp": {"window": 75, "hop": capp.HOP, "shifts": list(capp.SHIFTS), "scales": list(capp.SCALES)},
+            "frechet": {"clip": frechet.CLIP, "stride": frechet.CLIP, "covariance": "over count - 1",
+                        "pictures": "the square"},
+            "sync": {"window": 5, "hop": 1, "shifts": sync.MAX_SHIFT, "boxes": "our face probe's, not S3FD's"},
+            "sharpness": {"every": video_metrics.SHARPNESS_STRIDE},
+        },
+        "networks": {name: sha256(path) for name, path in sorted(networks.items())},
+        "versions": {name: _version(name) for name in ("vasa_jax", *_LIBRARIES)},
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
