@@ -7,6 +7,10 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+from typecheck import ROOMS
+
+install_import_hook([f"vasa_jax.{room}" for room in ROOMS], "typecheck.checked")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,7 @@ class VASALoss:
     judges: Judges | None = None
 
     def weights(self, step: int | None = None) -> dict[str, float]:
-        """Weight of every term of the program, at an update; without `step`, after everything is switched on."""
+        """Returns the weight of every term at an update; without `step`, after everything is switched on."""
         s, weights = self.settings, {}
         for name in TERMS:
             value = getattr(s, name)
@@ -46,15 +46,15 @@ class VASALoss:
         return weights
 
     def missing_judges(self) -> list[str]:
-        """Terms that are asked for and off, because no judge can tell them."""
+        """Lists terms that are asked for and off, because no judge can tell them."""
         return [name for name in JUDGED if getattr(self.settings, name) is not None and not self._can_judge(name)]
 
     def total(self, terms: Mapping[str, Array], weights: Weights) -> Float[Array, ""]:
-        """Sum of weight times term over `terms`."""
+        """Sums weight times term over `terms`."""
         return sum(weights[name] * terms[name] for name in TERMS if name in terms)
 
     def pixel_weights(self, segmentation: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
-        """Weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
+        """Returns the weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
         s = self.settings
         weight = jnp.where(segmentation == 0, s.background_weight, 1.0)
         for members, value in ((self.mouth_segments, s.mouth_weight), (self.eye_segments, s.eye_weight)):
@@ -79,7 +79,7 @@ class VASALoss:
         valid_matte: Float[Array, "b"] | None = None,
         valid_poses: Float[Array, "p"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """MegaPortraits' base terms. `picture` is the decoded head over the background canvas; all float32.
+        """Computes MegaPortraits' base terms. `picture` is the decoded head over the background canvas; all float32.
 
         `valid_*` say which examples have the label (None: all).
         """
@@ -100,11 +100,11 @@ class VASALoss:
     def consistency(
         self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"], judge_params: Mapping[str, Any]
     ) -> Float[Array, ""]:
-        """VASA-1's l_consist (section 3.1): discrepancy of a = D(V_i, id_i, pose_j, dyn_i), b = D(V_j, id_j, pose_j,
-        dyn_i).
+        """Computes VASA-1's l_consist (section 3.1), pairwise transfer of motion.
 
-        Frames i and j are of one clip: given the pose of j, i must look like j given the dynamics of i. The paper does
-        not name the metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
+        It is the discrepancy of a = D(V_i, id_i, pose_j, dyn_i) and b = D(V_j, id_j, pose_j, dyn_i). Frames i and j
+        are of one clip: given the pose of j, i must look like j given the dynamics of i. The paper does not name the
+        metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
         """
         value = jnp.abs(a - b).mean() + structure_loss(a, b)
         if self.judges is not None and self.judges.of_pictures:

@@ -18,7 +18,7 @@ RESNET_50 = FrozenDict(depths=(3, 4, 6, 3), widths=(256, 512, 1024, 2048), stem=
 
 
 class ResNetBlock(nn.Module):
-    """Adds two 3 x 3 convolutions to its input, or 1 x 1, 3 x 3, 1 x 1 with a quarter of the width inside."""
+    """Adds convolutions to its input: two of 3 x 3, or 1 x 1, 3 x 3, 1 x 1 with a quarter of the width inside."""
 
     features: int
     stride: int

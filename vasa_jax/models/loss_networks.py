@@ -88,7 +88,7 @@ class PerceptualJudge(nn.Module):
         )
 
     def features(self, image: Float[Array, "B H W 3"]) -> list[Array]:
-        """The feature maps alone."""
+        """Returns the feature maps alone."""
         return [x.astype(jnp.float32) for x in self._maps(image)]
 
     def _maps(self, image: Array) -> list[Array]:
