@@ -17,6 +17,7 @@ from vasa_jax.generation.controls import CONDITIONS, Controls
 WHOLE = slice(None)
 
 
+@runtime_checkable
 class Codec(Protocol):
     """A codec that is evaluated: `vasa_jax.generation.animator.PortraitAnimator`, or anything that acts like it."""
 
@@ -36,8 +37,9 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
 class Generator(Codec, Protocol):
-    """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
+    """A model to evaluate: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
 
     trained_controls: tuple[str, ...]  # which of gaze, distance, emotion its weights know
 

@@ -206,7 +206,7 @@ class AudioEncoder(nn.Module):
         )  # fmt: skip
 
     def extract(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time conv_width"]:
-        """Returns features of the convolutions alone: with `conv_norm="layer"` frame k depends on its 400 samples only."""
+        """Returns features of the convolutions alone; with `conv_norm="layer"` frame k depends on its 400 samples."""
         samples_BN = samples_BN.astype(jnp.float32)
         if self.waveform == "utterance":
             variance = jnp.var(samples_BN, axis=-1, keepdims=True)

@@ -56,7 +56,7 @@ def canonical_from_image(points: Float[Array, "#B ... 3"], pose: Float[Array, "#
 
 
 def rows_for(x: Float[Array, "V ..."], count: int) -> Float[Array, "#B ..."]:
-    """Repeats what each of V examples shares with its neighbours up to `count` rows; a single row is broadcast later."""
+    """Repeats what each of V examples shares with its neighbours, up to `count` rows; leaves a single row alone."""
     return x if x.shape[0] == 1 else jnp.repeat(x, count // x.shape[0], 0)
 
 
