@@ -35,7 +35,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
 
 
 class SpadeBlock(nn.Module):
-    """Adds norm, leaky ReLU, conv3, twice, to its input (through a norm and a 1 x 1 convolution where widths differ)."""
+    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ)."""
 
     features: int
     dtype: Dtype = jnp.float32
