@@ -7,10 +7,9 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import jax
 import pytest
-from jaxtyping import install_import_hook
-from typecheck import ROOMS
+from typecheck import check_annotations
 
-install_import_hook([f"vasa_jax.{room}" for room in ROOMS], "typecheck.checked")
+check_annotations()
 
 
 @pytest.fixture(scope="session", autouse=True)

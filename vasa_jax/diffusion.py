@@ -18,8 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.models.motion import MotionConditions
 
-Apply = Callable[[dict, Array, Array, Any], Array]
-Prepare = Callable[[dict, MotionConditions], Any]
+Apply = Callable[[Any, Array, Array, Any], Array]
+Prepare = Callable[[Any, MotionConditions], Any]
 
 GUIDED = {
     "audio": "audio_mask",
@@ -204,7 +204,7 @@ class VASADiffusion:
     def training_loss(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         key: jax.Array,
         x0: Float[Array, "batch window dim"],
         conditions: MotionConditions,
@@ -233,7 +233,7 @@ class VASADiffusion:
     def guided(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         x_t: Float[Array, "batch window dim"],
         t: Int[Array, "batch"],
         conditions: Any,
@@ -359,7 +359,7 @@ class VASADiffusion:
     def sample_window(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         key: jax.Array,
         conditions: MotionConditions,
         steps: int,

@@ -79,7 +79,7 @@ def benchmark_renderer_job(config: VASAConfig, workdir: str | Path) -> list[Rend
 
 
 def markdown(rows: Sequence[RenderSpeed]) -> str:
-    """The rows as a table."""
+    """Writes the rows as a table."""
     lines = [
         "| size | rays per pixel | batch | frames/s | slowest repeat | GFLOP/frame | GFLOP/s | compile s | device |",
         "|---|---|---|---|---|---|---|---|---|",

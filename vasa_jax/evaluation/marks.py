@@ -1,8 +1,8 @@
 """The `evaluate_marks` job: how often the mark is found after attacks, and how often where there is none.
 
-Recall is counted on videos of 5 s that the model makes of portraits, and on clips of real people that are marked as if
-they were generated, at each size. Each has a payload of its own, is written as the product writes it, attacked and
-searched. False alarms are counted on windows that carry no mark.
+Recall is counted at each size on videos of 5 s that the model makes of portraits. It is also counted on clips of real
+people that are marked as if they were generated. Each has a payload of its own, is written as the product writes it,
+attacked and searched. False alarms are counted on windows that carry no mark.
 """
 
 import dataclasses

@@ -22,7 +22,9 @@ class Codec(Protocol):
     """A codec that is evaluated: `vasa_jax.generation.animator.PortraitAnimator`, or anything that acts like it."""
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """Side of its frames in pixels."""
+        ...
 
     def prepare(self, portrait: UInt8[np.ndarray, "n n 3"]) -> Any:
         """Encodes a portrait as an avatar."""

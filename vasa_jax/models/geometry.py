@@ -107,8 +107,8 @@ def align_crop(
     """Cuts out the face with its pose taken out: the image seen on a plane of the canonical frame.
 
     Crop coordinate c shows the canonical point centre + (c_x, c_y, 0) / zoom. With `centre` on the front of the face
-    (z < 0) the crop stays on the face when the head turns, and only the relief of the face and its expression are left
-    in it. Images finer than the crop are averaged first, so that it does not alias.
+    (z < 0) the crop stays on the face when the head turns. Only the relief of the face and its expression are left in
+    it. Images finer than the crop are averaged first, so that it does not alias.
     """
     factor = max(1, int(image.shape[1] / (size * zoom)))
     while image.shape[1] % factor or image.shape[2] % factor:

@@ -1,8 +1,7 @@
 """Looks for rendered images: photographs, paintings, cartoons and drawings, so that models don't learn one renderer.
 
-A style is a set of random strengths. All images of one person and scene, the empty background among them, share one
-style and its grain, so that a head and the ground it is laid over still belong together. Labels are untouched: no
-filter moves anything.
+A style is a set of random strengths. All images of one person and scene share one style and its grain, the empty
+background too. So a head fits the ground it is laid over. Labels are untouched: no filter moves anything.
 """
 
 from __future__ import annotations

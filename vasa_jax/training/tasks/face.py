@@ -1,8 +1,8 @@
 """Stage 1: the volume codec learns to put one face's motion onto another (VASA-1 section 3.1).
 
 Recipe `counterfactual`: source (identity A, motion 1) and driver (identity B, motion 2) are compared with the rendered
-truth (identity A, motion 2). Where the render cache has faces in several poses, the truth has a pose of its own, so
-that the driver's dynamics cannot carry its pose. Recipe `self`: A and B are the same, and VASA-1's transfer terms may
+truth (identity A, motion 2). Where the render cache has faces in several poses, the truth has a pose of its own:
+the driver's dynamics cannot carry it. Recipe `self`: A and B are the same, and VASA-1's transfer terms may
 take the truth's place.
 
 Exact labels supervise the pose encoder and the matte only. The decoder uses predicted poses. Image gradients reach

@@ -32,7 +32,7 @@ class FaceFigures:
         self._batches: list[Pairs] | None = None
 
     def evaluate(self, params: dict[str, Any]) -> dict[str, float]:
-        """Means over the held-out pairs; what a data set has no label for is left out."""
+        """Averages metrics over the held-out pairs; what a data set has no label for is left out."""
         results = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
         return {name: float(np.mean([np.asarray(r[name]) for r in results])) for name in results[0]}
 
@@ -48,7 +48,7 @@ class FaceFigures:
         }
 
     def held_out(self) -> list[Pairs]:
-        """The same pairs in every run of every seed: people whom no training stream shows."""
+        """Returns the same pairs in every run of every seed: people whom no training stream shows."""
         if self._batches is None:
             if self._corpus.shards:
                 self._batches = PairShards.held_out(self._corpus, self._encoder.image_size, BATCH, BATCHES)
@@ -132,8 +132,9 @@ class FaceFigures:
 
 
 def next_stranger(person: jax.Array) -> jax.Array:
-    """person (B,) -> index (B,) of the next row with another person, counted in a circle; of the next row if there is
-    none. Clips of one person lie side by side in shards.
+    """Maps person (B,) to the index (B,) of the next row with another person, in a circle; else to the next row.
+
+    Clips of one person lie side by side in shards.
     """
     count = len(person)
     following = (jnp.arange(count)[:, None] + 1 + jnp.arange(count)) % count

@@ -184,6 +184,7 @@ class RenderedMotion:
         return self._face
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
+        """Returns mean and standard deviation (137,) of the rendered motion."""
         return statistics(motion_set.motion)
 
 
