@@ -72,7 +72,7 @@ def window_conditions(
     before: Float[np.ndarray, "batch audio_before audio_dim"],
     window: int,
     previous: int,
-    controls: dict[str, np.ndarray],
+    controls: Mapping[str, Array],
 ) -> MotionConditions:
     """Conditions of one window but X_pre: its audio padded to W frames and masked, and that of the K frames before it.
 

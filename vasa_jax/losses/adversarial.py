@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Scores = Sequence[Float[Array, "b h w 1"]]
+Scores = Sequence[Float[Array, "b _ _ 1"]]
 
 
 def discriminator_hinge(real: Scores, fake: Scores) -> Float[Array, ""]:

@@ -54,8 +54,8 @@ def fold_standardisation(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _standardised(
-    matrices: Sequence[Float[Array, "fan_in c"]], gains: Float[Array, "channels"]
-) -> list[Float[Array, "fan_in c"]]:
+    matrices: Sequence[Float[Array, "_ _"]], gains: Float[Array, "channels"]
+) -> list[Float[Array, "_ _"]]:
     """Matrices with one column per output channel, standardised; `gains` has those of all columns in a row."""
     fan_in = np.repeat([m.shape[0] for m in matrices], [m.shape[1] for m in matrices]).astype(np.float32)
     # Both moments from one reading of the kernels; their means are small beside their spread, so little cancels.
