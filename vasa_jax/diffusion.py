@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.conventions import POSE_DIM
@@ -237,7 +238,7 @@ class VASADiffusion:
         x_t: Float[Array, "batch window dim"],
         t: Int[Array, "batch"],
         conditions: Any,
-        guidance: Mapping[str, float | Array],
+        guidance: Mapping[str, ArrayLike],
     ) -> Float[Array, "batch window dim"]:
         """Predicts x0 under guidance: (1 + sum_c l_c) H(x_t, t, C) - sum_c l_c H(x_t, t, C | c = null).
 
@@ -363,7 +364,7 @@ class VASADiffusion:
         key: jax.Array,
         conditions: MotionConditions,
         steps: int,
-        guidance: Mapping[str, float | Array] | None = None,
+        guidance: Mapping[str, ArrayLike] | None = None,
         solver: str = "ddim",
         prepare: Prepare | None = None,
     ) -> Float[Array, "batch window dim"]:

@@ -11,7 +11,7 @@ from tiny_face import draw_heads
 from tiny_records import write_tiny
 
 from vasa_jax.config import CorpusConfig, FaceConfig
-from vasa_jax.evaluation.image_metrics import edge_ratio
+from vasa_jax.evaluation.image_metrics import edge_sum, psnr
 from vasa_jax.training.tasks import face, face_validation
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.face_pairs import prepared
@@ -86,14 +86,33 @@ def test_shards_are_judged_by_their_own_held_out_split(make, tmp_path):
     pose, _ = Encoder().apply({"params": PARAMS["encoder"]}, pairs["target"], method="encode_motion")
     error = jnp.abs(pose - pairs["driver_pose"]).mean(-1)
     np.testing.assert_allclose(figures["pose_l1"], error[::2].mean(), rtol=1e-4)
+    for batch in task._figures._batches:
+        batch["valid_pose"][:] = False
+    assert "pose_l1" not in task.evaluate(PARAMS)  # nobody has a label
 
 
-def test_edge_ratio_is_the_share_of_edges_inside_the_region():
+def test_edges_are_summed_inside_the_region():
     image = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
     region = jnp.zeros((2, 8, 8), bool).at[:, 2:5, 2:5].set(True)
-    np.testing.assert_allclose(edge_ratio(0.25 + 0.5 * image, image, region), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(edge_sum(0.25 + 0.5 * image, region), 0.5 * edge_sum(image, region), rtol=1e-5)
     outside = image.at[:, 6:].set(0.0)
-    np.testing.assert_allclose(edge_ratio(outside, image, region), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(edge_sum(outside, region), edge_sum(image, region), rtol=1e-6)
+
+
+def test_metrics_of_unequal_batches_merge(make):
+    """As if all pairs had been one batch, although batches differ in size and in how many pairs have a label."""
+    task = make(CorpusConfig(identities=2, motions=3, drivers=1, chunk=1))
+    (batch,) = task._figures.held_out()
+    whole = task.evaluate(PARAMS)
+    pairs = prepared(batch)
+    image = shown(pairs["source"], pairs["driver"], pairs["background"])
+    mouth = np.isin(pairs["segmentation"], task._figures._loss.mouth_segments)
+    np.testing.assert_allclose(whole["psnr_mouth"], psnr(image, pairs["target"], mouth), rtol=1e-4)
+    task._figures._batches = [jax.tree.map(lambda x: x[:3], batch), jax.tree.map(lambda x: x[3:], batch)]
+    parts = task.evaluate(PARAMS)
+    assert parts.keys() == whole.keys()
+    for name in parts:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4, err_msg=name)
 
 
 def test_figures_do_not_depend_on_the_training_settings(make):

@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu.metrics import Average
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.heads.render import to_uint8
 from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.pairs import PairShards
-from vasa_jax.evaluation.image_metrics import edge_ratio, psnr_in_region, psnr_per_image
+from vasa_jax.evaluation.image_metrics import edge_sum, mse_to_psnr, psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
@@ -33,8 +34,11 @@ class FaceFigures:
 
     def evaluate(self, params: dict[str, Any]) -> dict[str, float]:
         """Averages metrics over the held-out pairs; what a data set has no label for is left out."""
-        results = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
-        return {name: float(np.mean([np.asarray(r[name]) for r in results])) for name in results[0]}
+        parts = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
+        merged = {name: functools.reduce(Average.merge, (part[name] for part in parts)) for name in parts[0]}
+        metrics = {name: float(value.compute()) for name, value in merged.items() if value.count}
+        return {name.replace("mse", "psnr"): float(mse_to_psnr(value)) if "mse" in name else value
+                for name, value in metrics.items()}  # fmt: skip
 
     def pictures(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
         """Rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and error, a
@@ -105,30 +109,32 @@ class FaceFigures:
         return jax.lax.map(frame, between.reshape(-1, between.shape[-1]))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _measure(self, params, batch: Pairs, frozen) -> dict[str, jax.Array]:
+    def _measure(self, params, batch: Pairs, frozen) -> dict[str, Average]:
+        """Sums and counts, which merge to the metrics of all batches; `mse_...` become PSNR at the end."""
         params, pairs = fold_standardisation(params), prepared(batch)
         target, segmentation = pairs["target"], pairs["segmentation"]
         latents = self._encode(params, pairs["source"])
-        picture = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
-        same, value = pairs["same_identity"], psnr_per_image(picture, target)
+        image = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
+        same, value = pairs["same_identity"], psnr_per_image(image, target)
         pose, _ = self._motion(params, target)
         error = jnp.abs(pose - pairs["target_pose"]).mean(-1)
         valid = pairs.get("valid_pose", jnp.ones(same.shape, bool))
-        figures = {
-            "psnr_self": (value * same).sum() / jnp.maximum(same.sum(), 1),
-            "pose_l1": (error * valid).sum() / jnp.maximum(valid.sum(), 1),
+        metrics = {
+            "psnr_self": Average.from_model_output(value, same),
+            "pose_l1": Average.from_model_output(error, valid),
         }
         if not self._corpus.shards:
-            figures["psnr_cross"] = (value * ~same).sum() / jnp.maximum((~same).sum(), 1)
+            metrics["psnr_cross"] = Average.from_model_output(value, ~same)
         regions = {"mouth": self._loss.mouth_segments, "eyes": self._loss.eye_segments}
         for name, members in regions.items():
             region = jnp.isin(segmentation, jnp.array(members))
-            figures[f"psnr_{name}"] = psnr_in_region(picture, target, region)
-            figures[f"sharpness_{name}"] = edge_ratio(picture, target, region)
+            metrics[f"mse_{name}"] = Average.from_model_output(jnp.square(image - target).mean(-1), region)
+            metrics[f"sharpness_{name}"] = Average(edge_sum(image, region), edge_sum(target, region))
         if self._loss.judges and self._loss.judges.identity:
             cross = self._show(params, latents, self._motion(params, self._drivers(pairs)), pairs)
-            figures["identity"] = self._loss.judges.similarity(frozen, cross, pairs["source"])
-        return figures
+            similarity = self._loss.judges.similarity(frozen, cross, pairs["source"])
+            metrics["identity"] = Average(similarity * len(cross), jnp.array(len(cross)))
+        return metrics
 
 
 def next_stranger(person: jax.Array) -> jax.Array:
