@@ -47,7 +47,7 @@ def rows_of(grid):
 def test_rows_are_source_driver_reconstruction_cross_truth_and_error(make):
     task = make(CorpusConfig(identities=2, motions=3, drivers=1, chunk=1))
     pictures = task.images(PARAMS)
-    pairs = {name: value[:8] for name, value in prepared(task._figures.held_out()[0]).items()}
+    pairs = {name: value[:8] for name, value in prepared(task._validation.held_out()[0]).items()}
     source, driver, target, background = (pairs[name] for name in ("source", "driver", "target", "background"))
     cross = shown(source, driver, background)
     expected = [source, driver, shown(source, target, background), cross, target, jnp.abs(cross - target) * 3]
@@ -63,7 +63,7 @@ def test_rows_are_source_driver_reconstruction_cross_truth_and_error(make):
     np.testing.assert_allclose(
         figures["identity"],
         JUDGES.similarity(JUDGES.params, *(lambda p: (shown(p["source"], p["driver"], p["background"]), p["source"]))(
-            prepared(task._figures.held_out()[0]))),
+            prepared(task._validation.held_out()[0]))),
         rtol=1e-4,
     )  # fmt: skip
     assert figures["psnr_cross"] > 0 and figures["psnr_self"] > 0
@@ -72,7 +72,7 @@ def test_rows_are_source_driver_reconstruction_cross_truth_and_error(make):
 def test_shards_are_judged_by_their_own_held_out_split(make, tmp_path):
     write_tiny(tmp_path, clips=4, shards=1, split="heldout", unlabelled=("pose", "matte"))
     task = make(CorpusConfig(shards=str(tmp_path)))
-    (batch,) = task._figures.held_out()
+    (batch,) = task._validation.held_out()
     pairs = prepared(jax.tree.map(jnp.asarray, batch))
     rows = rows_of(task.images(PARAMS)["source_driver_reconstruction_cross_truth_error"])
     stranger = pairs["driver"][jnp.array([2, 2, 0, 0])]  # two clips to a person
@@ -86,7 +86,7 @@ def test_shards_are_judged_by_their_own_held_out_split(make, tmp_path):
     pose, _ = Encoder().apply({"params": PARAMS["encoder"]}, pairs["target"], method="encode_motion")
     error = jnp.abs(pose - pairs["driver_pose"]).mean(-1)
     np.testing.assert_allclose(figures["pose_l1"], error[::2].mean(), rtol=1e-4)
-    for batch in task._figures._batches:
+    for batch in task._validation._batches:
         batch["valid_pose"][:] = False
     assert "pose_l1" not in task.evaluate(PARAMS)  # nobody has a label
 
@@ -102,13 +102,13 @@ def test_edges_are_summed_inside_the_region():
 def test_metrics_of_unequal_batches_merge(make):
     """As if all pairs had been one batch, although batches differ in size and in how many pairs have a label."""
     task = make(CorpusConfig(identities=2, motions=3, drivers=1, chunk=1))
-    (batch,) = task._figures.held_out()
+    (batch,) = task._validation.held_out()
     whole = task.evaluate(PARAMS)
     pairs = prepared(batch)
     image = shown(pairs["source"], pairs["driver"], pairs["background"])
-    mouth = np.isin(pairs["segmentation"], task._figures._loss.mouth_segments)
+    mouth = np.isin(pairs["segmentation"], task._validation._loss.mouth_segments)
     np.testing.assert_allclose(whole["psnr_mouth"], psnr(image, pairs["target"], mouth), rtol=1e-4)
-    task._figures._batches = [jax.tree.map(lambda x: x[:3], batch), jax.tree.map(lambda x: x[3:], batch)]
+    task._validation._batches = [jax.tree.map(lambda x: x[:3], batch), jax.tree.map(lambda x: x[3:], batch)]
     parts = task.evaluate(PARAMS)
     assert parts.keys() == whole.keys()
     for name in parts:
@@ -118,12 +118,13 @@ def test_metrics_of_unequal_batches_merge(make):
 def test_figures_do_not_depend_on_the_training_settings(make):
     corpus = CorpusConfig(identities=2, motions=3, drivers=1, chunk=1)
     one, other = make(corpus), make(dataclasses.replace(corpus, groups=8, refresh=0))
-    for a, b in zip(jax.tree.leaves(one._figures.held_out()), jax.tree.leaves(other._figures.held_out()), strict=True):
+    batches = (jax.tree.leaves(task._validation.held_out()) for task in (one, other))
+    for a, b in zip(*batches, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_the_driver_from_shards_is_the_next_other_person():
     person = jnp.array([7, 7, 7, 2, 2, 7])
-    np.testing.assert_array_equal(face_validation.next_stranger(person), [3, 3, 3, 5, 5, 3])
-    np.testing.assert_array_equal(face_validation.next_stranger(jnp.array([4, 4, 4])), [1, 2, 0])
-    np.testing.assert_array_equal(face_validation.next_stranger(jnp.array([4])), [0])
+    np.testing.assert_array_equal(face_validation.next_person(person), [3, 3, 3, 5, 5, 3])
+    np.testing.assert_array_equal(face_validation.next_person(jnp.array([4, 4, 4])), [1, 2, 0])
+    np.testing.assert_array_equal(face_validation.next_person(jnp.array([4])), [0])

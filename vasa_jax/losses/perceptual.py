@@ -13,8 +13,8 @@ from vasa_jax.losses.images import masked_mean
 from vasa_jax.models.geometry import align_crop
 
 Params = Mapping[str, Any]
-SMALLEST = 32  # pixels; deeper layers of a VGG have nothing left of smaller pictures
-# The crop that judges of faces see: half of the picture's width at pose scale 1, on the front of the face.
+SMALLEST = 32  # pixels; deeper layers of a VGG have nothing left of smaller images
+# The crop that judges of faces see: half of the image's width at pose scale 1, on the front of the face.
 FACE_ZOOM = 2.0
 FACE_CENTRE = (0.0, 0.2, -0.23)
 
@@ -69,7 +69,7 @@ class Judges:
 
         Without a judge of faces, all perceptual judges look. No gradient reaches the pose.
         """
-        crops = [face_crop(picture, pose) for picture in (x, target)]
+        crops = [face_crop(image, pose) for image in (x, target)]
         return sum(feature_distance(self.perceptual[name], params[name], *crops) for name in self.of_faces)
 
     @property

@@ -66,7 +66,7 @@ class VASALoss:
 
     def __call__(
         self,
-        picture: Float[Array, "b h w 3"],
+        image: Float[Array, "b h w 3"],
         target: Float[Array, "b h w 3"],
         matte: Float[Array, "b h w 1"],
         segmentation: Float[Array, "b h w"],
@@ -79,17 +79,17 @@ class VASALoss:
         valid_matte: Float[Array, "b"] | None = None,
         valid_poses: Float[Array, "p"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Computes MegaPortraits' base terms. `picture` is the decoded head over the background canvas; all float32.
+        """Computes MegaPortraits' base terms. `image` is the decoded head over the background canvas; all float32.
 
         `valid_*` say which examples have the label (None: all).
         """
         weight = self.pixel_weights(segmentation)
         foreground = (segmentation > 0).astype(jnp.float32)
         terms = {
-            "l1": weighted_l1(picture, target, weight),
-            "mse": square_error(picture, target),
-            "ssim": structure_loss(picture, target),
-            "gradient": gradient_loss(picture, target, weight),
+            "l1": weighted_l1(image, target, weight),
+            "mse": square_error(image, target),
+            "ssim": structure_loss(image, target),
+            "gradient": gradient_loss(image, target, weight),
             "matte": matte_loss(matte[..., 0], foreground, valid_matte),
             "pose": pose_loss(poses, pose_labels, valid_poses),
             "contrast": motion_contrast(dynamics, dynamics_of_target),

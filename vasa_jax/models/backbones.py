@@ -46,7 +46,7 @@ class ResNetBlock(nn.Module):
 class ResNet(nn.Module):
     """Computes the feature map before the classifier (He et al. 2015), with GroupNorm and weight standardisation.
 
-    The 7 x 7 stem halves the size and so does a max pooling (`stem_pool`); a slim network for small pictures takes
+    The 7 x 7 stem halves the size and so does a max pooling (`stem_pool`); a slim network for small images takes
     stem_size 3, stem_stride 1 and no pooling. Stage i halves the size again where strides[i] is 2.
     """
 

@@ -11,7 +11,7 @@ from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_
 from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
-KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the picture
+KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
 _ZEROS = nn.initializers.zeros
 
 

@@ -1,6 +1,6 @@
 """Blocks and coordinates of the keypoint codec (face-vid2vid, Wang et al. 2021; LivePortrait, Guo et al. 2024).
 
-Channels last. A volume is also seen as a picture whose channels are (feature, depth), the depth fastest.
+Channels last. A volume is also seen as an image whose channels are (feature, depth), the depth fastest.
 The grid is not that of `geometry`: its ends lie at -1 and 1, while samples are taken as if pixel edges lay there.
 LivePortrait's weights were trained with this mismatch, so the identity grid does not return the volume unchanged.
 """

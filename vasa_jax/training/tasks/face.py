@@ -32,7 +32,7 @@ from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
-from vasa_jax.training.tasks.face_validation import FaceFigures
+from vasa_jax.training.tasks.face_validation import FaceValidation
 from vasa_jax.weights.loss_networks import load_judges
 
 
@@ -55,7 +55,7 @@ class FaceTask(Task):
             eye_segments=tuple(SEGMENTS.index(name) for name in ("sclera", "iris", "brow")),
             judges=self._judges,
         )
-        self._figures = FaceFigures(self._encoder, self._decoder, self._loss, corpus)
+        self._validation = FaceValidation(self._encoder, self._decoder, self._loss, corpus)
 
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
@@ -134,10 +134,10 @@ class FaceTask(Task):
         return total, {**terms, **extra, **metrics}
 
     def evaluate(self, params) -> dict[str, float]:
-        return self._figures.evaluate(params)
+        return self._validation.evaluate(params)
 
     def images(self, params) -> dict[str, np.ndarray]:
-        return self._figures.pictures(params)
+        return self._validation.images(params)
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}

@@ -1,4 +1,4 @@
-"""How the codec is judged while it trains: figures, picture rows and a video of pairs that training never sees."""
+"""How the codec is judged while it trains: metrics, rows of images and a video of pairs that training never sees."""
 
 import dataclasses
 import functools
@@ -21,12 +21,12 @@ from vasa_jax.training.tasks.face_pairs import Pairs, composited, prepared
 
 HELD_OUT_GROUPS = 16
 BATCHES, BATCH = 4, 32
-COLUMNS = 8  # of the picture rows
+COLUMNS = 8  # of the rows of images
 VIDEO_FACES, VIDEO_STEPS = 4, 6  # faces side by side; frames from one driver's motion to the next
 
 
-class FaceFigures:
-    """Figures and pictures of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
+class FaceValidation:
+    """Metrics and images of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
 
     def __init__(self, encoder: VASAFaceEncoder, decoder: FaceDecoder, loss: VASALoss, corpus: CorpusConfig):
         self._encoder, self._decoder, self._loss, self._corpus = encoder, decoder, loss, corpus
@@ -40,7 +40,7 @@ class FaceFigures:
         return {name.replace("mse", "psnr"): float(mse_to_psnr(value)) if "mse" in name else value
                 for name, value in metrics.items()}  # fmt: skip
 
-    def pictures(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
+    def images(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
         """Rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and error, a
         column per pair; and a video of sources that follow the drivers' motions in turn."""
         batch = {name: value[:COLUMNS] for name, value in self.held_out()[0].items()}
@@ -59,26 +59,26 @@ class FaceFigures:
             else:
                 plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
                 corpus = dataclasses.replace(self._corpus, **plain)
-                bank = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
-                self._batches = [next(bank) for _ in range(BATCHES)]
+                cache = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
+                self._batches = [next(cache) for _ in range(BATCHES)]
         return self._batches
 
     def _frozen(self) -> Any:
         return self._loss.judges.params if self._loss.judges else {}
 
-    def _encode(self, params, pictures: jax.Array):
-        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode")
+    def _encode(self, params, images: jax.Array):
+        return self._encoder.apply({"params": params["encoder"]}, images, method="encode")
 
-    def _motion(self, params, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode_motion")
+    def _motion(self, params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._encoder.apply({"params": params["encoder"]}, images, method="encode_motion")
 
     def _show(self, params, latents, motion, pairs: Pairs) -> jax.Array:
         decoded = self._decoder.apply({"params": params["decoder"]}, latents.appearance, latents.identity, *motion)
         return composited(decoded.rgb, decoded.matte, pairs["background"], pairs.get("valid_matte"))
 
     def _drivers(self, pairs: Pairs) -> jax.Array:
-        """Pictures of people other than the source, where there are any: shards pair a person with itself."""
-        return pairs["driver"][next_stranger(pairs["person"])] if self._corpus.shards else pairs["driver"]
+        """Images of people other than the source, where there are any: shards pair a person with itself."""
+        return pairs["driver"][next_person(pairs["person"])] if self._corpus.shards else pairs["driver"]
 
     @functools.partial(jax.jit, static_argnums=0)
     def _rows(self, params, batch: Pairs) -> jax.Array:
@@ -87,7 +87,7 @@ class FaceFigures:
         driver = self._drivers(pairs)
         reconstruction = self._show(params, latents, self._motion(params, target), pairs)
         cross = self._show(params, latents, self._motion(params, driver), pairs)
-        # Only rendered pairs have a true picture of the source in another person's motion.
+        # Only rendered pairs have a true image of the source in another person's motion.
         error = jnp.abs((reconstruction if self._corpus.shards else cross) - target) * 3.0
         return jnp.stack([pairs["source"], driver, reconstruction, cross, target, error])
 
@@ -137,7 +137,7 @@ class FaceFigures:
         return metrics
 
 
-def next_stranger(person: jax.Array) -> jax.Array:
+def next_person(person: jax.Array) -> jax.Array:
     """Maps person (B,) to the index (B,) of the next row with another person, in a circle; else to the next row.
 
     Clips of one person lie side by side in shards.

@@ -39,9 +39,9 @@ class DecodedMouth:
             self._animator.image_size, HELD_OUT_SEED, corpus.supersample, render_batch=1, stream=HELD_OUT_HEADS
         )
         self._heads: dict[int, tuple[Avatar, np.ndarray]] = {}
-        self._codec_figures: dict[str, float] | None = None
+        self._codec_metrics: dict[str, float] | None = None
 
-    def figures(
+    def metrics(
         self, sampled_BTD: np.ndarray, truth_BTD: np.ndarray, clip_B: np.ndarray, start_B: np.ndarray
     ) -> dict[str, float]:
         """Measures `mouth_r` (Pearson, mean over windows) and `mouth_mae` (in distances between the eyes).
@@ -53,9 +53,9 @@ class DecodedMouth:
         """
         rows = np.flatnonzero(np.asarray(clip_B) < HEADS)
         windows = [(int(clip_B[row]), int(start_B[row])) for row in rows]
-        if self._codec_figures is None:
-            self._codec_figures = self._compared(truth_BTD[rows], windows)
-        codec = {f"codec_{name}": value for name, value in self._codec_figures.items()}
+        if self._codec_metrics is None:
+            self._codec_metrics = self._compared(truth_BTD[rows], windows)
+        codec = {f"codec_{name}": value for name, value in self._codec_metrics.items()}
         return self._compared(sampled_BTD[rows], windows) | codec
 
     def _compared(self, motion_BTD: np.ndarray, windows: list[tuple[int, int]]) -> dict[str, float]:
