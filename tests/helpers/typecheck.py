@@ -4,6 +4,9 @@ tests/conftest.py calls `check_annotations` before anything of the library is im
 know nothing of it.
 """
 
+import inspect
+from collections.abc import Callable
+
 import jax
 import jaxtyping
 import numpy as np
@@ -31,3 +34,8 @@ def check_annotations() -> None:
     """Has every function and dataclass of ROOMS check its arguments and results from now on."""
     jaxtyping.Array = jax.Array | np.ndarray  # what JAX's own functions take
     jaxtyping.install_import_hook([f"vasa_jax.{room}" for room in ROOMS], "typecheck.checked")
+
+
+def unchecked(function: Callable) -> Callable:
+    """A function as programs know it: it refuses by itself what does not fit."""
+    return inspect.unwrap(function)

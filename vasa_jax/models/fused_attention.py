@@ -35,15 +35,15 @@ def has_fused_attention(dtype: Dtype, time: int, head_width: int) -> bool:
 
 
 def fused_attention(
-    qkv_BTE: Float[Array, "batch time 3*width"],
+    qkv_BTE: Float[Array, "batch time columns"],
     biases: Sequence[Float[Array, "width"]],
     heads: int,
     interpret: bool = False,
 ) -> Float[Array, "batch time width"]:
     """Computes softmax(q k / sqrt(head width)) v of every head, in the type of qkv; logits and softmax in float32.
 
-    q, k and v are the three parts of qkv, each with its bias. Sizes as in `has_fused_attention`. `interpret` runs the
-    kernel without a GPU, slowly.
+    q, k and v are the three parts of qkv's columns, each with its bias. Sizes as in `has_fused_attention`. `interpret`
+    runs the kernel without a GPU, slowly.
     """
     batch, time, width = qkv_BTE.shape[0], qkv_BTE.shape[1], qkv_BTE.shape[2] // 3
     head_width, keys = width // heads, max(pl.next_power_of_2(time), 16)
