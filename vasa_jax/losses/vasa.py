@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from vasa_jax.config import FaceConfig
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
@@ -53,7 +53,7 @@ class VASALoss:
         """Sums weight times term over `terms`."""
         return sum(weights[name] * terms[name] for name in TERMS if name in terms)
 
-    def pixel_weights(self, segmentation: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
+    def pixel_weights(self, segmentation: Num[Array, "b h w"]) -> Float[Array, "b h w"]:
         """Returns the weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
         s = self.settings
         weight = jnp.where(segmentation == 0, s.background_weight, 1.0)
@@ -69,7 +69,7 @@ class VASALoss:
         image: Float[Array, "b h w 3"],
         target: Float[Array, "b h w 3"],
         matte: Float[Array, "b h w 1"],
-        segmentation: Float[Array, "b h w"],
+        segmentation: Num[Array, "b h w"],
         poses: Float[Array, "p 9"],
         pose_labels: Float[Array, "p 9"],
         dynamics: Float[Array, "b z"],

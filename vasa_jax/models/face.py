@@ -1,5 +1,6 @@
 """Codecs from a named variant or from fields: VASAFaceEncoder and FaceDecoder of VASA-1, or the keypoint codec."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from vasa_jax.models.warp import START
 
 __all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec", "init_face"]
 
-Variant = str | dict[str, dict[str, Any]]
+Variant = str | Mapping[str, Any]
 
 
 def face_codec(
