@@ -13,7 +13,7 @@ import numpy as np
 from beartype import BeartypeConf, beartype
 
 ROOMS = (
-    "corpus.heads",
+    "corpus.heads.style",
     "corpus.photos",
     "data.augmentation",
     "diffusion",
