@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 LOOKS = ("photograph", "painting", "cartoon", "drawing")
@@ -57,7 +58,7 @@ def sample_style(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def stylise(
-    key: jax.Array, images: Float[Array, "images n n 3"], share: float = 1.0
+    key: jax.Array, images: Float[Array, "images n n 3"], share: ArrayLike = 1.0
 ) -> Float[Array, "images n n 3"]:
     """Puts the images of one person, values in [0, 1], into one random style; with probability 1 - `share` none.
 
