@@ -4,6 +4,7 @@ Only the command line makes them small: networks, renderer and files are the shi
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from safetensors.numpy import save_file
 from scipy.io import wavfile
 from tiny_model import PREVIOUS, WINDOW, save_tiny_model
 from tiny_records import write_tiny
+
+from vasa_jax.generation.job import DEMO
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = {path.stem for path in (PROJECT / "configs").glob("*.py")}
@@ -108,7 +111,7 @@ DEAR = {
 # These need files that the user brings: without them they say so. Their work is tested with drawn faces elsewhere.
 ASKING = {
     "evaluate_voices": ("videos=VIDEOS prepare.models=OUT", "litert"),
-    "fit_photos": ("photos.folder=VIDEOS photos.models=OUT output=OUT/heads", "photos"),
+    "fit_photos": ("photos.folder=PHOTOS photos.models=OUT output=OUT/heads", "/out"),
     "label_accuracy": ("prepare.models=OUT", "litert"),
 }
 
@@ -132,7 +135,7 @@ def command(name, options, places, workdir):
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
     root = tmp_path_factory.mktemp("materials")
-    for name in ("model", "downloads", "videos/person"):
+    for name in ("model", "downloads", "photos", "videos/person"):
         (root / name).mkdir(parents=True)
     save_tiny_model(root / "model")
     write_tiny(root / "shards", clips=8, shards=1)
@@ -140,7 +143,9 @@ def materials(tmp_path_factory):
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
     save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
-    names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "DOWNLOADS": "downloads"}
+    shutil.copy(DEMO["image"], root / "photos")
+    names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
+    names["DOWNLOADS"] = "downloads"
     return {word: root / name for word, name in names.items()}
 
 
