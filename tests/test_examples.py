@@ -146,6 +146,7 @@ def left_to_the_reader(generator, tmp_path, monkeypatch):
         "new_samples_of": lambda session: samples[:7_000],
         "portraits": images[:1],
         "frames": images,
+        "SPLITS": ("train", "heldout"),
         "content": {"split": "train", "index": 0, "clips": {"a": {"frames": 3}}},
     }
 

@@ -152,7 +152,7 @@ def test_evaluation_adds_the_mouth_of_unnormalised_motion(tmp_path, monkeypatch)
     seen = {}
 
     class Recorder:
-        def figures(self, sampled, truth, clip, start):
+        def metrics(self, sampled, truth, clip, start):
             seen.update(sampled=sampled, truth=truth, clip=clip, start=start)
             return {"mouth_r": 0.25}
 

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 
 def weighted_l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weight: Float[Array, "b h w"]):
@@ -54,7 +54,7 @@ def gradient_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], weight
 
 
 def matte_loss(
-    matte: Float[Array, "b h w"], foreground: Float[Array, "b h w"], valid: Float[Array, "b"] | None = None
+    matte: Float[Array, "b h w"], foreground: Float[Array, "b h w"], valid: Shaped[Array, "b"] | None = None
 ) -> Float[Array, ""]:
     """Computes binary cross-entropy of the matte against the foreground, over the `valid` examples (None: all)."""
     matte = jnp.clip(matte, 1e-4, 1 - 1e-4)
@@ -64,6 +64,6 @@ def matte_loss(
     return masked_mean(entropy.mean((1, 2)), valid)
 
 
-def masked_mean(values: Float[Array, "b"], valid: Float[Array, "b"]) -> Float[Array, ""]:
+def masked_mean(values: Float[Array, "b"], valid: Shaped[Array, "b"]) -> Float[Array, ""]:
     """Averages the valid values; 0 where none is."""
     return (values * valid).sum() / jnp.maximum(valid.sum(), 1.0)

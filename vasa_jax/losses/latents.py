@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from vasa_jax.losses.images import masked_mean
 
 
 def pose_loss(
-    pose: Float[Array, "b 9"], label: Float[Array, "b 9"], valid: Float[Array, "b"] | None = None
+    pose: Float[Array, "b 9"], label: Float[Array, "b 9"], valid: Shaped[Array, "b"] | None = None
 ) -> Float[Array, ""]:
     """Computes L1 over the two rotation columns, log scale and translation, over the `valid` examples (None: all)."""
     error = jnp.abs(pose - label).sum(-1)

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.losses.images import masked_mean
 from vasa_jax.models.geometry import align_crop
@@ -87,7 +87,7 @@ class Judges:
         params: Params,
         x: Float[Array, "b h w 3"],
         source: Float[Array, "b h w 3"],
-        valid: Float[Array, "b"] | None = None,
+        valid: Shaped[Array, "b"] | None = None,
     ) -> Float[Array, ""]:
         """Computes 1 - cosine of embeddings of decoded images and their sources (VASA-1, section 3.1: l_cross_id)."""
         return 1.0 - self.similarity(params, x, jax.lax.stop_gradient(source), valid)
@@ -97,7 +97,7 @@ class Judges:
         params: Params,
         x: Float[Array, "b h w 3"],
         y: Float[Array, "b h w 3"],
-        valid: Float[Array, "b"] | None = None,
+        valid: Shaped[Array, "b"] | None = None,
     ) -> Float[Array, ""]:
         """Averages the cosine of the embeddings over the `valid` examples (None: all); 1 where none is."""
         a, b = (_unit(self.identity(params["identity"], image)) for image in (x, y))

@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, Shaped
 
 from vasa_jax.config import FaceConfig
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
@@ -76,8 +76,8 @@ class VASALoss:
         dynamics_of_target: Float[Array, "b z"],
         *,
         weights: Weights | None = None,
-        valid_matte: Float[Array, "b"] | None = None,
-        valid_poses: Float[Array, "p"] | None = None,
+        valid_matte: Shaped[Array, "b"] | None = None,
+        valid_poses: Shaped[Array, "p"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Computes MegaPortraits' base terms. `image` is the decoded head over the background canvas; all float32.
 
