@@ -147,7 +147,7 @@ def left_to_the_reader(generator, tmp_path, monkeypatch):
         "portraits": images[:1],
         "frames": images,
         "SPLITS": ("train", "heldout"),
-        "content": {"split": "train", "index": 0, "clips": {"a": {"frames": 3}}},
+        "content": {"split": "train", "index": 0, "clips": [{"frames": 3}]},
     }
 
 

@@ -302,7 +302,7 @@ def cosine(a: ArrayLike, b: ArrayLike) -> np.ndarray | np.floating:
     return (a * b).sum(-1) / np.maximum(size, 1e-12)
 
 
-def verification_auc(same: np.ndarray, different: np.ndarray) -> float:
+def verification_auc(same: ArrayLike, different: ArrayLike) -> float:
     """Returns the chance that a pair of one person scores above a pair of two.
 
     It is the area under the ROC curve; ties count half.
