@@ -151,7 +151,12 @@ def left_to_the_reader(generator, tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+SLOW = {"docs/weights.md, 0"}  # operation by operation
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in EXAMPLES]
+)
 def test_example_runs(name, left_to_the_reader):
     code, module = EXAMPLES[name]
     names = {**(vars(importlib.import_module(module)) if module else {}), **left_to_the_reader}
