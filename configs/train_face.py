@@ -2,8 +2,8 @@
 
 python -m vasa_jax.main --config configs/train_face.py --workdir runs/face
 
-Writes checkpoints, metrics.jsonl, pictures/ and export/face.safetensors. The shipped codec was trained with these
-settings in two parts, see vasa_jax/pretrained/MODEL_CARD.md.
+Writes checkpoints, metrics.jsonl, pictures/ and export/face.safetensors. The shipped codec began with these settings;
+vasa_jax/pretrained/MODEL_CARD.md lists all seven parts of its training and the commits that hold them.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

@@ -2,9 +2,9 @@ r"""Stage 1 at 256 pixels, from a codec of half the side (train_face.py): python
     --config configs/train_face_256.py --config.train.init_from=runs/face/export --workdir runs/face_256
 
 What reads pose, dynamics and identity, the volume, G3D and the warps go on from there; what lifts a portrait into the
-volume and what draws the picture starts afresh, wider. Every face of the bank is in two head poses, and the truth shows
-another than the driver's, so that the dynamics have no use for the driver's pose. Writes checkpoints, metrics.jsonl,
-pictures/ and export/face.safetensors.
+volume and what draws the picture starts afresh, wider. Every face of the render cache is in two head poses, and the
+truth shows another than the driver's, so that the dynamics have no use for the driver's pose. Writes checkpoints,
+metrics.jsonl, pictures/ and export/face.safetensors.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

@@ -10,6 +10,9 @@ os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS)
 
 import jax
 import pytest
+from typecheck import check_annotations
+
+check_annotations()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,9 +2,13 @@
 
 import importlib
 import os
+import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,49 @@ def test_configurations_and_weights_are_found_from_another_folder(installed, tmp
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(installed)
+
+
+def test_the_card_names_the_commit_of_every_shipped_file():
+    """The newest commit that changed the file; that of the last commit can only be named by the next one."""
+    folder, head = ROOT / "vasa_jax" / "pretrained", _git("rev-parse", "--short=7", "HEAD")
+    shallow = _git("rev-parse", "--is-shallow-repository") != "false"  # or no history at all
+    for path in [path for path in folder.rglob("*.*") if path.suffix in (".safetensors", ".npz", ".png", ".wav")]:
+        card = next(up / "MODEL_CARD.md" for up in path.parents if (up / "MODEL_CARD.md").is_file())
+        name = path.relative_to(card.parent)
+        commit = re.search(rf"`{name}`(?: \| | \(commit )([0-9a-f]{{7}})\b", card.read_text())
+        assert commit, f"{card} names no commit of {name}"
+        newest = _git("log", "-1", "--format=%h", "--abbrev=7", "--", str(path))
+        assert shallow or newest in (head, commit[1]), f"{card}: {name} was made by {newest}"
+
+
+def _git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--editable"]], ids=["plain", "editable"])
+def test_pip_installs_a_command_that_works_from_any_folder(options, tmp_path):
+    """In an environment of its own, which sees this one's packages but not this checkout."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    venv.create(home, with_pip=False)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    source = tmp_path / "source"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    pip = [home / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, *options, source], check=True, cwd=tmp_path)
+    elsewhere.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for start in ([home / "bin" / "vasa-jax"], [home / "bin" / "python", "-m", "vasa_jax.main"]):
+        shown = subprocess.run([*start, "--help"], cwd=elsewhere, env=environment, capture_output=True, text=True)
+        assert shown.returncode == 0 and "--config.train.steps=10000" in shown.stdout
+    options = ["--config", "demo", "--config.steps=2", "--config.mark=False", "--config.output=a.mp4"]
+    done = subprocess.run([home / "bin" / "vasa-jax", *options], cwd=elsewhere, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "a.mp4").stat().st_size > 10_000
 
 
 def test_the_console_command_is_main():

@@ -13,13 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.models.motion import MotionConditions
 
-Apply = Callable[[dict, Array, Array, Any], Array]
-Prepare = Callable[[dict, MotionConditions], Any]
+Apply = Callable[[Any, Array, Array, Any], Array]
+Prepare = Callable[[Any, MotionConditions], Any]
 
 GUIDED = {
     "audio": "audio_mask",
@@ -31,21 +32,24 @@ GUIDED = {
 
 
 def without(conditions: MotionConditions, name: str) -> MotionConditions:
-    """The conditions with `name` (a key of GUIDED) replaced by its learned null."""
+    """Replaces the condition `name` (a key of GUIDED) by its learned null."""
     mask = GUIDED[name]
     return conditions._replace(**{mask: jnp.zeros_like(getattr(conditions, mask))})
 
 
 def branches(conditions: MotionConditions, guidance: Mapping[str, Any]) -> MotionConditions:
-    """(copies * B, ...): the conditions, then for every key of `guidance`, in order, those without it."""
+    """Stacks the conditions and, for every key of `guidance` in order, those without it: (copies * B, ...)."""
     rows = [conditions, *(without(conditions, name) for name in sorted(guidance))]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
 
 
 def active_guidance(**scales: float) -> dict[str, float]:
-    """The scales that are not zero: `active_guidance(audio=0.5, gaze=1.0, emotion=0.0)` -> two branches.
+    """Returns the scales that are not zero: `active_guidance(audio=0.5, gaze=1.0, emotion=0.0)` -> two branches.
 
     The keys are the branches that the denoiser evaluates (static under jit); the values may change without recompiling.
+
+    Raises:
+      ValueError: a key is not one of GUIDED.
     """
     unknown = set(scales) - set(GUIDED)
     if unknown:
@@ -63,11 +67,15 @@ def drop_conditions(
     shortest: int = 4,
     blinks_rate: float = 0.3,
 ) -> MotionConditions:
-    """Training dropout: each condition goes to its null with probability `rate`, X_pre and A_pre together with
-    `previous_rate`, blinks with `blinks_rate`, and with probability `truncate` the audio ends after a length uniform in
-    [shortest, W).
+    """Drops conditions at random in training: each goes to its learned null with its own probability.
 
     Masks are only ever cleared, never set.
+
+    Args:
+      rate: probability of audio, gaze, distance and emotion, each by itself.
+      previous_rate: of X_pre and A_pre together.
+      blinks_rate: of blinks.
+      truncate: probability that the audio ends early, after a length uniform in [shortest, W) frames.
     """
     batch, window = conditions.audio_mask.shape
     names = [*GUIDED, "truncate", "length", "blinks"]
@@ -93,7 +101,7 @@ def drop_conditions(
 
 @functools.cache
 def cosine_alpha_bar(timesteps: int, offset: float) -> np.ndarray:
-    """alpha-bar of the cosine schedule (arXiv 2102.09672), (T,) float64: the betas are clipped at 0.999."""
+    """Returns alpha-bar of the cosine schedule (arXiv 2102.09672), (T,) float64; the betas are clipped at 0.999."""
     points = np.arange(timesteps + 1) / timesteps
     levels = np.cos((points + offset) / (1.0 + offset) * np.pi / 2.0) ** 2
     betas = np.minimum(1.0 - levels[1:] / levels[:-1], 0.999)
@@ -112,7 +120,7 @@ class VASADiffusion:
     velocity_weight: float = 0.0  # of the same loss between frame differences
 
     def alpha_bar(self, t: Int[Array, "..."]) -> Float[Array, "..."]:
-        """Share of the signal's variance that is left at t; 1 at t = -1 (clean)."""
+        """Returns the share of the signal's variance that is left at t; 1 at t = -1 (clean)."""
         table = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
         return jnp.asarray(table, jnp.float32)[t + 1]
 
@@ -129,21 +137,21 @@ class VASADiffusion:
     def q_sample(
         self, x0: Float[Array, "batch ..."], t: Int[Array, "batch"], noise: Float[Array, "batch ..."]
     ) -> Float[Array, "batch ..."]:
-        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise."""
+        """Adds noise: x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise."""
         signal_scale, noise_scale = self._scales(t, x0)
         return signal_scale * x0 + noise_scale * noise
 
     def noise_from_x0(
         self, x_t: Float[Array, "batch ..."], t: Int[Array, "batch"], x0: Float[Array, "batch ..."]
     ) -> Float[Array, "batch ..."]:
-        """The noise that leads from x0 to x_t."""
+        """Returns the noise that leads from x0 to x_t."""
         signal_scale, noise_scale = self._scales(t, x_t)
         return (x_t - signal_scale * x0) / noise_scale
 
     def x0_from_noise(
         self, x_t: Float[Array, "batch ..."], t: Int[Array, "batch"], noise: Float[Array, "batch ..."]
     ) -> Float[Array, "batch ..."]:
-        """The clean sequence that `noise` leads to x_t; ill-conditioned near t = T - 1."""
+        """Returns the clean sequence that `noise` leads to x_t; ill-conditioned near t = T - 1."""
         signal_scale, noise_scale = self._scales(t, x_t)
         return (x_t - noise_scale * noise) / signal_scale
 
@@ -158,11 +166,17 @@ class VASADiffusion:
         previous_valid: Bool[Array, "batch"] | None = None,
         previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """x0 loss: mean squared error of the valid frames, pose and dynamics averaged and weighted apart.
+        """Computes the x0 loss: mean squared error of the valid frames, pose and dynamics averaged and weighted apart.
 
-        With a velocity weight, also of the differences between valid neighbours; `previous` (the last frame of X_pre,
-        true where `previous_valid`) adds the difference across the seam; `previous_error` is how far it is from the
-        true frame (default: it is true). Returns the loss and its unweighted terms.
+        With a velocity weight, the differences between valid neighbours count too. `previous` adds the difference
+        across the seam.
+
+        Args:
+          previous: the last frame of X_pre, true where `previous_valid`.
+          previous_error: how far it is from the true frame (default: it is true).
+
+        Returns:
+          the loss and its unweighted terms.
         """
         prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
 
@@ -191,16 +205,20 @@ class VASADiffusion:
     def training_loss(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         key: jax.Array,
         x0: Float[Array, "batch window dim"],
         conditions: MotionConditions,
         valid: Bool[Array, "batch window"],
         previous_error: Float[Array, "batch dim"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], Float[Array, "batch window dim"]]:
-        """E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row: loss, its terms, and the prediction of x0.
+        """Estimates E_t || x0 - H(x_t, t, C) ||^2 at one uniform t per row (VASA-1, section 3.2).
 
-        `previous_error`: of the last frame of X_pre, see `loss`.
+        Args:
+          previous_error: of the last frame of X_pre, see `loss`.
+
+        Returns:
+          the loss, its terms, and the prediction of x0.
         """
         t_key, noise_key = jax.random.split(key)
         t_B = jax.random.randint(t_key, x0.shape[:1], 0, self.timesteps)
@@ -216,16 +234,19 @@ class VASADiffusion:
     def guided(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         x_t: Float[Array, "batch window dim"],
         t: Int[Array, "batch"],
         conditions: Any,
-        guidance: Mapping[str, float | Array],
+        guidance: Mapping[str, ArrayLike],
     ) -> Float[Array, "batch window dim"]:
-        """(1 + sum_c l_c) H(x_t, t, C) - sum_c l_c H(x_t, t, C | c = null), all branches in one batch.
+        """Predicts x0 under guidance: (1 + sum_c l_c) H(x_t, t, C) - sum_c l_c H(x_t, t, C | c = null).
 
-        conditions: of all `branches` of `guidance`, whose keys (see `active_guidance`) choose the branches and whose
-        values are the scales l_c. Without any, the conditional branch alone is evaluated.
+        All branches run in one batch. Without guidance the conditional branch alone is evaluated.
+
+        Args:
+          conditions: of all `branches` of `guidance`.
+          guidance: its keys choose the branches (see `active_guidance`), its values are the scales l_c.
         """
         copies = 1 + len(guidance)
         x0 = apply(params, jnp.concatenate([x_t] * copies), jnp.concatenate([t] * copies), conditions)
@@ -236,7 +257,7 @@ class VASADiffusion:
         return result
 
     def sampling_times(self, steps: int) -> np.ndarray:
-        """`steps` decreasing times, (steps,) int32, from T - 1; the sampler goes from the last one to clean.
+        """Returns decreasing times, (steps,) int32, from T - 1; the sampler goes from the last one to clean.
 
         Raises:
           ValueError: `steps` is not in [1, T].
@@ -252,7 +273,7 @@ class VASADiffusion:
         t_next: Int[Array, "batch"],
         x0: Float[Array, "batch ..."],
     ) -> Float[Array, "batch ..."]:
-        """Deterministic (eta = 0) step from t to t_next < t given the predicted x0; t_next = -1 returns x0."""
+        """Steps from t to t_next < t given the predicted x0, without new noise (eta = 0); t_next = -1 returns x0."""
         return self.q_sample(x0, t_next, self.noise_from_x0(x_t, t, x0))
 
     def ddim(
@@ -261,7 +282,7 @@ class VASADiffusion:
         noise: Float[Array, "batch ..."],
         steps: int,
     ) -> Float[Array, "batch ..."]:
-        """From noise at T - 1 to a sample, with `denoise(x_t, t) -> x0`; one scan over the steps."""
+        """Samples from noise at T - 1 by DDIM (arXiv 2010.02502), with `denoise(x_t, t) -> x0`, in one scan."""
         times = self.sampling_times(steps)
         pairs = jnp.asarray(np.stack([times, np.append(times[1:], -1)], axis=1))
 
@@ -272,11 +293,11 @@ class VASADiffusion:
         return jax.lax.scan(step, noise, pairs)[0]
 
     def solver_times(self, steps: int) -> np.ndarray:
-        """`steps` decreasing times for DPM-Solver++, (steps,) int32, from T - 1.
+        """Returns decreasing times for DPM-Solver++, (steps,) int32, from T - 1.
 
-        After the first step, which crosses what is almost pure noise, they are evenly spaced in lambda = log(signal /
-        noise), because the second order is exact to even steps in lambda: from 0.91 T, or DDIM's second time if that is
-        later, to 0.02 T, or DDIM's last time if that is earlier. Times that would coincide are moved apart.
+        The first step crosses what is almost pure noise. The others are evenly spaced in lambda = log(signal / noise),
+        because the second order is exact to even steps in lambda. They go from 0.91 T, or DDIM's second time if that
+        is later, to 0.02 T, or DDIM's last time if that is earlier. Times that would coincide are moved apart.
 
         Raises:
           ValueError: `steps` is not in [1, T].
@@ -300,8 +321,11 @@ class VASADiffusion:
         noise: Float[Array, "batch ..."],
         steps: int,
     ) -> Float[Array, "batch ..."]:
-        """As `ddim`, by DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): each step extrapolates x0 along lambda from
-        its last two predictions. The first step and the last one, to clean, are of first order."""
+        """Samples as `ddim` does, by DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2).
+
+        Each step extrapolates x0 along lambda from its last two predictions. The first step and the last one, to
+        clean, are of first order.
+        """
         times = self.solver_times(steps)
         levels = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
         signal, spread = np.sqrt(levels[np.append(times, -1) + 1]), np.sqrt(1.0 - levels[np.append(times, -1) + 1])
@@ -322,8 +346,11 @@ class VASADiffusion:
         return jax.lax.scan(step, (noise, jnp.zeros_like(noise)), inputs)[0][0]
 
     def initial_noise(self, key: jax.Array, shape: tuple[int, int, int]) -> Float[Array, "batch window dim"]:
-        """Standard normal (B, W, D). With one key, row b depends on the key and b only, not on the batch size; with a
-        key per row, (B,), row b is what a batch of one draws with that key."""
+        """Draws standard normal noise (B, W, D).
+
+        With one key, row b depends on the key and b only, not on the batch size. With a key per row, (B,), row b is
+        what a batch of one draws with that key.
+        """
         if key.ndim:
             rows = jax.vmap(lambda row_key: jax.random.fold_in(row_key, 0))(key)
         else:
@@ -333,18 +360,22 @@ class VASADiffusion:
     def sample_window(
         self,
         apply: Apply,
-        params: dict,
+        params: Any,
         key: jax.Array,
         conditions: MotionConditions,
         steps: int,
-        guidance: Mapping[str, float | Array] | None = None,
+        guidance: Mapping[str, ArrayLike] | None = None,
         solver: str = "ddim",
         prepare: Prepare | None = None,
     ) -> Float[Array, "batch window dim"]:
-        """Motion of one window (B, W, D), z-scored, float32. `key`: see `initial_noise`; `solver`: one of SOLVERS;
-        `prepare`: what is done once to the conditions of all branches, before the steps.
+        """Samples the motion of one window (B, W, D), z-scored, float32.
 
         Trace it under jit with `apply`, `steps` and `solver` static (generation.windows.sample_windows does).
+
+        Args:
+          key: see `initial_noise`.
+          solver: one of SOLVERS.
+          prepare: what is done once to the conditions of all branches, before the steps.
         """
         batch, window = conditions.audio_mask.shape
         noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))

@@ -17,7 +17,7 @@ import numbers
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar, Union
+from typing import Any, TypeVar, Union
 
 import ml_collections
 import numpy as np
@@ -30,6 +30,7 @@ LONGEST_VALUE = 100  # characters of a value in a message
 MAX_SEED = 2**32 - 1  # what NumPy's and JAX's generators both take
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 Series = Union[T, Sequence[T], np.ndarray]  # noqa: UP007 - X | Y cannot be subscripted; a constant or one per frame
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 
@@ -145,7 +146,7 @@ class Settings:
     def check_together(self, path: str) -> None:
         """Raises InputError where fields contradict each other; `path` is the section's own name."""
 
-    def validate(self, path: str = "config") -> Self:
+    def validate(self: S, path: str = "config") -> S:
         """Returns the settings themselves; InputError names the first field that is of no use."""
         for item in fields_of(type(self)).values():
             _check(item, getattr(self, item.name), f"{path}.{item.name}")
@@ -167,7 +168,7 @@ class Settings:
         return result
 
     @classmethod
-    def from_config_dict(cls, config: ml_collections.ConfigDict, path: str = "config") -> Self:
+    def from_config_dict(cls: type[S], config: ml_collections.ConfigDict, path: str = "config") -> S:
         """Returns the validated settings of a `ConfigDict`; InputError names an unknown key or a bad value."""
         return _built(cls, config, path).validate(path)
 

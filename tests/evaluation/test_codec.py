@@ -14,7 +14,7 @@ from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import held_out, metrics, probes
 from vasa_jax.evaluation.codec import CodecEvaluator, latent_changes, reading_changes
-from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.face_readings import FaceReader, Measurements
 from vasa_jax.evaluation.held_out import DYNAMICS, HeldOutStills
 from vasa_jax.evaluation.image_metrics import image_metrics
 from vasa_jax.main import run
@@ -190,9 +190,12 @@ def numbers_of(frames):
     return {name: 4.0 * flat[:, i] - 2.0 for i, name in enumerate(names)} | {"skull_w": 2.0 * flat[:, len(names)]}
 
 
-class FakeFaceReader:
+class FakeFaceReader(FaceReader):
     points = tuple(held_out.LANDMARKS[:2])
     training_errors = {"mouth_r": 0.9, "soft_mouth_r": 0.8}  # noqa: RUF012
+
+    def __init__(self):
+        pass  # it has no network
 
     def measure(self, frames):
         found = numbers_of(frames)

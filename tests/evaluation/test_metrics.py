@@ -8,7 +8,7 @@ from fake_heads import pose
 
 from vasa_jax.conventions import head_angles
 from vasa_jax.evaluation import metrics
-from vasa_jax.evaluation.image_metrics import psnr, psnr_in_region, psnr_per_image
+from vasa_jax.evaluation.image_metrics import psnr, psnr_per_image
 
 
 def test_pearson_closed_forms():
@@ -155,7 +155,7 @@ def test_psnr():
     assert psnr(image + 0.1 * mask[..., None], image, ~mask) == pytest.approx(100.0)
 
 
-def test_the_three_psnr_agree():
+def test_both_psnr_agree():
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 8, 8, 3), np.float32), rng.random((2, 8, 8, 3), np.float32)
     np.testing.assert_allclose(psnr_per_image(x, y), [psnr(a, b) for a, b in zip(x, y)], rtol=1e-5)

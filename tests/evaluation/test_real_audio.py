@@ -91,7 +91,7 @@ class Reader:
     training_errors = {"mouth_r": 0.9, "mouth_mae": 0.01}  # noqa: RUF012
 
     def measure(self, frames):
-        return Measurements(frames[:, 0, 0, 0] / 255.0, None, None, None, None, None)
+        return Measurements(frames[:, 0, 0, 0] / 255.0, *5 * [np.zeros(len(frames))])
 
 
 def test_report_of_a_generator_that_listens(tmp_path, capsys):

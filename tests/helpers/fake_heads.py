@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.evaluation import held_out
-from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.face_readings import FaceReader, Measurements
 from vasa_jax.training.tasks.face_probe import POINTS
 
 FRAMES = 50
@@ -104,11 +104,14 @@ def turned_landmarks(motion, names):
     return jnp.pad(flat, ((0, 0), (0, 1)))
 
 
-class FakeFaceReader:
+class FakeFaceReader(FaceReader):
     """Reads brightness."""
 
     points = POINTS
     training_errors = {"mouth_r": 0.9, "soft_mouth_r": 0.8}  # noqa: RUF012
+
+    def __init__(self):
+        pass  # it has no network
 
     def measure(self, frames):
         count = len(frames)

@@ -155,7 +155,7 @@ def test_hidden_features_are_what_the_last_convolution_reads():
 
 def test_volumes_and_pictures():
     """Channel c of depth d is channel c * depth + d of the picture."""
-    picture = np.arange(2 * 3 * 12).reshape(1, 2, 3, 12)
+    picture = np.arange(2 * 3 * 12, dtype=np.float32).reshape(1, 2, 3, 12)
     volume = volume_from_picture(picture, 4)
     assert volume.shape == (1, 4, 2, 3, 3) and volume[0, 3, 1, 2, 2] == picture[0, 1, 2, 2 * 4 + 3]
     np.testing.assert_array_equal(picture_from_volume(volume), picture)

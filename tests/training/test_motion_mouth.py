@@ -94,11 +94,11 @@ def test_true_motion_has_the_true_mouth_and_other_motion_its_error(mouth):
     tracks, rng = openings(), np.random.default_rng(1)
     clips, starts = rng.permutation(np.arange(24) % COUNT), rng.integers(0, FRAMES - WINDOW, 24)
     truth = windows_of(tracks, clips, starts)
-    figures = mouth.figures(truth, truth, clips, starts)
+    figures = mouth.metrics(truth, truth, clips, starts)
     assert figures == pytest.approx({"mouth_r": 1, "codec_mouth_r": 1, "mouth_mae": 0, "codec_mouth_mae": 0}, abs=1e-6)
 
     late = windows_of(np.roll(tracks, 1, axis=1), clips, starts)
-    figures = mouth.figures(late, truth, clips, starts)
+    figures = mouth.metrics(late, truth, clips, starts)
     used = [row for row in range(24) if clips[row] < HEADS]
     pairs = [(late[row, ::STRIDE, 0], truth[row, ::STRIDE, 0]) for row in used]
     assert figures["mouth_r"] == pytest.approx(np.mean([metrics.pearson(*pair) for pair in pairs]), abs=1e-6)
@@ -152,7 +152,7 @@ def test_evaluation_adds_the_mouth_of_unnormalised_motion(tmp_path, monkeypatch)
     seen = {}
 
     class Recorder:
-        def figures(self, sampled, truth, clip, start):
+        def metrics(self, sampled, truth, clip, start):
             seen.update(sampled=sampled, truth=truth, clip=clip, start=start)
             return {"mouth_r": 0.25}
 

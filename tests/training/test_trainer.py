@@ -1,10 +1,12 @@
 """The loop: bitwise resume, preemption, checkpoints, accumulation, averaging, logs, non-finite losses."""
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
 import signal
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -284,3 +286,13 @@ def test_parameters_frozen_half_way_keep_their_average_from_there(tmp_path):
 def test_frozen_rejects_what_means_nothing(tmp_path, pattern, fault):
     with pytest.raises(InputError, match=fault):
         VASATrainer(Regression(), dataclasses.replace(SETTINGS, frozen=(pattern,)), tmp_path).fit()
+
+
+def test_a_trainer_that_is_gone_leaves_no_task_behind(tmp_path):
+    """Compiled programs belong to their trainer: sweeps and notebooks make many."""
+    task = Regression()
+    VASATrainer(task, dataclasses.replace(SETTINGS, steps=2), tmp_path).fit()
+    alive = weakref.ref(task)
+    del task
+    gc.collect()
+    assert alive() is None

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_people import drawn_people
+from flax import traverse_util
+from official_state import GOLDEN, random_state, spread
 
 from vasa_jax import losses
 from vasa_jax.config import LossNetworksConfig
@@ -23,6 +25,7 @@ from vasa_jax.weights import loss_networks as files
 from vasa_jax.weights.loss_networks import arcface_params, iresnet_depths, load_judges, vgg19_params, vggface_params
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
+STORED = 300  # as in tests/golden/make_judges.py
 CONFIG = Path(__file__).parents[2] / "configs" / "train_loss_networks.py"
 
 
@@ -143,7 +146,9 @@ def test_identity_is_the_cosine_of_embeddings_and_no_gradient_reaches_the_source
     assert jnp.abs(gradients[0]).max() > 0 and jnp.abs(gradients[1]).max() == 0
 
 
-# Known networks: random files in their makers' layout against plain numpy, (C, H, W) as PyTorch has it.
+# Known networks: random files in their makers' layout against plain numpy, (C, H, W) as PyTorch has it, and against
+# the numbers that PyTorch's own layers gave (tests/golden/make_judges.py).
+TORCH = np.load(GOLDEN / "judges.npz")
 
 
 def conv(x, weight, bias=None, stride=1):
@@ -160,15 +165,7 @@ def pool(x):
 
 
 def random_file(path, shapes):
-    rng = np.random.default_rng(0)
-    flat = {}
-    for name, shape in shapes.items():
-        fan = np.prod(shape[1:]) if len(shape) > 1 else 100
-        flat[name] = (rng.normal(size=shape) / np.sqrt(fan)).astype(np.float32)
-        if name.endswith("running_var"):
-            flat[name] = 1.0 + np.abs(flat[name])
-    from flax import traverse_util
-
+    flat = random_state(shapes)
     save_params(path, traverse_util.unflatten_dict(flat, sep="."), {}, jnp.float32)
     return flat
 
@@ -212,6 +209,9 @@ def test_vgg_files_give_the_features_of_their_network(tmp_path, which):
                 expected.append(x)
     for tap, wanted in zip(taps, expected, strict=True):
         np.testing.assert_allclose(tap[0], wanted.transpose(1, 2, 0), rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    for stage, tap in enumerate(taps, start=1):
+        golden = TORCH[f"{which}/relu{stage}_1"]
+        np.testing.assert_allclose(spread(np.asarray(tap[0]), STORED), golden, rtol=1e-3, atol=1e-4 * golden.max())
 
 
 def iresnet_shapes(depths, widths, embedding, side):
@@ -263,6 +263,7 @@ def test_arcface_files_give_the_embedding_of_their_network(tmp_path):
             x = h + x
     vector = flat["fc.weight"] @ norm(x, "bn2").reshape(-1) + flat["fc.bias"]
     np.testing.assert_allclose(found[0], norm(vector, "features"), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[0], TORCH["arcface/embedding"], rtol=1e-3, atol=1e-4)
 
 
 def test_files_choose_the_judges_and_wrong_ones_are_named(tmp_path, monkeypatch):

@@ -65,7 +65,7 @@ def measure(stage: str, function: Callable, arguments: tuple, frames: float, rep
 
 
 def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
-    """Portrait (once per video) and decoding at every batch size."""
+    """Measures the portrait (once per video) and decoding at every batch size."""
     encoder, decoder = face_codec(variant, dtype)
     # Kernels as the generator holds them, standardised beforehand.
     shapes = jax.eval_shape(lambda: init_face(jax.random.key(0), variant))
@@ -100,7 +100,7 @@ def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
 
 
 def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
-    """One window of the sampler, all steps and guidance branches, at every number of steps and of windows at once."""
+    """Measures one window of the sampler, all guidance branches, at every number of steps and of windows at once."""
     settings, fields = config.benchmark, MOTION_VARIANTS[variant]
     model, diffusion = VASADiffusionTransformer(**fields, dtype=dtype), VASADiffusion()
     guidance = active_guidance(audio=config.audio_guidance, gaze=config.gaze_guidance)

@@ -41,7 +41,7 @@ class LivePoint:
 
 
 def live_points(config: VASAConfig, dtype) -> list[LivePoint]:
-    """Every hop and number of steps over growing numbers of sessions, up to the first that stalls in more than 1 %."""
+    """Measures every hop and number of steps over growing numbers of sessions, up to the first with over 1 % stalls."""
     settings, on_cpu = config.benchmark, jax.default_backend() == "cpu"
     names = (settings.variants[0], settings.audio_variants[0], settings.motion_variants[0])
     generator = random_generator(*names, dtype)
@@ -96,7 +96,7 @@ def measure_live(
 
 
 def live_table(points: list[LivePoint]) -> str:
-    """Points as a Markdown table headed by the device."""
+    """Writes points as a Markdown table headed by the device."""
     lines = [
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}, live: {points[0].variants}",
         "",

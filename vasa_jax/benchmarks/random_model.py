@@ -15,13 +15,13 @@ from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIA
 
 
 def random_like(shapes: Any) -> Any:
-    """Small random float32 values in the place of a tree of shapes."""
+    """Draws small random float32 values in the place of a tree of shapes."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda s: jnp.asarray(0.02 * rng.standard_normal(s.shape), jnp.float32), shapes)
 
 
 def model_conditions(model: VASADiffusionTransformer, batch: int) -> MotionConditions:
-    """Everything known, all zero."""
+    """Returns conditions that are all known and zero."""
     known = jnp.ones((batch,), bool)
     return MotionConditions(
         audio=jnp.zeros((batch, model.window, model.audio_dim)),
@@ -41,7 +41,7 @@ def model_conditions(model: VASADiffusionTransformer, batch: int) -> MotionCondi
 
 
 def random_generator(face: str, audio: str, motion: str, dtype) -> VideoGenerator:
-    """A generator of these sizes with random parameters."""
+    """Builds a generator of these sizes with random parameters."""
     fields = MOTION_VARIANTS[motion] | {"audio_dim": AUDIO_VARIANTS[audio]["width"]}
     encoder, transformer = AudioEncoder(**AUDIO_VARIANTS[audio]), VASADiffusionTransformer(**fields)
     noisy, t = jnp.zeros((1, transformer.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)

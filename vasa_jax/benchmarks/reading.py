@@ -154,7 +154,7 @@ def _clips(size: int, clips: int, frames: int) -> Iterator[Record]:
 
 
 def markdown(rows: Sequence[ReadingSpeed], needs: Sequence[ModelNeed], settings: ReadingBenchmarkConfig) -> str:
-    """Both tables. Workers needed: what training takes over what one worker process gives, at the same size."""
+    """Writes both tables. Workers needed: what training takes over what one worker process gives, at the same size."""
     what = settings.data or "clips made from the package's portrait"
     lines = [
         f"{what}; windows of {settings.frames} frames, batches of {settings.batch_size}\n",

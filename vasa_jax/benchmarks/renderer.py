@@ -50,7 +50,7 @@ def render_benchmark(
 ) -> list[RenderSpeed]:
     """Measures the renderer on the default device, one row per size.
 
-    Random heads in random stills (the bank's), `batches[size]` at a time; a repeat lasts a quarter of a second or one
+    Random heads in random stills, `batches[size]` at a time; a repeat lasts a quarter of a second or one
     batch, whichever is longer. batches: frames at once by size; BATCHES of the platform where not given.
     """
     device = jax.devices()[0]
@@ -79,7 +79,7 @@ def benchmark_renderer_job(config: VASAConfig, workdir: str | Path) -> list[Rend
 
 
 def markdown(rows: Sequence[RenderSpeed]) -> str:
-    """The rows as a table."""
+    """Writes the rows as a table."""
     lines = [
         "| size | rays per pixel | batch | frames/s | slowest repeat | GFLOP/frame | GFLOP/s | compile s | device |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -115,6 +115,6 @@ def _measure(size: int, batch: int, heads: tuple, repeats: int, supersample: int
 
 
 def _picture(identity, motion, size: int, supersample: int):
-    """What the bank keeps of a picture."""
+    """What the render cache keeps of an image."""
     out = render(identity, motion, size, supersample)
     return {"rgb": to_uint8(out["rgb"]), "background": to_uint8(out["background"]), "segmentation": out["segmentation"]}

@@ -58,7 +58,7 @@ def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
 
 
 def update_table(updates: list[TimedUpdate]) -> str:
-    """A Markdown table; the TFLOP/s are a device's, of what the model asks for."""
+    """Writes a Markdown table; the TFLOP/s are one device's, for the work that the model asks for."""
     lines = [
         "| update of stage 1 | devices | ms | pairs/s | TFLOP | TFLOP/s per device | temporaries, GiB | compile s |",
         "|---|---|---|---|---|---|---|---|",

@@ -25,7 +25,9 @@ class TrainConfig(Settings):
     clip_norm: float = number(1.0, 0, 1e9, "", "global gradient norm; 0 = off")
     # Micro-batches are averaged. Means over labelled examples only, and comparisons between examples (contrast,
     # agreement, cross_identity, identity), are taken within each of them.
-    accumulate: int = number(1, 1, 10**6, "", "micro-batches per update; a divisor of batch_size")
+    accumulate: int = number(
+        1, 1, 10**6, "", "micro-batches per update, a divisor of batch_size; losses compare examples within each alone"
+    )
     ema_decay: float = number(0.999, 0, 1, "", "of the parameters that are exported")
     log_every: int = number(50, 1, MOST, "updates", "between lines of the log")
     evaluate_every: int = number(2_000, 0, MOST, "updates", "between evaluations; 0 = only at the end")

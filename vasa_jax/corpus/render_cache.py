@@ -34,8 +34,10 @@ DECIDING = ("groups", "identities", "motions", "poses", "drivers", "chunk", "ref
 def render_groups(
     key: jax.Array, groups: int, identities: int, motions: int, size: int, supersample: int, poses: int | jax.Array = 1
 ) -> Group:
-    """Renders `groups` groups: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3), all
-    uint8, and pose (G, I, M, 9) float32.
+    """Renders `groups` groups.
+
+    Images are uint8: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3). pose
+    (G, I, M, 9) is float32.
 
     `poses` motions in a row are one face (gaze, lids, brows, mouth) in as many head poses.
     """
@@ -214,7 +216,7 @@ def draw_pairs(
     of them: the target is the source's person with the driver's face in a head pose of its own. In other recipes
     driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
-    of the pairs, one of a source at most and never its first of several, the driver is in the source's own motion.
+    of the pairs the driver is in the source's own motion: one pair of a source at most, never the first of several.
     """
     groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)

@@ -35,8 +35,8 @@ class Talk(NamedTuple):
 def sample_talk(seed: int, seconds: float, speech: str = "espeak") -> Talk:
     """Makes the talk of a seed. `speech` is one of SPEECH_SOURCES; shipped repeats the few sentences of one voice.
 
-    Every stretch between pauses is spoken in a manner of its own and performed for itself, as a clip of the corpus is,
-    with one emotion, gaze and distance throughout. InputError for an unknown source and for espeak without
+    Every stretch between pauses is spoken in a manner of its own and performed for itself, as a clip of the corpus is.
+    Emotion, gaze and distance are the same throughout. InputError for an unknown source and for espeak without
     espeakng_loader.
     """
     if speech not in SPEECH_SOURCES:

@@ -3,8 +3,8 @@
     python -m vasa_jax.main --config configs/synthesize.py --workdir data/corpus
 
 Splits share neither person nor voice nor sentence; persons and held-out clips are also none of the evaluation's or of
-a training task's. A clip is a pure function of the settings and its number, so that a run that was stopped goes on
-with the shards that are missing.
+a training task's. A clip is a pure function of the settings and its number. So a run that was stopped goes on with
+the shards that are missing.
 """
 
 from __future__ import annotations

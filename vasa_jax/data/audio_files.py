@@ -42,6 +42,7 @@ class Audio:
 
     @property
     def seconds(self) -> float:
+        """Length of the sound."""
         return len(self.samples) / SAMPLE_RATE
 
     @property
@@ -76,8 +77,9 @@ def read_audio(path: str | os.PathLike, limits: InputLimits = DEFAULT_LIMITS) ->
     time in `samples` is time in the file. Resampling is soxr's. Where channels cancel each other the loudest is heard,
     and a constant or an odd level is made good (`speech_level.settle`); both are noted. `blocks` is not changed.
 
-    Raises InputError for a path that is no readable file, for no sound track, for sound that does not decode, for more
-    than `limits` allow, and for less than one video frame (40 ms) of it.
+    Raises:
+      InputError: no readable file; no sound track; sound that does not decode; more than `limits` allow; less than one
+        video frame (40 ms).
     """
     path = existing_file(path, "sound or video")
     decoder = SoundDecoder(path, limits)

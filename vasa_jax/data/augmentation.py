@@ -41,8 +41,8 @@ def apply_colour_transform(image: Float[Array, "b h w 3"], transform: dict[str, 
 def random_warp(image: Float[Array, "b h w 3"], key: jax.Array, strength: float, cells: int = 8) -> Array:
     """Bends each image by a smooth random warp of its own: the shape of a face changes, its expression stays readable.
 
-    Displacements of a grid of (cells + 1)^2 nodes are normal with `strength` cells standard deviation (0.1 in
-    MegaPortraits' code), zero on the border, and interpolated by cubic splines.
+    A grid of (cells + 1)^2 nodes is displaced and interpolated by cubic splines. Displacements are normal with a
+    standard deviation of `strength` cells (0.1 in MegaPortraits' code), zero on the border.
     """
     batch, height, width = image.shape[:3]
     nodes = strength * 2.0 / cells * jax.random.normal(key, (batch, cells - 1, cells - 1, 2))

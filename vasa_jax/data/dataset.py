@@ -37,9 +37,9 @@ class VASADataset:
       emotion (B, 8).
     View `pairs`: two different frames of each clip, the source and the driver:
       source, driver uint8 (B, n, n, 3); source_X, driver_X for each label X of a frame; with `matte` source_matte and
-      driver_matte; person int32 (B,), the same for all clips of a person; partner int32 (B,), the row of the batch
-      whose driver is another person's (for cross-identity training), and valid_partner bool (B,), false where the batch
-      has one person only.
+      driver_matte; person int32 (B,), the same for all clips of a person. For cross-identity training partner int32
+      (B,): the row of the batch whose driver is another person's; valid_partner bool (B,): false where the batch has
+      one person only.
     Both: valid_X bool (B,) for every label X (zeros where false), record int32 (B,), numbered as in `clip_ids`.
 
     path: directory with manifest.json, or of a TFDS build. format: `array_record`, `tfrecord` or `tfds`; empty takes
@@ -50,8 +50,9 @@ class VASADataset:
     parts: every hosts-th record, of a TFRecord every hosts-th shard. workers: processes that decode. verify_files
     compares all checksums at the start; without it records are verified as they are read.
 
-    Raises InputError for a directory, split or shard that is missing or corrupt, clips shorter than the window (they
-    are left out when the manifest tells), too few records for one batch, or fewer TFRecord shards than hosts.
+    Raises:
+      InputError: a directory, split or shard that is missing or corrupt; clips shorter than the window (they are left
+        out when the manifest tells); too few records for one batch; fewer TFRecord shards than hosts.
     """
 
     path: str | Path

@@ -1,8 +1,8 @@
 """Names of the face's points and parts that labels speak of.
 
-`left` and `right` are the image's, so `left` has x < 0 on a frontal face (the person's right). Contours run from left
-to right along the jaw, and clockwise as seen in the image from their left corner for eyes and lips (left corner, over
-the top, right corner, back along the bottom).
+`left` and `right` are the image's, so `left` has x < 0 on a frontal face (the person's right). The jaw's contour
+runs from left to right. Those of eyes and lips run clockwise, as seen in the image, from their left corner: over the
+top, to the right corner, back along the bottom.
 """
 
 # Parts of an image, in the order of a segmentation's numbers.

@@ -74,8 +74,9 @@ def read_image(
     colour profile becomes sRGB; of an animation the first frame is taken. Full size is kept so that crop coordinates
     mean pixels of the file: `face_crop.find_face` works on a reduced copy and `crop_square` reduces by area.
 
-    Raises InputError for a path that is no readable file, for what is not an image (`NotAPicture`), is damaged or cut
-    short, has a side under 32 pixels, or needs more than `limits` allow (refused before anything is unpacked).
+    Raises:
+      InputError: no readable file; no image (`NotAPicture`); damaged or cut short; a side under 32 pixels; more than
+        `limits` allow, before anything is unpacked.
     """
     path = existing_file(path, "picture")
     if path.stat().st_size > limits.memory * 2**30:

@@ -16,8 +16,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov")
 def video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> Path:
     """Returns the path that a video is written to; a leading `~` is the home folder. Nothing is written or made.
 
-    Raises InputError for another suffix, for what is no regular file, for a name that is too long, for a folder that
-    cannot be made or written, and for one of `inputs` under whatever name or link.
+    Raises:
+      InputError: another suffix; no regular file; a name that is too long; a folder that cannot be made or written;
+        one of `inputs` under whatever name or link.
     """
     path = expanded(path)
     if path.suffix.lower() not in SUFFIXES:

@@ -20,7 +20,7 @@ _XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 def orientation(info: Mapping[str, Any]) -> int:
     """Returns how Pillow's `image.info` says the picture is stored, 1 to 8 (TIFF 6.0, tag 274); 1 without such a tag.
 
-    Only this tag is looked at: Pillow unpacks all of them, of which there may be millions.
+    Only this tag is looked at: Pillow unpacks all of them, and there may be millions.
     """
     block = info.get("exif") or b""
     if not block and isinstance(info.get("Raw profile type exif"), str):  # PNG, as ImageMagick writes it
@@ -49,7 +49,7 @@ def upright(pixels: np.ndarray, tag: int) -> np.ndarray:
 
 
 def claims_too_much(data: bytes) -> bool:
-    """Whether the tags of a picture file share data so that unpacking them takes many times the file's size."""
+    """Tells whether the tags of a picture file share data so that unpacking them takes many times the file's size."""
     pieces = _SEGMENT.split(data)
     return _claims(data) or (len(pieces) > 2 and _claims(b"".join(pieces[1:])))
 

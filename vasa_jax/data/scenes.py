@@ -20,8 +20,8 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 def find_cuts(thumbnails: np.ndarray) -> list[int]:
     """Returns the first frames of new scenes of uint8 (T, h, w, 3), in order; frame 0 is not among them.
 
-    A change counts when it is large, and large against the changes around it (so that a moving camera or flicker does
-    not cut every frame). Dissolves are not found; the face's track ends at most of them.
+    A change counts when it is large, and large against the changes around it; so a moving camera or flicker does not
+    cut every frame. Dissolves are not found; the face's track ends at most of them.
     """
     if len(thumbnails) < 2:
         return []

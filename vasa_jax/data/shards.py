@@ -1,7 +1,7 @@
 """Records in files: shards in ArrayRecord and TFRecord, written so that an interrupted run can go on, and read safely.
 
-A directory holds, for every shard, one file per format, a small `.json` that is written when the files are complete,
-and in the end `manifest.json` with all shards, their records and checksums. A file ending in `.part` is unfinished, and
+A directory holds, for every shard, one file per format and a small `.json` that is written when they are complete. At
+the end comes `manifest.json` with all shards, their records and checksums. A file ending in `.part` is unfinished, and
 deleted when its shard is written again.
 """
 
@@ -54,6 +54,7 @@ class Shard:
 
     @property
     def name(self) -> str:
+        """Stem of the shard's files."""
         return f"{self.split}-{self.index:05d}-of-{self.count:05d}"
 
 
@@ -202,8 +203,8 @@ def verify(manifest: Manifest, formats: Sequence[str] = FORMATS) -> int:
 class ShardReader:
     """Random access to the records of one file, for threads and processes; opened at the first read.
 
-    `parse` makes of a record's bytes what is read. Raises InputError that names the file, at opening if its length or
-    its number of records is not the manifest's, at reading if a record's checksum fails.
+    `parse` makes of a record's bytes what is read. InputError names the file: at opening if its length or its number
+    of records is not the manifest's, at reading if a record's checksum fails.
     """
 
     def __init__(
@@ -247,10 +248,12 @@ class TFRecordWriter:
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
 
     def write(self, data: bytes) -> None:
+        """Appends one record."""
         length = struct.pack("<Q", len(data))
         self._file.write(length + _masked_crc(length) + data + _masked_crc(data))
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
@@ -273,6 +276,7 @@ class TFRecordFile:
         return len(self._places)
 
     def read_at(self, index: int) -> bytes:
+        """Reads record `index`; ValueError where its checksum fails."""
         start, length = self._places[index]
         with open(self._path, "rb") as file:
             file.seek(start)

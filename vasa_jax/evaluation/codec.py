@@ -3,10 +3,12 @@
     python -m vasa_jax.main --config configs/evaluate_face.py --config.checkpoint=runs/model
 
 Columns of the first table:
+
   same       a person's portrait in the motion of its own images: self-reenactment
-  cross      in the motion of another person's images, of which the same motion on the person itself is the truth
+  cross      in the motion of another person's images; the person itself in the same motion is the truth
   truth      the true images, measured by the same probe: the ceiling of what is measured
   portrait   the portrait, unmoved: what is got by doing nothing
+
 Linear probes then say what can be read off the frozen latents. At last one factor changes, only the head pose or only
 the dynamics: the test of separate latents.
 """

@@ -1,6 +1,6 @@
 """Metrics of images: PSNR, SSIM, and two meanings of sharpness, which have two names.
 
-`edge_ratio` compares the edges of an image with those of its truth: 1 = as sharp as the truth.
+`edge_sum` of an image over that of its truth compares their edges: 1 = as sharp as the truth.
 `laplacian_sharpness` needs no truth: it is a property of one face.
 """
 
@@ -42,13 +42,6 @@ def psnr_per_image(x: Float[Array, "B h w 3"], y: Float[Array, "B h w 3"]) -> Fl
     return mse_to_psnr(jnp.square(x - y).mean((1, 2, 3)))
 
 
-def psnr_in_region(
-    x: Float[Array, "B h w 3"], y: Float[Array, "B h w 3"], region: Bool[Array, "B h w"]
-) -> Float[Array, ""]:
-    """Returns the PSNR in dB of the pixels of a region, of all images together; may be compiled."""
-    return mse_to_psnr((jnp.square(x - y).mean(-1) * region).sum() / jnp.maximum(region.sum(), 1))
-
-
 def image_metrics(
     video: UInt8[np.ndarray, "N n n 3"], truth: UInt8[np.ndarray, "N n n 3"], mask: Bool[np.ndarray, "N n n"]
 ) -> dict[str, float]:
@@ -68,20 +61,14 @@ def image_metrics(
     }
 
 
-def edge_ratio(
-    x: Float[Array, "B h w 3"], truth: Float[Array, "B h w 3"], region: Bool[Array, "B h w"]
-) -> Float[Array, ""]:
-    """Returns the sum of absolute pixel differences of x inside a region over that of the truth.
+def edge_sum(image: Float[Array, "B h w 3"], region: Bool[Array, "B h w"]) -> Float[Array, ""]:
+    """Returns the sum of absolute differences of neighbouring pixels inside a region; may be compiled.
 
-    1 = as sharp as the truth. May be compiled.
+    Over that of the truth it says how sharp an image is: 1 = as sharp as the truth.
     """
-
-    def edges(image):
-        across = jnp.abs(image[:, :, 1:] - image[:, :, :-1]).mean(-1) * region[:, :, 1:]
-        down = jnp.abs(image[:, 1:] - image[:, :-1]).mean(-1) * region[:, 1:]
-        return across.sum() + down.sum()
-
-    return edges(x) / jnp.maximum(edges(truth), 1e-6)
+    across = jnp.abs(image[:, :, 1:] - image[:, :, :-1]).mean(-1) * region[:, :, 1:]
+    down = jnp.abs(image[:, 1:] - image[:, :-1]).mean(-1) * region[:, 1:]
+    return across.sum() + down.sum()
 
 
 def laplacian_sharpness(face: UInt8[np.ndarray, "h w 3"]) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, head_angles, rotation_matrices
 
@@ -20,7 +21,7 @@ Metrics = dict[str, float]
 # Correlation and offsets ----------------------------------------------------------------------------------------------
 
 
-def pearson(x_T: np.ndarray, y_T: np.ndarray) -> float:
+def pearson(x_T: ArrayLike, y_T: ArrayLike) -> float:
     """Returns Pearson's r of two tracks; 0.0 when one is constant (it then says nothing about the other).
 
     "Constant" is judged against the size of the values, so that float32 rounding of a still track does not count as
@@ -92,8 +93,8 @@ def mutual_correlation(tracks_ST: np.ndarray) -> float:
 # Head and gaze --------------------------------------------------------------------------------------------------------
 
 
-def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray:
-    """Returns (T,) the angle of the rotation that takes one head pose to the other."""
+def rotation_error_degrees(a_T9: np.ndarray, b_T9: np.ndarray) -> np.ndarray | np.floating:
+    """Returns (T,) the angle of the rotation that takes one head pose to the other; a number for single poses."""
     relative = np.einsum("...ij,...ik->...jk", rotation_matrices(a_T9), rotation_matrices(b_T9))
     cosine = (np.trace(relative, axis1=-2, axis2=-1) - 1.0) / 2.0
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
@@ -153,7 +154,7 @@ def pose_audio_correlation(pose_T9: np.ndarray, level_T: np.ndarray, frames: int
     return pearson(smooth(speed, frames), smooth(np.asarray(level_T)[1:], frames)) if len(speed) else 0.0
 
 
-def gaze_in_head(gaze_T2: np.ndarray, pose_T9: np.ndarray) -> np.ndarray:
+def gaze_in_head(gaze_T2: ArrayLike, pose_T9: ArrayLike) -> np.ndarray:
     """Returns (T, 2) yaw and pitch in degrees of a gaze in the camera frame, seen from a head of that pose.
 
     Both positive to image right and down; a head that turns takes its gaze along, and this does not change.
@@ -193,7 +194,7 @@ def mouth_metrics(mouth_T: np.ndarray, truth_T: np.ndarray, offsets: bool = True
     return found
 
 
-def closure(mouth_T: np.ndarray, truth_T: np.ndarray, closed: float = 0.02) -> tuple[float, float]:
+def closure(mouth_T: ArrayLike, truth_T: ArrayLike, closed: float = 0.02) -> tuple[float, float]:
     """Returns (mean opening where the true mouth is closed, where it is not): do lips meet when they should?
 
     `closed` is an inner-lip distance over the inter-ocular one. nan where there is no such frame.
@@ -303,14 +304,14 @@ def smooth(track_T: np.ndarray, frames: int = 5) -> np.ndarray:
     return total
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosine(a: ArrayLike, b: ArrayLike) -> np.ndarray | np.floating:
     """Returns the cosine similarity along the last axis, broadcast over the others."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return (a * b).sum(-1) / np.maximum(size, 1e-12)
 
 
-def verification_auc(same: np.ndarray, different: np.ndarray) -> float:
+def verification_auc(same: ArrayLike, different: ArrayLike) -> float:
     """Returns the chance that a pair of one person scores above a pair of two.
 
     It is the area under the ROC curve; ties count half.
@@ -371,7 +372,7 @@ class Trend:
         return not self.low <= 0.0 <= self.high
 
 
-def fit_trend(time_N: np.ndarray, value_N: np.ndarray) -> Trend | None:
+def fit_trend(time_N: ArrayLike, value_N: ArrayLike) -> Trend | None:
     """Fits a line to values at times; nan values are left out. None for fewer than three, or all at one time.
 
     The interval is Student's, for independent errors of one size: give values of sections much longer than what

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,11 +17,14 @@ from vasa_jax.generation.controls import CONDITIONS, Controls
 WHOLE = slice(None)
 
 
+@runtime_checkable
 class Codec(Protocol):
     """A codec that is evaluated: `vasa_jax.generation.animator.PortraitAnimator`, or anything that acts like it."""
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """Side of its frames in pixels."""
+        ...
 
     def prepare(self, portrait: UInt8[np.ndarray, "n n 3"]) -> Any:
         """Encodes a portrait as an avatar."""
@@ -36,8 +39,9 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
 class Generator(Codec, Protocol):
-    """What is evaluated: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
+    """A model to evaluate: `vasa_jax.generation.generator.VideoGenerator`, or anything that acts like it."""
 
     trained_controls: tuple[str, ...]  # which of gaze, distance, emotion its weights know
 

@@ -3,10 +3,10 @@
 The mean luma is whitened, so that flat ground and strong edges weigh alike. Under a hypothesis of scale, offset and
 mirroring its Fourier phases at the waves of the mark are compared with the mark's own. Without a mark these differences
 are uniform whatever the picture shows, because the mark's phases were drawn without looking at it. So each group's sum
-of cosines, over its standard deviation, is a standard normal number, and the p-value needs no training: it is the tail
-of a sum of one such number and of four maxima over 256 (one per byte), times the number of hypotheses tried
-(Bonferroni). Half of the error is spent on the picture as it was made, the rest on all that a cut, scaled or mirrored
-copy may have become.
+of cosines, over its standard deviation, is a standard normal number, and the p-value needs no training. It is the tail
+of a sum of one such number and of four maxima over 256 (one per byte). It is multiplied by the number of hypotheses
+tried (Bonferroni). Half of the error is spent on the picture as it was made, the rest on cut, scaled or mirrored
+copies.
 """
 
 import dataclasses

@@ -18,10 +18,10 @@ def finish_motion(
 ) -> np.ndarray:
     """Returns the motion, float32 (T, 137), of z-scored (T, 137), frames `first`... of the video.
 
-    Applied in this order: pose amplitude (rotation, log scale and position about the training set's mean), the
-    portrait's own scale and position in the place of that mean (`pose_anchor`), a given head pose, and `animate`. A
-    head pose sets the rotation alone: scale and position stay generated. `animate` keeps the pose or the dynamics at
-    the portrait's.
+    Applied in this order: pose amplitude, `pose_anchor`, a given head pose, `animate`. The amplitude scales rotation,
+    log scale and position about the training set's mean. The anchor puts the portrait's own scale and position in the
+    place of that mean. A head pose sets the rotation alone: scale and position stay generated. `animate` keeps the
+    pose or the dynamics at the portrait's.
 
     portrait: the portrait's own motion vector (137,); without one the training set's mean stands for it.
     """

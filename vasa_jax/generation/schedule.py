@@ -99,8 +99,8 @@ class Blinking:
 
     Frames can be asked for in any order and any number of times.
 
-    Blinks are a renewal process in the number of blinks expected so far: intervals are a refractory time and a gamma
-    variable of shape 2, as in the corpus, and where the rate changes they are stretched with it.
+    Blinks are a renewal process in the number of blinks expected so far. Intervals are a refractory time and a gamma
+    variable of shape 2, as in the corpus; where the rate changes they are stretched with it.
 
     rate_T: blinks a minute, of every frame; the last value holds on.
     """

@@ -8,9 +8,9 @@
         show(frame)
 
 Frames [hop i, hop (i + 1)) come from one window, which hears the frames it makes and `look_ahead` more: it runs once
-the 5 ms after them are in, too (the reach of the audio encoder). A window is a pure function of the sound of its own
-frames and of the HISTORY before them, of the last K motion vectors, the controls and (seed, i). So frames do not depend
-on how the sound was cut, no later sound changes a frame, and the offline video "with hop h" is the same bit for bit.
+the 5 ms after them are in, too (the reach of the audio encoder). A window is a pure function of the sound of its
+frames and the HISTORY before, the last K motion vectors, controls and (seed, i). So frames do not depend on
+how the sound was cut, and no later sound changes a frame. The offline video "with hop h" is the same bit for bit.
 
 X_pre is the stream's own motion; A_pre and A are features of the sound heard so far (`SpeechFeatures.recent`).
 """

@@ -2,9 +2,9 @@
 
 The pattern is a sum of cosines whose wave numbers fill a ring of the frequency plane: fine enough to hide in a picture,
 coarse enough to outlive H.264 and scaling. Their phases are drawn once, for ever, by a hash. The waves belong to five
-groups. One group stays in place; each of the others is shifted over a grid of 16 x 16 places, which is a byte. Spread
-spectrum in Fourier space, so that a shift, a crop or a scale of the picture moves phases in a known way
-(`mark_search.py` reads it).
+groups. One group stays in place; each of the others is shifted over a grid of 16 x 16 places, which is a byte. This is
+spread spectrum in Fourier space. A shift, a crop or a scale of the picture moves phases in a known way, and
+`mark_search.py` reads them.
 
 It is the same in every frame: nothing flickers, and the mean of many frames keeps it while the moving head blurs.
 """

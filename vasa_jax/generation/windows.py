@@ -39,7 +39,7 @@ class Window:
 
 
 def next_window(start: int, known: int, hop: int, look_ahead: int = 0, ended: bool = True) -> Window | None:
-    """The window that makes frame `start`, or None while its sound is not in.
+    """Returns the window that makes frame `start`, or None while its sound is not in.
 
     It keeps `hop` frames and hears `hop + look_ahead`, once the sound of so many is known; at the end of the sound,
     what is left. So a frame never depends on later sound.
@@ -56,14 +56,14 @@ def plan(frames: int, window: int) -> tuple[Window, ...]:
 
 
 def last_frames(sequence: Float[np.ndarray, "batch time dim"], count: int) -> Float[np.ndarray, "batch count dim"]:
-    """The last `count` frames; where there are fewer, the first is held before them. At least one frame is needed."""
+    """Returns the last `count` frames; where there are fewer, the first is held before them. Needs at least one."""
     missing = max(count - sequence.shape[1], 0)
     tail = sequence[:, max(sequence.shape[1] - count, 0) :]
     return np.concatenate([np.repeat(tail[:, :1], missing, axis=1), tail], axis=1)
 
 
 def no_past(batch: int, previous: int, motion_dim: int) -> Past:
-    """Before the first window."""
+    """Returns the past before the first window: null X_pre and A_pre."""
     return Past(np.zeros((batch, previous, motion_dim), np.float32), np.zeros((batch,), bool))
 
 
@@ -72,7 +72,7 @@ def window_conditions(
     before: Float[np.ndarray, "batch audio_before audio_dim"],
     window: int,
     previous: int,
-    controls: dict[str, np.ndarray],
+    controls: Mapping[str, Array],
 ) -> MotionConditions:
     """Conditions of one window but X_pre: its audio padded to W frames and masked, and that of the K frames before it.
 
@@ -113,9 +113,10 @@ def sample_windows(
     conditions: MotionConditions,
     guidance: Mapping[str, Float[Array, "windows ..."]],
 ) -> Float[Array, "windows batch window motion_dim"]:
-    """Motion of windows that follow one another, z-scored: one scan over the windows, in each the solver's over its
-    steps. Compiled once per network, steps, solver, batch size, number of windows and set of guided conditions: code is
-    shared by all generators of a process.
+    """Samples motion of windows that follow one another, z-scored: one scan over windows, in each the solver's steps.
+
+    Compiled once per network, steps, solver, batch size, number of windows and set of guided conditions: code is shared
+    by all generators of a process.
 
     Args:
       params: of the network; those that `cast_products` made for its type save the casts in every window.
@@ -167,7 +168,7 @@ def sample_sequence(
     previous: int,
     motion_dim: int,
 ) -> Float[np.ndarray, "batch frames motion_dim"]:
-    """Motion of a whole sequence in windows of W frames, z-scored float32.
+    """Samples motion of a whole sequence in windows of W frames, z-scored float32.
 
     AT_ONCE windows at a time go through the one `sampler(past, count, keep, keys, conditions, centres)` with
     `controls(part, W)`; `centres` are the windows' middle frames. All shapes that reach it are fixed by W, K and the

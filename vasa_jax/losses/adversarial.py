@@ -1,4 +1,4 @@
-"""The game of a decoder and a discriminator that scores patches (hinge form) and whose features are matched.
+"""GAN losses of a decoder and a patch discriminator: hinge form, and matching of the discriminator's features.
 
 Every argument is a list over its scales, as `PatchDiscriminator` returns them. Geometric GAN (Lim and Ye 2017) for
 the hinge, pix2pixHD (Wang et al. 2018) for feature matching; MegaPortraits weights them 1 and 40.
@@ -10,22 +10,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Scores = Sequence[Float[Array, "b h w 1"]]
+Scores = Sequence[Float[Array, "b _ _ 1"]]
 
 
 def discriminator_hinge(real: Scores, fake: Scores) -> Float[Array, ""]:
-    """mean relu(1 - D(real)) + mean relu(1 + D(fake)), averaged over the scales."""
+    """Computes mean relu(1 - D(real)) + mean relu(1 + D(fake)), averaged over the scales."""
     terms = [jax.nn.relu(1.0 - r).mean() + jax.nn.relu(1.0 + f).mean() for r, f in zip(real, fake, strict=True)]
     return sum(terms) / len(terms)
 
 
 def generator_hinge(fake: Scores) -> Float[Array, ""]:
-    """-mean D(fake), averaged over the scales."""
+    """Computes -mean D(fake), averaged over the scales."""
     return -sum(score.mean() for score in fake) / len(fake)
 
 
 def feature_matching(real: Sequence[Sequence[Array]], fake: Sequence[Sequence[Array]]) -> Float[Array, ""]:
-    """L1 between the discriminator's features of true and decoded pictures, averaged over layers and scales.
+    """Computes L1 between the discriminator's features of true and decoded images, averaged over layers and scales.
 
     No gradient reaches `real`.
     """

@@ -1,23 +1,25 @@
-"""Distances between pictures, and of a matte to a segmentation."""
+"""Distances between images, and of a matte to a segmentation."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 
 def weighted_l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weight: Float[Array, "b h w"]):
-    """Mean absolute difference under per-pixel weights, normalised by their sum."""
+    """Computes the mean absolute difference under per-pixel weights, normalised by their sum."""
     error = jnp.abs(prediction - target).mean(-1)
     return (error * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
 
 
 def square_error(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """Mean square difference, of which PSNR is the logarithm."""
+    """Computes the mean square difference; PSNR is its logarithm."""
     return jnp.square(x - y).mean()
 
 
-def ssim(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7) -> Float[Array, "b h w c"]:
-    """Structural similarity (Wang et al. 2004) of images in [0, 1] under a uniform window, per valid position."""
+def ssim(
+    x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7
+) -> Float[Array, "b h-{window}+1 w-{window}+1 c"]:
+    """Computes structural similarity (Wang et al. 2004) of images in [0, 1] in a uniform window, per valid position."""
 
     def mean(image):
         rows = nn.avg_pool(image, (window, 1), strides=(1, 1), padding="VALID")
@@ -34,7 +36,7 @@ def ssim(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], window: int = 7
 
 
 def structure_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], scales: int = 3) -> Float[Array, ""]:
-    """1 - SSIM, averaged over `scales` octaves."""
+    """Computes 1 - SSIM, averaged over `scales` octaves."""
     total = 0.0
     for scale in range(scales):
         if scale:
@@ -44,7 +46,7 @@ def structure_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], scale
 
 
 def gradient_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], weight: Float[Array, "b h w"]):
-    """L1 between horizontal and vertical pixel differences: sharp edges where the target has them."""
+    """Computes L1 between horizontal and vertical pixel differences: edges are to be sharp where the target's are."""
     difference = x - y
     horizontal = weighted_l1(difference[:, :, 1:], difference[:, :, :-1], weight[:, :, 1:])
     vertical = weighted_l1(difference[:, 1:], difference[:, :-1], weight[:, 1:])
@@ -52,9 +54,9 @@ def gradient_loss(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"], weight
 
 
 def matte_loss(
-    matte: Float[Array, "b h w"], foreground: Float[Array, "b h w"], valid: Float[Array, "b"] | None = None
+    matte: Float[Array, "b h w"], foreground: Float[Array, "b h w"], valid: Shaped[Array, "b"] | None = None
 ) -> Float[Array, ""]:
-    """Binary cross-entropy of the matte against the foreground, over the `valid` examples (None: all)."""
+    """Computes binary cross-entropy of the matte against the foreground, over the `valid` examples (None: all)."""
     matte = jnp.clip(matte, 1e-4, 1 - 1e-4)
     entropy = -(foreground * jnp.log(matte) + (1 - foreground) * jnp.log(1 - matte))
     if valid is None:
@@ -62,6 +64,6 @@ def matte_loss(
     return masked_mean(entropy.mean((1, 2)), valid)
 
 
-def masked_mean(values: Float[Array, "b"], valid: Float[Array, "b"]) -> Float[Array, ""]:
-    """Mean of the valid values; 0 where none is."""
+def masked_mean(values: Float[Array, "b"], valid: Shaped[Array, "b"]) -> Float[Array, ""]:
+    """Averages the valid values; 0 where none is."""
     return (values * valid).sum() / jnp.maximum(valid.sum(), 1.0)

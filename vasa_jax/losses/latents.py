@@ -1,16 +1,16 @@
-"""Losses of head poses and dynamics codes."""
+"""Losses of head poses and dynamics latents."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from vasa_jax.losses.images import masked_mean
 
 
 def pose_loss(
-    pose: Float[Array, "b 9"], label: Float[Array, "b 9"], valid: Float[Array, "b"] | None = None
+    pose: Float[Array, "b 9"], label: Float[Array, "b 9"], valid: Shaped[Array, "b"] | None = None
 ) -> Float[Array, ""]:
-    """L1 over the two rotation columns, log scale and translation, over the `valid` examples (None: all)."""
+    """Computes L1 over the two rotation columns, log scale and translation, over the `valid` examples (None: all)."""
     error = jnp.abs(pose - label).sum(-1)
     return error.mean() if valid is None else masked_mean(error, valid)
 
@@ -18,12 +18,12 @@ def pose_loss(
 def motion_contrast(
     a: Float[Array, "b z"], b: Float[Array, "b z"], scale: float = 5.0, margin: float = 0.2
 ) -> Float[Array, ""]:
-    """Contrast of dynamics codes that share a motion (a_i, b_i) against the rest of the batch.
+    """Contrasts dynamics latents that share a motion (a_i, b_i) with the rest of the batch.
 
-    MegaPortraits' L_cos with the margin on the positives only; printed on both sides, as in the paper, it would cancel
-    (architecture notes: CosFace form).
+    This is MegaPortraits' L_cos in CosFace's form: the margin is on the positives only. On both sides, as the paper
+    prints it, the margin would cancel.
     """
-    # The small constant is inside the root: a code of zeros must not have an infinite gradient.
+    # The small constant is inside the root: a latent of zeros must not have an infinite gradient.
     a, b = (z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12) for z in (a, b))
     logits = scale * (a @ b.T - margin * jnp.eye(a.shape[0]))
     diagonal = jnp.diag(logits)
@@ -31,11 +31,11 @@ def motion_contrast(
 
 
 def disagreement(a: Float[Array, "b z"], b: Float[Array, "b z"]) -> Float[Array, ""]:
-    """Share of the codes' variance that codes of one motion (a_i, b_i) do not share, mean over the z numbers.
+    """Computes the share of variance that latents of one motion (a_i, b_i) do not share, mean over the z dimensions.
 
-    1 - Lin's concordance with a common mean: 0 where a = b, about 1 where a number tells nothing of the motion.
-    Unlike the cosine of the contrast it weighs a number that varies little as much as one that varies much, so that
-    what identity and pose leave in small ones counts too.
+    It is 1 - Lin's concordance with a common mean: 0 where a = b, about 1 where a dimension tells nothing of the
+    motion. Unlike the cosine of the contrast it weighs all dimensions alike, however little they vary. So traces of
+    identity and pose in small dimensions count too.
     """
     mean = 0.5 * (a.mean(0) + b.mean(0))
     spread = jnp.square(a - mean).sum(0) + jnp.square(b - mean).sum(0)
@@ -43,7 +43,7 @@ def disagreement(a: Float[Array, "b z"], b: Float[Array, "b z"]) -> Float[Array,
 
 
 def code_size(dynamics: Float[Array, "b z"]) -> Float[Array, ""]:
-    """Mean square of the codes: bounds their scale, of which the contrast knows nothing."""
+    """Computes the mean square of the latents, which bounds their scale; the contrast does not."""
     return jnp.square(dynamics).mean()
 
 
@@ -54,9 +54,10 @@ def margin_softmax(
     scale: float = 30.0,
     margin: float = 0.3,
 ) -> tuple[Float[Array, "b people"], Float[Array, ""]]:
-    """(cosines to the classes' directions, CosFace's loss): cross-entropy of scale * (cosine - margin of the true one).
+    """Returns (cosines to the classes' directions, CosFace's loss).
 
-    Wang et al. 2018, equation 4. `embedding` has unit length; `directions` need not.
+    The loss is the cross-entropy of scale * (cosine - margin of the true class): Wang et al. 2018, equation 4.
+    `embedding` has unit length; `directions` need not.
     """
     directions = directions * jax.lax.rsqrt(jnp.square(directions).sum(-1, keepdims=True) + 1e-12)
     cosine = embedding @ directions.T

@@ -1,4 +1,4 @@
-"""Losses that look at pictures through frozen networks, the judges: perceptual features and identity."""
+"""Losses that look at images through frozen networks, the judges: perceptual features and identity."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,25 +7,29 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.losses.images import masked_mean
 from vasa_jax.models.geometry import align_crop
 
 Params = Mapping[str, Any]
-SMALLEST = 32  # pixels; deeper layers of a VGG have nothing left of smaller pictures
-# The crop that judges of faces see: half of the picture's width at pose scale 1, on the front of the face.
+SMALLEST = 32  # pixels; deeper layers of a VGG have nothing left of smaller images
+# The crop that judges of faces see: half of the image's width at pose scale 1, on the front of the face.
 FACE_ZOOM = 2.0
 FACE_CENTRE = (0.0, 0.2, -0.23)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureJudge:
-    """`features(params, images in [0, 1])` gives a list of feature maps; `layer_weights` has one number for each.
+    """Compares images by the features of a network.
 
-    Pictures are compared at up to `scales` octaves, none smaller than 32 pixels. With `relative`, each layer's
+    Images are compared at up to `scales` octaves, none smaller than 32 pixels. With `relative`, each layer's
     difference is divided by the mean size of the target's features: the weights do not depend on the network's gains.
-    A judge of `faces` knows aligned faces only and is not shown whole pictures.
+    A judge of `faces` knows aligned faces only and is not shown whole images.
+
+    Attributes:
+      features: `features(params, images in [0, 1])` gives a list of feature maps.
+      layer_weights: one number for each of them.
     """
 
     features: Callable[[Params, Array], list[Array]]
@@ -37,10 +41,15 @@ class FeatureJudge:
 
 @dataclasses.dataclass(frozen=True)
 class Judges:
-    """The judges that a run has: perceptual ones by name, and one of identity.
+    """Holds the judges of a run: perceptual ones by name, and one of identity.
 
-    `identity(params, images in [0, 1])` gives embeddings (b, e). `params` has the parameters of each by its name, the
-    identity's under "identity"; they are handed to the losses as arguments, lest the program carry them as constants.
+    `params` has the parameters of each judge by its name. The losses take them as arguments, lest the program carry
+    them as constants.
+
+    Attributes:
+      params: name of a judge, or "identity" -> its parameters.
+      perceptual: name -> judge.
+      identity: `identity(params, images in [0, 1])` gives embeddings (b, e).
     """
 
     params: Params
@@ -50,21 +59,22 @@ class Judges:
     def perceptual_loss(
         self, params: Params, x: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]
     ) -> Float[Array, ""]:
-        """Sum of `feature_distance` over the perceptual judges of whole pictures."""
+        """Sums `feature_distance` over the perceptual judges of whole images."""
         return sum(feature_distance(self.perceptual[name], params[name], x, target) for name in self.of_pictures)
 
     def face_loss(
         self, params: Params, x: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], pose: Float[Array, "b 9"]
     ) -> Float[Array, ""]:
-        """Sum of `feature_distance` over the judges of faces, or, where there is none, all perceptual ones, on crops
-        that the pose aligns (MegaPortraits, L_face). No gradient reaches the pose.
+        """Sums `feature_distance` over the judges of faces, on crops that the pose aligns (MegaPortraits, L_face).
+
+        Without a judge of faces, all perceptual judges look. No gradient reaches the pose.
         """
-        crops = [face_crop(picture, pose) for picture in (x, target)]
+        crops = [face_crop(image, pose) for image in (x, target)]
         return sum(feature_distance(self.perceptual[name], params[name], *crops) for name in self.of_faces)
 
     @property
     def of_pictures(self) -> tuple[str, ...]:
-        """Names of the perceptual judges that see whole pictures."""
+        """Names of the perceptual judges that see whole images."""
         return tuple(name for name, judge in self.perceptual.items() if not judge.faces)
 
     @property
@@ -77,9 +87,9 @@ class Judges:
         params: Params,
         x: Float[Array, "b h w 3"],
         source: Float[Array, "b h w 3"],
-        valid: Float[Array, "b"] | None = None,
+        valid: Shaped[Array, "b"] | None = None,
     ) -> Float[Array, ""]:
-        """1 - cosine of the embeddings of decoded pictures and of their sources (VASA-1, section 3.1: l_cross_id)."""
+        """Computes 1 - cosine of embeddings of decoded images and their sources (VASA-1, section 3.1: l_cross_id)."""
         return 1.0 - self.similarity(params, x, jax.lax.stop_gradient(source), valid)
 
     def similarity(
@@ -87,23 +97,23 @@ class Judges:
         params: Params,
         x: Float[Array, "b h w 3"],
         y: Float[Array, "b h w 3"],
-        valid: Float[Array, "b"] | None = None,
+        valid: Shaped[Array, "b"] | None = None,
     ) -> Float[Array, ""]:
-        """Mean cosine of the embeddings over the `valid` examples (None: all); 1 where none is."""
+        """Averages the cosine of the embeddings over the `valid` examples (None: all); 1 where none is."""
         a, b = (_unit(self.identity(params["identity"], image)) for image in (x, y))
         cosine = (a * b).sum(-1)
         return cosine.mean() if valid is None else 1.0 - masked_mean(1.0 - cosine, valid)
 
 
 def face_crop(image: Float[Array, "b h w 3"], pose: Float[Array, "b 9"]) -> Float[Array, "b k k 3"]:
-    """The face with its pose taken out, at the picture's own resolution at pose scale 1: k = h / 2."""
+    """Cuts out the face with its pose taken out, at the image's own resolution at pose scale 1: k = h / 2."""
     return align_crop(image, jax.lax.stop_gradient(pose), round(image.shape[1] / FACE_ZOOM), FACE_ZOOM, FACE_CENTRE)
 
 
 def feature_distance(
     judge: FeatureJudge, params: Params, x: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]
 ) -> Float[Array, ""]:
-    """Weighted mean L1 between feature maps, averaged over the judge's scales; differentiable in both pictures."""
+    """Computes the weighted mean L1 between feature maps, averaged over scales; differentiable in both images."""
     total, scales = 0.0, 1
     while scales < judge.scales and min(x.shape[1:3]) >> scales >= SMALLEST:
         scales += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num, Shaped
 
 from vasa_jax.config import FaceConfig
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
@@ -38,7 +38,7 @@ class VASALoss:
     judges: Judges | None = None
 
     def weights(self, step: int | None = None) -> dict[str, float]:
-        """Weight of every term of the program, at an update; without `step`, after everything is switched on."""
+        """Returns the weight of every term at an update; without `step`, after everything is switched on."""
         s, weights = self.settings, {}
         for name in TERMS:
             value = getattr(s, name)
@@ -49,15 +49,15 @@ class VASALoss:
         return weights
 
     def missing_judges(self) -> list[str]:
-        """Terms that are asked for and off, because no judge can tell them."""
+        """Lists terms that are asked for and off, because no judge can tell them."""
         return [name for name in JUDGED if getattr(self.settings, name) is not None and not self._can_judge(name)]
 
     def total(self, terms: Mapping[str, Array], weights: Weights) -> Float[Array, ""]:
-        """Sum of weight times term over `terms`."""
+        """Sums weight times term over `terms`."""
         return sum(weights[name] * terms[name] for name in TERMS if name in terms)
 
-    def pixel_weights(self, segmentation: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
-        """Weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
+    def pixel_weights(self, segmentation: Num[Array, "b h w"]) -> Float[Array, "b h w"]:
+        """Returns the weight of every target pixel by what it shows; 1 = skin, hair, cloth."""
         s = self.settings
         weight = jnp.where(segmentation == 0, s.background_weight, 1.0)
         for members, value in ((self.mouth_segments, s.mouth_weight), (self.eye_segments, s.eye_weight)):
@@ -74,30 +74,30 @@ class VASALoss:
 
     def __call__(
         self,
-        picture: Float[Array, "b h w 3"],
+        image: Float[Array, "b h w 3"],
         target: Float[Array, "b h w 3"],
         matte: Float[Array, "b h w 1"],
-        segmentation: Float[Array, "b h w"],
+        segmentation: Num[Array, "b h w"],
         poses: Float[Array, "p 9"],
         pose_labels: Float[Array, "p 9"],
         dynamics: Float[Array, "b z"],
         dynamics_of_target: Float[Array, "b z"],
         *,
         weights: Weights | None = None,
-        valid_matte: Float[Array, "b"] | None = None,
-        valid_poses: Float[Array, "p"] | None = None,
+        valid_matte: Shaped[Array, "b"] | None = None,
+        valid_poses: Shaped[Array, "p"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """MegaPortraits' base terms. `picture` is the decoded head over the background canvas; all float32.
+        """Computes MegaPortraits' base terms. `image` is the decoded head over the background canvas; all float32.
 
         `valid_*` say which examples have the label (None: all).
         """
         weight = self.pixel_weights(segmentation)
         foreground = (segmentation > 0).astype(jnp.float32)
         terms = {
-            "l1": weighted_l1(picture, target, weight),
-            "mse": square_error(picture, target),
-            "ssim": structure_loss(picture, target),
-            "gradient": gradient_loss(picture, target, weight),
+            "l1": weighted_l1(image, target, weight),
+            "mse": square_error(image, target),
+            "ssim": structure_loss(image, target),
+            "gradient": gradient_loss(image, target, weight),
             "matte": matte_loss(matte[..., 0], foreground, valid_matte),
             "pose": pose_loss(poses, pose_labels, valid_poses),
             "contrast": motion_contrast(dynamics, dynamics_of_target),
@@ -108,11 +108,11 @@ class VASALoss:
     def consistency(
         self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"], judge_params: Mapping[str, Any]
     ) -> Float[Array, ""]:
-        """VASA-1's l_consist (section 3.1): discrepancy of a = D(V_i, id_i, pose_j, dyn_i), b = D(V_j, id_j, pose_j,
-        dyn_i).
+        """Computes VASA-1's l_consist (section 3.1), pairwise transfer of motion.
 
-        Frames i and j are of one clip: given the pose of j, i must look like j given the dynamics of i. The paper does
-        not name the metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
+        It is the discrepancy of a = D(V_i, id_i, pose_j, dyn_i) and b = D(V_j, id_j, pose_j, dyn_i). Frames i and j
+        are of one clip: given the pose of j, i must look like j given the dynamics of i. The paper does not name the
+        metric; this is L1, 1 - SSIM and, with a judge, its perceptual features. Both sides learn.
         """
         value = jnp.abs(a - b).mean() + structure_loss(a, b)
         if self.judges is not None and self.judges.of_pictures:

@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME, frame_count
+from vasa_jax.models.layers import Dtype
 from vasa_jax.models.transformer import EncoderLayer
 
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -24,14 +25,14 @@ CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
 
 def feature_frames(samples: int, kernels: Sequence[int] = CONV_KERNELS, strides: Sequence[int] = CONV_STRIDES) -> int:
-    """Number of 50 Hz features that `samples` samples give: 16 000 -> 49, 640 L + 80 -> 2 L."""
+    """Returns the number of 50 Hz features that `samples` samples give: 16 000 -> 49, 640 L + 80 -> 2 L."""
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
     return samples
 
 
 def pad_for_video(samples: Float[Array, "*batch samples"]) -> Float[Array, "*batch padded"]:
-    """Append zeros up to 640 L + 80 samples, L = ceil(n / 640), which give exactly 2 L features.
+    """Appends zeros up to 640 L + 80 samples, L = ceil(n / 640), which give exactly 2 L features.
 
     Nothing is put in front, so features 2 i and 2 i + 1 start at samples 640 i and 640 i + 320 of the sound: together
     they see [640 i, 640 i + 720), video frame i and 5 ms after it.
@@ -42,7 +43,7 @@ def pad_for_video(samples: Float[Array, "*batch samples"]) -> Float[Array, "*bat
 
 
 def pair_mean(features: Float[Array, "*batch time50 width"]) -> Float[Array, "*batch time25 width"]:
-    """Mean of each pair of 50 Hz features = linear interpolation to 25 Hz with half-pixel centres."""
+    """Averages each pair of 50 Hz features: linear interpolation to 25 Hz with half-pixel centres."""
     if features.shape[-2] % 2:
         raise ValueError(f"an even number of 50 Hz features is needed, got {features.shape[-2]}; use pad_for_video")
     return 0.5 * (features[..., 0::2, :] + features[..., 1::2, :])
@@ -54,14 +55,17 @@ def _uniform_bias(fan_in: int):
 
 
 class ConvLayer(nn.Module):
-    """Convolution without padding, norm, exact GELU. `norm`: "group" (per channel over time), "layer" or "none"."""
+    """Applies a convolution without padding, a norm and exact GELU.
+
+    `norm`: "group" (per channel over time), "layer" or "none".
+    """
 
     width: int
     kernel: int
     stride: int
     bias: bool
     norm: str
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BTC: Float[Array, "batch time_in channels"]) -> Float[Array, "batch time width"]:
@@ -84,14 +88,14 @@ class ConvLayer(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """The strided convolutions from sound to 50 Hz. With `norm="group"` only the first layer has a norm."""
+    """Applies the strided convolutions from sound to 50 Hz. With `norm="group"` only the first layer has a norm."""
 
     width: int
     kernels: tuple[int, ...]
     strides: tuple[int, ...]
     bias: bool
     norm: str
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
@@ -103,11 +107,11 @@ class FeatureExtractor(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """Layer norm over the convolution's channels, then Dense to the transformer's width."""
+    """Applies layer norm over the convolution's channels, then Dense to the transformer's width."""
 
     width: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BTC: Float[Array, "batch time channels"]) -> Float[Array, "batch time width"]:
@@ -117,12 +121,12 @@ class FeatureProjection(nn.Module):
 
 
 class ConvPositions(nn.Module):
-    """Relative positions: grouped convolution, GELU; an even kernel leaves one step too many, which is dropped."""
+    """Adds relative positions: grouped convolution, GELU; an even kernel leaves one step too many, which is dropped."""
 
     width: int
     kernel: int
     groups: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BTC: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
@@ -135,7 +139,7 @@ class ConvPositions(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Positional convolution and transformer; the norm comes before the layers (post-norm) or after them (pre-norm)."""
+    """Applies positional convolution and transformer; the norm is before the layers (post-norm) or after (pre-norm)."""
 
     width: int
     layers: int
@@ -145,7 +149,7 @@ class Encoder(nn.Module):
     pos_groups: int
     pre_norm: bool
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BTC: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
@@ -164,11 +168,11 @@ class Encoder(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """wav2vec2 / HuBERT: 16 kHz mono sound to 50 Hz features (the checkpoints' last hidden state).
+    """Maps 16 kHz mono sound to 50 Hz features: wav2vec2 / HuBERT, the checkpoints' last hidden state.
 
-    `AudioEncoder(**AUDIO_VARIANTS[name]).apply({"params": params}, samples)`. `waveform` says how the sound enters:
-    "utterance" = zero mean and unit variance over each row, as the public base models expect (features then depend on
-    the whole chunk); "scale" = multiplied by `waveform_scale`, so that loudness, which moves the face, is kept.
+    `AudioEncoder(**AUDIO_VARIANTS[name]).apply({"params": params}, samples)`. `waveform` says how the sound enters.
+    "utterance": zero mean and unit variance over each row, as the public base models expect; features then depend on
+    the whole chunk. "scale": multiplied by `waveform_scale`, so that loudness, which moves the face, is kept.
     Dropout acts exactly when a "dropout" random key is given to `apply`.
     """
 
@@ -187,7 +191,7 @@ class AudioEncoder(nn.Module):
     waveform: str = "utterance"
     waveform_scale: float = 10.0  # speech at an RMS of 0.1 enters with unit variance
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     def setup(self):
         if self.waveform not in ("utterance", "scale"):
@@ -202,7 +206,7 @@ class AudioEncoder(nn.Module):
         )  # fmt: skip
 
     def extract(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time conv_width"]:
-        """Features of the convolutions alone: with `conv_norm="layer"` frame k depends on its 400 samples only."""
+        """Returns features of the convolutions alone; with `conv_norm="layer"` frame k depends on its 400 samples."""
         samples_BN = samples_BN.astype(jnp.float32)
         if self.waveform == "utterance":
             variance = jnp.var(samples_BN, axis=-1, keepdims=True)
@@ -212,7 +216,7 @@ class AudioEncoder(nn.Module):
         return self.feature_extractor(samples_BN)
 
     def __call__(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch time width"]:
-        """float samples in [-1, 1], (B, N) -> float32 features (B, feature_frames(N), width)."""
+        """Maps float samples in [-1, 1], (B, N), to float32 features (B, feature_frames(N), width)."""
         return self.encoder(self.feature_projection(self.extract(samples_BN))).astype(jnp.float32)
 
 

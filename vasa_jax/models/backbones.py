@@ -18,7 +18,7 @@ RESNET_50 = FrozenDict(depths=(3, 4, 6, 3), widths=(256, 512, 1024, 2048), stem=
 
 
 class ResNetBlock(nn.Module):
-    """Adds two 3 x 3 convolutions to its input, or 1 x 1, 3 x 3, 1 x 1 with a quarter of the width inside."""
+    """Adds convolutions to its input: two of 3 x 3, or 1 x 1, 3 x 3, 1 x 1 with a quarter of the width inside."""
 
     features: int
     stride: int
@@ -46,7 +46,7 @@ class ResNetBlock(nn.Module):
 class ResNet(nn.Module):
     """Computes the feature map before the classifier (He et al. 2015), with GroupNorm and weight standardisation.
 
-    The 7 x 7 stem halves the size and so does a max pooling (`stem_pool`); a slim network for small pictures takes
+    The 7 x 7 stem halves the size and so does a max pooling (`stem_pool`); a slim network for small images takes
     stem_size 3, stem_stride 1 and no pooling. Stage i halves the size again where strides[i] is 2.
     """
 

@@ -4,8 +4,6 @@ Like the face probe it is trained on true renders only (`vasa_jax.training.tasks
 shares no weights and no identities with the codec, the motion model or any loss network.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,6 +11,7 @@ from jaxtyping import Array, Float
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.models.face_probe import PatchEncoder, patch_grid
 from vasa_jax.models.geometry import bilinear_sample
+from vasa_jax.models.layers import Dtype
 
 PATCH = (0.40, 48)  # half side in canonical units, side in pixels: from above the brows to the chin
 # The patch sits on the mean of these landmarks: corners of the eyes, which a blink does not move, and the mouth.
@@ -25,7 +24,7 @@ CENTRE = (
 class EmotionProbe(nn.Module):
     """Maps faces, cut in the head's scale and roll, to logits of the shares of EMOTIONS."""
 
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, patch: Float[Array, "B p p 3"]) -> Float[Array, "B 8"]:

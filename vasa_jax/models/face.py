@@ -1,5 +1,6 @@
 """Codecs from a named variant or from fields: VASAFaceEncoder and FaceDecoder of VASA-1, or the keypoint codec."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,16 +18,16 @@ from vasa_jax.models.warp import START
 
 __all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec", "init_face"]
 
-Variant = str | dict[str, dict[str, Any]]
+Variant = str | Mapping[str, Any]
 
 
 def face_codec(
     variant: Variant, dtype: Dtype = jnp.float32
 ) -> tuple[VASAFaceEncoder | KeypointFaceEncoder, FaceDecoder | KeypointFaceDecoder]:
-    """Encoder and decoder of a name in FACE_VARIANTS, or of {"encoder": fields, "decoder": fields}; `dtype` of compute.
+    """Builds encoder and decoder of a name in FACE_VARIANTS, or of {"encoder": fields, "decoder": fields}.
 
     Lists (as JSON gives them back) count as tuples. With "codec": "keypoint" it is the keypoint codec, whose encoder
-    and decoder are called in the same way.
+    and decoder are called in the same way. `dtype` is that of the computation.
     """
     fields = FACE_VARIANTS[variant] if isinstance(variant, str) else variant
     if fields.get("codec") == "keypoint":
@@ -36,7 +37,7 @@ def face_codec(
 
 
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
-    """Parameters {"encoder": ..., "decoder": ...}, float32, each usable without the other."""
+    """Draws parameters {"encoder": ..., "decoder": ...}, float32, each usable without the other."""
     encoder, decoder = face_codec(variant)
     # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.
     key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")

@@ -1,4 +1,4 @@
-"""FaceDecoder: a canonical volume, driven by a head pose and facial dynamics, as a picture (VASA-1, section 3.1)."""
+"""FaceDecoder: a canonical volume, driven by a head pose and facial dynamics, as an image (VASA-1, section 3.1)."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_
 from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
-KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the picture
+KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
 _ZEROS = nn.initializers.zeros
 
 
 class Decoded(NamedTuple):
-    """A picture of the head; `rgb` means something only where `matte` is above 0."""
+    """An image of the head; `rgb` means something only where `matte` is above 0."""
 
     rgb: Float[Array, "T H W 3"]  # [0, 1], float32
     matte: Float[Array, "T H W 1"]  # share of head and body in the pixel, float32
@@ -100,7 +100,7 @@ def _under_the_edge(places: Float[Array, "T h h 2"], size: int) -> Float[Array, 
 
 
 class FaceDecoder(nn.Module):
-    """Latents to pictures.
+    """Decodes latents to images.
 
     The rigid and the learned half of the warp are composed first (a 3-channel lookup) and the volume is gathered once.
     To drive V portraits with T / V neighbouring frames each, pass the appearances and identities with batch size V:
@@ -162,13 +162,16 @@ class FaceDecoder(nn.Module):
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
     ) -> Float[Array, "T S S DC"]:
-        """The volume as the camera sees it, depth and channels in one axis."""
+        """Samples the volume as the camera sees it, depth and channels in one axis."""
         return self._seen(appearance, self.driven_grid(identity, pose, dynamics))
 
     def driven_grid(
         self, identity: Float[Array, "V 4 4 E"], pose: Float[Array, "T 9"], dynamics: Float[Array, "T Z"]
     ) -> Float[Array, "T D S S 3"]:
-        """Where in the canonical volume each voxel of the view is found: q + delta(q) with q = R^T (p - t) / s."""
+        """Returns where in the canonical volume each voxel of the view is found.
+
+        These are the points q + delta(q) with q = R^T (p - t) / s.
+        """
         _, depth, side = self.volume
         points = geometry.canonical_from_image(geometry.pixel_grid(depth, side, side)[None], pose)
         identity = geometry.rows_for(identity, dynamics.shape[0])

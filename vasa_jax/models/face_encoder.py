@@ -1,4 +1,4 @@
-"""VASAFaceEncoder: a portrait as canonical appearance, identity, head pose and dynamics (VASA-1, section 3.1)."""
+"""VASAFaceEncoder: an image as canonical appearance, identity, head pose and dynamics (VASA-1, section 3.1)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from vasa_jax.models.warp import START, MotionEmbedding, WarpGenerator
 
 
 class Latents(NamedTuple):
-    """What the encoder makes of an image. Float32, except the appearance (compute dtype)."""
+    """The latents of images. Float32, except the appearance (compute dtype)."""
 
     appearance: Float[Array, "B D S S C"] | Appearance  # V_app, canonical: no pose, neutral expression
     identity: Float[Array, "B 4 4 E"]  # z_id
@@ -26,7 +26,7 @@ class Latents(NamedTuple):
 
 
 class AppearanceEncoder(nn.Module):
-    """E_app: an image as the volume of its own view; 2D blocks, depth split off the channels, 3D blocks."""
+    """Lifts an image to the volume of its own view (E_app): 2D blocks, depth split off the channels, 3D blocks."""
 
     volume: tuple[int, int, int]
     stem: int
@@ -54,7 +54,7 @@ class AppearanceEncoder(nn.Module):
 
 
 class CanonicalNet(nn.Module):
-    """G3D: a U-Net with additive skips that repairs the volume after it was brought to the canonical pose."""
+    """Repairs the volume after it was brought to the canonical pose (G3D): a U-Net with additive skips."""
 
     widths: tuple[int, ...]
     groups: int
@@ -75,7 +75,7 @@ class CanonicalNet(nn.Module):
 
 
 class IdentityNet(nn.Module):
-    """z_id as a 4 x 4 map."""
+    """Reads z_id as a 4 x 4 map."""
 
     width: int
     size: int
@@ -92,7 +92,7 @@ class IdentityNet(nn.Module):
 
 
 class DynamicsNet(nn.Module):
-    """z_dyn, from the pose-aligned crop of the face."""
+    """Reads z_dyn from the pose-aligned crop of the face."""
 
     width: int
     head_width: int
@@ -109,11 +109,11 @@ class DynamicsNet(nn.Module):
 
 
 class VASAFaceEncoder(nn.Module):
-    """Image to latents. Call `apply` with `method="encode"` or one of the other public methods.
+    """Encodes images as latents. Call `apply` with `method="encode"` or one of the other public methods.
 
-    The appearance volume is lifted from the image, brought to the canonical pose and expression with the image's own
-    pose and dynamics, and repaired by G3D; it is made once per portrait. z_dyn is read from a crop aligned by the pose,
-    so that the pose need not be in it; no gradient reaches the pose through that crop.
+    The appearance volume is lifted from the image and brought to the canonical pose and expression with the image's
+    own pose and dynamics. G3D repairs it; all this happens once per portrait. z_dyn is read from a crop aligned by the
+    pose, so that the pose need not be in it; no gradient reaches the pose through that crop.
     """
 
     image_size: int = 512
@@ -162,18 +162,18 @@ class VASAFaceEncoder(nn.Module):
         return self.encode(image)
 
     def encode(self, image: Float[Array, "B H W 3"]) -> Latents:
-        """All four latents of images in [0, 1]."""
+        """Encodes all four latents of images in [0, 1]."""
         pose, dynamics = self.encode_motion(image)
         appearance, identity = self.encode_appearance(image, pose, dynamics)
         return Latents(appearance, identity, pose, dynamics)
 
     def encode_motion(self, image: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B 9"], Float[Array, "B Z"]]:
-        """(pose, dynamics) of images in [0, 1]."""
+        """Encodes (pose, dynamics) of images in [0, 1]."""
         pose = self.encode_pose(image)
         return pose, self.encode_dynamics(image, pose)
 
     def encode_pose(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 9"]:
-        """Head poses; give it the clean image, not one augmented for the dynamics."""
+        """Encodes head poses; give it the clean image, not one augmented for the dynamics."""
         self._check(image)
         pose = self.pose_net(image)
         if self.correction_resnet is None:
@@ -183,28 +183,28 @@ class VASAFaceEncoder(nn.Module):
         return corrected_pose(pose, self.pose_correction(view))
 
     def encode_dynamics(self, image: Float[Array, "B H W 3"], pose: Float[Array, "B 9"]) -> Float[Array, "B Z"]:
-        """Facial dynamics of images whose poses are known."""
+        """Encodes facial dynamics of images whose poses are known."""
         return self.encode_crop(self.crop(image, pose))
 
     def crop(self, image: Float[Array, "B H W 3"], pose: Float[Array, "B 9"]) -> Float[Array, "B K K 3"]:
-        """The pose-aligned crop that the dynamics are read from; augmentations against leakage belong here."""
+        """Cuts out the pose-aligned crop that the dynamics are read from; augmentations against leakage belong here."""
         self._check(image)
         pose = jax.lax.stop_gradient(pose)
         return geometry.align_crop(image, pose, self.crop_size, self.crop_zoom, self.crop_centre)
 
     def encode_crop(self, crop: Float[Array, "B K K 3"]) -> Float[Array, "B Z"]:
-        """Facial dynamics of aligned crops."""
+        """Encodes facial dynamics of aligned crops."""
         return self.dynamics_net(crop)
 
     def encode_identity(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 4 4 E"]:
-        """Identity maps."""
+        """Encodes identity maps of images in [0, 1]."""
         self._check(image)
         return self.identity_net(image)
 
     def encode_appearance(
         self, image: Float[Array, "B H W 3"], pose: Float[Array, "B 9"], dynamics: Float[Array, "B Z"]
     ) -> tuple[Float[Array, "B D S S C"] | Appearance, Float[Array, "B 4 4 E"]]:
-        """(canonical appearance, identity map) of images with their own poses and dynamics."""
+        """Encodes (canonical appearance, identity map) of images with their own poses and dynamics."""
         identity = self.encode_identity(image)
         warp = self._source_warp(identity, dynamics)
         source = self.appearance_net(image)
@@ -214,7 +214,7 @@ class VASAFaceEncoder(nn.Module):
     def source_grid(
         self, identity: Float[Array, "B 4 4 E"], pose: Float[Array, "B 9"], dynamics: Float[Array, "B Z"]
     ) -> Float[Array, "B D S S 3"]:
-        """Where in the image's volume each canonical voxel is found: s R (p + delta(p)) + t."""
+        """Returns where in the image's volume each canonical voxel is found: s R (p + delta(p)) + t."""
         return self._placed(self._source_warp(identity, dynamics), pose)
 
     def _source_warp(

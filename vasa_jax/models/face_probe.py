@@ -9,7 +9,6 @@ codec or with any loss network: a model cannot be good by its own measure.
 """
 
 import dataclasses
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models.geometry import bilinear_sample
+from vasa_jax.models.layers import Dtype
 
 SIZE = 128  # pixels; other sizes are resized to it
 EMBEDDING = 64
@@ -47,7 +47,7 @@ class ConvNormAct(nn.Module):
     features: int
     kernel: int = 3
     stride: int = 1
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ class ConvNormAct(nn.Module):
 class Residual(nn.Module):
     """Adds two convolutions to their input."""
 
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ class PatchEncoder(nn.Module):
 
     widths: tuple[int, ...]
     narrow: int
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
@@ -98,7 +98,7 @@ class FaceProbe(nn.Module):
 
     landmarks: int
     anchors: Anchors
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, image_BHWC: Float[Array, "B 128 128 3"]) -> dict[str, jax.Array]:

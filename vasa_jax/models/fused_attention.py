@@ -1,8 +1,8 @@
 """Attention of short sequences as one GPU kernel, for the sampler.
 
-A window of the sampler is so little work that its time goes into the number of kernels. XLA makes seven of attention,
-four of which only move queries, keys and values about. This one, in Pallas for its Triton back end, reads them where
-the projection left them, adds the projection's bias and keeps a row of attention to itself.
+A window of the sampler is so little work that its time goes into the number of kernels. XLA makes seven of attention;
+four only move queries, keys and values about. This kernel, in Pallas for its Triton back end, reads them where the
+projection left them. It adds the projection's bias and keeps a row of attention to itself.
 """
 
 import functools
@@ -14,13 +14,17 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
+from vasa_jax.models.layers import Dtype
+
 QUERIES = 32  # of one block of threads
 KEYS = 32_768  # numbers: keys of one head that a block of threads can hold
 
 
-def has_fused_attention(dtype: jnp.dtype, time: int, head_width: int) -> bool:
-    """Whether the default device can run `fused_attention` on this: an NVIDIA GPU since Ampere, in half precision,
-    with sequences that fit and heads of a power of two from 16 on."""
+def has_fused_attention(dtype: Dtype, time: int, head_width: int) -> bool:
+    """Tells whether the default device can run `fused_attention`: an NVIDIA GPU since Ampere, in half precision.
+
+    Sequences must fit, and heads be a power of two wide, from 16 on.
+    """
     capability = str(getattr(jax.devices()[0], "compute_capability", ""))  # "9.0"; of other makes "gfx942" or none
     return (
         capability[:1].isdigit() and float(capability) >= 8.0
@@ -31,15 +35,15 @@ def has_fused_attention(dtype: jnp.dtype, time: int, head_width: int) -> bool:
 
 
 def fused_attention(
-    qkv_BTE: Float[Array, "batch time 3*width"],
+    qkv_BTE: Float[Array, "batch time columns"],
     biases: Sequence[Float[Array, "width"]],
     heads: int,
     interpret: bool = False,
 ) -> Float[Array, "batch time width"]:
-    """softmax(q k / sqrt(head width)) v of every head, in the type of qkv; logits and softmax in float32.
+    """Computes softmax(q k / sqrt(head width)) v of every head, in the type of qkv; logits and softmax in float32.
 
-    q, k and v are the three parts of qkv, each with its bias. Sizes as in `has_fused_attention`. `interpret` runs the
-    kernel without a GPU, slowly.
+    q, k and v are the three parts of qkv's columns, each with its bias. Sizes as in `has_fused_attention`. `interpret`
+    runs the kernel without a GPU, slowly.
     """
     batch, time, width = qkv_BTE.shape[0], qkv_BTE.shape[1], qkv_BTE.shape[2] // 3
     head_width, keys = width // heads, max(pl.next_power_of_2(time), 16)

@@ -1,7 +1,7 @@
 """Rotations, coordinate grids, warp composition and sampling.
 
 Coordinates run over [-1, 1]: x right, y down, z into the scene; the centre of pixel i of N lies at (2i + 1)/N - 1, so
-that sampling a picture or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image
+that sampling an image or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image
 coordinates,
 
     p_image = s R p_canonical + t,    pose = (R[:, 0], R[:, 1], log s, t_x, t_y),
@@ -19,13 +19,13 @@ from jaxtyping import Array, Float
 
 
 def pixel_grid(*sizes: int) -> Float[Array, "... axes"]:
-    """Pixel-centre coordinates of an array with these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z."""
+    """Returns pixel-centre coordinates for these axis sizes, e.g. (D, H, W) -> (D, H, W, 3) holding x, y, z."""
     axes = [(2.0 * jnp.arange(size, dtype=jnp.float32) + 1.0) / size - 1.0 for size in sizes]
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij")[::-1], axis=-1)
 
 
 def rotation_from_6d(columns: Float[Array, "... 6"]) -> Float[Array, "... 3 3"]:
-    """Rotation matrices from their first two columns, made orthonormal by Gram-Schmidt (Zhou et al. 2019)."""
+    """Builds rotation matrices from their first two columns by Gram-Schmidt (Zhou et al. 2019)."""
     columns = columns.astype(jnp.float32)
     first = _unit(columns[..., :3])
     second = columns[..., 3:]
@@ -36,32 +36,32 @@ def rotation_from_6d(columns: Float[Array, "... 6"]) -> Float[Array, "... 3 3"]:
 def pose_matrix(
     pose: Float[Array, "*batch 9"],
 ) -> tuple[Float[Array, "*batch 3 3"], Float[Array, "*batch"], Float[Array, "*batch 3"]]:
-    """(rotation R, scale s, translation t) of pose vectors."""
+    """Splits pose vectors into (rotation R, scale s, translation t)."""
     pose = pose.astype(jnp.float32)
     translation = jnp.concatenate([pose[..., 7:9], jnp.zeros_like(pose[..., :1])], axis=-1)
     return rotation_from_6d(pose[..., :6]), jnp.exp(pose[..., 6]), translation
 
 
 def image_from_canonical(points: Float[Array, "#B ... 3"], pose: Float[Array, "#B 9"]) -> Float[Array, "B ... 3"]:
-    """s R p + t for every point of every batch item."""
+    """Returns s R p + t for every point of every batch item."""
     rotation, scale, translation = pose_matrix(pose)
     return _rotate(points, rotation * scale[:, None, None]) + _spread(translation, points)
 
 
 def canonical_from_image(points: Float[Array, "#B ... 3"], pose: Float[Array, "#B 9"]) -> Float[Array, "B ... 3"]:
-    """R^T (p - t) / s for every point of every batch item: the inverse of `image_from_canonical`."""
+    """Returns R^T (p - t) / s for every point of every batch item: the inverse of `image_from_canonical`."""
     rotation, scale, translation = pose_matrix(pose)
     inverse = jnp.swapaxes(rotation, -1, -2) / scale[:, None, None]
     return _rotate(points - _spread(translation, points), inverse)
 
 
 def rows_for(x: Float[Array, "V ..."], count: int) -> Float[Array, "#B ..."]:
-    """What V examples share with `count` neighbouring ones, for each of these; a single row is left to broadcasting."""
+    """Repeats what each of V examples shares with its neighbours, up to `count` rows; leaves a single row alone."""
     return x if x.shape[0] == 1 else jnp.repeat(x, count // x.shape[0], 0)
 
 
 def compose(delta: Float[Array, "V D H W 3"], points: Float[Array, "#B ... 3"]) -> Float[Array, "B ... 3"]:
-    """p + delta(p): the warp `identity + delta`, given on a grid, evaluated at any points.
+    """Evaluates the warp `identity + delta`, given on a grid, at any points: p + delta(p).
 
     The displacement is sampled rather than the absolute map, so outside of its grid the warp is the identity.
     """
@@ -71,7 +71,7 @@ def compose(delta: Float[Array, "V D H W 3"], points: Float[Array, "#B ... 3"]) 
 def trilinear_sample(
     volume: Float[Array, "V D H W C"], grid: Float[Array, "#B ... 3"], padding: str = "zeros"
 ) -> Float[Array, "B ... C"]:
-    """Values of a volume at points (x, y, z), interpolated between its 8 neighbours.
+    """Samples a volume at points (x, y, z), interpolated between its 8 neighbours.
 
     `padding`: "zeros" (neighbours outside of the volume count as 0) or "border" (points are moved to the nearest voxel
     centre). Fewer volumes than grids are read each by as many neighbouring grids, without being copied; a single grid
@@ -85,12 +85,12 @@ def trilinear_sample(
 def bilinear_sample(
     image: Float[Array, "V H W C"], grid: Float[Array, "#B ... 2"], padding: str = "zeros"
 ) -> Float[Array, "B ... C"]:
-    """Values of an image at points (x, y), interpolated between its 4 neighbours; otherwise like `trilinear_sample`."""
+    """Samples an image at points (x, y), interpolated between its 4 neighbours; otherwise like `trilinear_sample`."""
     return _sample(image, grid, padding)
 
 
 def cubic_sample(image: Float[Array, "V H W C"], grid: Float[Array, "#B ... 2"]) -> Float[Array, "B ... C"]:
-    """Values of an image at points (x, y) by the cubic through their 16 neighbours (Keys 1981, a = -1/2).
+    """Samples an image at points (x, y) by the cubic through their 16 neighbours (Keys 1981, a = -1/2).
 
     It keeps fine texture that `bilinear_sample` blurs, and may overshoot beside edges. The image's edge is repeated.
     """
@@ -104,11 +104,11 @@ def align_crop(
     zoom: float,
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Float[Array, "B size size C"]:
-    """The face with its pose taken out: the image seen on a plane of the canonical frame.
+    """Cuts out the face with its pose taken out: the image seen on a plane of the canonical frame.
 
     Crop coordinate c shows the canonical point centre + (c_x, c_y, 0) / zoom. With `centre` on the front of the face
-    (z < 0) the crop stays on the face when the head turns, and only the relief of the face and its expression are left
-    in it. Images finer than the crop are averaged first, so that it does not alias.
+    (z < 0) the crop stays on the face when the head turns. Only the relief of the face and its expression are left in
+    it. Images finer than the crop are averaged first, so that it does not alias.
     """
     factor = max(1, int(image.shape[1] / (size * zoom)))
     while image.shape[1] % factor or image.shape[2] % factor:

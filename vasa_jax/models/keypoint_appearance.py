@@ -1,4 +1,4 @@
-"""AppearanceFeatureExtractor: a portrait as a volume of features in its own view (LivePortrait's F)."""
+"""AppearanceFeatureExtractor: an image as a volume of features in its own view (LivePortrait's F)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ from vasa_jax.models.layers import Conv, Dtype
 
 
 class AppearanceFeatureExtractor(nn.Module):
-    """Pictures (B, H, W, 3) in [0, 1] to volumes of a quarter of the side with the default two halvings.
+    """Lifts images (B, H, W, 3) in [0, 1] to volumes of a quarter of the side with the default two halvings.
 
     `first_size`: 3 in LivePortrait, 7 in face-vid2vid.
     """
 
     width: int = 64
     down_blocks: int = 2
-    max_width: int = 512  # also of the picture that becomes the volume: channels times depth
+    max_width: int = 512  # also of the map that becomes the volume: channels times depth
     channels: int = 32
     depth: int = 16
     blocks_3d: int = 6

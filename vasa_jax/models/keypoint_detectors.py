@@ -1,5 +1,7 @@
-"""The pair that face-vid2vid reads motion with (Wang et al. 2021, supplement A): where canonical keypoints are, and
-how head and face move them. An option in place of `MotionExtractor`, which does both."""
+"""Detectors of canonical keypoints and of how head and face move them (face-vid2vid, Wang et al. 2021, supplement A).
+
+An option in place of `MotionExtractor`, which does both.
+"""
 
 import flax.linen as nn
 import jax
@@ -15,7 +17,7 @@ TEMPERATURE = 0.1  # of the softmax over places
 
 
 class CanonicalKeypointDetector(nn.Module):
-    """Pictures (B, H, W, 3) in [0, 1] to canonical keypoints (B, K, 3): means of places under K heat maps, float32.
+    """Finds canonical keypoints (B, K, 3) of images (B, H, W, 3) in [0, 1]: mean places under K heat maps, float32.
 
     H and W: multiples of 4 times 2 to the number of `down_widths`.
     """
@@ -45,7 +47,7 @@ class CanonicalKeypointDetector(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 (with the stride), 1 x 1 with a quarter of the width inside, plus the input, ReLU."""
+    """Adds 1 x 1, 3 x 3 (with the stride) and 1 x 1 convolutions to its input, a quarter as wide inside; ReLU."""
 
     features: int
     stride: int
@@ -64,7 +66,7 @@ class Bottleneck(nn.Module):
 
 
 class HeadPoseExpressionEstimator(nn.Module):
-    """Faces (B, H, W, 3) in [0, 1] to logits of the angles, translation and expression, float32.
+    """Reads logits of the angles, translation and expression from faces (B, H, W, 3) in [0, 1], float32.
 
     The method knows no scale: it is 1 here. `canonical`: the keypoints that go into the answer.
     """
@@ -98,7 +100,7 @@ class HeadPoseExpressionEstimator(nn.Module):
 
 
 class SeparateMotionExtractor(nn.Module):
-    """The pair in the place of a `MotionExtractor`: faces to their motion."""
+    """Reads motion from faces by both detectors, in the place of a `MotionExtractor`."""
 
     keypoints: int = 15
     depth: int = 16
@@ -111,6 +113,6 @@ class SeparateMotionExtractor(nn.Module):
         self.head_pose_expression_estimator = HeadPoseExpressionEstimator(self.keypoints, dtype=self.dtype)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
-        """Runs both networks on the same pictures."""
+        """Runs both networks on the same images."""
         canonical = self.canonical_keypoint_detector(image, train)
         return self.head_pose_expression_estimator(image, canonical, train)

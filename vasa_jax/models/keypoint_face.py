@@ -1,6 +1,6 @@
 """The keypoint codec: KeypointFaceEncoder and KeypointFaceDecoder, and their construction from fields.
 
-The contract is that of the volume codec. Of a portrait: appearance, identity, pose and dynamics; of a driving picture:
+The contract is that of the volume codec. Of a portrait: appearance, identity, pose and dynamics; of a driving image:
 pose and dynamics. Here the identity is the canonical keypoints, and the dynamics are the 3 K displacements of the
 expression. LivePortrait's networks and widths are the default.
 """
@@ -30,14 +30,14 @@ from vasa_jax.models.layers import Dtype, average_pool, resized
 
 
 class KeypointAppearance(NamedTuple):
-    """What the decoder needs of the portrait's picture."""
+    """The appearance of a portrait, as the decoder needs it."""
 
     volume: Float[Array, "B D h w C"]  # in the portrait's own view, compute dtype
     keypoints: Float[Array, "B K 3"]  # the portrait's, posed and with its expression, float32
 
 
 class KeypointFaceEncoder(nn.Module):
-    """Faces in a square crop, [0, 1], to what draws them and to what moves them.
+    """Encodes faces in a square crop, [0, 1]: their appearance and their motion.
 
     `image_size`: side of the crop; `input_size`: side of what the networks see. `separate_motion`: the pair of
     face-vid2vid in place of one motion extractor. `appearance` and `motion`: fields of the networks.
@@ -72,7 +72,7 @@ class KeypointFaceEncoder(nn.Module):
     def encode_motion(
         self, image: Float[Array, "B H W 3"], train: bool = False
     ) -> tuple[Float[Array, "B 9"], Float[Array, "B Z"]]:
-        """Reads (pose, dynamics) of driving pictures; Z = 3 K."""
+        """Reads (pose, dynamics) of driving images; Z = 3 K."""
         raw = self.read(image, train)
         return pose_from_raw(raw), _flat(raw.expression)
 
@@ -86,7 +86,7 @@ class KeypointFaceEncoder(nn.Module):
 
 
 class KeypointFaceDecoder(nn.Module):
-    """A portrait's appearance in another pose and expression. `warp` and `generator`: fields of the networks.
+    """Draws a portrait in another pose and expression. `warp` and `generator`: fields of the networks.
 
     `retargeting`: whether there are networks for stitching, lips and eyes.
     """
@@ -115,7 +115,7 @@ class KeypointFaceDecoder(nn.Module):
     ) -> Decoded:
         """Draws the portrait in these poses with these expressions; one portrait serves any number of them.
 
-        The picture is the whole crop: the matte is 1.
+        The image is the whole crop: the matte is 1.
         """
         driven = posed_keypoints(identity, pose, dynamics.reshape(*dynamics.shape[:-1], -1, 3))
         if self.is_initializing() and self.retargeting:

@@ -1,4 +1,4 @@
-"""Generator: warped features to the picture, normalised by themselves (LivePortrait's G; SPADE, Park et al. 2019)."""
+"""Generator: warped features to the image, normalised by themselves (LivePortrait's G; SPADE, Park et al. 2019)."""
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ NORM_EPSILON = 1e-5
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
-    """SPADE: instance norm without parameters; scale and shift of each place come from a map.
+    """Applies SPADE: instance norm without parameters; scale and shift of each place come from a map.
 
     `map_BHWC` is repeated up to the size of x before the shared convolution.
     """
@@ -35,7 +35,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
 
 
 class SpadeBlock(nn.Module):
-    """Norm, leaky ReLU, conv3, twice, plus the input (through a norm and a 1 x 1 convolution where widths differ)."""
+    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ)."""
 
     features: int
     dtype: Dtype = jnp.float32
@@ -55,7 +55,7 @@ class SpadeBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Features (B, H, W, width) to pictures in [0, 1], float32, with 4 times the side, or 8 times with `shuffle` 2.
+    """Draws images in [0, 1], float32, from features (B, H, W, width): 4 times the side, 8 times with `shuffle` 2.
 
     Spectral norms of training are folded into the kernels. `hidden=True` also returns what the last convolution reads:
     (B, 4 H, 4 W, out_width).

@@ -1,6 +1,6 @@
 """Blocks and coordinates of the keypoint codec (face-vid2vid, Wang et al. 2021; LivePortrait, Guo et al. 2024).
 
-Channels last. A volume is also seen as a picture whose channels are (feature, depth), the depth fastest.
+Channels last. A volume is also seen as an image whose channels are (feature, depth), the depth fastest.
 The grid is not that of `geometry`: its ends lie at -1 and 1, while samples are taken as if pixel edges lay there.
 LivePortrait's weights were trained with this mismatch, so the identity grid does not return the volume unchanged.
 """
@@ -22,7 +22,7 @@ _MOMENTUM = 0.9  # share of the old running statistics that an update keeps
 
 
 class BatchNorm(nn.Module):
-    """Batch norm whose statistics are the batch's in training, else the running ones.
+    """Applies batch norm with the batch's statistics in training, else the running ones.
 
     Without the collection `batch_stats`, as `fold_batch_norms` leaves parameters, it is scale and bias alone.
     Statistics of a batch that is spread over devices are those of the whole batch. Computes in float32.
@@ -72,9 +72,9 @@ def _affine(scale, bias, mean, variance, inverse_root: Callable) -> tuple[Array,
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, activation, and then means over cells of `pool` values per spatial axis.
+    """Applies convolution, batch norm and activation, then averages cells of `pool` values per spatial axis.
 
-    Picture or volume by the number of axes of its input.
+    The number of axes of its input says whether it is an image or a volume.
     """
 
     features: int
@@ -92,7 +92,7 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock3D(nn.Module):
-    """Batch norm, ReLU, conv3, twice, plus the input."""
+    """Adds batch norm, ReLU, conv3, twice, to its input."""
 
     dtype: Dtype = jnp.float32
 

@@ -17,7 +17,7 @@ _GRN_EPSILON = 1e-6  # added to the mean response, not inside of the root
 
 
 class RawMotion(NamedTuple):
-    """What the networks say of a face, before the angles are read from their bins."""
+    """The networks' answer about a face, before the angles are read from their bins."""
 
     pitch: Float[Array, "B 66"]  # logits
     yaw: Float[Array, "B 66"]
@@ -29,7 +29,7 @@ class RawMotion(NamedTuple):
 
 
 class GlobalResponseNorm(nn.Module):
-    """GRN: channels are weighted by their share of the whole response; the identity at initialisation."""
+    """Weights channels by their share of the whole response (GRN); the identity at initialisation."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -42,7 +42,7 @@ class GlobalResponseNorm(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise 7 x 7, layer norm, four times the width, exact GELU, GRN, back, plus the input."""
+    """Adds depthwise 7 x 7, layer norm, four times the width, exact GELU, GRN and the way back to its input."""
 
     dtype: Dtype = jnp.float32
 
@@ -57,7 +57,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Pictures in [0, 1] to one vector each. Each stage but the first halves the side; the first quarters it."""
+    """Encodes images in [0, 1] as one vector each. The first stage quarters the side, each other one halves it."""
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
     widths: tuple[int, ...] = (96, 192, 384, 768)
@@ -81,7 +81,7 @@ class ConvNeXt(nn.Module):
 
 
 class MotionExtractor(nn.Module):
-    """Faces (B, 256, 256, 3) in [0, 1] to their motion, float32; the side may be any multiple of 32."""
+    """Reads the motion of faces (B, 256, 256, 3) in [0, 1], float32; the side may be any multiple of 32."""
 
     keypoints: int = 21
     depths: tuple[int, ...] = (3, 3, 9, 3)

@@ -1,4 +1,4 @@
-"""From keypoints to pictures in motion: where each voxel of the driven face lies in the source (LivePortrait's W)."""
+"""From keypoints to a motion field: where each voxel of the driven face lies in the source (LivePortrait's W)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ THIRD_SLOPE = 0.01  # of the leaky ReLU behind the first convolution of the warp
 
 
 class MotionField(NamedTuple):
-    """Both float32."""
+    """A warp of the source volume and its occlusion masks, float32."""
 
     deformation: Float[Array, "B D H W 3"]  # where in the source volume each voxel is read, x, y, z
     occlusions: Float[Array, "B H W masks"]  # share of the warped features that is kept, [0, 1]
 
 
 class Hourglass(nn.Module):
-    """A U-Net that halves height and width only; the last skip is its own input."""
+    """Runs a U-Net that halves height and width only; the last skip is its own input."""
 
     widths: tuple[int, ...]  # after each halving
     out_width: int  # of the last block of the way up, before its skip
@@ -46,7 +46,7 @@ class Hourglass(nn.Module):
 
 
 class MotionFieldEstimator(nn.Module):
-    """Source volume and keypoints of both faces to a motion field.
+    """Estimates a motion field from the source volume and the keypoints of both faces.
 
     Each keypoint proposes that everything moved as it did, the background that nothing moved; a mask mixes them.
     A single source serves any number of driven faces. `occlusions`: masks to estimate, 1 in LivePortrait.
@@ -101,7 +101,7 @@ class MotionFieldEstimator(nn.Module):
 
 
 class WarpingNetwork(nn.Module):
-    """The source's features in the driven pose, as the picture (B, H, W, width) that the generator starts from.
+    """Warps the source's features into the driven pose: the map (B, H, W, width) that the generator starts from.
 
     The first occlusion mask weighs it; the others are only returned.
     """

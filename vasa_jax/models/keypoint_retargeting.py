@@ -10,7 +10,7 @@ EYE_WIDTHS = (256, 256, 128, 128, 64)
 
 
 class KeypointMLP(nn.Module):
-    """Linear layers with ReLUs between them, float32; layers are numbered as if the activations were layers too."""
+    """Applies linear layers with ReLUs between them, float32; the activations count in the layers' numbers."""
 
     widths: tuple[int, ...]
     outputs: int

@@ -19,7 +19,7 @@ _SMALLEST_SCALE = 1e-3  # a scale is positive; untrained networks may say otherw
 
 
 def angle(logits: Float[Array, "*batch bins"], zero: float = ZERO_BIN) -> Float[Array, "*batch"]:
-    """Returns the expected angle in radians of bins of 3 degrees, of which `zero` is straight ahead."""
+    """Returns the expected angle in radians of bins of 3 degrees; bin `zero` is straight ahead."""
     share = jax.nn.softmax(logits.astype(jnp.float32), -1)
     bins = jnp.arange(logits.shape[-1], dtype=jnp.float32)
     return jnp.deg2rad(BIN_DEGREES * ((share * bins).sum(-1) - zero))

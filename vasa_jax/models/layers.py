@@ -12,25 +12,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-Dtype = Any
+Dtype = DTypeLike
 
 TOGETHER_BELOW = 2**18  # numbers of a kernel, see `fold_standardisation`
 
 
 def group_count(width: int, groups: int) -> int:
-    """The largest number of groups up to `groups` that divides `width`."""
+    """Returns the largest number of groups up to `groups` that divides `width`."""
     return max(count for count in range(1, min(groups, width) + 1) if width % count == 0)
 
 
 def standardised(kernel: Float[Array, "*size c_in c_out"], gain: Float[Array, "c_out"]) -> Array:
-    """Kernel of mean 0 and variance gain^2 / fan-in per output channel (Qiao et al. 2019, scaled to keep variance)."""
+    """Standardises a kernel: mean 0, variance gain^2 / fan-in per output channel (Qiao et al. 2019, scaled)."""
     return _standardised([kernel.reshape(-1, kernel.shape[-1])], gain)[0].reshape(kernel.shape)
 
 
 def fold_standardisation(params: dict[str, Any]) -> dict[str, Any]:
-    """The same network with plain kernels: each standardised kernel is written out and its gain dropped.
+    """Writes out each standardised kernel and drops its gain: the same network with plain kernels.
 
     Small kernels of one fan-in are put together, and all channels' statistics are turned into factors together. A
     network has a hundred kernels; on an accelerator this would otherwise cost more in launches than many of the
@@ -53,8 +54,8 @@ def fold_standardisation(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _standardised(
-    matrices: Sequence[Float[Array, "fan_in c"]], gains: Float[Array, "channels"]
-) -> list[Float[Array, "fan_in c"]]:
+    matrices: Sequence[Float[Array, "_ _"]], gains: Float[Array, "channels"]
+) -> list[Float[Array, "_ _"]]:
     """Matrices with one column per output channel, standardised; `gains` has those of all columns in a row."""
     fan_in = np.repeat([m.shape[0] for m in matrices], [m.shape[1] for m in matrices]).astype(np.float32)
     # Both moments from one reading of the kernels; their means are small beside their spread, so little cancels.
@@ -72,7 +73,7 @@ def _ends(arrays: Sequence[Array]) -> Array:
 
 
 class Conv(nn.Module):
-    """Convolution over all axes between the first (batch) and the last (channels), zero padded to keep the size.
+    """Convolves over all axes between the first (batch) and the last (channels), zero padded to keep the size.
 
     `standardise` adds weight standardisation with a learned gain per output channel. Parameters without a gain, as
     `fold_standardisation` leaves them, are used as they are.
@@ -101,10 +102,10 @@ class Conv(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """GroupNorm with float32 statistics.
+    """Applies GroupNorm with float32 statistics.
 
-    With an embedding it is adaptive (MegaPortraits, supplement): per-channel scale and shift each gain a term
-    U E V, where E is the embedding with its 4 x 4 places flattened, U and V are learned.
+    With an embedding it is adaptive (MegaPortraits, supplement): per-channel scale and shift each gain a term U E V.
+    E is the embedding with its 4 x 4 places flattened; U and V are learned.
     """
 
     groups: int
@@ -162,7 +163,7 @@ class ResidualBlock(nn.Module):
 
 
 def upsample(x: Float[Array, "batch *space c"], factors: Sequence[int]) -> Float[Array, "batch *space2 c"]:
-    """Each value repeated `factors` times along each spatial axis."""
+    """Repeats each value `factors` times along each spatial axis."""
     for axis, factor in enumerate(factors, start=1):
         if factor > 1:
             x = jnp.repeat(x, factor, axis=axis)
@@ -170,28 +171,28 @@ def upsample(x: Float[Array, "batch *space c"], factors: Sequence[int]) -> Float
 
 
 def average_pool(x: Float[Array, "batch *space c"], factor: int = 2) -> Float[Array, "batch *space2 c"]:
-    """Means over cells of `factor` values along each spatial axis."""
+    """Averages cells of `factor` values along each spatial axis."""
     batch, *space, channels = x.shape
     cells = [part for size in space for part in (size // factor, factor)]
     return x.reshape(batch, *cells, channels).mean(tuple(range(2, 2 * len(space) + 1, 2)))
 
 
 def pixel_shuffle(x: Float[Array, "batch h w c_r_r"], factor: int) -> Float[Array, "batch h_r w_r c"]:
-    """Channels (row, column, c) become `factor` times finer pixels."""
+    """Turns channels (row, column, c) into `factor` times finer pixels."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, factor, factor, channels // factor**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * factor, width * factor, -1)
 
 
 def pixel_unshuffle(x: Float[Array, "batch h_r w_r c"], factor: int) -> Float[Array, "batch h w c_r_r"]:
-    """The inverse of `pixel_shuffle`."""
+    """Undoes `pixel_shuffle`."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // factor, width // factor, -1)
 
 
 def resized(image: Float[Array, "batch h w c"], size: int) -> Float[Array, "batch size size c"]:
-    """Images of another side, interpolated linearly."""
+    """Resizes images to another side, interpolated linearly."""
     return jax.image.resize(image, (image.shape[0], size, size, image.shape[3]), "linear")
 
 

@@ -1,7 +1,6 @@
 """Judges that this project trains itself: an identity embedding, and features that know parts and points of a face.
 
-Trained by `training/tasks/loss_networks.py` on renders of people whom neither the codec nor the measuring instrument
-meets.
+Trained by `training/tasks/loss_networks.py` on renders of people whom neither the codec nor the face probe meets.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,7 @@ IDENTITY_SIZE = 96  # pixels that the identity judge sees
 
 
 class IdentityJudge(nn.Module):
-    """Unit vectors that tell people apart: a small residual network over the whole picture, resized to 96 pixels."""
+    """Embeds images as unit vectors that tell people apart: a small residual network at 96 x 96 pixels."""
 
     embedding: int = 128
     widths: tuple[int, ...] = (32, 48, 64, 96)
@@ -49,7 +48,7 @@ class IdentityJudge(nn.Module):
 
 
 class FaceReading(NamedTuple):
-    """What the perceptual judge makes of pictures, float32."""
+    """The perceptual judge's reading of images, float32."""
 
     features: list[Array]  # after the ReLU, at 1, 1/2, 1/4 and 1/8 of the size
     segmentation: Float[Array, "B h w segments"]  # logits at half the size
@@ -57,7 +56,7 @@ class FaceReading(NamedTuple):
 
 
 class PerceptualJudge(nn.Module):
-    """A small U-shaped network that names parts and finds points; fully convolutional, for any size divisible by 8."""
+    """Names parts and finds points of a face: a small U-Net, fully convolutional, for any size divisible by 8."""
 
     segments: int
     points: int
@@ -88,7 +87,7 @@ class PerceptualJudge(nn.Module):
         )
 
     def features(self, image: Float[Array, "B H W 3"]) -> list[Array]:
-        """The feature maps alone."""
+        """Returns the feature maps alone."""
         return [x.astype(jnp.float32) for x in self._maps(image)]
 
     def _maps(self, image: Array) -> list[Array]:

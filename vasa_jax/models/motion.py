@@ -14,11 +14,12 @@ from flax import traverse_util
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.conventions import MOTION_DIM
+from vasa_jax.models.layers import Dtype
 from vasa_jax.models.transformer import EncoderLayer
 
 
 class MotionConditions(NamedTuple):
-    """What the motion of one window depends on. Masks are True where the condition is known.
+    """The conditions of one window's motion. Masks are True where the condition is known.
 
     Motion is z-scored. The units of gaze, distance and emotion are those of training (of order one).
     """
@@ -39,14 +40,14 @@ class MotionConditions(NamedTuple):
 
 
 class MotionContext(NamedTuple):
-    """What of a window's tokens depends on its conditions alone: made once, for all steps of the sampler."""
+    """The part of a window's tokens that depends on its conditions alone, made once for all steps of the sampler."""
 
     frames: Float[Array, "batch total width"]  # of the K + W frames, float32; the noisy motion's share is missing
     controls: Float[Array, "batch 3 width"]  # gaze, distance, emotion
 
 
 class PositionalEncoding(nn.Module):
-    """Sinusoidal encoding of real positions (...,) to (..., width); no parameters (arXiv 1706.03762)."""
+    """Encodes real positions (...,) as sinusoids (..., width); no parameters (arXiv 1706.03762)."""
 
     width: int
     max_period: float = 10_000.0
@@ -65,7 +66,7 @@ def _known(mask: Bool[Array, "..."], value: Float[Array, "..."], null: Float[Arr
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def cast_products(params: dict[str, Any], dtype: jnp.dtype) -> dict[str, Any]:
+def cast_products(params: dict[str, Any], dtype: Dtype) -> dict[str, Any]:
     """Casts the kernels and biases of a `VASADiffusionTransformer` that are used in `dtype`.
 
     Casting once here, instead of in every solver step, does not change the result.
@@ -83,7 +84,7 @@ class FrameInput(nn.Module):
 
     features: int
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     def setup(self):
         self.kernel = self.param("kernel", nn.linear.default_kernel_init, (self.features, self.width))
@@ -93,18 +94,21 @@ class FrameInput(nn.Module):
         return self.share(features_BTF) + self.bias.astype(self.dtype)
 
     def share(self, first_BTP: Float[Array, "batch time part"]) -> Float[Array, "batch time width"]:
-        """What the first features add to the output."""
+        """Returns what the first features add to the output."""
         kernel = self.kernel[: first_BTP.shape[-1]].astype(self.dtype)
         return jnp.einsum("btp,pc->btc", first_BTP.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
 
 
 class VASADiffusionTransformer(nn.Module):
-    """Clean motion from noisy motion, its timestep and the conditions.
+    """Predicts clean motion from noisy motion, its timestep and the conditions.
 
-    `time_conditioning`: "token" = the timestep is one more token; "adaln" = it modulates every layer.
-    `positions`: "learned" or "sinusoidal", of the frames. Parameters float32, activations `dtype`, softmax float32.
-    Dropout acts exactly when a "dropout" random key is given to `apply`. `fused`: attention as one GPU kernel, without
-    a gradient.
+    Parameters are float32, activations `dtype`, the softmax float32. Dropout acts exactly when a "dropout" random key
+    is given to `apply`.
+
+    Attributes:
+      time_conditioning: "token" = the timestep is one more token; "adaln" = it modulates every layer.
+      positions: "learned" or "sinusoidal", of the frames.
+      fused: attention as one GPU kernel, without a gradient.
     """
 
     width: int = 512
@@ -120,12 +124,12 @@ class VASADiffusionTransformer(nn.Module):
     time_features: int = 64
     dropout: float = 0.0
     blinks: bool = False  # whether it can be told when to blink, a condition of ours
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
     fused: bool = False
 
     @property
     def tokens(self) -> int:
-        """How many a sequence has."""
+        """Number of tokens of a sequence."""
         return self.previous + self.window + 3 + (1 if self.time_conditioning == "token" else 0)
 
     def setup(self):
@@ -163,7 +167,7 @@ class VASADiffusionTransformer(nn.Module):
         t_B: Int[Array, "batch"],
         conditions: MotionConditions,
     ) -> Float[Array, "batch window motion_dim"]:
-        """noisy (B, W, D) float32, t (B,) in [0, T), conditions -> predicted x0 (B, W, D) float32.
+        """Predicts x0 (B, W, D) float32 from noisy (B, W, D) float32, t (B,) in [0, T) and conditions.
 
         Raises:
           ValueError: the inputs' W or K are not the model's, or a field has an unknown value.
@@ -171,7 +175,7 @@ class VASADiffusionTransformer(nn.Module):
         return self.denoise(noisy_BWD, t_B, self.context(conditions))
 
     def context(self, conditions: MotionConditions) -> MotionContext:
-        """Conditions to what `denoise` takes; ValueError as above."""
+        """Turns conditions into what `denoise` takes; ValueError as above."""
         if conditions.audio.shape[1] != self.window or conditions.prev_motion.shape[1] != self.previous:
             raise ValueError(
                 f"the model has W = {self.window} and K = {self.previous}, the conditions "
@@ -187,7 +191,7 @@ class VASADiffusionTransformer(nn.Module):
     def denoise(
         self, noisy_BWD: Float[Array, "batch window motion_dim"], t_B: Int[Array, "batch"], context: MotionContext
     ) -> Float[Array, "batch window motion_dim"]:
-        """noisy (B, W, D) float32, t (B,) in [0, T) -> predicted x0 (B, W, D) float32; ValueError for another W."""
+        """Predicts x0 (B, W, D) float32 from noisy (B, W, D) float32 and t (B,) in [0, T); ValueError for another W."""
         if noisy_BWD.shape[1] != self.window:
             raise ValueError(
                 f"the model has W = {self.window} and K = {self.previous}, the noisy motion W = {noisy_BWD.shape[1]}"

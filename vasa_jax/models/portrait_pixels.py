@@ -26,7 +26,7 @@ class Appearance(NamedTuple):
 
 
 class PortraitPlaces(nn.Module):
-    """Where in the portrait the driven head's pixels were seen, as displacements on the grid of the view.
+    """Finds where in the portrait the driven head's pixels were seen, as displacements on the grid of the view.
 
     Which of a pixel's depths is the surface is told from the driven features. Occlusion is not: what the portrait does
     not show is for the image network to see and to paint.
@@ -54,7 +54,7 @@ class PortraitPlaces(nn.Module):
 def moved_pixels(
     portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"], cubic: bool = False
 ) -> Float[Array, "T H H 3"]:
-    """The portrait's pixels at displaced places, in its own resolution; `cubic` keeps texture that linear ones blur."""
+    """Samples the portrait at displaced places, in its own resolution; `cubic` keeps texture that linear would blur."""
     size = portrait.shape[1]
     places = resized(moved, size) + geometry.pixel_grid(size, size)
     if cubic:

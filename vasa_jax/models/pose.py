@@ -1,4 +1,4 @@
-"""How a head pose is read from a picture: at a glance, then again from the view that the first reading straightens."""
+"""Networks that read a head pose from an image: at a glance, then again from the view that this pose straightens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from vasa_jax.models.layers import Dtype, resized
 
 
 class PoseNet(nn.Module):
-    """z_pose, from the whole image; the identity pose at initialisation."""
+    """Reads z_pose from the whole image; the identity pose at initialisation."""
 
     size: int
     resnet: Mapping[str, Any]
@@ -28,10 +28,10 @@ class PoseNet(nn.Module):
 
 
 class PoseCorrection(nn.Module):
-    """How far the head in a pose-aligned view is from standing straight; nothing at initialisation.
+    """Reads how far the head in a pose-aligned view is from standing straight; nothing at initialisation.
 
-    An addition of ours to VASA-1's pose encoder: heads in such views differ little in place, size and turn, so a small
-    network tells the rest of the pose finer than one that must cover them all.
+    An addition of ours to VASA-1's pose encoder. Heads in such views differ little in place, size and turn, so a small
+    network tells the rest of the pose finer.
     """
 
     resnet: Mapping[str, Any]
@@ -44,7 +44,7 @@ class PoseCorrection(nn.Module):
 
 
 def corrected_pose(pose: Float[Array, "B 9"], correction: Float[Array, "B 9"]) -> Float[Array, "B 9"]:
-    """The pose of a head that stands in the frame of `pose` as `correction` + IDENTITY_POSE says."""
+    """Composes the pose of a head that stands in the frame of `pose` as `correction` + IDENTITY_POSE says."""
     rotation, scale, translation = geometry.pose_matrix(pose)
     inner, growth, shift = geometry.pose_matrix(correction + jnp.asarray(IDENTITY_POSE, jnp.float32))
     # Written out: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.

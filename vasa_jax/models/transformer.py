@@ -6,17 +6,18 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vasa_jax.models.fused_attention import fused_attention
+from vasa_jax.models.layers import Dtype
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the second axis; logits and softmax in float32.
+    """Applies multi-head self-attention over the second axis; logits and softmax in float32.
 
     `fused`: by one kernel (models/fused_attention.py), which has no gradient.
     """
 
     width: int
     heads: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
     fused: bool = False
 
     @nn.compact
@@ -46,7 +47,7 @@ class SelfAttention(nn.Module):
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x / 2 (1 + erf(x / sqrt 2)) in float32, then in the type of x.
+    """Computes x / 2 (1 + erf(x / sqrt 2)) in float32, then in the type of x.
 
     As jax.nn.gelu(x, approximate=False), whose erfc is two functions and a choice between them: on a GPU a sixth of the
     time of sixteen windows was spent in it.
@@ -56,11 +57,11 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class FeedForward(nn.Module):
-    """Dense, exact (erf) GELU, Dense."""
+    """Applies Dense, exact (erf) GELU, Dense."""
 
     width: int
     hidden_width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_BTC: Float[Array, "batch time width"]) -> Float[Array, "batch time width"]:
@@ -69,7 +70,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """One encoder layer, post-norm (wav2vec2-base) or pre-norm, named as in the public wav2vec2 checkpoints.
+    """Applies one encoder layer, post-norm (wav2vec2-base) or pre-norm, named as in the public wav2vec2 checkpoints.
 
     With a `condition` vector the layer becomes adaptive (AdaLN-Zero of DiT, arXiv 2212.09748): the vector shifts and
     scales both normalised inputs and gates both residuals, and every gate starts at zero. Only pre-norm layers adapt.
@@ -81,7 +82,7 @@ class EncoderLayer(nn.Module):
     ff_width: int
     pre_norm: bool = True
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
     fused: bool = False
 
     @nn.compact

@@ -11,7 +11,7 @@ REACH = 0.5  # largest displacement, in canonical coordinates
 
 
 class MotionEmbedding(nn.Module):
-    """Identity map and facial dynamics as one 4 x 4 map: conv1(((linear z) + identity) / 2).
+    """Joins identity map and facial dynamics in one 4 x 4 map: conv1(((linear z) + identity) / 2).
 
     `map_width` below the embedding's width makes the linear layer that narrow and lifts it by a 1 x 1 convolution.
     """
@@ -33,7 +33,7 @@ class MotionEmbedding(nn.Module):
 
 
 class WarpGenerator(nn.Module):
-    """Displacements on the grid of the canonical volume, at most REACH per coordinate; zero at initialisation.
+    """Predicts displacements on the grid of the canonical volume, at most REACH per coordinate; zero at initialisation.
 
     The embedding becomes a volume of side 4; each adaptive residual block, one per entry of `widths`, doubles every
     axis that has not reached `depth` or `side`.

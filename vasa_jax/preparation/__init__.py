@@ -1,0 +1,1 @@
+"""Raw videos and photographs to labelled records."""

@@ -75,6 +75,7 @@ class VideoResult:
     notes: list[str] = field(default_factory=list)
 
     def discard(self, reason: str, start: int, stop: int, detail: str = "") -> None:
+        """Notes that frames `start` to `stop` are left out, unless there are none."""
         if stop > start:
             self.discards.append(Discard(reason, start / FPS, stop / FPS, detail))
 

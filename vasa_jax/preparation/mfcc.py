@@ -1,8 +1,9 @@
 """Mel-frequency cepstral coefficients as speech recognisers compute them (Davis and Mermelstein 1980; HTK's liftering).
 
-The variant that audio-visual networks such as SyncNet were trained on: frames of 25 ms every 10 ms without a window,
-triangles between whole bins of the spectrum, the log energy in the place of the zeroth coefficient. librosa has no such
-triangles: its coefficients are 1.5 off on average on speech (their deviation is 22), and the networks would mishear.
+The variant that audio-visual networks such as SyncNet were trained on has frames of 25 ms every 10 ms without a window.
+Its triangles lie between whole bins of the spectrum; the log energy stands in the place of the zeroth coefficient.
+librosa has no such triangles: its coefficients are 1.5 off on average on speech (their deviation is 22), and the
+networks would mishear.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def fit_photos(config: VASAConfig, workdir: Path) -> Path:
 
 
 def portrait_of(image: np.ndarray, analyzer: FaceAnalyzer) -> Portrait | Refusal:
-    """The square around the one large face of uint8 RGB (H, W, 3), with its points and matte; or why there is none."""
+    """Cuts out the square around the one large face of uint8 RGB (H, W, 3), with points and matte; or says why not."""
     import cv2
 
     faces = analyzer.detect(image)
@@ -126,7 +126,7 @@ def portrait_of(image: np.ndarray, analyzer: FaceAnalyzer) -> Portrait | Refusal
 
 
 def refusal(portrait: Portrait, settings: PhotosConfig) -> Refusal | None:
-    """Why a portrait makes no photo head, None where it does."""
+    """Says why a portrait makes no photo head; None where it does."""
     import cv2
 
     points, pose, side = portrait.points, portrait.pose, portrait.image.shape[0]
@@ -156,7 +156,7 @@ def refusal(portrait: Portrait, settings: PhotosConfig) -> Refusal | None:
 def heads_of(
     portrait: Portrait, builder: Builder, relatives: int, rng: np.random.Generator
 ) -> list[PhotoHead] | Refusal:
-    """The photo head of a portrait, and those of its relatives (`corpus.photos.vary`)."""
+    """Builds the photo head of a portrait, and those of its relatives (`corpus.photos.vary`)."""
     heads = []
     for copy in range(1 + relatives):
         image, matte, points = portrait.image, portrait.matte, portrait.points

@@ -2,8 +2,8 @@
 
 SyncNet (Chung and Zisserman 2016, "Out of time: automated lip sync in the wild") maps five frames of a face and the
 0.2 s of sound beside them to two vectors that are near each other where both were recorded together. Moving the sound
-gives a curve of mean distances; its minimum is the offset, and how far that lies below the curve's median the
-confidence (7 to 8 for real speakers in the tables of Wav2Lip; LatentSync discards clips below 3).
+gives a curve of mean distances. Its minimum is the offset; how far that lies below the curve's median is the
+confidence. It is 7 to 8 for real speakers in the tables of Wav2Lip; LatentSync discards clips below 3.
 
 Each stream is a file of its own, in one folder:
 
@@ -12,8 +12,8 @@ Each stream is a file of its own, in one folder:
 | `lips.onnx` | (1, 3, 5, 224, 224): blue, green, red from 0 to 255, five frames at 25 fps | (1, E) |
 | `sound.onnx` | (1, 1, 13, 20): coefficients of `mfcc` every 10 ms | (1, E) |
 
-which is what `torch.onnx.export` writes of the methods `forward_lip` and `forward_aud` of the published model (class
-`S` of the authors' syncnet_python, E = 1024) in `eval()` mode. About 3 GFLOP for five frames and 0.5 for each frame's
+This is what `torch.onnx.export` writes of the published model's methods `forward_lip` and `forward_aud` in `eval()`
+mode (class `S` of the authors' syncnet_python, E = 1024). About 3 GFLOP for five frames and 0.5 for each frame's
 sound: two seconds of one core for a second of video.
 """
 
@@ -46,8 +46,8 @@ SMOOTH = 13  # frames of the median filter of the boxes
 class SyncCurve:
     """Distances between images and the sound -15 to 15 frames later: their sums (31,) over windows, and how many.
 
-    Of each window its mean over the shifts is taken off. That moves the curve as a whole where all windows have sound
-    at all shifts, and where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
+    Each window's mean over the shifts is taken off. Where all windows have sound at all shifts, that moves the curve
+    as a whole. Where they have not, no shift gains by the windows that it lacks. Curves of several clips of one
     file may be added.
     """
 
@@ -82,8 +82,8 @@ def load_sync_model(
 ) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
     """Opens the two files of a folder and returns a function that measures a clip's `SyncCurve`.
 
-    Its arguments are the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video
-    (float32, 16 kHz) and the number of the clip's first frame in it. The image windows follow each other without
+    It takes the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video (float32,
+    16 kHz) and the clip's first frame in it. The image windows follow each other without
     overlap, so that every frame is seen once. Raises InputError for a missing file, one that OpenCV cannot run, and
     streams that give vectors of different lengths.
     """

@@ -42,6 +42,7 @@ class Track:
     profile: bool = False
 
     def part(self, start: int, stop: int) -> Track:
+        """Cuts out frames `start` to `stop` of the video."""
         return Track(start, stop, self.boxes[start - self.start : stop - self.start], self.profile)
 
 

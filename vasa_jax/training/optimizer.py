@@ -42,8 +42,8 @@ class Schedule:
         """Returns the rates of the update that follows `step` updates: `player`, `discriminator`, `frozen`.
 
         `frozen` is that of the player's parameters which are frozen from some step on. `passed` is the share of the
-        run's minutes that is over, 0 without a limit. The cosine is as far on as the further of steps and minutes, so
-        that a run that is stopped by its minutes has come to rest.
+        run's minutes that is over, 0 without a limit. The cosine is as far on as the further of steps and minutes. So a
+        run that is stopped by its minutes has come to rest.
         """
         after_warmup = (step - self._warmup) / max(self._steps - self._warmup, 1)
         over = (max(after_warmup, passed) - self._decay_from) / (1.0 - self._decay_from)

@@ -25,7 +25,7 @@ from vasa_jax.weights.safetensors_io import save_params
 HEAD = "encoder/dynamics_net/head/kernel"  # (features, Z)
 READERS = ("encoder/embedding/dynamics_map/kernel", "decoder/embedding/dynamics_map/kernel")  # (Z, features)
 ROTATION = slice(0, 6)  # of a pose: place and size are not in the crop that dynamics are read from
-BATCH = 8  # pictures encoded at once
+BATCH = 8  # images encoded at once
 
 
 def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:

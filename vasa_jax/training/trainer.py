@@ -7,7 +7,7 @@ Where a run starts, the first that applies:
 3. fresh parameters.
 
 Order at every step, fixed: evaluate, save (and export), next batch, update, log. The state, the data position and the
-timer are saved together before the next batch is taken, so that a run that was stopped continues as if it had not been.
+timer are saved together before the next batch is taken. So a run that was stopped continues as if it had not been.
 """
 
 import contextlib

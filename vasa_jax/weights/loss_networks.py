@@ -40,7 +40,7 @@ _EPSILON = 1e-5  # of PyTorch's batch norms
 
 
 def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
-    """All judges of a directory; InputError when it has none, or a file's keys are not those of its network."""
+    """Loads all judges of a directory; InputError when it has none, or a file's keys are not those of its network."""
     folder = Path(directory)
     found = [name for name in FILES if (folder / f"{name}.safetensors").is_file()]
     if not found:
@@ -132,7 +132,7 @@ def iresnet_depths(params: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def middle(image, share: float):
-    """The central `share` of pictures (B, n, n, 3) per axis."""
+    """Cuts out the central `share` of images (B, n, n, 3) per axis."""
     margin = round(image.shape[1] * (1.0 - share) / 2.0)
     return image[:, margin : image.shape[1] - margin, margin : image.shape[2] - margin]
 

@@ -22,7 +22,7 @@ VARIANTS = ("photos",)  # folders of SHIPPED with the parts in which a variant o
 
 
 def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(parameters, metadata) of `part` (face, audio, motion, instrument); an empty directory means the shipped one.
+    """Loads (parameters, metadata) of `part` (face, audio, motion, instrument); an empty directory means the shipped.
 
     `photos` means the shipped model whose codec has also learnt from photographs of people.
     For the audio encoder `directory` may also be a weight file. InputError when there is nothing to read, and for a

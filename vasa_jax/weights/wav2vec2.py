@@ -54,7 +54,7 @@ _OTHER_NETWORK = {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False, "a
 
 
 def is_public_file(path: str | Path) -> bool:
-    """Whether a safetensors file holds an audio encoder under the public names rather than this package's."""
+    """Tells whether a safetensors file holds an audio encoder under the public names rather than this package's."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,7 +112,7 @@ def encoder_params(
 
 
 def key_table(params: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], bool]]:
-    """Public name of each parameter of an encoder -> (its path here, whether its axes are reversed).
+    """Maps the public name of each parameter of an encoder to (its path here, whether its axes are reversed).
 
     (out, in, taps) becomes (taps, in, out), and (out, in) becomes (in, out).
     """

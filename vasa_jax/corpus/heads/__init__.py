@@ -1,0 +1,1 @@
+"""Heads as signed distance fields, rendered on the device with exact labels."""

@@ -52,11 +52,13 @@ def build_anatomy(identity: dict, motion: dict) -> SimpleNamespace:
 
 
 def head_to_world(a: SimpleNamespace, p: tuple) -> tuple:
+    """Moves points of the head to world space: turned about the neck's pivot and shifted."""
     turned = rotate(a.rotation, tuple(v - c for v, c in zip(p, PIVOT)))
     return tuple(v + c + t for v, c, t in zip(turned, PIVOT, a.translation))
 
 
 def world_to_head(a: SimpleNamespace, p: tuple) -> tuple:
+    """Moves points of world space to the head's: undoes `head_to_world`."""
     back = rotate_back(a.rotation, tuple(v - c - t for v, c, t in zip(p, PIVOT, a.translation)))
     return tuple(v + c for v, c in zip(back, PIVOT))
 

@@ -30,6 +30,7 @@ class Camera(NamedTuple):
 
     @property
     def origin(self) -> tuple:
+        """The camera's place in world space."""
         return 0.0, HEIGHT, self.z
 
     def project(self, p: tuple) -> tuple:
@@ -48,4 +49,5 @@ class Camera(NamedTuple):
 
 
 def along_rays(origin: tuple, rays: tuple, travel) -> tuple:
+    """Returns the points that lie `travel` along rays from one origin."""
     return tuple(o + r * travel for o, r in zip(origin, rays))

@@ -53,8 +53,8 @@ def _labels(identity, motion):
 def _weak_perspective(a):
     """Rows of R, log s, tx, ty of the scaled rotation that touches the true projection at the head's centre.
 
-    To first order about a centre off the optical axis, the projection is that of a head turned by the angle of the
-    line of sight; so R is the head's rotation seen along that line.
+    To first order, a head whose centre is off the optical axis projects as if turned by the angle of the line of
+    sight. So R is the head's rotation seen along that line.
     """
     centre = head_to_world(a, HEAD_CENTRE)
     x, y, depth = a.camera.project(centre)

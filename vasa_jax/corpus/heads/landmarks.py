@@ -1,8 +1,8 @@
 """Named points of the face, exact: on the surface that the renderer traces, projected by its camera.
 
-`left` and `right` are the image's, so `left` has x < 0 on a frontal face (the person's right). Contours run from left
-to right along the jaw, and clockwise as seen in the image from their left corner for eyes and lips (left corner, over
-the top, right corner, back along the bottom). A point is given whether or not something hides it.
+`left` and `right` are the image's, so `left` has x < 0 on a frontal face (the person's right). The jaw's contour
+runs from left to right. Those of eyes and lips run clockwise, as seen in the image, from their left corner. A point is
+given whether or not something hides it.
 """
 
 from __future__ import annotations

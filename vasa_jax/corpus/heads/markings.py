@@ -69,6 +69,7 @@ def brow_line(a, s):
 
 
 def brows(a, q, ax, pixel) -> dict:
+    """Returns the eyebrows' hairs."""
     _, y, z = q
     s = (ax - a.brow_inner_x) * (1.0 / (a.brow_outer_x - a.brow_inner_x))
     height, thickness = brow_line(a, s)
@@ -106,6 +107,7 @@ def lip_borders(a, x, ax, arc):
 
 
 def mouth(a, q, ax, pixel) -> dict:
+    """Returns lips, nostrils, teeth, tongue and the dark of the mouth."""
     x, y, z = q
     _, arc, upper_y, lower_y = lip_arcs(a, x)
     upper_radius, lower_radius = lip_radii(a, arc)

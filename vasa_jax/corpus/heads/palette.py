@@ -28,6 +28,7 @@ def colour_ramp(t, colours) -> tuple:
 
 
 def to_linear(colour) -> tuple:
+    """Converts a display colour to linear light, by a power of 2.2."""
     return tuple(jnp.power(c, 2.2) for c in colour)
 
 
@@ -37,6 +38,7 @@ def grayness(identity):
 
 
 def makeup(identity):
+    """Returns how much makeup a face wears, 0 to 1."""
     return jnp.clip(identity["makeup"] * 2.0 - 0.6, 0.0, 1.0)
 
 

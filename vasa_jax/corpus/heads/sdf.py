@@ -35,6 +35,7 @@ def ellipsoid(p: Vec, centre: Vec, radii: Vec):
 
 
 def sphere(p: Vec, centre: Vec, radius):
+    """Returns the distance to a sphere."""
     x, y, z = p[0] - centre[0], p[1] - centre[1], p[2] - centre[2]
     return jnp.sqrt(x * x + y * y + z * z + 1e-12) - radius
 
@@ -56,14 +57,17 @@ def smoothstep(low, high, x):
 
 
 def mix(a, b, t):
+    """Interpolates linearly from `a` at t = 0 to `b` at t = 1."""
     return a + (b - a) * t
 
 
 def mix3(a: Vec, b: Vec, t) -> Vec:
+    """Interpolates vectors linearly from `a` at t = 0 to `b` at t = 1."""
     return tuple(u + (v - u) * t for u, v in zip(a, b))
 
 
 def gauss(x, width):
+    """Returns a bell of height 1 about 0: exp(-(x / width)^2)."""
     return jnp.exp(-jnp.square(x * (1.0 / width)))
 
 
@@ -82,10 +86,12 @@ def smooth_noise(x, y, z):
 
 
 def dot(a: Vec, b: Vec):
+    """Returns the scalar product of two vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def normalize(a: Vec) -> Vec:
+    """Scales a vector to length 1."""
     inverse = lax.rsqrt(dot(a, a) + 1e-12)
     return tuple(v * inverse for v in a)
 
@@ -103,6 +109,7 @@ def rotation(yaw, pitch, roll) -> tuple[Vec, Vec, Vec]:
 
 
 def rotate(rows, p: Vec) -> Vec:
+    """Applies a rotation given by its rows."""
     return tuple(dot(row, p) for row in rows)
 
 

@@ -1,8 +1,7 @@
 """Looks for rendered images: photographs, paintings, cartoons and drawings, so that models don't learn one renderer.
 
-A style is a set of random strengths. All images of one person and scene, the empty background among them, share one
-style and its grain, so that a head and the ground it is laid over still belong together. Labels are untouched: no
-filter moves anything.
+A style is a set of random strengths. All images of one person and scene share one style and its grain, the empty
+background too. So a head fits the ground it is laid over. Labels are untouched: no filter moves anything.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 LOOKS = ("photograph", "painting", "cartoon", "drawing")
@@ -58,7 +58,7 @@ def sample_style(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def stylise(
-    key: jax.Array, images: Float[Array, "images n n 3"], share: float = 1.0
+    key: jax.Array, images: Float[Array, "images n n 3"], share: ArrayLike = 1.0
 ) -> Float[Array, "images n n 3"]:
     """Puts the images of one person, values in [0, 1], into one random style; with probability 1 - `share` none.
 

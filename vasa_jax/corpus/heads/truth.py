@@ -88,8 +88,9 @@ def true_image(
 ) -> dict[str, np.ndarray]:
     """Returns the true image of a scene, in a look (`look_of`) or plain, and its exact labels.
 
-    rgb and background uint8 (n, n, 3), matte float32 (n, n), segmentation uint8 (n, n), depth (n, n), landmarks (L, 3),
-    pose (9,), gaze (2,) degrees, lids (2,), mouth and distance (); each with a leading axis if the scene has one.
+    Images: rgb and background uint8 (n, n, 3), matte float32 (n, n), segmentation uint8 (n, n), depth (n, n). Labels:
+    landmarks (L, 3), pose (9,), gaze (2,) degrees, lids (2,), mouth and distance (). Each has a leading axis if the
+    scene has one.
     """
     single = jnp.ndim(scene.motion["yaw"]) == 0
     if single:

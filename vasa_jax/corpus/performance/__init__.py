@@ -1,0 +1,1 @@
+"""What a head does while it speaks: lips, gaze, blinks, brows and turns."""

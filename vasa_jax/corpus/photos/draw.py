@@ -51,7 +51,13 @@ class PhotoRenderer:
         self._size, self._supersample = size, supersample
 
     def draw(self, head: Head, motion: Motion, pose: Float[Array, "9"]) -> PhotoFrame:
-        """head: arrays of `build.Builder`; motion: the 27 scalars of `muscles`; pose as the codec has it."""
+        """Draws a head in a motion and a pose.
+
+        Args:
+          head: arrays of `build.Builder`.
+          motion: the 27 scalars of `muscles`.
+          pose: as the codec has it.
+        """
         points, face = self._vertices(head, motion, pose)
         fine = self._size * self._supersample
         raster = rasterise(
@@ -142,7 +148,7 @@ class PhotoRenderer:
 
 
 def lid_zone(corners: Float[Array, "2 2 2"], size: int) -> Array:
-    """Whether each of size x size pixels is about an eye, of which `corners` (eye, outer and inner, xy) are given."""
+    """Tells which of size x size pixels are about an eye; `corners`: of each eye the outer and the inner, xy."""
     axis = (jnp.arange(size) * 2.0 + 1.0) / size - 1.0
     x, y = jnp.meshgrid(axis, axis)
     inside = jnp.zeros((size, size), bool)

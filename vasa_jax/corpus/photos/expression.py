@@ -63,7 +63,7 @@ class Expression:
 
 
 def gaze_shift(motion: Motion) -> Float[Array, "2"]:
-    """Where the irises are from their neutral place, over the eye's width, along the canonical axes."""
+    """Returns how far the irises are from their neutral place, over the eye's width, along the canonical axes."""
     yaw, pitch = motion["gaze_yaw"], motion["gaze_pitch"]
     return 0.40 * jnp.stack([jnp.sin(yaw) * jnp.cos(pitch), -jnp.sin(pitch)])
 

@@ -32,7 +32,7 @@ def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def own_colours(texture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Returns the canvas's colours, of which those under a thin matte are half the head's from further in; float32."""
+    """Returns the canvas's colours, float32; those under a thin matte are half the head's from further in."""
     small, thin = (cv2.resize(x, (_HALF, _HALF), interpolation=cv2.INTER_AREA) for x in (texture, alpha))
     inner = filled(small, cv2.erode((thin > 0.9).astype(np.uint8), np.ones((3, 3))) > 0)
     inner = cv2.resize(inner, (CANVAS, CANVAS), interpolation=cv2.INTER_LINEAR)

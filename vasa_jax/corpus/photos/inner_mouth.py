@@ -16,8 +16,10 @@ CAVITY, TONGUE, GUMS = (70.0, 26.0, 24.0), (185.0, 95.0, 92.0), (165.0, 85.0, 80
 def inner_mouth(
     head: Mapping[str, Array], motion: Mapping[str, Array], face: Float[Array, "468 3"], u: Array, v: Array
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"]]:
-    """Returns colours, 0 to 255, at places u, v over the mouth's half width (v down from the closed lips), and the
-    share of each that is the photograph's."""
+    """Returns colours, 0 to 255, at places u, v, and the share of each that is the photograph's.
+
+    Places are in units of the mouth's half width, v down from the closed lips.
+    """
     teeth, skin = head["teeth"] * 255.0, head["skin"] * 255.0
     drop, lift = ((face[i, 1] - head["rest"][i, 1]) / head["mouth_half"] for i in (14, 13))  # of both lips
     jaw = 0.75 * drop

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, UInt8
 
 
 def bilinear(image: UInt8[Array, "h w c"], x: Array, y: Array) -> Float[Array, "... c"]:
-    """Values at pixel positions (centres at integers), float32; the image's edge is repeated."""
+    """Samples an image at pixel positions (centres at integers), float32; the image's edge is repeated."""
     height, width = image.shape[:2]
     x, y = jnp.clip(x, 0.0, width - 1.0), jnp.clip(y, 0.0, height - 1.0)
     x0, y0 = jnp.minimum(jnp.floor(x), width - 2.0), jnp.minimum(jnp.floor(y), height - 2.0)

@@ -1,0 +1,1 @@
+"""Sentences, their sound and their phonemes."""

@@ -16,9 +16,9 @@ the job (a network disk, a bucket mounted in IMAGE). The output may be a bucket,
 
 Every video is one element, treated as by the processes of one machine (`work.prepare_video`). Discards go to
 DIR/discards.jsonl, the mean that distances are divided by to DIR/distance_mean.txt. Where DIR is a path, the clips of a
-video are kept in DIR/work as soon as they are made, as the processes of one machine keep them: a run that was stopped
-goes on with the videos that are not done (also after one without `beam`), and more videos may be added later; only the
-data set is written anew. With a bucket's address as DIR every run starts from nothing.
+video are kept in DIR/work as soon as they are made, as on one machine. So a run that was stopped goes
+on with the videos that are not done, also after one without `beam`. More videos may be added later; only the data set
+is written anew. With a bucket's address as DIR every run starts from nothing.
 """
 
 from __future__ import annotations

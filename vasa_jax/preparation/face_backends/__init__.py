@@ -1,0 +1,1 @@
+"""Back ends that find faces, points and mattes; `base` says what they give."""

@@ -35,10 +35,12 @@ class DetectedFace:
 
     @property
     def size(self) -> float:
+        """The longer side in pixels."""
         return max(self.width, self.height)
 
     @property
     def centre(self) -> tuple[float, float]:
+        """(x, y) in pixels."""
         return self.x + self.width / 2, self.y + self.height / 2
 
 

@@ -16,10 +16,13 @@ class HaarAnalyzer:
     framing = (FRONTAL_FRACTION, CENTRE_HEIGHT)
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        """Finds the faces of an image by OpenCV's cascades."""
         return [DetectedFace(face.x, face.y, face.size, face.size, 1.0, view=face.view) for face in find_faces(image)]
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
+        """Returns None: the cascades know no points."""
         return None
 
     def matte(self, image: np.ndarray) -> np.ndarray | None:
+        """Returns None: the cascades know no matte."""
         return None

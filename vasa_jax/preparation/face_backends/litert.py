@@ -88,6 +88,7 @@ class LitertAnalyzer:
         return self._points(image, np.array(faces[0].centre), faces[0].size, *faces[0].keypoints[:2])
 
     def matte(self, image: np.ndarray) -> np.ndarray:
+        """Segments a person: the share of each pixel that is theirs, float32 (H, W)."""
         import cv2
 
         height, width = image.shape[:2]

@@ -78,6 +78,7 @@ class MediapipeAnalyzer:
         return FaceLandmarks(max(meshes, key=lambda points: np.ptp(points[:MESH_POINTS, :2], axis=0).max()), 1.0)
 
     def matte(self, image: np.ndarray) -> None:
+        """Returns None: this backend makes no matte."""
         return None
 
     def _meshes(self, image: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,1 @@
+"""Labels that networks of the user's make: emotion, gaze, distance."""

@@ -25,8 +25,8 @@ def load_gaze_model(path: str | os.PathLike) -> Callable[[Sequence[bytes], np.nd
 
     The model takes (1, 3, 448, 448) and gives two lists of logits, of 90 or of 28 bins. The one of layer `fc_yaw_gaze`,
     else the first, is the horizontal angle (names of outputs do not count: L2CS-Net's own are exchanged).
-    The function takes landmarks (T, N, 3) in image coordinates, or None for the middle of the image, and returns
-    yaw, pitch (T, 2) float32 in degrees, camera frame, positive to image right and down.
+    The function takes landmarks (T, N, 3) in image coordinates, or None for the middle of the image. It returns yaw,
+    pitch (T, 2) float32 in degrees, camera frame, positive to image right and down.
 
     Raises InputError for a missing file, one that OpenCV cannot read, and other outputs.
     """

@@ -12,11 +12,18 @@ from vasa_jax.errors import InputError
 
 
 class OnnxModel:
-    """One file that runs. input_shape: the first of the shapes offered that it takes; sizes: values of each output;
-    layers: the names of the layers that give them.
+    """Runs one ONNX file by OpenCV.
 
-    network: what the file should hold, for the messages. Raises InputError for a missing file and for one that OpenCV
-    cannot read, or cannot run on any of `shapes` (float32 zeros are given to it).
+    Args:
+      network: what the file should hold, for the messages.
+
+    Attributes:
+      input_shape: the first of the shapes offered that it takes.
+      sizes: values of each output.
+      layers: the names of the layers that give them.
+
+    Raises:
+      InputError: a missing file; one that OpenCV cannot read, or cannot run on zeros of any of `shapes`.
     """
 
     def __init__(self, path: str | os.PathLike, network: str, shapes: Sequence[tuple[int, ...]]):

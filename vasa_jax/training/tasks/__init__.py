@@ -1,0 +1,1 @@
+"""One file for each stage: its parameters, loss, data and validation."""

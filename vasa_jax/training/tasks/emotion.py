@@ -1,9 +1,9 @@
 """Trains the reader of emotions on true renders of heads that speak with feeling.
 
-Frames of the corpus's performances (any moment of a sentence, so that speaking lips are no sign of an emotion) are
-rendered on the device for every update, each on a head of its own, and degraded (training/degradation.py). The network
-learns the performance's emotion coefficients, which sum to 1, as a distribution. It gets the face where the labels say
-it is, a little off, as the instrument will be. Heads come from random streams of this task's own name.
+Frames of the corpus's performances are rendered on the device for every update, each on a head of its own, and degraded
+(training/degradation.py). Any moment of a sentence is taken, so that speaking lips are no sign of an emotion. The
+network learns the performance's emotion coefficients, which sum to 1, as a distribution. It gets the face where the
+labels say it is, a little off, as the face probe will be. Heads come from random streams of this task's own name.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Stage 1: the volume codec learns to put one face's motion onto another (VASA-1 section 3.1).
 
 Recipe `counterfactual`: source (identity A, motion 1) and driver (identity B, motion 2) are compared with the rendered
-truth (identity A, motion 2). Where the render cache has faces in several poses, the truth has a pose of its own, so
-that the driver's dynamics cannot carry its pose. Recipe `self`: A and B are the same, and VASA-1's transfer terms may
+truth (identity A, motion 2). Where the render cache has faces in several poses, the truth has a pose of its own:
+the driver's dynamics cannot carry it. Recipe `self`: A and B are the same, and VASA-1's transfer terms may
 take the truth's place.
 
 Exact labels supervise the pose encoder and the matte only. The decoder uses predicted poses. Image gradients reach
@@ -39,7 +39,7 @@ from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
 from vasa_jax.training.tasks.face_mixture import KINDS, Mixture, kind_of, open_mixture, read_anchor
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
-from vasa_jax.training.tasks.face_validation import FaceFigures
+from vasa_jax.training.tasks.face_validation import FaceValidation
 from vasa_jax.weights.loss_networks import load_judges
 
 
@@ -73,7 +73,7 @@ class FaceTask(Task):
             eye_segments=(*(SEGMENTS.index(name) for name in ("sclera", "iris", "brow")), LID),
             judges=self._judges,
         )
-        self._figures = FaceFigures(self._encoder, self._decoder, self._loss, corpus)
+        self._validation = FaceValidation(self._encoder, self._decoder, self._loss, corpus)
 
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
@@ -180,10 +180,10 @@ class FaceTask(Task):
         return total, {**terms, **extra, **metrics}
 
     def evaluate(self, params) -> dict[str, float]:
-        return self._figures.evaluate(params)
+        return self._validation.evaluate(params)
 
     def images(self, params) -> dict[str, np.ndarray]:
-        return self._figures.pictures(params)
+        return self._validation.images(params)
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}

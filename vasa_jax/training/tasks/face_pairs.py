@@ -2,8 +2,8 @@
 
 A prepared batch has, as the render cache gives them,
 
-  source, background (S, n, n, 3), source_pose (S, 9), person (S,) int32
-  driver, target (B, n, n, 3), driver_pose, target_pose (B, 9), segmentation (B, n, n) of the target,
+  source, background (S, n, n, 3); source_pose (S, 9); person (S,) int32
+  driver, target (B, n, n, 3); driver_pose, target_pose (B, 9); segmentation (B, n, n) of the target;
   same_identity, same_pose (B,) bool: whether driver and target are the same person, in the same head pose
 
 with B / S drivers per source, side by side, and images in [0, 1]; from shards also valid_pose and valid_matte (B,).

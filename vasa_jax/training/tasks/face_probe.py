@@ -148,7 +148,7 @@ class FaceProbeTask(Task, extra=("held_out",)):
         return self._network.init(key, jnp.zeros((1, SIZE, SIZE, 3)))["params"]
 
     def loss(self, params, batch, key) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Huber losses in units of a good error each, and InfoNCE between the frames of one person."""
+        """Sums Huber losses, in units of a good error each, and InfoNCE between the frames of one person."""
         s = self._settings
         predicted = self._network.apply({"params": params}, degrade(batch["image"], key, s.degrade))
         # Where the gaze of a closed eye is, nobody can see.

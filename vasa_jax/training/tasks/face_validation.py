@@ -1,4 +1,4 @@
-"""How the codec is judged while it trains: figures, picture rows and a video of pairs that training never sees."""
+"""How the codec is judged while it trains: metrics, rows of images and a video of pairs that training never sees."""
 
 import dataclasses
 import functools
@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu.metrics import Average
 
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.heads.render import to_uint8
 from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.pairs import PairShards
-from vasa_jax.evaluation.image_metrics import edge_ratio, psnr_in_region, psnr_per_image
+from vasa_jax.evaluation.image_metrics import edge_sum, mse_to_psnr, psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
@@ -20,23 +21,26 @@ from vasa_jax.training.tasks.face_pairs import Pairs, composited, prepared
 
 HELD_OUT_GROUPS = 16
 BATCHES, BATCH = 4, 32
-COLUMNS = 8  # of the picture rows
+COLUMNS = 8  # of the rows of images
 VIDEO_FACES, VIDEO_STEPS = 4, 6  # faces side by side; frames from one driver's motion to the next
 
 
-class FaceFigures:
-    """Figures and pictures of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
+class FaceValidation:
+    """Metrics and images of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
 
     def __init__(self, encoder: VASAFaceEncoder, decoder: FaceDecoder, loss: VASALoss, corpus: CorpusConfig):
         self._encoder, self._decoder, self._loss, self._corpus = encoder, decoder, loss, corpus
         self._batches: list[Pairs] | None = None
 
     def evaluate(self, params: dict[str, Any]) -> dict[str, float]:
-        """Means over the held-out pairs; what a data set has no label for is left out."""
-        results = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
-        return {name: float(np.mean([np.asarray(r[name]) for r in results])) for name in results[0]}
+        """Averages metrics over the held-out pairs; what a data set has no label for is left out."""
+        parts = [self._measure(params, batch, self._frozen()) for batch in self.held_out()]
+        merged = {name: functools.reduce(Average.merge, (part[name] for part in parts)) for name in parts[0]}
+        metrics = {name: float(value.compute()) for name, value in merged.items() if value.count}
+        return {name.replace("mse", "psnr"): float(mse_to_psnr(value)) if "mse" in name else value
+                for name, value in metrics.items()}  # fmt: skip
 
-    def pictures(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
+    def images(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
         """Rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and error, a
         column per pair; and a video of sources that follow the drivers' motions in turn."""
         batch = {name: value[:COLUMNS] for name, value in self.held_out()[0].items()}
@@ -48,33 +52,33 @@ class FaceFigures:
         }
 
     def held_out(self) -> list[Pairs]:
-        """The same pairs in every run of every seed: people whom no training stream shows."""
+        """Returns the same pairs in every run of every seed: people whom no training stream shows."""
         if self._batches is None:
             if self._corpus.shards:
                 self._batches = PairShards.held_out(self._corpus, self._encoder.image_size, BATCH, BATCHES)
             else:
                 plain = {"groups": HELD_OUT_GROUPS, "drivers": 1, "poses": 1, "refresh": 0, "style": 0.0}
                 corpus = dataclasses.replace(self._corpus, **plain)
-                bank = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
-                self._batches = [next(bank) for _ in range(BATCHES)]
+                cache = RenderCache(corpus, self._encoder.image_size, BATCH, "counterfactual", 0, "face held out")
+                self._batches = [next(cache) for _ in range(BATCHES)]
         return self._batches
 
     def _frozen(self) -> Any:
         return self._loss.judges.params if self._loss.judges else {}
 
-    def _encode(self, params, pictures: jax.Array):
-        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode")
+    def _encode(self, params, images: jax.Array):
+        return self._encoder.apply({"params": params["encoder"]}, images, method="encode")
 
-    def _motion(self, params, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self._encoder.apply({"params": params["encoder"]}, pictures, method="encode_motion")
+    def _motion(self, params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._encoder.apply({"params": params["encoder"]}, images, method="encode_motion")
 
     def _show(self, params, latents, motion, pairs: Pairs) -> jax.Array:
         decoded = self._decoder.apply({"params": params["decoder"]}, latents.appearance, latents.identity, *motion)
         return composited(decoded.rgb, decoded.matte, pairs["background"], pairs.get("valid_matte"))
 
     def _drivers(self, pairs: Pairs) -> jax.Array:
-        """Pictures of people other than the source, where there are any: shards pair a person with itself."""
-        return pairs["driver"][next_stranger(pairs["person"])] if self._corpus.shards else pairs["driver"]
+        """Images of people other than the source, where there are any: shards pair a person with itself."""
+        return pairs["driver"][next_person(pairs["person"])] if self._corpus.shards else pairs["driver"]
 
     @functools.partial(jax.jit, static_argnums=0)
     def _rows(self, params, batch: Pairs) -> jax.Array:
@@ -83,7 +87,7 @@ class FaceFigures:
         driver = self._drivers(pairs)
         reconstruction = self._show(params, latents, self._motion(params, target), pairs)
         cross = self._show(params, latents, self._motion(params, driver), pairs)
-        # Only rendered pairs have a true picture of the source in another person's motion.
+        # Only rendered pairs have a true image of the source in another person's motion.
         error = jnp.abs((reconstruction if self._corpus.shards else cross) - target) * 3.0
         return jnp.stack([pairs["source"], driver, reconstruction, cross, target, error])
 
@@ -105,35 +109,38 @@ class FaceFigures:
         return jax.lax.map(frame, between.reshape(-1, between.shape[-1]))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _measure(self, params, batch: Pairs, frozen) -> dict[str, jax.Array]:
+    def _measure(self, params, batch: Pairs, frozen) -> dict[str, Average]:
+        """Sums and counts, which merge to the metrics of all batches; `mse_...` become PSNR at the end."""
         params, pairs = fold_standardisation(params), prepared(batch)
         target, segmentation = pairs["target"], pairs["segmentation"]
         latents = self._encode(params, pairs["source"])
-        picture = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
-        same, value = pairs["same_identity"], psnr_per_image(picture, target)
+        image = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)
+        same, value = pairs["same_identity"], psnr_per_image(image, target)
         pose, _ = self._motion(params, target)
         error = jnp.abs(pose - pairs["target_pose"]).mean(-1)
         valid = pairs.get("valid_pose", jnp.ones(same.shape, bool))
-        figures = {
-            "psnr_self": (value * same).sum() / jnp.maximum(same.sum(), 1),
-            "pose_l1": (error * valid).sum() / jnp.maximum(valid.sum(), 1),
+        metrics = {
+            "psnr_self": Average.from_model_output(value, same),
+            "pose_l1": Average.from_model_output(error, valid),
         }
         if not self._corpus.shards:
-            figures["psnr_cross"] = (value * ~same).sum() / jnp.maximum((~same).sum(), 1)
+            metrics["psnr_cross"] = Average.from_model_output(value, ~same)
         regions = {"mouth": self._loss.mouth_segments, "eyes": self._loss.eye_segments}
         for name, members in regions.items():
             region = jnp.isin(segmentation, jnp.array(members))
-            figures[f"psnr_{name}"] = psnr_in_region(picture, target, region)
-            figures[f"sharpness_{name}"] = edge_ratio(picture, target, region)
+            metrics[f"mse_{name}"] = Average.from_model_output(jnp.square(image - target).mean(-1), region)
+            metrics[f"sharpness_{name}"] = Average(edge_sum(image, region), edge_sum(target, region))
         if self._loss.judges and self._loss.judges.identity:
             cross = self._show(params, latents, self._motion(params, self._drivers(pairs)), pairs)
-            figures["identity"] = self._loss.judges.similarity(frozen, cross, pairs["source"])
-        return figures
+            similarity = self._loss.judges.similarity(frozen, cross, pairs["source"])
+            metrics["identity"] = Average(similarity * len(cross), jnp.array(len(cross)))
+        return metrics
 
 
-def next_stranger(person: jax.Array) -> jax.Array:
-    """person (B,) -> index (B,) of the next row with another person, counted in a circle; of the next row if there is
-    none. Clips of one person lie side by side in shards.
+def next_person(person: jax.Array) -> jax.Array:
+    """Maps person (B,) to the index (B,) of the next row with another person, in a circle; else to the next row.
+
+    Clips of one person lie side by side in shards.
     """
     count = len(person)
     following = (jnp.arange(count)[:, None] + 1 + jnp.arange(count)) % count

@@ -157,7 +157,7 @@ class MotionTask(Task):
         if isinstance(self._mouth, InputError):
             return metrics
         mean, std = self._statistics["mean"], self._statistics["std"]
-        return metrics | self._mouth.figures(*(x * std + mean for x in (sampled, truth)), *places)
+        return metrics | self._mouth.metrics(*(x * std + mean for x in (sampled, truth)), *places)
 
     @functools.cached_property
     def _mouth(self) -> DecodedMouth | InputError:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from vasa_jax.config import CorpusConfig, MotionConfig
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
@@ -184,6 +185,7 @@ class RenderedMotion:
         return self._face
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
+        """Returns mean and standard deviation (137,) of the rendered motion."""
         return statistics(motion_set.motion)
 
 
@@ -192,7 +194,7 @@ def clip_splits(corpus: CorpusConfig, seed: int) -> dict[str, tuple[int, int, st
     return {"train": (corpus.clips, seed, "motion heads"), "heldout": (HELD_OUT_CLIPS, HELD_OUT_SEED, HELD_OUT_HEADS)}
 
 
-def statistics(motion: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(motion: ArrayLike) -> dict[str, np.ndarray]:
     """Returns mean and standard deviation (137,) over all frames: the z-score of stage 2."""
     flat = np.asarray(motion, np.float64).reshape(-1, motion.shape[-1])
     return {"mean": flat.mean(0).astype(np.float32), "std": np.maximum(flat.std(0), 1e-3).astype(np.float32)}

@@ -1,7 +1,7 @@
 """Stage 2's validation in pixels: does the mouth of decoded frames open when the true one does?
 
 Latents may be near the true ones and the mouth still shut. So sampled motion moves the portrait of the head that the
-clip was rendered with, the face probe reads the mouth of the frames, and the corpus knows the exact opening.
+clip was rendered with. The face probe reads the mouth of the frames; the corpus knows the exact opening.
 """
 
 import dataclasses
@@ -39,22 +39,23 @@ class DecodedMouth:
             self._animator.image_size, HELD_OUT_SEED, corpus.supersample, render_batch=1, stream=HELD_OUT_HEADS
         )
         self._heads: dict[int, tuple[Avatar, np.ndarray]] = {}
-        self._codec_figures: dict[str, float] | None = None
+        self._codec_metrics: dict[str, float] | None = None
 
-    def figures(
+    def metrics(
         self, sampled_BTD: np.ndarray, truth_BTD: np.ndarray, clip_B: np.ndarray, start_B: np.ndarray
     ) -> dict[str, float]:
-        """`mouth_r` (Pearson, mean over windows) and `mouth_mae` (in distances between the eyes) of sampled motion, and
-        of true motion the same as `codec_mouth_*`: what the codec leaves to be reached.
+        """Measures `mouth_r` (Pearson, mean over windows) and `mouth_mae` (in distances between the eyes).
+
+        `codec_mouth_*` are the same of true motion: what the codec leaves to be reached.
 
         sampled, truth: motion of windows, not normalised, of the held-out clips `clip` from their frames `start`; the
         windows of the first HEADS clips are used. The true motion must be the same at every call.
         """
         rows = np.flatnonzero(np.asarray(clip_B) < HEADS)
         windows = [(int(clip_B[row]), int(start_B[row])) for row in rows]
-        if self._codec_figures is None:
-            self._codec_figures = self._compared(truth_BTD[rows], windows)
-        codec = {f"codec_{name}": value for name, value in self._codec_figures.items()}
+        if self._codec_metrics is None:
+            self._codec_metrics = self._compared(truth_BTD[rows], windows)
+        codec = {f"codec_{name}": value for name, value in self._codec_metrics.items()}
         return self._compared(sampled_BTD[rows], windows) | codec
 
     def _compared(self, motion_BTD: np.ndarray, windows: list[tuple[int, int]]) -> dict[str, float]:

@@ -1,0 +1,41 @@
+"""Checks the annotations of the library in the tests: shapes in jaxtyping's words, and the plain types beside them.
+
+tests/conftest.py calls `check_annotations` before anything of the library is imported. Programs that run without pytest
+know nothing of it.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import jax
+import jaxtyping
+import numpy as np
+from beartype import BeartypeConf, beartype
+
+ROOMS = (
+    "corpus.heads.style",
+    "corpus.photos",
+    "data.augmentation",
+    "diffusion",
+    "evaluation.face_readings",
+    "evaluation.image_metrics",
+    "evaluation.metrics",
+    "evaluation.stage",
+    "generation.windows",
+    "losses",
+    "models",
+    "training.tasks.motion_data",
+)  # packages and modules whose annotations name shapes
+
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # the tower: a whole number passes for a float
+
+
+def check_annotations() -> None:
+    """Has every function and dataclass of ROOMS check its arguments and results from now on."""
+    jaxtyping.Array = jax.Array | np.ndarray  # what JAX's own functions take
+    jaxtyping.install_import_hook([f"vasa_jax.{room}" for room in ROOMS], "typecheck.checked")
+
+
+def unchecked(function: Callable) -> Callable:
+    """A function as programs know it: it refuses by itself what does not fit."""
+    return inspect.unwrap(function)

@@ -1,0 +1,182 @@
+"""Every shipped configuration, at a tiny size, as its command: `python -m vasa_jax.main --config NAME` in a process.
+
+Only the command line makes them small: networks, renderer and files are the shipped ones. The dear ones are slow.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from drawn_videos import speaking_face
+from public_encoders import public_state, random_encoder
+from safetensors.numpy import save_file
+from scipy.io import wavfile
+from tiny_model import PREVIOUS, WINDOW, save_tiny_model
+from tiny_records import write_tiny
+
+from vasa_jax.generation.job import DEMO
+
+PROJECT = Path(__file__).parents[1]
+CONFIGS = {path.stem for path in (PROJECT / "configs").glob("*.py")}
+LIMIT = 900  # seconds of one command on a loaded machine
+
+TRAIN = "train.steps=2 train.batch_size=4 train.warmup_steps=1 train.log_every=1"
+FACE = f"{TRAIN} face.variant=face_tiny corpus.shards=SHARDS corpus.drivers=2"
+SPEECH = "corpus.speech=shipped corpus.clips=2 corpus.voices_per_clip=1 corpus.workers=1 corpus.supersample=1"
+MOTION = f"motion.face=MODEL motion.audio=MODEL motion.window={WINDOW} motion.previous={PREVIOUS}"
+PREPARE = "prepare.analyzer=haar prepare.size=64 prepare.min_seconds=1.0 prepare.min_face=40 prepare.workers=1"
+TINY = "checkpoint=MODEL steps=2"
+
+# Settings below `config.`, and a file that the run leaves in its workdir or OUT. In capitals: what `materials` holds.
+CHEAP = {
+    "benchmark_reading": (
+        "reading_benchmark.sizes=(32,) reading_benchmark.workers=(0,) reading_benchmark.clips=2"
+        " reading_benchmark.frames=4 reading_benchmark.batch_size=1 reading_benchmark.seconds=0"
+        " reading_benchmark.repeats=1 reading_benchmark.variants=('face_tiny',)",
+        "reading.json",
+    ),
+    "detect": ("video=VIDEOS/person/clip.mp4", None),
+    "import_weights": ("files=DOWNLOADS output=OUT", "audio.safetensors"),
+}
+DEAR = {
+    "benchmark": (
+        "benchmark.variants=('face_tiny',) benchmark.audio_variants=('audio_tiny',)"
+        " benchmark.motion_variants=('motion_tiny',) benchmark.batch_sizes=(1,) benchmark.window_steps=(2,)"
+        " benchmark.live_hops=(4,) benchmark.live_steps=(2,) benchmark.live_sessions=(1,) benchmark.live_calls=2"
+        " benchmark.update_batches=(2,) benchmark.repeats=1",
+        "benchmark.json",
+    ),
+    "benchmark_renderer": (
+        "renderer_benchmark.sizes=(16,) renderer_benchmark.batch_sizes=(1,) renderer_benchmark.supersample=1"
+        " renderer_benchmark.repeats=1",
+        "renderer.json",
+    ),
+    "corpus_sheets": (
+        "corpus_sheets.people=2 corpus_sheets.rows=1 corpus_sheets.size=32 corpus_sheets.supersample=1"
+        " corpus_sheets.batch=2",
+        "identities.png",
+    ),
+    "demo": (f"{TINY} output=OUT/demo.mp4", "demo.mp4"),
+    "erase_pose": ("checkpoint=MODEL pose_erasure.people=30 pose_erasure.stills=5", "export/face.safetensors"),
+    "evaluate": (f"{TINY} evaluation.heads=2 evaluation.seconds=1 evaluation.codec_frames=1", "report.json"),
+    "evaluate_controls": (
+        f"{TINY} controls_evaluation.heads=2 controls_evaluation.seconds=1 controls_evaluation.rendered_seconds=0.2"
+        " controls_evaluation.samples=2 controls_evaluation.control_scales=(0.0,1.0)"
+        " controls_evaluation.audio_scales=(0.5,) controls_evaluation.emotions=1"
+        " controls_evaluation.emotion_frames=1 controls_evaluation.step_counts=(2,) controls_evaluation.shown=1",
+        "report.json",
+    ),
+    "evaluate_drift": (f"{TINY} drift.minutes=0.5 drift.truth_stride=250", "report.json"),
+    "evaluate_face": (
+        "checkpoint=MODEL face_evaluation.people=4 face_evaluation.stills=4 face_evaluation.mixed=1"
+        " face_evaluation.supersample=1",
+        "report.json",
+    ),
+    "evaluate_marks": (
+        f"{TINY} videos=VIDEOS marks.carriers=1 marks.sizes=(64,) marks.windows=1 marks.workers=1",
+        "report.json",
+    ),
+    "extract_motion": (f"{SPEECH} motion.face=MODEL motion.audio=MODEL", "manifest.json"),
+    "generate": (f"{TINY} image=demo audio=SOUND output=OUT/a.mp4", "a.mp4"),
+    "prepare": (f"{PREPARE} videos=VIDEOS output=OUT", "report.md"),
+    "synthesize": (
+        "synthesis.clips=1 synthesis.held_out_clips=1 synthesis.seconds=0.2 synthesis.size=16 synthesis.supersample=1"
+        " synthesis.style=0 synthesis.speech=shipped synthesis.shards=1 synthesis.held_out_shards=1"
+        " synthesis.render_batch=1 synthesis.workers=1",
+        "manifest.json",
+    ),
+    "train_audio": (f"{TRAIN} {SPEECH} speech.variant=audio_tiny speech.seconds=0.5", "export/audio.safetensors"),
+    "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
+    "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
+    "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),
+    "train_face_decoder": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),
+    "train_face_gan": (
+        f"{FACE} face.recipe=self train.init_from=MODEL face.discriminator_widths=(4,4)",
+        "export/face.safetensors",
+    ),
+    "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
+    "train_face_vasa": (FACE, "export/face.safetensors"),
+    "train_loss_networks": (
+        f"{TRAIN} loss_networks.people=8 loss_networks.size=32 loss_networks.supersample=1 loss_networks.degrade=0"
+        " loss_networks.style=0",
+        "export/judge.safetensors",
+    ),
+    "train_motion": (f"{TRAIN} {SPEECH} {MOTION} motion.variant=motion_tiny", "export/motion.safetensors"),
+}
+# These need files that the user brings: without them they say so. Their work is tested with drawn faces elsewhere.
+ASKING = {
+    "evaluate_voices": ("videos=VIDEOS prepare.models=OUT", "litert"),
+    "fit_photos": ("photos.folder=PHOTOS photos.models=OUT output=OUT/heads", "/out"),
+    "label_accuracy": ("prepare.models=OUT", "litert"),
+}
+
+
+def command(name, options, places, workdir):
+    """Runs a configuration in a folder of its own; returns the finished process."""
+    arguments = []
+    for option in options.split():
+        for word, place in places.items():
+            option = option.replace(word, str(place))
+        arguments.append(f"--config.{option}")
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(PROJECT)}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(jax.config.jax_compilation_cache_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "vasa_jax.main", "--config", name, f"--workdir={workdir}", *arguments],
+        cwd=workdir.parent, env=environment, capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def materials(tmp_path_factory):
+    """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
+    root = tmp_path_factory.mktemp("materials")
+    for name in ("model", "downloads", "photos", "videos/person"):
+        (root / name).mkdir(parents=True)
+    save_tiny_model(root / "model")
+    write_tiny(root / "shards", clips=8, shards=1)
+    write_tiny(root / "shards", clips=4, shards=1, split="heldout")
+    speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
+    wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
+    save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
+    shutil.copy(DEMO["image"], root / "photos")
+    names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
+    names["DOWNLOADS"] = "downloads"
+    return {word: root / name for word, name in names.items()}
+
+
+def check(name, options, result, materials, tmp_path):
+    workdir = tmp_path / "run"
+    done = command(name, options, {**materials, "OUT": tmp_path / "out"}, workdir)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    if result:
+        files = [folder / result for folder in (workdir, tmp_path / "out") if (folder / result).is_file()]
+        assert files and files[0].stat().st_size
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_command(name, materials, tmp_path):
+    check(name, *CHEAP[name], materials, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEAR)
+def test_dear_command(name, materials, tmp_path):
+    check(name, *DEAR[name], materials, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ASKING)
+def test_command_without_the_users_files(name, materials, tmp_path):
+    (tmp_path / "out").mkdir()
+    options, word = ASKING[name]
+    done = command(name, options, {**materials, "OUT": tmp_path / "out"}, tmp_path / "run")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and word in done.stderr, done.stderr
+
+
+def test_every_configuration_is_among_them():
+    assert {*CHEAP, *DEAR, *ASKING} == CONFIGS
