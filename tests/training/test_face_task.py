@@ -275,7 +275,7 @@ def test_poses_without_a_label_learn_from_the_picture_and_others_as_much_as_is_a
     unlabelled_loss, full = gradient(False, 0.0)
     assert still == 0 and full != 0
     np.testing.assert_allclose([same_loss, unlabelled_loss], loss, rtol=1e-6)
-    np.testing.assert_allclose(half, 0.5 * full, rtol=1e-4)
+    np.testing.assert_allclose(half, 0.5 * full, rtol=5e-4)
 
 
 def test_mirrored_pairs_are_those_of_a_mirrored_world():

@@ -65,7 +65,7 @@ class VASALoss:
         return weight
 
     def regions(
-        self, image: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], segmentation: Float[Array, "b h w"]
+        self, image: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], segmentation: Num[Array, "b h w"]
     ) -> Float[Array, ""]:
         """Term `region`: errors of the eyes with their lids, of the mouth, and of all else of the person."""
         eyes, mouth = (_around(segmentation, members) for members in (self.eye_segments, self.mouth_segments))
@@ -130,7 +130,7 @@ class VASALoss:
         return bool(needed[name])
 
 
-def _around(segmentation: Float[Array, "b h w"], members: tuple[int, ...]) -> Float[Array, "b h w"]:
+def _around(segmentation: Num[Array, "b h w"], members: tuple[int, ...]) -> Float[Array, "b h w"]:
     """1 in segments and a little around them, 0 elsewhere: the outline of a feature is what moves."""
     inside = jnp.isin(segmentation, jnp.array(members))
     return nn.max_pool(inside[..., None].astype(jnp.float32), (3, 3), (1, 1), "SAME")[..., 0]
