@@ -1,7 +1,7 @@
 """The `evaluate_marks` job: how often the mark is found after attacks, and how often where there is none.
 
-Recall is counted at each size on videos of 5 s that the model makes of portraits and speech. It is also counted on clips
-of real people that are marked as if they were generated. Each is written as the product writes it, attacked and
+Recall is counted at each size on videos of 5 s that the model makes of portraits and speech. It is also counted on
+clips of real people that are marked as if they were generated. Each is written as the product writes it, attacked and
 searched. False alarms are counted on windows that carry no mark. What is counted is kept: the same command goes on
 where it ended.
 """
