@@ -6,6 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "vasa_jax"
 MAX_WORDS = 25
+PROPERTIES = {"property", "cached_property"}  # they are described as attributes are
 NOUNS = {"As", "Axes", "Images", "Its", "Means", "Pictures", "This", "Values"}  # they look like verbs
 
 
@@ -39,9 +40,8 @@ def documented():
         yield from inside(tree, name)
 
 
-def is_property(node):
-    names = {getattr(item, "id", getattr(item, "attr", "")) for item in getattr(node, "decorator_list", ())}
-    return bool(names & {"property", "cached_property"})
+def decorators(node):
+    return {getattr(item, "id", getattr(item, "attr", "")) for item in getattr(node, "decorator_list", ())}
 
 
 def sentences(docstring):
@@ -68,12 +68,12 @@ def faults(name, node, inherited):
     last = name.rpartition(".")[2].rpartition(":")[2]
     public = not any(part.startswith("_") for part in name.rpartition(":")[2].split("."))
     if not text:
-        if public and not inherited and last != "setup":
+        if public and not inherited and last != "setup" and "setter" not in decorators(node):
             yield f"{name} has no docstring"
         return
     first = re.match(r"[\w-]*", text)[0]
     is_verb = re.fullmatch(r"[A-Z][a-z-]*[a-z]s", first) and first not in NOUNS
-    if isinstance(node, ast.FunctionDef) and public and not is_property(node) and not is_verb:
+    if isinstance(node, ast.FunctionDef) and public and not is_verb and not decorators(node) & PROPERTIES:
         yield f"{name} does not begin with a verb: {text.splitlines()[0]}"
     if "of which" in text:
         yield f"{name}: of which"

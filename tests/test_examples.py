@@ -95,8 +95,8 @@ BUILDER = "vasa_jax/corpus/vasa_corpus/vasa_corpus_dataset_builder.py"
 CHECKS = {
     "README.md, 0": check_file,
     "docs/data.md, 0": check_pairs,
-    "docs/generation.md, 0": lambda names: [len(batch) for batch in names["frames"]] == [8, 5],
-    "docs/generation.md, 1": check_frames,
+    "docs/generation.md, 2": lambda names: [len(batch) for batch in names["frames"]] == [8, 5],
+    "docs/generation.md, 3": check_frames,
     "docs/weights.md, 0": lambda names: names["pictures"].shape == (2, 64, 64, 3),
     f"{BUILDER}, 0": lambda names: Path("tfds/vasa_corpus/1.0.0/dataset_info.json").is_file(),
     "vasa_jax/generation/generator.py, 0": check_file,
@@ -151,11 +151,13 @@ def left_to_the_reader(generator, tmp_path, monkeypatch):
     }
 
 
+# They want a driving video, or a server with its extra packages.
+UNTRIED = {"docs/generation.md, 0", "docs/generation.md, 1", "docs/studio.md, 0"}
 SLOW = {"docs/weights.md, 0"}  # operation by operation
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in EXAMPLES]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CHECKS]
 )
 def test_example_runs(name, left_to_the_reader):
     code, module = EXAMPLES[name]
@@ -165,7 +167,7 @@ def test_example_runs(name, left_to_the_reader):
 
 
 def test_every_example_has_its_check():
-    assert EXAMPLES.keys() == CHECKS.keys()
+    assert EXAMPLES.keys() - UNTRIED == CHECKS.keys()
 
 
 def commands():

@@ -60,7 +60,7 @@ def mark_cost(variant: str, batch: int, pairs: int, dtype) -> MarkCost:
 
 
 def mark_table(costs: list[MarkCost]) -> str:
-    """A Markdown table."""
+    """Writes the rows as a Markdown table."""
     lines = ["| decode, batch | clock | ms per frame unmarked | marked | mark's share: median of pairs | quartiles |"]
     lines.append("|---|---|---|---|---|---|")
     for c in costs:

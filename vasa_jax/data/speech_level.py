@@ -3,8 +3,8 @@
 Recordings of any level and with a constant added sound the same to a person; the audio encoder hears a difference.
 What is ordinary stays bit for bit as it is.
 
-Files are brought to it (`settle`). Live sound is heard as it comes: no later sound may change a frame, and a gain that
-is found while somebody speaks would change the lips within a word, and raise the noise before the first one. Whoever
+Files are brought to it (`settle`). Live sound is heard as it comes, and no later sound may change a frame. A gain
+that is found while somebody speaks would change the lips within a word, and raise the noise before the first. Whoever
 holds the microphone can set its gain: `LiveLevel` says by how much.
 """
 

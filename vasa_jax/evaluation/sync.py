@@ -1,7 +1,7 @@
-"""SyncNet's figures of a video, as the published evaluation computes them (syncnet_python).
+"""SyncNet's metrics of a video, as the published evaluation computes them (syncnet_python).
 
-S_D is the mean distance between mouth and sound at the best shift of -15 to 15 frames, S_C how far that lies below the
-median over shifts, the offset where it is. VASA-1 calls them S_C and S_D, Wav2Lip LSE-C and LSE-D.
+S_D is the mean distance between mouth and sound at the best shift of -15 to 15 frames. S_C is how far that lies below
+the median over shifts; the offset is where it is. VASA-1 calls them S_C and S_D, Wav2Lip LSE-C and LSE-D.
 
 Differences, which no published weight can remove: faces are boxed by our own face probe in the place of S3FD, and crops
 are not compressed again before the network sees them.
@@ -79,8 +79,8 @@ def figures(curve: Float[np.ndarray, "31"]) -> SyncFigures:
 def face_crops(frames: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Float[np.ndarray, "T 4"]):
     """Yields the squares (224, 224, 3) that the network sees, of frames and the boxes of their faces.
 
-    boxes: left, top, right, bottom in pixels. Size and place are smoothed by a median over 13 frames, which counts
-    what is before and after the video as zero, as the published one does.
+    boxes: left, top, right, bottom in pixels. Size and place are smoothed by a median over 13 frames. As in
+    the published one, what is before and after the video counts as zero.
     """
     import cv2
     from scipy.signal import medfilt

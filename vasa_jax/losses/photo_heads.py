@@ -15,7 +15,7 @@ LEAST_AREA = 60 / 256**2  # of a part, over the image: smaller ones count less
 def anchor_loss(
     dynamics: Float[Array, "b z"], truth: Float[Array, "b z"], valid: Float[Array, "b"]
 ) -> Float[Array, ""]:
-    """Mean square distance of latents to the true ones, over the batch's variance of those, of the `valid` rows."""
+    """Computes the mean square distance of latents to the true ones, over these' variance, of the `valid` rows."""
     valid = valid.astype(jnp.float32)
     count = jnp.maximum(valid.sum(), 1.0)
     mean = (truth * valid[:, None]).sum(0) / count
@@ -30,7 +30,7 @@ def place_loss(
     told: Float[Array, "b h h"],
     weight: Float[Array, "b n n"],
 ) -> Float[Array, ""]:
-    """Mean distance, pixels of the image (n a side), of displaced places to the true ones where they are `told`.
+    """Computes the mean distance, in pixels of the image, of displaced places to the true ones where they are `told`.
 
     weight: of the image's pixels; a cell has that of its heaviest one.
     """
@@ -42,7 +42,7 @@ def place_loss(
 def coarse_place_loss(
     places: Float[Array, "b s s 2"], truth: Float[Array, "b h h 2"], told: Float[Array, "b h h"], size: int
 ) -> Float[Array, ""]:
-    """The same of a coarser grid, against the mean of the true places in each of its cells; size: of the image."""
+    """Computes `place_loss` of a coarser grid, against the mean true place in each of its cells; size: of the image."""
     side = places.shape[1]
     cell = truth.shape[1] // side
 
@@ -61,7 +61,7 @@ def kept_loss(
     painted: Float[Array, "b h h"],
     weight: Float[Array, "b n n"],
 ) -> Float[Array, ""]:
-    """Entropy of the mask that keeps the portrait's pixels: 1 where they are `copied`, 0 where nothing shows them."""
+    """Computes the entropy of the mask that keeps the portrait's pixels: 1 where `copied`, 0 where none shows them."""
     factor = logits.shape[1] // copied.shape[1]
     copied, painted = (jnp.repeat(jnp.repeat(x, factor, 1), factor, 2) for x in (copied, painted))
     entropy = copied * jax.nn.softplus(-logits) + painted * jax.nn.softplus(logits)
@@ -71,7 +71,7 @@ def kept_loss(
 def region_loss(
     image: Float[Array, "b n n 3"], target: Float[Array, "b n n 3"], parts: list[Float[Array, "b n n"]]
 ) -> Float[Array, ""]:
-    """Mean absolute error of each part alone, summed over the parts: a small one counts as much as a large one."""
+    """Sums the mean absolute error of each part over the parts: a small one counts as much as a large one."""
     error, least = jnp.abs(image - target).mean(-1), LEAST_AREA * image.shape[1] ** 2
     return sum(((error * part).sum((1, 2)) / jnp.maximum(part.sum((1, 2)), least)).mean() for part in parts)
 

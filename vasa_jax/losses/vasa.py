@@ -67,7 +67,7 @@ class VASALoss:
     def regions(
         self, image: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], segmentation: Num[Array, "b h w"]
     ) -> Float[Array, ""]:
-        """Term `region`: errors of the eyes with their lids, of the mouth, and of all else of the person."""
+        """Computes term `region`: errors of the eyes with their lids, of the mouth, and of all else of the person."""
         eyes, mouth = (_around(segmentation, members) for members in (self.eye_segments, self.mouth_segments))
         rest = (segmentation > 0) * (1.0 - jnp.maximum(eyes, mouth))
         return region_loss(image, target, [eyes, mouth, rest])

@@ -1,7 +1,7 @@
 """SyncNet (Chung and Zisserman 2016, "Out of time: automated lip sync in the wild"): do mouth and sound go together?
 
-The published network. Five frames of a face and the 0.2 s of sound beside them become two vectors of 1024 numbers,
-which are near each other where both were recorded together. Every convolution has its batch norm folded in
+The published network. Five frames of a face and the 0.2 s of sound beside them become two vectors of 1024 numbers. They
+are near each other where both were recorded together. Every convolution has its batch norm folded in
 (weights/published_networks.py). The first convolution of the face spans all five frames; what follows is flat, so that
 the whole network is one of pictures with 15 channels.
 """

@@ -1,7 +1,7 @@
 """Who may ask, from where, and how much: what every request passes before anything of it is read.
 
-A browser lets any web site send requests to this machine. So requests must name this server as their host (else a name
-that an attacker owns could be pointed here), and what comes from another site's page is refused, WebSockets too.
+A browser lets any web site send requests to this machine. So requests must name this server as their host, else a name
+that an attacker owns could be pointed here. What comes from another site's page is refused, WebSockets too.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Live avatars: sound in as it comes, video with sound out at the pace of the clock (VASA-1 section 3.3).
 
 A session's thread makes hop after hop. It takes the sound that waits, or silence, in which the avatar idles; makes
-motion and frames; and hands one fragment to whoever plays it. It begins each hop when the clock says, so that it never
-runs ahead of a microphone, and draws fewer frames where the machine is too slow (`pace.py`).
+motion and frames; and hands one fragment to whoever plays it. It begins each hop when the clock says, and so never runs
+ahead of a microphone. It draws fewer frames where the machine is too slow (`pace.py`).
 """
 
 import dataclasses

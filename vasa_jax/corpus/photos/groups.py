@@ -1,7 +1,7 @@
 """Groups of photo heads and rendered heads that show the same faces in the same head poses, and pairs of them (JAX).
 
-In a group every face is known on every person, so that any pair (source, driver) has its exact truth, and a rendered
-driver for a photographed source has one too.
+In a group every face is known on every person. So any pair (source, driver) has its exact truth, a rendered driver for
+a photographed source too.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, settings: PhotoHeadsConfig, size: int, supersample: int) -> "Shape":
+        """Returns the shape that the settings ask for."""
         return cls(settings.photos, settings.heads, settings.faces, settings.poses, size, supersample)
 
     @property
@@ -63,6 +64,7 @@ class Shares(NamedTuple):
 
     @classmethod
     def of(cls, settings: PhotoHeadsConfig) -> "Shares":
+        """Returns the shares that the settings ask for."""
         return cls(*(getattr(settings, name) for name in cls._fields))
 
 
@@ -147,9 +149,9 @@ def draw_photo_pairs(
 ) -> Arrays:
     """Draws `count` pairs of photographed sources with `drivers` each, in the form of `render_cache.draw_pairs`.
 
-    Beside that form: `latent` (B, Z), what the driver's face is called on rendered heads, and `source_latent` (S, Z),
-    with `valid_latent` (B,) and `valid_source_latent` (S,), false for a photograph as taken; `moved` (B, n/2, n/2, 2)
-    and `kind` (B, n/2, n/2), told where the source is as taken. shares: (`as_taken`, `rendered_drivers`).
+    Beside that form: `latent` (B, Z), what the driver's face is called on rendered heads, and `source_latent` (S, Z).
+    `valid_latent` (B,) and `valid_source_latent` (S,) are false for a photograph as taken. `moved` (B, n/2, n/2, 2)
+    and `kind` (B, n/2, n/2) are told where the source is as taken. shares: (`as_taken`, `rendered_drivers`).
     """
     sources, k = count // drivers, jax.random.split(key, 9)
     total, photos, people = groups["rgb"].shape[0], shape.photos, shape.people
