@@ -81,8 +81,12 @@ def pose_features(angles: Float[Array, "B T 3"]) -> Float[Array, "B T 6"]:
 
 
 def contrast(
-    pose_BE: jax.Array, sound_BE: jax.Array, scale: jax.Array, other_pose_NE: jax.Array, other_sound_NE: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    pose_BE: Float[Array, "b e"],
+    sound_BE: Float[Array, "b e"],
+    scale: Float[Array, ""],
+    other_pose_NE: Float[Array, "n e"],
+    other_sound_NE: Float[Array, "n e"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Returns (symmetric InfoNCE of B pairs, how often the own partner scores best, mean over both directions).
 
     The others are further negatives of every pair: windows of the same clips at other times.
