@@ -57,7 +57,7 @@ class I3D(nn.Module):
     classes: int = 400
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B t 224 224 3"]) -> Float[Array, "B classes"]:
+    def __call__(self, x: Float[Array, "B t h w 3"]) -> Float[Array, "B classes"]:
         """x: red, green, blue in [-1, 1]."""
         x = Unit(64, 7, 2, name="Conv3d_1a_7x7")(x)
         x = nn.max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
