@@ -4,6 +4,8 @@ Imports inside functions and under TYPE_CHECKING count too.
 """
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +112,19 @@ def test_no_test_imports_a_test():
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
             assert not tests.intersection(names), path
+
+
+def test_nothing_is_computed_by_an_import():
+    """JAX that has computed cannot join other processes any more."""
+    code = (
+        "import importlib, sys, jax._src.xla_bridge as bridge\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ImportError: continue\n"  # what an extra brings
+        "    assert not bridge.backends_are_initialized(), name"
+    )
+    names = [name for name in modules() if not name.endswith("__main__")]
+    subprocess.run([sys.executable, "-c", code, *names], check=True, cwd=ROOT)
 
 
 def test_names_of_test_files_are_unique():

@@ -158,9 +158,9 @@ def test_statistics_match_numpy():
 
 
 def test_short_clips_are_continued():
-    np.testing.assert_array_equal(clip_set._fit(np.array([1, 2]), 4), [1, 2, 0, 0])
-    np.testing.assert_array_equal(clip_set._fit(np.array([1, 2]), 4, "edge"), [1, 2, 2, 2])
-    np.testing.assert_array_equal(clip_set._fit(np.arange(9), 4), [0, 1, 2, 3])
+    np.testing.assert_array_equal(clip_set.fitted(np.array([1, 2]), 4), [1, 2, 0, 0])
+    np.testing.assert_array_equal(clip_set.fitted(np.array([1, 2]), 4, "edge"), [1, 2, 2, 2])
+    np.testing.assert_array_equal(clip_set.fitted(np.arange(9), 4), [0, 1, 2, 3])
 
 
 def test_clip_sets_are_cached(tmp_path, monkeypatch):

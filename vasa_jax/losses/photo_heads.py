@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.losses.images import masked_mean
 
@@ -13,7 +13,7 @@ LEAST_AREA = 60 / 256**2  # of a part, over the image: smaller ones count less
 
 
 def anchor_loss(
-    dynamics: Float[Array, "b z"], truth: Float[Array, "b z"], valid: Float[Array, "b"]
+    dynamics: Float[Array, "b z"], truth: Float[Array, "b z"], valid: Shaped[Array, "b"]
 ) -> Float[Array, ""]:
     """Computes the mean square distance of latents to the true ones, over these' variance, of the `valid` rows."""
     valid = valid.astype(jnp.float32)

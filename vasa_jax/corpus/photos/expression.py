@@ -20,7 +20,7 @@ HINGE = (0.12, 0.227)  # y, z of the jaw's hinge, canonical
 MEETING_HEIGHT = 0.9  # of the lower lid's height, at which lids meet; those of rendered heads at 0.55, people's lower
 PAST_EACH_OTHER = 0.006  # canonical units by which lids that meet stay apart
 _ALONG = np.linspace(-1.0, 1.0, 11)  # along the lips' rows
-_ARC, _ENDS = jnp.asarray(1 - _ALONG**2, jnp.float32), jnp.asarray(np.abs(_ALONG) ** 1.5, jnp.float32)
+_ARC, _ENDS = (1 - _ALONG**2).astype(np.float32), (np.abs(_ALONG) ** 1.5).astype(np.float32)
 # How far points follow the jaw.
 _JAW_OVAL = {
     152: 1.0, 148: 1.0, 377: 1.0, 176: 0.97, 400: 0.97, 149: 0.93, 378: 0.93, 150: 0.86, 379: 0.86, 136: 0.76,

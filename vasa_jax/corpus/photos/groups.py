@@ -6,7 +6,7 @@ a photographed source too.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from vasa_jax.corpus.performance.muscles import POSE_FIELDS, sample_motion
 from vasa_jax.corpus.photos.draw import LID, Head, PhotoRenderer, lid_zone
 from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
-Arrays = dict[str, Array]
+Arrays = dict[str, Any]  # arrays by name, or such dictionaries
 NOD, TILT, SHIFT, LOG_DISTANCE, NEARER = 0.92, 1.33, 1.17, 1.0, 0.02  # of head motion, over `turn`
 LESS_GAZE = 0.9  # share of the eyes' range that a fitted eye follows without gaps
 OPEN_JAW, HALF_LIDS = (0.4, 1.1), (0.3, 0.95)  # ranges from which they are drawn
