@@ -224,6 +224,7 @@ def test_workers_die_with_their_parent(tmp_path):
 
 def interrupted(jobs, folder):
     """What the parent of a test does: two workers sleep until it is interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts without
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt))
     list(run_in_processes(sleeps, [str(Path(folder) / str(job)) for job in range(jobs)], 2))
 
