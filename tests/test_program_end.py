@@ -7,6 +7,7 @@ import sys
 # Python's usual end frees what the compiler's own threads use: exit codes -11, -6, or no end at all.
 CODE = """
 import gc, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts without
 import jax
 from vasa_jax import main as command
 from vasa_jax.stopping import ended_by_sigterm

@@ -47,3 +47,9 @@ def test_cuts_change_nothing_and_old_sound_is_forgotten():
 
 def test_silence_and_the_first_seconds_say_nothing():
     assert notes(np.zeros(160_000, np.float32)) == notes(speech(-45, 4.9)) == notes(np.zeros(0, np.float32)) == ()
+
+
+def test_no_sample_leaves_full_scale_when_a_constant_is_taken_away():
+    sound = np.clip(speech(-20, mean=-0.4), -1.0, 1.0)
+    sound[1000] = 1.0
+    assert settle(sound) and np.abs(sound).max() <= 1.0

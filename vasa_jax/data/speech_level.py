@@ -37,6 +37,7 @@ def settle(samples: np.ndarray) -> list[str]:
     level = speech_level(samples, mean)
     if _is_constant(mean, level):
         samples -= np.float32(mean)
+        np.clip(samples, -1.0, 1.0, out=samples)
         notes.append(f"a constant of {mean:.3g} of full scale is taken away for the lips; the video keeps its sound")
     if level > LOWEST and not ORDINARY[0] <= level <= ORDINARY[1]:
         gain = USUAL - level

@@ -100,7 +100,7 @@ def _fault(error: BaseException | None, workdir: Path) -> str:
             known = error.errno in _REFUSED or (named and error.errno in _PLACES)
             if known and (not named or _within(error.filename, workdir)):
                 return (error.strerror or str(error)).lower()
-        elif isinstance(error, ValueError) and "null byte" in str(error):
+        elif isinstance(error, ValueError) and ("null byte" in str(error) or "null character" in str(error)):
             return "its name holds a NUL"
         else:
             found = next((words for words in _WORDS if words in str(error).lower()), "")
