@@ -6,6 +6,7 @@ import concurrent.futures.process
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -242,6 +243,12 @@ def cached(
             f"{path}: was made with other settings ({difference(made, key)}); delete it, or choose another folder"
         )
     return content
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the hexadecimal digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_json(settings: Any) -> Any:

@@ -8,7 +8,6 @@ deleted when its shard is written again.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 
 from vasa_jax.data.records import LONGEST_CLIP, LONGEST_NAME, SCHEMA_VERSION, SPLITS, Record
 from vasa_jax.errors import InputError
-from vasa_jax.files import as_json, difference, read_json, replacing, write_json
+from vasa_jax.files import as_json, difference, read_json, replacing, sha256, write_json
 from vasa_jax.schema import Each, FileName, Named, Text, Whole, check
 
 FORMATS = ("array_record", "tfrecord")
@@ -134,7 +133,7 @@ def write_shard(
                 _attempt(paths[name], writer.write, data)
             clips.append({"clip_id": record.clip_id, "person_id": record.person_id, "frames": len(record.frames)})
     files = {
-        name: {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        name: {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
         for name, path in paths.items()
     }
     done = dataclasses.replace(shard, clips=tuple(clips), files=files)
@@ -194,7 +193,7 @@ def verify(manifest: Manifest, formats: Sequence[str] = FORMATS) -> int:
         for name in formats:
             if name in shard.files:
                 path = _checked_path(manifest, shard, name)
-                if _sha256(path) != shard.files[name]["sha256"]:
+                if sha256(path) != shard.files[name]["sha256"]:
                     raise InputError(f"{path}: corrupt, its checksum is not the manifest's; {_REMEDY}")
                 checked += 1
     return checked
@@ -366,8 +365,3 @@ def _checked_path(manifest: Manifest, shard: Shard, name: str) -> Path:
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if os.path.isfile(path) else None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

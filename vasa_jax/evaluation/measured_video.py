@@ -19,8 +19,7 @@ from vasa_jax.evaluation.sync import face_crops
 from vasa_jax.evaluation.video_list import File
 from vasa_jax.evaluation.video_metrics import own_metrics
 from vasa_jax.evaluation.watched_video import WatchedVideo, portrait_reading, watch, whole_frames
-from vasa_jax.files import as_json, cached, fingerprint
-from vasa_jax.weights.tensor_files import sha256
+from vasa_jax.files import as_json, cached, fingerprint, sha256
 
 STRIP = 8  # frames of a video on its sheet
 _READING = tuple(field.name for field in dataclasses.fields(Measurements))

@@ -15,9 +15,9 @@ from vasa_jax.evaluation import capp, frechet, sync, video_metrics
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.frechet import VideoFeatures
 from vasa_jax.evaluation.sync import SyncMeter
+from vasa_jax.files import sha256
 from vasa_jax.weights.parts import SHIPPED, folder_of
 from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
-from vasa_jax.weights.tensor_files import sha256
 
 VERSION = 1  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")

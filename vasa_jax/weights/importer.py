@@ -23,7 +23,7 @@ from flax import traverse_util
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
-from vasa_jax.files import replacing, write_json
+from vasa_jax.files import replacing, sha256, write_json
 from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
 from vasa_jax.weights.open_files import KNOWN, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
@@ -38,7 +38,7 @@ from vasa_jax.weights.published_tables import (
     syncnet_table,
 )
 from vasa_jax.weights.safetensors_io import save_params
-from vasa_jax.weights.tensor_files import flat_state, sha256
+from vasa_jax.weights.tensor_files import flat_state
 from vasa_jax.weights.wav2vec2 import encoder_params
 
 BILL = "bill_of_materials.json"

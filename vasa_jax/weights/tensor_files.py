@@ -1,6 +1,5 @@
 """Files of tensors in the layouts that others publish, read into plain dicts of arrays."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,6 @@ def flat_state(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
             # "V": bfloat16, which NumPy knows by its bytes only
             state[name] = value.astype(np.float32) if value.dtype.kind in "fV" else value
     return {_without_module(name): value for name, value in state.items()}
-
-
-def sha256(path: str | Path) -> str:
-    """Returns the hexadecimal digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_module(name: str) -> str:
