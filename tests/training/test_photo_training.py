@@ -20,11 +20,13 @@ from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.errors import InputError
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss, region_loss
 from vasa_jax.main import parse
-from vasa_jax.models.face import init_face
+from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.preparation.photos import Portrait
 from vasa_jax.training.jobs import make_task, train
 from vasa_jax.training.tasks import face, face_validation
 from vasa_jax.training.tasks.face_mixture import APART, open_mixture, parts_of, read_anchor
+from vasa_jax.weights.parts import load_part
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 SMALL = PhotoHeadsConfig(groups=3, photos=2, heads=1, faces=5, refresh=2, share=0.5, style=0.0)
@@ -228,8 +230,8 @@ def test_the_loss_takes_a_mixed_batch(folder):
 
 @pytest.mark.slow
 def test_the_recipe_trains_two_steps(folder, tmp_path, monkeypatch):
-    for name in ("evaluate", "pictures"):  # which train_face's own test covers
-        monkeypatch.setattr(face_validation.FaceFigures, name, lambda self, params: {})
+    for name in ("evaluate", "images"):  # which train_face's own test covers
+        monkeypatch.setattr(face_validation.FaceValidation, name, lambda self, params: {})
     config = settings_of(folder)
     train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text()
@@ -253,3 +255,16 @@ def test_settings_that_contradict_each_other_are_named(tmp_path, monkeypatch, ch
     add_variant(monkeypatch)
     with pytest.raises(InputError, match=message):
         make_task(settings_of(tmp_path, change))
+
+
+@pytest.mark.parametrize("variant", [name for name, fields in FACE_VARIANTS.items() if "codec" not in fields])
+def test_the_shipped_codec_anchors_every_variant_of_its_size_and_width(variant):
+    """A variant's fields may be left to their defaults."""
+    encoder = face_codec(variant)[0]
+    shipped = face_codec(load_part("", "face")[1]["fields"])[0]
+    settings = dataclasses.replace(face.FaceConfig(), variant=variant)
+    if encoder.dynamics_width == shipped.dynamics_width:
+        assert read_anchor(settings, shipped.image_size)[0] == shipped
+    else:
+        with pytest.raises(InputError, match=f"{encoder.dynamics_width} numbers of dynamics"):
+            read_anchor(settings, shipped.image_size)

@@ -25,7 +25,6 @@ from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
 from vasa_jax.models.face_encoder import VASAFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.weights.parts import load_part
 
 Pairs = dict[str, Array]
@@ -61,7 +60,7 @@ def read_anchor(face: FaceConfig, size: int) -> tuple[VASAFaceEncoder, Any]:
     """Returns the encoder of `face.anchor_from` and its parameters; InputError where it is of another size or width."""
     params, metadata = load_part(face.anchor_from, "face")
     encoder, _ = face_codec(metadata["fields"])
-    wanted = FACE_VARIANTS[face.variant]["encoder"]["dynamics_width"]
+    wanted = face_codec(face.variant)[0].dynamics_width
     if not isinstance(encoder, VASAFaceEncoder) or (encoder.image_size, encoder.dynamics_width) != (size, wanted):
         raise InputError(
             f"config.face.anchor_from: {face.anchor_from or 'the shipped codec'} is none of {size} pixels and {wanted} "
