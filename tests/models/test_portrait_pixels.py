@@ -15,7 +15,7 @@ from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_decoder import ImageNet2D
-from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle
+from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle, resized
 from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
 
 SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
@@ -110,6 +110,33 @@ def test_pixels_that_are_kept_are_moved_into_place_first(cubic):
     lower = decode({"params": params}, x, portrait, still).matte
     np.testing.assert_array_equal(higher[:, 2:], lower[:, 2:])
     assert higher[:, 0].max() == 0 and 0 < higher[:, 1].max() < lower[:, 1].max() and lower[:, 0].min() > 0
+
+
+def test_kept_pixels_have_the_portraits_detail():
+    """Stripes finer than the network's images: kept as they are, moved by one of their own pixels, painted without."""
+    net = ImageNet2D(width=8, blocks=0, up_widths=(8,), shuffle=2, pixel_blocks=1, cubic_pixels=True, groups=4)
+    x, still, small = jax.random.normal(jax.random.key(0), (2, 8, 8, 8)), jnp.zeros((2, 8, 8, 2)), pictures(1, 32)
+    detail = jnp.clip(jnp.repeat(jnp.repeat(small, 2, 1), 2, 2) + 0.2 * (-1.0) ** jnp.arange(64)[:, None], 0, 1)
+    params = random_params(net.init, x, small, still)["params"]
+    params["shift"] = {"kernel": jnp.zeros((3, 3, 8, 2)), "bias": jnp.zeros(2)}
+    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, 50.0)}
+    decode = jax.jit(net.apply)
+    kept = decode({"params": params}, x, small, still, detail)
+    assert kept.rgb.shape == (2, 64, 64, 3) and kept.matte.shape == (2, 64, 64, 1)
+    np.testing.assert_allclose(kept.rgb[1], detail[0], atol=1e-6)
+    params["shift"]["bias"] = jnp.array([0.25, 0.0])  # of a cell, which is four pixels
+    moved = decode({"params": params}, x, small, still, detail).rgb
+    np.testing.assert_allclose(moved[0, :, :-1], detail[0, :, 1:], atol=2e-5)
+    params["shift"]["bias"], params["keep"]["bias"] = jnp.zeros(2), jnp.full(4, -50.0)
+    painted = decode({"params": params}, x, small, still, detail)
+    coarse = decode({"params": params}, x, small, still)
+    np.testing.assert_allclose(painted.rgb, resized(coarse.rgb, 64), atol=1e-6)
+
+
+def test_a_decoder_that_sees_no_pixels_takes_no_detail():
+    _, decoder = face_codec(PLAIN)
+    with pytest.raises(ValueError, match="detail"):
+        decoder.apply({}, *([None] * 4), detail=pictures(1))
 
 
 def test_a_trained_codec_may_begin_to_see_the_pixels():

@@ -45,6 +45,9 @@ class VASAConfig(Controls, Driving):
     paste: bool = flag(False, "the head moves in the whole picture, at its size; else in the square crop")
     jobs: str = text("", "job list (.jsonl), one video a line, see generation/job_list.py")
     limits: InputLimits = part(InputLimits())
+    size: int = number(
+        0, 0, 1024, "pixels", "side of the video's frames, a multiple of the codec's own; 0 = that; 512 = finer"
+    )
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")

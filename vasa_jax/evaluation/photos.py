@@ -47,8 +47,10 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     settings = config.photos_evaluation
     analyzer = open_analyzer(config.photos.analyzer, config.photos.models)
     mesh = face_mesh(config.photos.models)
-    model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
-    against = PortraitAnimator(load_part(settings.against, "face"), config.decode_batch, mark=False)
+    model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False, size=config.size)
+    against = PortraitAnimator(
+        load_part(settings.against, "face"), config.decode_batch, mark=False, size=model.image_size
+    )
     size = model.image_size
     found, left_out = people(settings, analyzer, Builder(mesh), size)
     if settings.motion:

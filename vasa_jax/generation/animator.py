@@ -14,6 +14,7 @@ from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.data.portraits import Portrait
 from vasa_jax.dtypes import compute_dtype
+from vasa_jax.errors import InputError
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
@@ -22,12 +23,15 @@ from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
 
+LARGEST_FRAME = 1024  # pixels of a side
+
 
 @dataclasses.dataclass(frozen=True)
 class Avatar:
     """A portrait made ready to speak: what is computed once per portrait (VASA-1 section 3.3)."""
 
     latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
+    detail: jax.Array | None  # (1, n, n, 3) in [0, 1]: the portrait, where frames are larger than the codec's images
     canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
     portrait: np.ndarray  # uint8 (n, n, 3), as cropped
     payload: Payload | None  # of the mark in every frame; None = unmarked
@@ -55,23 +59,30 @@ class PortraitAnimator:
     """
 
     def __init__(
-        self, face: tuple[dict[str, Any], dict[str, Any]], decode_batch: int = 8, dtype=jnp.float32, mark: bool = True
+        self,
+        face: tuple[dict[str, Any], dict[str, Any]],
+        decode_batch: int = 8,
+        dtype=jnp.float32,
+        mark: bool = True,
+        size: int = 0,
     ):
         """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once.
 
         mark: frames carry the invisible mark (watermark.py); only what measures a network goes without.
+        size: side of the frames, pixels; 0 = the codec's own. InputError for one that the codec cannot make.
         """
         params, metadata = face
         self._face = jax.jit(fold_standardisation)(params)
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
         self._batch, self._mark = decode_batch, mark
+        self._size = _checked_size(size, self._encoder.image_size, getattr(self._decoder, "portrait_pixels", False))
         self.model = model_name(params)
         self.codec = metadata["fields"].get("codec", "volume")
 
     @property
     def image_size(self) -> int:
         """Returns the side, pixels, of the square image that goes in and comes out."""
-        return self._encoder.image_size
+        return self._size
 
     @property
     def dynamics(self) -> int:
@@ -83,27 +94,41 @@ class PortraitAnimator:
 
         payload: of the mark in its frames; by default that of the portrait.
         """
-        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, jnp.asarray(portrait)[None])
+        image = jnp.asarray(self._reduced(portrait[None]))
+        detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
+        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
         payload = (payload or Payload.of_portrait(portrait)) if self._mark else None
         waves = jnp.asarray(pattern(payload, self.image_size)) if payload else None
-        return Avatar(latents, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, waves)
+        return Avatar(latents, detail, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, waves)
 
     def encode_motion(self, frames: np.ndarray) -> np.ndarray:
         """Returns the motion that images, uint8 (N, n, n, 3), show: float32 (N, 137)."""
         motion = []
         for start in range(0, len(frames), self._batch):
-            part = frames[start : start + self._batch]
+            part = self._reduced(frames[start : start + self._batch])
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
             motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
         return np.concatenate(motion)
 
+    def _reduced(self, images: np.ndarray) -> np.ndarray:
+        """Images, uint8 (N, n, n, 3), at the codec's own size: each of its pixels is the mean of those that it covers.
+
+        Images of that size already are returned as they are.
+        """
+        side = self._encoder.image_size
+        if images.shape[1] == side:
+            return images
+        factor = images.shape[1] // side
+        means = images.reshape(len(images), side, factor, side, factor, 3).mean((2, 4), dtype=np.float32)
+        return (means + 0.5).astype(np.uint8)
+
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0
     ) -> "PortraitAnimator":
         """Loads the codec of a folder alone; the arguments are those of `VideoGenerator.from_pretrained`."""
-        return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark)
+        return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark, size)
 
     @property
     def adjusts_keypoints(self) -> bool:
@@ -155,16 +180,16 @@ class PortraitAnimator:
     def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
         """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
-        return _decode(self._decoder, self._face, avatar.latents, avatar.canvas, avatar.pattern, padded)
+        return _decode(self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.pattern, padded)
 
 
 # Compiled per network and shape, not per animator: a process may make many, and compiled code is never freed.
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _encode_portrait(encoder, decoder, face, image):
+def _encode_portrait(encoder, decoder, face, image, detail):
     latents = encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="encode")
-    return latents, decoder.apply({"params": face["decoder"]}, *latents).matte
+    return latents, decoder.apply({"params": face["decoder"]}, *latents, **_detail(detail)).matte
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -180,13 +205,31 @@ def _encode_motion(encoder, face, images):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(decoder, face, latents, canvas, pattern, motion):
+def _decode(decoder, face, latents, detail, canvas, pattern, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
-    decoded = decoder.apply({"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics)
+    decoded = decoder.apply(
+        {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
+    )
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
     picture = (matte * rgb + (1.0 - matte) * canvas) * 255.0
     # An unmarked avatar's pattern, None, is part of the compiled function: it costs nothing.
     return rounded(picture if pattern is None else embed(picture, pattern))
+
+
+def _detail(detail: jax.Array | None) -> dict[str, jax.Array]:
+    """Arguments of a decoder that only volume codecs know."""
+    return {} if detail is None else {"detail": detail}
+
+
+def _checked_size(size: int, own: int, portrait_pixels: bool) -> int:
+    if size in (0, own):
+        return own
+    if not portrait_pixels:
+        raise InputError(f"config.size: {size}; this codec makes frames of {own} pixels and no others")
+    if size < own or size % own or size > LARGEST_FRAME:
+        sizes = ", ".join(str(n) for n in range(own, LARGEST_FRAME + 1, own))
+        raise InputError(f"config.size: {size} is none that this codec can make; choose among {sizes}")
+    return size
 
 
 def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:

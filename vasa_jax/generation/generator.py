@@ -46,27 +46,33 @@ class VideoGenerator(PortraitAnimator):
     """
 
     def __init__(
-        self, parts: dict[str, tuple[dict, dict]], decode_batch: int = 8, dtype=jnp.float32, mark: bool = True
+        self,
+        parts: dict[str, tuple[dict, dict]],
+        decode_batch: int = 8,
+        dtype=jnp.float32,
+        mark: bool = True,
+        size: int = 0,
     ):
         """parts: face, audio and motion, each (parameters, metadata); `decode_batch` frames are decoded at once.
 
-        mark: as of `PortraitAnimator`.
+        mark, size: as of `PortraitAnimator`.
         """
-        super().__init__(parts["face"], decode_batch, dtype, mark)
+        super().__init__(parts["face"], decode_batch, dtype, mark, size)
         self.sampler = MotionSampler(parts["motion"], parts["audio"], dtype)
         self.trained_controls = self.sampler.trained
 
     @classmethod
     def from_pretrained(
-        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0
     ) -> "VideoGenerator":
         """Loads a folder of face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
-        a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py).
+        a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py). `size`: side of the frames,
+        pixels, a multiple of the codec's own, which 0 means; the portrait's pixels fill the larger ones.
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        return cls(load_model(checkpoint), decode_batch, dtype, mark)
+        return cls(load_model(checkpoint), decode_batch, dtype, mark, size)
 
     def generate(
         self,

@@ -66,7 +66,7 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
         return _generate_one(config, load)
 
 
-def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGenerator"]) -> Path:
+def _generate_one(config: VASAConfig, load: Callable[[str, int, bool, int], "VideoGenerator"]) -> Path:
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
@@ -81,7 +81,7 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGen
     with stage("read"):
         audio = read_audio(audio_path, config.limits)
     with stage("load"):
-        generator = load(config.checkpoint, config.decode_batch, config.mark)
+        generator = load(config.checkpoint, config.decode_batch, config.mark, config.size)
     video = generator.generate(
         image_path, audio, controls, crop=config.crop, background=config.background, paste=config.paste,
         limits=config.limits, stage=stage,
@@ -96,10 +96,10 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool], "VideoGen
     return path
 
 
-def _load(checkpoint: str, decode_batch: int, mark: bool) -> "VideoGenerator":
+def _load(checkpoint: str, decode_batch: int, mark: bool, size: int) -> "VideoGenerator":
     from vasa_jax.generation.generator import VideoGenerator
 
-    return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark)
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark, size=size)
 
 
 def _file(config: VASAConfig, name: str) -> str | Path:

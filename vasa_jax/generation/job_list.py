@@ -3,7 +3,7 @@
     {"image": "anna.jpg", "audio": "hello.wav", "output": "anna.mp4"}
     {"image": "ben.png", "audio": "hello.wav", "output": "ben.mp4", "emotion": "happiness:0.5", "seed": 3}
 
-One JSON object a line: files, `crop`, `background`, `paste`, and any control. What a line leaves out is as on the
+One JSON object a line: files, `crop`, `background`, `paste`, `size`, any control. What a line leaves out is as on the
 command line.
 """
 
@@ -23,7 +23,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.settings import fields_of, nearest_name
 
 FILES = ("image", "audio", "controls")  # that a job reads
-NAMES = (*FILES, "output", "crop", "background", "paste", *fields_of(Controls))
+NAMES = (*FILES, "output", "crop", "background", "paste", "size", *fields_of(Controls))
 
 
 def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> list[Path]:

@@ -49,7 +49,9 @@ def _reenact(config: VASAConfig) -> Path:
         from vasa_jax.generation import reenactment
         from vasa_jax.generation.animator import PortraitAnimator
 
-        animator = PortraitAnimator.from_checkpoint(config.checkpoint, config.decode_batch, mark=config.mark)
+        animator = PortraitAnimator.from_checkpoint(
+            config.checkpoint, config.decode_batch, mark=config.mark, size=config.size
+        )
     video, driving = reenactment.reenact(
         animator, image, config.video, how, audio=audio, crop=config.crop, background=config.background,
         paste=config.paste, limits=config.limits, stage=stage,

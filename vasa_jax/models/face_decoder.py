@@ -29,6 +29,8 @@ class ImageNet2D(nn.Module):
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
     > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. The variable collection
     "portrait" gets the warp at both stages (`places_coarse`, `places`: displacements) and the mask (`kept`: logits).
+
+    `detail` is the same portrait with more pixels: those are blended in its place, and the image gets its size.
     """
 
     width: int
@@ -46,6 +48,7 @@ class ImageNet2D(nn.Module):
         x: Float[Array, "T S S DC"],
         portrait: Float[Array, "V H W 3"] | None = None,
         moved: Float[Array, "T S S 2"] | None = None,
+        detail: Float[Array, "V N N 3"] | None = None,
     ) -> Decoded:
         x = Conv(self.width, 1, bias=True, dtype=self.dtype, name="project")(x)
         for i in range(self.blocks):
@@ -55,29 +58,32 @@ class ImageNet2D(nn.Module):
         x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
         plain = {"standardise": False, "bias": True, "dtype": self.dtype}
         if portrait is not None:
-            pixels = moved_pixels(portrait, moved)
-            shown = pixel_unshuffle(2.0 * pixels - 1.0, self.shuffle).astype(self.dtype)
+            finest, places, cubic = portrait if detail is None else detail, moved, False
+            shown = pixel_unshuffle(2.0 * moved_pixels(portrait, moved) - 1.0, self.shuffle).astype(self.dtype)
             merge = Conv(x.shape[-1], 1, kernel_init=_ZEROS, name="merge", **plain)
             x = nn.relu(x + merge(jnp.concatenate([x, shown], -1)))
             if self.pixel_blocks:
                 x = self._looked_closer(x)
                 cell = 2.0 / x.shape[1]
                 shift = Conv(2, kernel_init=_ZEROS, name="shift", **plain)(x).astype(jnp.float32) * cell
-                places = resized(moved, x.shape[1]) + shift
-                pixels = moved_pixels(portrait, places, self.cubic_pixels)
+                places, cubic = resized(moved, x.shape[1]) + shift, self.cubic_pixels
                 self._tell("places_coarse", moved)
                 self._tell("places", places)
         painted = Conv(4 * self.shuffle**2, name="head", **plain)(x)
         painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
+        if detail is not None:
+            painted = resized(painted, detail.shape[1])
         rgb, matte = painted[..., :3], painted[..., 3:]
         if portrait is not None:
             if self.pixel_blocks:
-                matte = matte * _under_the_edge(places, portrait.shape[1])
+                matte = matte * _under_the_edge(places, finest.shape[1])
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
             kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
             self._tell("kept", kept)
+            if detail is not None:
+                kept = resized(kept, detail.shape[1])
             kept = nn.sigmoid(kept)
-            rgb = kept * pixels + (1.0 - kept) * rgb
+            rgb = kept * moved_pixels(finest, places, cubic) + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
 
     def _tell(self, name: str, value: Array) -> None:
@@ -148,12 +154,19 @@ class FaceDecoder(nn.Module):
         identity: Float[Array, "V 4 4 E"],
         pose: Float[Array, "T 9"],
         dynamics: Float[Array, "T Z"],
+        detail: Float[Array, "V N N 3"] | None = None,
     ) -> Decoded:
+        """Returns images of `image_size`, or of the side of `detail`: the portrait with more pixels.
+
+        ValueError for `detail` where `portrait_pixels` is off.
+        """
         if not self.portrait_pixels:
+            if detail is not None:
+                raise ValueError("detail: the decoder does not see the portrait's pixels")
             return self.image_net(self.drive(appearance, identity, pose, dynamics))
         canonical = self.driven_grid(identity, pose, dynamics)
         features = self._seen(appearance.volume, canonical)
-        return self.image_net(features, appearance.portrait, self.pixels(appearance, features, canonical))
+        return self.image_net(features, appearance.portrait, self.pixels(appearance, features, canonical), detail)
 
     def drive(
         self,

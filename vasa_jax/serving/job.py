@@ -33,7 +33,9 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     from vasa_jax.serving.server import StudioServer
     from vasa_jax.serving.studio import Studio
 
-    generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=config.mark)
+    generator = VideoGenerator.from_pretrained(
+        config.checkpoint, config.decode_batch, mark=config.mark, size=config.size
+    )
     opened = Studio(config, generator, Path(workdir))
     if config.studio.live_sessions:
         threading.Thread(target=opened.live.warm_up, name="warm up", daemon=True).start()
