@@ -108,6 +108,29 @@ def test_training_starts_from_an_export(tmp_path):
     assert int(start.step) == 0
 
 
+class Drawless(Regression):
+    """Whose parameters have shapes, and must never be drawn."""
+
+    def init(self, key):
+        def draw(shape):
+            raise AssertionError(f"{shape} is drawn")
+
+        shapes = jax.eval_shape(super().init, key)
+        return jax.tree.map(lambda x: jax.pure_callback(draw, x, x.shape), shapes)
+
+
+def test_no_parameter_is_drawn_where_an_export_has_them_all(tmp_path):
+    """Compiling the draw of a large network takes a minute on a GPU."""
+    first = VASATrainer(Regression(), SETTINGS, tmp_path / "first").fit()
+    settings = dataclasses.replace(SETTINGS, init_from=str(tmp_path / "first" / "checkpoints"))
+    start = VASATrainer(Drawless(), settings, tmp_path / "second").initial_state()
+    assert equal(first.ema, start.params) and equal(start.params, start.ema)
+    places = [{x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)} for tree in (start.params, start.ema)]
+    assert not places[0] & places[1]  # an update gives both away
+    with pytest.raises(Exception, match="is drawn"):
+        jax.block_until_ready(VASATrainer(Drawless(), SETTINGS, tmp_path / "third").initial_state())
+
+
 class Judged(Regression):
     """Evaluations whose figures are given in advance."""
 

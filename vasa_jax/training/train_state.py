@@ -43,9 +43,13 @@ def new_state(
     key: jax.Array,
     optimizer: optax.GradientTransformation,
     discriminator_optimizer: optax.GradientTransformation,
+    params: Any = None,
 ) -> TrainState:
-    """Returns the state before the first update; traced under jit. The average shares the parameters' arrays."""
-    params = task.init(key)
+    """Returns the state before the first update; traced under jit. The average shares the parameters' arrays.
+
+    params: None = those that the task draws.
+    """
+    params = task.init(key) if params is None else params
     parts = (jnp.zeros((), jnp.int32), params, params, optimizer.init(params))
     discriminator = task.init_discriminator(jax.random.fold_in(key, 2))
     if discriminator is None:

@@ -52,10 +52,14 @@ class TrainStep:
         # Jitted for this object: a program in the cache of a class would keep every task and its data alive.
         self.update = jax.jit(self._update, donate_argnums=0)
 
-    def new_state(self) -> TrainState:
-        """Returns fresh parameters, placed on the mesh."""
+    def new_state(self, params: Params | None = None) -> TrainState:
+        """Returns the state before the first update, of fresh parameters or of `params`, placed on the mesh.
+
+        With `params` no draw is compiled, which takes a minute or more for a large network on a GPU.
+        """
         shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state())
-        return own_average(jax.jit(self._new_state, out_shardings=shardings)())
+        given = () if params is None else (jax.device_put(params, shardings.params),)
+        return own_average(jax.jit(self._new_state, out_shardings=shardings)(*given))
 
     def abstract_state(self) -> TrainState:
         """Returns shapes, types and shardings of the state; InputError when the sharding rules cannot be met."""
@@ -87,8 +91,8 @@ class TrainStep:
         program = traced.lower().compile()
         return program, update_cost(traced, program, self.mesh.size)
 
-    def _new_state(self) -> TrainState:
-        return new_state(self._task, self._key, self._optimizer, self._discriminator_optimizer)
+    def _new_state(self, params: Params | None = None) -> TrainState:
+        return new_state(self._task, self._key, self._optimizer, self._discriminator_optimizer, params)
 
     def _update(
         self, state: TrainState, batch: Batch, rates: dict[str, jax.Array], arguments: dict[str, Any]

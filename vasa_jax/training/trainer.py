@@ -32,7 +32,7 @@ from vasa_jax.training.processes import agreed, is_primary, on_host
 from vasa_jax.training.sharding import place_batch
 from vasa_jax.training.tasks.base import DataIterator, Task
 from vasa_jax.training.train_state import TrainState
-from vasa_jax.training.train_step import TrainStep, own_average
+from vasa_jax.training.train_step import TrainStep
 from vasa_jax.training.workdir import held_workdir
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -127,17 +127,16 @@ class VASATrainer:
         Raises:
             InputError: `train.init_from` cannot be read, or does not fit the model.
         """
-        state = self._train_step.new_state()
-        if not self._settings.init_from:
-            return state
-        fresh = on_host(state.params)
-        imported = load_initial(self._settings, self._task.name)
-        imported, left = matching(fresh, imported, self._settings.init_from, self._settings.init_partial)
-        if left and is_primary():
-            print(f"{self._settings.init_from}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
-        imported = jax.tree.map(lambda old, new: new.astype(old.dtype), fresh, imported)
-        imported = jax.device_put(imported, jax.tree.map(lambda x: x.sharding, state.params))
-        return own_average(state.replace(params=imported, ema=imported))
+        step, source, partial = self._train_step, self._settings.init_from, self._settings.init_partial
+        if not source:
+            return step.new_state()
+        imported, expected = load_initial(self._settings, self._task.name), step.abstract_state().params
+        params, left = matching(expected, imported, source, partial)
+        if left:
+            params, _ = matching(on_host(step.new_state().params), imported, source, partial)
+            if is_primary():
+                print(f"{source}: {len(left)} arrays start afresh: {', '.join(left)}", flush=True)
+        return step.new_state(jax.tree.map(lambda shape, new: new.astype(shape.dtype), expected, params))
 
     def export(self, state: TrainState) -> Path:
         """Writes the EMA parameters to export/<task>.safetensors; returns its path."""
