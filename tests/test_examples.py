@@ -184,3 +184,9 @@ def test_every_command_that_is_shown_is_understood():
     assert len(shown) > 50
     for where, words in shown:
         assert parse(["main", *words]), where
+
+
+def test_the_reading_order_names_files_that_can_be_read_in_an_hour():
+    listed = re.search(r"Read in this order.*?\n\n((?:\d\. .*\n(?:   .*\n)*)+)", (PROJECT / "README.md").read_text())
+    files = [PROJECT / "vasa_jax" / name for name in re.findall(r"`([\w/]+\.py)`", listed[1])]
+    assert len(files) > 10 and sum(path.read_text().count("\n") for path in files) <= 3500
