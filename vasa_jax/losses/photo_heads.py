@@ -36,7 +36,7 @@ def place_loss(
     """
     cell = weight.shape[1] // places.shape[1]
     heavy = jax.lax.reduce_window(weight, 0.0, jax.lax.max, (1, cell, cell), (1, cell, cell), "SAME") * told
-    return (_distance(places, truth, weight.shape[1]) * heavy).sum() / jnp.maximum(heavy.sum(), 1.0)
+    return masked_mean(_distance(places, truth, weight.shape[1]), heavy)
 
 
 def coarse_place_loss(
@@ -52,7 +52,7 @@ def coarse_place_loss(
     share = mean(told)[..., 0]
     rough = mean(truth * told[..., None]) / jnp.maximum(share, 1e-3)[..., None]
     whole = (share > WHOLE).astype(jnp.float32)
-    return (_distance(places, rough, size) * whole).sum() / jnp.maximum(whole.sum(), 1.0)
+    return masked_mean(_distance(places, rough, size), whole)
 
 
 def kept_loss(
