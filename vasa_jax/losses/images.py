@@ -1,4 +1,7 @@
-"""Distances between images, and of a matte to a segmentation."""
+"""Distances between images, and of a matte to a segmentation.
+
+The reconstruction terms of VASA-1, section 3.1: L1, structure (SSIM, Wang et al. 2004), edges.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -1,4 +1,7 @@
-"""What photo heads tell exactly: the name of a face in latents, places in the portrait, and what it does not show."""
+"""What photo heads tell exactly: the name of a face in latents, places in the portrait, and what it does not show.
+
+Terms of ours: real photographs have no such truth, photo heads have.
+"""
 
 import jax
 import jax.numpy as jnp
