@@ -27,7 +27,7 @@ from vasa_jax.generation.job import DEMO
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = {path.stem for path in (PROJECT / "configs").glob("*.py")}
-LIMIT = 900  # seconds of one command on a loaded machine
+LIMIT = 1800  # seconds of one command on a loaded machine
 
 TRAIN = "train.steps=2 train.batch_size=4 train.warmup_steps=1 train.log_every=1"
 FACE = f"{TRAIN} face.variant=face_tiny corpus.shards=SHARDS corpus.drivers=2"

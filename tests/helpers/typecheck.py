@@ -33,7 +33,11 @@ ROOMS = (
     "generation.windows",
     "losses",
     "models",
+    "training.tasks.face_forward",
     "training.tasks.face_mixture",
+    "training.tasks.face_pairs",
+    "training.tasks.face_probe",
+    "training.tasks.loss_networks",
     "training.tasks.motion_data",
 )  # packages and modules whose annotations name shapes
 
