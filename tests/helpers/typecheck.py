@@ -30,6 +30,8 @@ ROOMS = (
     "evaluation.sync",
     "evaluation.video_metrics",
     "evaluation.watched_video",
+    "generation.animator",
+    "generation.sampler",
     "generation.windows",
     "losses",
     "models",
