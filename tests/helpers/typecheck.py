@@ -35,6 +35,7 @@ ROOMS = (
     "generation.windows",
     "losses",
     "models",
+    "preparation.landmark_labels",
     "training.tasks.face_forward",
     "training.tasks.face_mixture",
     "training.tasks.face_pairs",
