@@ -133,6 +133,25 @@ ASKING = {
     "label_accuracy": ("prepare.models=OUT", "litert"),
 }
 
+# The same with those files: FACE_MODELS=face_models pytest -n 0 -m slow tests/test_commands.py -k users_files
+FACE_MODELS = os.environ.get("FACE_MODELS", "")
+WITH_FILES = {
+    "evaluate_photos": (
+        "checkpoint=MODEL photos_evaluation.stills=PHOTOS photos.models=GRAPHS photos_evaluation.frames=20"
+        " photos_evaluation.truths=1 photos_evaluation.seconds=0.4",
+        "report.json",
+    ),
+    "evaluate_voices": (
+        f"{TINY} videos=VIDEOS prepare.models=GRAPHS prepare.min_seconds=1.0 prepare.min_face=40 prepare.workers=1"
+        " prepare.min_speech=0 prepare.min_sharpness=0 voices.seconds=2 voices.heads=1",
+        "report.json",
+    ),
+    "fit_photos": ("photos.folder=PHOTOS photos.models=GRAPHS output=OUT", "report.md"),
+    "label_accuracy": (
+        "prepare.models=GRAPHS label_accuracy.heads=2 label_accuracy.batch=2 label_accuracy.supersample=1",
+        "label_accuracy.json",
+    ),
+}
 SERVING = {"studio"}  # ends when it is told to
 
 
@@ -201,6 +220,13 @@ def test_command_without_the_users_files(name, materials, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not FACE_MODELS, reason="FACE_MODELS names no folder of graph files")
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_command_with_the_users_files(name, materials, tmp_path):
+    check(name, *WITH_FILES[name], {**materials, "GRAPHS": Path(FACE_MODELS).resolve()}, tmp_path)
+
+
+@pytest.mark.slow
 def test_the_studio_serves_and_ends(materials, tmp_path):
     with studio_process(tmp_path, f"--config.checkpoint={materials['MODEL']}") as (address, process):
         assert "<html" in urllib.request.urlopen(address, timeout=60).read().decode()
@@ -209,4 +235,4 @@ def test_the_studio_serves_and_ends(materials, tmp_path):
 
 
 def test_every_configuration_is_among_them():
-    assert {*CHEAP, *DEAR, *ASKING, *SERVING} == CONFIGS
+    assert {*CHEAP, *DEAR, *ASKING, *SERVING} == CONFIGS and WITH_FILES.keys() == ASKING.keys()
