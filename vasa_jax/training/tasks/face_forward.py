@@ -199,7 +199,7 @@ def decode(
 
 
 def base_terms(
-    loss: VASALoss, shown: Shown, pairs: Pairs, views: Views, motions: Motions, weights: Mapping[str, Array]
+    loss: VASALoss, shown: Shown, pairs: Pairs, views: Views, motions: Motions, weights: Mapping[str, Array | float]
 ) -> tuple[Float[Array, ""], Terms]:
     """Returns (weighted sum, terms) of the reconstruction: images, mattes, poses and dynamics against their labels."""
     sources, valid_pose = len(views.source), pairs.get("valid_pose")
@@ -290,7 +290,7 @@ def gan_terms(
     params: Params,
     image: Float[Array, "B n n 3"],
     target: Float[Array, "B n n 3"],
-    weights: Mapping[str, Array],
+    weights: Mapping[str, Array | float],
 ) -> tuple[Terms, Float[Array, ""]]:
     """Returns (the decoder's terms, the discriminator's loss, 0 while both terms have no weight).
 
