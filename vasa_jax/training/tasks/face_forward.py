@@ -18,11 +18,11 @@ from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_ma
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
-from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
 
 SKIN = SEGMENTS.index("skin")
 
+Network = Any  # an encoder or a decoder, as `models.face.face_codec` gives them
 Params = Mapping[str, Any]
 Terms = dict[str, Float[Array, ""]]
 
@@ -80,7 +80,7 @@ def jittered(pairs: Pairs, keys: jax.Array, jitter: float) -> Views:
     return Views(source, background, driver, target)
 
 
-def encode_motions(encoder: VASAFaceEncoder, params: Params, views: Views, key: jax.Array, crop_warp: float) -> Motions:
+def encode_motions(encoder: Network, params: Params, views: Views, key: jax.Array, crop_warp: float) -> Motions:
     """Reads poses from clean images, and dynamics from their crops, warped by `crop_warp` cells where it is not 0."""
     sources = len(views.source)
     images = interleave((views.source, views.driver, views.target), sources)
@@ -114,7 +114,7 @@ def with_held_poses(motions: Motions, valid_pose: Bool[Array, "B"] | None, share
 
 
 def build_requests(
-    encoder: VASAFaceEncoder,
+    encoder: Network,
     params: Params,
     views: Views,
     motions: Motions,
@@ -161,7 +161,7 @@ def cross_identity_request(request: Request, motions: Motions, key: jax.Array, p
 
 
 def decode(
-    decoder: FaceDecoder,
+    decoder: Network,
     params: Params,
     requests: Mapping[str, Request],
     backgrounds: Mapping[str, Float[Array, "_ n n 3"]],
