@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from drawn_portrait import drawn_person, drawn_points
+from drawn_portrait import drawn_mesh, drawn_person, drawn_points
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
@@ -179,8 +179,7 @@ def test_a_motion_file_of_another_form_is_refused(tmp_path, array):
 
 def test_faults_are_named_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
-    monkeypatch.setattr(photos, "face_mesh", lambda folder: None)
-    monkeypatch.setattr(photos, "Builder", lambda mesh: None)
+    monkeypatch.setattr(photos, "face_mesh", lambda folder: drawn_mesh())
     settings = PhotosEvaluationConfig(stills=str(tmp_path / "none"))
     config = VASAConfig(job="evaluate_photos", photos_evaluation=settings)
     with pytest.raises(InputError, match="no folder"):
