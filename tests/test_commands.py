@@ -24,6 +24,7 @@ from tiny_records import write_tiny
 
 from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.generation.job import DEMO
+from vasa_jax.weights.parts import SHIPPED
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = {path.stem for path in (PROJECT / "configs").glob("*.py")}
@@ -137,8 +138,8 @@ ASKING = {
 FACE_MODELS = os.environ.get("FACE_MODELS", "")
 WITH_FILES = {
     "evaluate_photos": (
-        "checkpoint=MODEL photos_evaluation.stills=PHOTOS photos.models=GRAPHS photos_evaluation.frames=20"
-        " photos_evaluation.truths=1 photos_evaluation.seconds=0.4",
+        "checkpoint=MODEL photos_evaluation.against=MODEL photos_evaluation.stills=PHOTOS photos.models=GRAPHS"
+        " photos_evaluation.frames=20 photos_evaluation.truths=1 photos_evaluation.seconds=0.4",
         "report.json",
     ),
     "evaluate_voices": (
@@ -177,6 +178,8 @@ def materials(tmp_path_factory):
     for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person"):
         (root / name).mkdir(parents=True)
     save_tiny_model(root / "model")
+    for probe in ("instrument", "emotion"):
+        shutil.copy(SHIPPED / f"{probe}.safetensors", root / "model")
     write_tiny(root / "shards", clips=8, shards=1)
     write_tiny(root / "shards", clips=4, shards=1, split="heldout")
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
 from vasa_jax.evaluation.photo_motion import FixedMotion, from_file, performance
+from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.main import run
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
 
@@ -175,6 +177,15 @@ def test_a_motion_file_of_another_form_is_refused(tmp_path, array):
     np.save(tmp_path / "m.npy", array)
     with pytest.raises(InputError, match="holds"):
         from_file(tmp_path / "m.npy")
+
+
+def test_codecs_of_two_sizes_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
+    monkeypatch.setattr(photos, "face_mesh", lambda folder: drawn_mesh())
+    small = types.SimpleNamespace(image_size=64)
+    monkeypatch.setattr(VideoGenerator, "from_pretrained", lambda *a, **k: small)
+    with pytest.raises(InputError, match=r"against: that codec has 256 pixels per side, config\.checkpoint's 64"):
+        run(VASAConfig(job="evaluate_photos"), tmp_path)
 
 
 def test_faults_are_named_in_one_line(tmp_path, monkeypatch):
