@@ -2,7 +2,8 @@ r"""Takes the head's rotation out of a codec's dynamics, as far as linear probes
 
 python -m vasa_jax.main --config configs/erase_pose.py --config.checkpoint=runs/face_256/export --workdir runs/erased
 
-Writes runs/erased/export/face.safetensors, for train_face_decoder.py to go on from.
+Writes runs/erased/export/face.safetensors, for train_face_decoder.py to go on from. On the shipped codec R2 of yaw fell
+from 0.97 to -0.03, while mouth and lids kept 0.9 (configs/evaluate_face.py).
 """
 
 from vasa_jax.config import VASAConfig

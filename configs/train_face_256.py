@@ -4,7 +4,8 @@ r"""Stage 1 at 256 pixels, from a codec of half the side (train_face.py): python
 What reads pose, dynamics and identity, the volume, G3D and the warps go on from there; what lifts a portrait into the
 volume and what draws the picture starts afresh, wider. Every face of the render cache is in two head poses, and the
 truth shows another than the driver's, so that the dynamics have no use for the driver's pose. Writes checkpoints,
-metrics.jsonl, pictures/ and export/face.safetensors.
+metrics.jsonl, pictures/ and export/face.safetensors. The shipped codec reached 26.5 dB with it on held-out heads
+driven by themselves, 25.2 dB by others (configs/evaluate.py).
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

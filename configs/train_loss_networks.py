@@ -3,7 +3,7 @@ r"""The judges of the codec's losses, trained on renders of people whom nothing 
 python -m vasa_jax.main --config configs/train_loss_networks.py --workdir runs/judge
 
 Writes export/judge.safetensors; --config.face.loss_networks=runs/judge/export then gives train_face its perceptual and
-identity terms.
+identity terms. `eval/` of metrics.jsonl has their figures; none is shipped, so none is known to expect.
 """
 
 from vasa_jax.config import TrainConfig, VASAConfig

@@ -7,23 +7,28 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from drawn_portrait import as_many_triangles, drawn_head, drawn_mesh, write_connections
 from drawn_videos import speaking_face
 from public_encoders import public_state, random_encoder
 from safetensors.numpy import save_file
 from scipy.io import wavfile
+from studio_process import studio_process
 from tiny_model import PREVIOUS, WINDOW, save_tiny_model
 from tiny_records import write_tiny
 
+from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.generation.job import DEMO
+from vasa_jax.weights.parts import SHIPPED
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = {path.stem for path in (PROJECT / "configs").glob("*.py")}
-LIMIT = 900  # seconds of one command on a loaded machine
+LIMIT = 1800  # seconds of one command on a loaded machine
 
 TRAIN = "train.steps=2 train.batch_size=4 train.warmup_steps=1 train.log_every=1"
 FACE = f"{TRAIN} face.variant=face_tiny corpus.shards=SHARDS corpus.drivers=2"
@@ -81,9 +86,14 @@ DEAR = {
         f"{TINY} videos=VIDEOS marks.carriers=1 marks.sizes=(64,) marks.windows=1 marks.workers=1",
         "report.json",
     ),
+    "evaluate_videos": (
+        "videos=VIDEOS/person references=VIDEOS/person videos_evaluation.size=64 videos_evaluation.seconds=1",
+        "report.json",
+    ),
     "extract_motion": (f"{SPEECH} motion.face=MODEL motion.audio=MODEL", "manifest.json"),
     "generate": (f"{TINY} image=demo audio=SOUND output=OUT/a.mp4", "a.mp4"),
     "prepare": (f"{PREPARE} videos=VIDEOS output=OUT", "report.md"),
+    "reenact": ("checkpoint=MODEL image=demo video=VIDEOS/person/clip.mp4 output=OUT/a.mp4", "a.mp4"),
     "synthesize": (
         "synthesis.clips=1 synthesis.held_out_clips=1 synthesis.seconds=0.2 synthesis.size=16 synthesis.supersample=1"
         " synthesis.style=0 synthesis.speech=shipped synthesis.shards=1 synthesis.held_out_shards=1"
@@ -91,12 +101,20 @@ DEAR = {
         "manifest.json",
     ),
     "train_audio": (f"{TRAIN} {SPEECH} speech.variant=audio_tiny speech.seconds=0.5", "export/audio.safetensors"),
+    "train_capp": (f"{TRAIN} {SPEECH} capp.variant=capp_tiny capp.takes=1", "export/capp.safetensors"),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
     "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),
     "train_face_decoder": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),
     "train_face_gan": (
         f"{FACE} face.recipe=self train.init_from=MODEL face.discriminator_widths=(4,4)",
+        "export/face.safetensors",
+    ),
+    "train_face_photos": (
+        f"{FACE} corpus.shards= corpus.groups=1 corpus.motions=2 corpus.supersample=1 corpus.style=0"
+        " train.batch_size=8 train.minutes=0 train.init_from=MODEL face.anchor_from=MODEL photos.models=MESH"
+        " photo_heads.folder=HEADS photo_heads.share=0.5 photo_heads.groups=1 photo_heads.photos=1 photo_heads.heads=1"
+        " photo_heads.faces=2 photo_heads.poses=1 photo_heads.style=0",
         "export/face.safetensors",
     ),
     "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
@@ -110,13 +128,32 @@ DEAR = {
 }
 # These need files that the user brings: without them they say so. Their work is tested with drawn faces elsewhere.
 ASKING = {
+    "evaluate_photos": ("photos_evaluation.stills=PHOTOS photos.models=OUT", "/out"),
     "evaluate_voices": ("videos=VIDEOS prepare.models=OUT", "litert"),
     "fit_photos": ("photos.folder=PHOTOS photos.models=OUT output=OUT/heads", "/out"),
     "label_accuracy": ("prepare.models=OUT", "litert"),
 }
 
-# Tested in-process only.
-WITHOUT_A_TWIN = {"evaluate_photos", "evaluate_videos", "reenact", "studio", "train_capp", "train_face_photos"}
+# The same with those files: FACE_MODELS=face_models pytest -n 0 -m slow tests/test_commands.py -k users_files
+FACE_MODELS = os.environ.get("FACE_MODELS", "")
+WITH_FILES = {
+    "evaluate_photos": (
+        "checkpoint=MODEL photos_evaluation.against=MODEL photos_evaluation.stills=PHOTOS photos.models=GRAPHS"
+        " photos_evaluation.frames=20 photos_evaluation.truths=1 photos_evaluation.seconds=0.4",
+        "report.json",
+    ),
+    "evaluate_voices": (
+        f"{TINY} videos=VIDEOS prepare.models=GRAPHS prepare.min_seconds=1.0 prepare.min_face=40 prepare.workers=1"
+        " prepare.min_speech=0 prepare.min_sharpness=0 voices.seconds=2 voices.heads=1",
+        "report.json",
+    ),
+    "fit_photos": ("photos.folder=PHOTOS photos.models=GRAPHS output=OUT", "report.md"),
+    "label_accuracy": (
+        "prepare.models=GRAPHS label_accuracy.heads=2 label_accuracy.batch=2 label_accuracy.supersample=1",
+        "label_accuracy.json",
+    ),
+}
+SERVING = {"studio"}  # ends when it is told to
 
 
 def command(name, options, places, workdir):
@@ -138,17 +175,21 @@ def command(name, options, places, workdir):
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
     root = tmp_path_factory.mktemp("materials")
-    for name in ("model", "downloads", "photos", "videos/person"):
+    for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person"):
         (root / name).mkdir(parents=True)
     save_tiny_model(root / "model")
+    for probe in ("instrument", "emotion"):
+        shutil.copy(SHIPPED / f"{probe}.safetensors", root / "model")
     write_tiny(root / "shards", clips=8, shards=1)
     write_tiny(root / "shards", clips=4, shards=1, split="heldout")
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
+    write_heads(root / "heads", 0, [drawn_head()], ["a.jpg"])
+    write_connections(root / "mesh", as_many_triangles(drawn_mesh()))
     save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
     shutil.copy(DEMO["image"], root / "photos")
     names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
-    names["DOWNLOADS"] = "downloads"
+    names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh"}
     return {word: root / name for word, name in names.items()}
 
 
@@ -181,5 +222,20 @@ def test_command_without_the_users_files(name, materials, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("error: ") and word in done.stderr, done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not FACE_MODELS, reason="FACE_MODELS names no folder of graph files")
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_command_with_the_users_files(name, materials, tmp_path):
+    check(name, *WITH_FILES[name], {**materials, "GRAPHS": Path(FACE_MODELS).resolve()}, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_studio_serves_and_ends(materials, tmp_path):
+    with studio_process(tmp_path, f"--config.checkpoint={materials['MODEL']}") as (address, process):
+        assert "<html" in urllib.request.urlopen(address, timeout=60).read().decode()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def test_every_configuration_is_among_them():
-    assert {*CHEAP, *DEAR, *ASKING} == CONFIGS - WITHOUT_A_TWIN
+    assert {*CHEAP, *DEAR, *ASKING, *SERVING} == CONFIGS and WITH_FILES.keys() == ASKING.keys()

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from vasa_jax.settings import MAX_SEED, Settings, fields_of
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+OF_THE_USERS_FILES = {"evaluate_marks", "evaluate_videos"}  # whose figures depend on what is given
 
 
 def all_fields(cls=VASAConfig, prefix=""):
@@ -149,6 +151,8 @@ def test_every_shipped_config_is_valid(path):
     assert config.job in JOBS
     assert VASAConfig.from_config_dict(config.to_config_dict()) == config
     assert "python -m vasa_jax.main" in module.__doc__ and f"configs/{path.name}" in module.__doc__
+    if config.job.startswith(("train_", "evaluate", "erase")) and path.stem not in OF_THE_USERS_FILES:
+        assert re.search(r"\d\.\d|is known to expect", module.__doc__), path
 
 
 def test_options_reach_their_fields():

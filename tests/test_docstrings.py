@@ -97,3 +97,14 @@ def test_a_bad_docstring_is_found():
     assert of(f"Returns {long}") and not of(f"Returns {long[:60]}. {long[:60]}. {long[:60]}")
     assert of(f"Returns it.\n\n    Args:\n      a: {long}")
     assert not of(f"Returns.\n\n    Args:\n      a: {long[:60]}\n      b: {long[:100]}")
+
+
+SOURCE = r"(19|20)\d\d|section \d|MegaPortraits|LivePortrait|pix2pixHD|VASA-1|of ours"
+UNSOURCED = {"models/__init__.py", "models/fields.py", "models/variants.py"}  # hold no network
+
+
+def test_networks_and_losses_name_their_source():
+    files = [path for room in ("models", "losses") for path in (PACKAGE / room).glob("*.py")]
+    texts = {str(path.relative_to(PACKAGE)): ast.get_docstring(ast.parse(path.read_text())) for path in files}
+    assert len(texts) > 30
+    assert {name for name, text in texts.items() if not re.search(SOURCE, text)} == UNSOURCED

@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 LAUNCH = Path(__file__).parent.parent / "launch"
-SCRIPTS = sorted(LAUNCH.glob("*.sh"))
+SCRIPTS = [*sorted(LAUNCH.glob("*.sh")), LAUNCH.parent / ".ci" / "run"]
 JOB = ["--config", "configs/train_face.py", "--workdir", "runs/a b"]
 
 
@@ -23,8 +24,9 @@ def call(script, *arguments, **variables):
 def test_scripts_parse(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
     assert os.access(script, os.X_OK)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", str(script)], check=True)
+    checker = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert checker, "requirements-dev.txt brings shellcheck"
+    subprocess.run([checker, str(script)], check=True)
 
 
 def test_local_processes_get_their_place_and_devices():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_portrait import drawn_mesh, drawn_person, drawn_points
+from drawn_portrait import drawn_mesh, drawn_person, drawn_points, write_connections
 
 from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
 from vasa_jax.corpus.photos import topology as T
@@ -212,8 +212,7 @@ def test_a_list_of_triangles_that_is_none_is_refused(tmp_path, text):
 
 def test_a_list_of_triangles_is_read(tmp_path):
     triangles = [(i % 466, i % 466 + 1, i % 466 + 2) for i in range(T.FACE_TRIANGLES)]
-    edges = [f"({a}, {b}), ({b}, {c}), ({c}, {a})" for a, b, c in triangles]
-    (tmp_path / T.CONNECTIONS).write_text(f"FACEMESH_TESSELATION = frozenset([{', '.join(edges)}])")
+    write_connections(tmp_path, triangles)
     mesh = T.face_mesh(tmp_path)
     np.testing.assert_array_equal(mesh.face, triangles)
     count = T.FACE_POINTS + len(T.RINGS) * len(T.OVAL) + 2 * 35 + 63

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
-from drawn_portrait import drawn_person, drawn_points
+from drawn_portrait import drawn_mesh, drawn_person, drawn_points
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
@@ -14,6 +15,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
 from vasa_jax.evaluation.photo_motion import FixedMotion, from_file, performance
+from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.main import run
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
 
@@ -27,11 +29,14 @@ def placed(points):
 class Analyzer:
     """Finds the drawn person wherever it stands, by the colour of its left column of pixels: 10 times the shift."""
 
-    name, landmark_set = "drawn", "mediapipe_478"
+    name, landmark_set, framing = "drawn", "mediapipe_478", (0.5, 0.48)
 
     def __init__(self):
         self.points = drawn_points(SIDE)
         self.own_matte = drawn_person(self.points, SIDE)[1] / 255.0
+
+    def detect(self, image):
+        raise AssertionError("the report looks at squares")
 
     def landmarks(self, image, previous=None):
         if image.max() == 0:
@@ -174,10 +179,18 @@ def test_a_motion_file_of_another_form_is_refused(tmp_path, array):
         from_file(tmp_path / "m.npy")
 
 
+def test_codecs_of_two_sizes_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
+    monkeypatch.setattr(photos, "face_mesh", lambda folder: drawn_mesh())
+    small = types.SimpleNamespace(image_size=64)
+    monkeypatch.setattr(VideoGenerator, "from_pretrained", lambda *a, **k: small)
+    with pytest.raises(InputError, match=r"against: that codec has 256 pixels per side, config\.checkpoint's 64"):
+        run(VASAConfig(job="evaluate_photos"), tmp_path)
+
+
 def test_faults_are_named_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
-    monkeypatch.setattr(photos, "face_mesh", lambda folder: None)
-    monkeypatch.setattr(photos, "Builder", lambda mesh: None)
+    monkeypatch.setattr(photos, "face_mesh", lambda folder: drawn_mesh())
     settings = PhotosEvaluationConfig(stills=str(tmp_path / "none"))
     config = VASAConfig(job="evaluate_photos", photos_evaluation=settings)
     with pytest.raises(InputError, match="no folder"):

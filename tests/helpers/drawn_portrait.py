@@ -10,6 +10,9 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from vasa_jax.corpus.photos import topology as T
+from vasa_jax.corpus.photos.build import Builder, PhotoHead
+from vasa_jax.corpus.photos.framing import place
+from vasa_jax.preparation.photos import Portrait
 
 MEDIAN = np.load(Path(__file__).with_name("median_face.npz"))["points"].astype(np.float64)
 SKIN, WHITE, IRIS, LIPS, CLOTH, GROUND = (
@@ -70,3 +73,24 @@ def drawn_mesh() -> T.Mesh:
     triangles = Delaunay(front).simplices
     holes = [set(ring) for ring in rings]
     return T.mesh_around(np.array([t for t in triangles.tolist() if not any(set(t) <= hole for hole in holes)]))
+
+
+def write_connections(folder: Path, triangles: np.ndarray) -> None:
+    """Writes the file that lists FaceMesh's triangles, as the wheel has it."""
+    edges = [f"({a}, {b}), ({b}, {c}), ({c}, {a})" for a, b, c in np.asarray(triangles).tolist()]
+    (folder / T.CONNECTIONS).write_text(f"FACEMESH_TESSELATION = frozenset([{', '.join(edges)}])")
+
+
+def as_many_triangles(mesh: T.Mesh) -> np.ndarray:
+    """The face's triangles of a drawn mesh without the smallest, as many as FaceMesh has."""
+    a, b, c = (MEDIAN[mesh.face[:, i], :2] for i in range(3))
+    area = np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
+    return mesh.face[np.sort(np.argsort(-area, kind="stable")[: T.FACE_TRIANGLES])]
+
+
+def drawn_head() -> PhotoHead:
+    """The drawn person as a photo head."""
+    points = drawn_points()
+    image, matte = drawn_person(points)
+    photo = place(image, matte, points, Portrait(image, matte, points).pose, 0.0, np.array([0.0, -0.05]))
+    return Builder(drawn_mesh())(photo, np.random.default_rng(0))

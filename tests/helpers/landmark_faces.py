@@ -25,18 +25,14 @@ def face_points(turn=UPRIGHT, scale=1.0, shift=(0.0, 0.0), gaze=(0.0, 0.0), lids
         middle = points[list(eye)].mean(0)
         for upper, lower in pairs:
             points[upper], points[lower] = middle - [0, lids * width / 2, 0], middle + [0, lids * width / 2, 0]
-    between = np.linalg.norm(
-        points[list(labels.EYES[0])].mean(0) - points[list(labels.EYES[1])].mean(0)
-    )
+    between = np.linalg.norm(points[list(labels.EYES[0])].mean(0) - points[list(labels.EYES[1])].mean(0))
     points[13], points[14] = (0, 0.4, -0.27), (0, 0.4 + mouth * between, -0.27)
     points = scale * points @ turn.T + [*shift, 0.3]
     yaw, pitch = np.radians(gaze)
     line = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     for eye, iris in zip(labels.EYES, labels.IRIS):
         size = np.linalg.norm(points[eye[0]] - points[eye[1]])
-        centre = (
-            points[list(eye)].mean(0) + turn @ [0, labels.EYEBALL_DROP, labels.EYEBALL_DEPTH] * size
-        )
+        centre = points[list(eye)].mean(0) + turn @ [0, labels.EYEBALL_DROP, labels.EYEBALL_DEPTH] * size
         points[iris, :2] = centre[:2] + labels.EYEBALL_RADIUS * size * line
     return points.astype(np.float32)
 

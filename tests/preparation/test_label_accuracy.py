@@ -76,6 +76,14 @@ def test_errors_that_are_put_in_come_out(exact):
     assert rows["nose tip"].error == pytest.approx(0, abs=1e-6)
 
 
+def test_a_label_that_no_head_has_is_left_empty(exact):
+    points, truth = exact
+    rows = accuracy.label_errors(points, {**truth, "lids": np.zeros_like(truth["lids"])})
+    gaze = [row for row in rows if row.label.startswith("gaze")]
+    assert len(gaze) == 2 and all(np.isnan([row.bias, row.error, row.spread, row.correlation]).all() for row in gaze)
+    assert "| gaze yaw | degrees, open eyes |" in accuracy.markdown(rows, "Labels")
+
+
 def test_an_analyzer_without_landmarks_is_refused(tmp_path):
     with pytest.raises(InputError, match="choose litert"):
         accuracy.label_accuracy(LabelAccuracyConfig(), PrepareConfig(analyzer="haar"), 0, tmp_path)

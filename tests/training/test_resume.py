@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from regression import SETTINGS, Regression
 
+import vasa_jax
 from vasa_jax.errors import InputError, NonFiniteError
 from vasa_jax.training.checkpoint import CheckpointManager
 from vasa_jax.training.logger import TrainingLogger, cut_lines
@@ -165,6 +166,18 @@ def test_a_checkpoint_that_knows_no_settings_is_accepted(tmp_path):
     manager.save(4, state, {"step": 4}, {"seconds": 1.0})
     manager.close()
     assert int(VASATrainer(FromData(clips=9), SETTINGS, tmp_path / "second").fit().step) == 12
+
+
+def test_checkpoint_and_export_say_what_made_them(tmp_path):
+    files = {"config.json": json.dumps({"train": {"steps": 4}})}
+    VASATrainer(FromData(), SHORT, tmp_path, files=files).fit()
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    origin = manager.origin(manager.latest_step())
+    manager.close()
+    assert origin["version"] == vasa_jax.__version__ and origin["files"] == files
+    assert origin["settings"]["corpus.clips"] == 7
+    _, metadata = load_params(tmp_path / "export" / "regression.safetensors")
+    assert (metadata["version"], metadata["step"]) == (vasa_jax.__version__, 4)
 
 
 @pytest.mark.parametrize(("precision", "exact"), [("float32", True), ("bfloat16", False)])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from regression import SETTINGS, Regression, Stream
 
+import vasa_jax
 from vasa_jax.errors import InputError, NonFiniteError
 from vasa_jax.training import cost
 from vasa_jax.training.checkpoint import CheckpointManager
@@ -28,6 +29,11 @@ def equal(a, b):
     return all(bool(jnp.array_equal(x, y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+def logged_losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
 def test_resume_is_bitwise_equal(tmp_path):
     whole = VASATrainer(Regression(), SETTINGS, tmp_path / "whole").fit()
     with pytest.raises(Preempted) as stop:
@@ -38,7 +44,9 @@ def test_resume_is_bitwise_equal(tmp_path):
     assert equal(whole, resumed)
     exports = [load_params(tmp_path / run / "export" / "regression.safetensors") for run in ("whole", "parts")]
     assert equal(exports[0][0], exports[1][0])
-    assert exports[0][1] == {"variant": "regression", "step": 12}
+    assert exports[0][1] == {"variant": "regression", "step": 12, "version": vasa_jax.__version__}
+    losses = [logged_losses(tmp_path / run) for run in ("whole", "parts")]
+    assert losses[0] == losses[1] and len(losses[0]) == 6
 
 
 def test_training_reduces_the_loss_and_logs_it(tmp_path):

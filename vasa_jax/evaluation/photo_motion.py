@@ -74,7 +74,7 @@ def built_in(frames: int, size: int, seed: int, supersample: int) -> FixedMotion
     return FixedMotion(curves, driver, pose, None, truth["mouth"], truth["lids"].mean(1))
 
 
-def from_file(path: str) -> FixedMotion:
+def from_file(path: str | Path) -> FixedMotion:
     """Returns the motion of a .npy file, float (T, 137), T >= 3; InputError for another."""
     width = POSE_DIM + DYNAMICS_DIM
     try:

@@ -23,6 +23,7 @@ from vasa_jax.corpus.photos.build import Builder
 from vasa_jax.corpus.photos.draw import PhotoRenderer
 from vasa_jax.corpus.photos.topology import face_mesh
 from vasa_jax.data.audio_files import read_audio
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, sheets
 from vasa_jax.evaluation.photo_people import Person, clips, people, read_points
@@ -52,6 +53,11 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         load_part(settings.against, "face"), config.decode_batch, mark=False, size=model.image_size
     )
     size = model.image_size
+    if against.image_size != size:
+        raise InputError(
+            f"config.photos_evaluation.against: that codec has {against.image_size} pixels per side, "
+            f"config.checkpoint's {size}; give one of the same size"
+        )
     found, left_out = people(settings, analyzer, Builder(mesh), size)
     if settings.motion:
         asked = photo_motion.from_file(settings.motion)

@@ -100,7 +100,7 @@ def face_crops(frames: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Float[np.nda
         yield cv2.resize(face, (SIDE, SIDE))
 
 
-def _window(faces: Sequence[np.ndarray], start: int) -> np.ndarray:
+def _window(faces: Sequence[np.ndarray], start: int | np.integer) -> np.ndarray:
     """Five frames from `start` on: blue, green, red from 0 to 255."""
     return np.stack(faces[start : start + FRAMES]).astype(np.float32)[..., ::-1]
 

@@ -61,7 +61,7 @@ def own_metrics(
     frames: UInt8[np.ndarray, "T n n 3"],
     reading: Measurements,
     points: tuple[str, ...],
-    samples: Float[np.ndarray, "n"] | None,
+    samples: Float[np.ndarray, "samples"] | None,
 ) -> Metrics:
     """Returns what a video says by itself; what needs sound is left out without it. `points`: the probe's landmarks."""
     pose, gaze = reading.pose, _main_gaze(reading)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
@@ -31,11 +32,12 @@ class Avatar:
     """A portrait made ready to speak: what is computed once per portrait (VASA-1 section 3.3)."""
 
     latents: Latents  # batch of one: V_app, z_id, and the portrait's own pose and dynamics
-    detail: jax.Array | None  # (1, n, n, 3) in [0, 1]: the portrait, where frames are larger than the codec's images
-    canvas: jax.Array  # (n, n, 3) in [0, 1]: the background, filled in where the head was
-    portrait: np.ndarray  # uint8 (n, n, 3), as cropped
+    # in [0, 1]: the portrait, where frames are larger than the codec's images
+    detail: Float[Array, "1 n n 3"] | None
+    canvas: Float[Array, "n n 3"]  # in [0, 1]: the background, filled in where the head was
+    portrait: UInt8[np.ndarray, "n n 3"]  # as cropped
     payload: Payload | None  # of the mark in every frame; None = unmarked
-    pattern: jax.Array | None  # (n, n) of that mark
+    pattern: Float[Array, "n n"] | None  # of that mark
 
     @property
     def unmarked(self) -> "Avatar":
@@ -89,8 +91,8 @@ class PortraitAnimator:
         """Returns how many numbers move the face, beside its pose."""
         return 3 * self._decoder.keypoints if self.codec == "keypoint" else self._encoder.dynamics_width
 
-    def prepare(self, portrait: np.ndarray, payload: Payload | None = None) -> Avatar:
-        """Returns the avatar of a portrait, uint8 (n, n, 3), already cropped.
+    def prepare(self, portrait: UInt8[np.ndarray, "n n 3"], payload: Payload | None = None) -> Avatar:
+        """Returns the avatar of a portrait, already cropped.
 
         payload: of the mark in its frames; by default that of the portrait.
         """
@@ -102,8 +104,8 @@ class PortraitAnimator:
         waves = jnp.asarray(pattern(payload, self.image_size)) if payload else None
         return Avatar(latents, detail, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, waves)
 
-    def encode_motion(self, frames: np.ndarray) -> np.ndarray:
-        """Returns the motion that images, uint8 (N, n, n, 3), show: float32 (N, 137)."""
+    def encode_motion(self, frames: UInt8[np.ndarray, "T n n 3"]) -> Float[np.ndarray, "T motion"]:
+        """Returns the motion that images show: pose and dynamics, 137 numbers in the volume codec."""
         motion = []
         for start in range(0, len(frames), self._batch):
             part = self._reduced(frames[start : start + self._batch])
@@ -177,8 +179,10 @@ class PortraitAnimator:
         rest, made = np.asarray(self.decode(avatar, np.stack([avatar.motion, motion]), 2))
         return Paste(*writable(picture, Place.of_crop(crop, self.image_size)), pixels, rest, mark)(made)
 
-    def decode(self, avatar: Avatar, motion: np.ndarray, batch: int) -> jax.Array:
-        """Returns uint8 (batch, n, n, 3), on the device, of a motion (T, 137), T <= batch; the last one is repeated."""
+    def decode(
+        self, avatar: Avatar, motion: Float[np.ndarray, "T motion"], batch: int
+    ) -> UInt8[Array, "{batch} n n 3"]:
+        """Returns frames on the device of a motion, T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
         return _decode(self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.pattern, padded)
 
@@ -232,10 +236,12 @@ def _checked_size(size: int, own: int, portrait_pixels: bool) -> int:
     return size
 
 
-def fill_behind_head(portrait: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Returns the portrait, uint8 (n, n, 3), with its background continued behind the head.
+def fill_behind_head(
+    portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"]
+) -> UInt8[np.ndarray, "n n 3"]:
+    """Returns the portrait with its background continued behind the head.
 
-    matte: float (n, n), 1 = head. The head's soft rim is replaced too, so that no ghost of it stays when the head moves
+    matte: 1 = head. The head's soft rim is replaced too, so that no ghost of it stays when the head moves
     away.
     """
     import cv2

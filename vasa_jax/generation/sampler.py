@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.animator import Avatar
@@ -39,8 +40,10 @@ class MotionSampler:
         """Returns what these weights are asked for by `controls`; InputError for bad ones."""
         return ConditionSchedule(controls, self.trained)
 
-    def whole_motion(self, samples: np.ndarray, controls: Controls, avatar: Avatar | None = None) -> np.ndarray:
-        """Returns the motion (ceil(N / 640), 137) of a whole sound, float32 (N,), in whole windows."""
+    def whole_motion(
+        self, samples: Float[np.ndarray, "N"], controls: Controls, avatar: Avatar | None = None
+    ) -> Float[np.ndarray, "T motion"]:
+        """Returns the motion of a whole sound, T = ceil(N / 640) frames, in whole windows."""
         schedule = self.schedule(controls)
 
         def sample(past, count, keep, keys, conditions, centres):
@@ -63,13 +66,13 @@ class MotionSampler:
         self,
         past: Past,
         count: int,
-        keep: np.ndarray,
+        keep: Shaped[np.ndarray, "windows"],
         keys: jax.Array,
         conditions: MotionConditions,
         guidance: dict[str, np.ndarray],
         controls: Controls,
-    ) -> jax.Array:
-        """Returns z-scored motion (windows, B, W, 137) of windows in a row, by the solver and steps of `controls`.
+    ) -> Float[Array, "windows B W motion"]:
+        """Returns z-scored motion of windows in a row, by the solver and steps of `controls`.
 
         The other arguments are those of `windows.sample_windows`.
         """
@@ -79,8 +82,12 @@ class MotionSampler:
         )  # fmt: skip
 
     def finish(
-        self, sample: np.ndarray, first: int, schedule: ConditionSchedule, avatar: Avatar | None = None
-    ) -> np.ndarray:
-        """Returns the avatar's motion (T, 137) of z-scored (T, 137), frames `first`... of the video."""
+        self,
+        sample: Float[np.ndarray, "T motion"],
+        first: int,
+        schedule: ConditionSchedule,
+        avatar: Avatar | None = None,
+    ) -> Float[np.ndarray, "T motion"]:
+        """Returns the avatar's motion of z-scored motion, frames `first`... of the video."""
         portrait = None if avatar is None else avatar.motion
         return finish_motion(sample, first, schedule, self._mean, self._std, portrait)

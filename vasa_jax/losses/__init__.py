@@ -1,4 +1,4 @@
-"""Stage-1 losses: what decoded frames, mattes, poses and dynamics latents are held to."""
+"""Stage-1 losses: what decoded frames, mattes, poses and dynamics latents are held to (VASA-1, section 3.1)."""
 
 from vasa_jax.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, ssim, structure_loss, weighted_l1

@@ -1,4 +1,7 @@
-"""Distances between images, and of a matte to a segmentation."""
+"""Distances between images, and of a matte to a segmentation.
+
+The reconstruction terms of VASA-1, section 3.1: L1, structure (SSIM, Wang et al. 2004), edges.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -64,6 +67,6 @@ def matte_loss(
     return masked_mean(entropy.mean((1, 2)), valid)
 
 
-def masked_mean(values: Float[Array, "b"], valid: Shaped[Array, "b"]) -> Float[Array, ""]:
-    """Averages the valid values; 0 where none is."""
+def masked_mean(values: Float[Array, "*b"], valid: Shaped[Array, "*b"]) -> Float[Array, ""]:
+    """Averages the valid values, or all of them by weights from 0 to 1; 0 where none is valid."""
     return (values * valid).sum() / jnp.maximum(valid.sum(), 1.0)

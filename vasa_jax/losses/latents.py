@@ -1,4 +1,4 @@
-"""Losses of head poses and dynamics latents."""
+"""Losses of head poses and dynamics latents: MegaPortraits' contrast, and what holds latents of one face together."""
 
 import jax
 import jax.numpy as jnp

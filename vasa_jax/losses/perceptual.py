@@ -1,4 +1,7 @@
-"""Losses that look at images through frozen networks, the judges: perceptual features and identity."""
+"""Losses that look at images through frozen networks, the judges: perceptual features and identity.
+
+Features: Johnson et al. 2016, as in MegaPortraits, section 3.1. Identity: l_cross_id of VASA-1, section 3.1.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,7 @@
-"""What photo heads tell exactly: the name of a face in latents, places in the portrait, and what it does not show."""
+"""What photo heads tell exactly: the name of a face in latents, places in the portrait, and what it does not show.
+
+Terms of ours: real photographs have no such truth, photo heads have.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +39,7 @@ def place_loss(
     """
     cell = weight.shape[1] // places.shape[1]
     heavy = jax.lax.reduce_window(weight, 0.0, jax.lax.max, (1, cell, cell), (1, cell, cell), "SAME") * told
-    return (_distance(places, truth, weight.shape[1]) * heavy).sum() / jnp.maximum(heavy.sum(), 1.0)
+    return masked_mean(_distance(places, truth, weight.shape[1]), heavy)
 
 
 def coarse_place_loss(
@@ -52,7 +55,7 @@ def coarse_place_loss(
     share = mean(told)[..., 0]
     rough = mean(truth * told[..., None]) / jnp.maximum(share, 1e-3)[..., None]
     whole = (share > WHOLE).astype(jnp.float32)
-    return (_distance(places, rough, size) * whole).sum() / jnp.maximum(whole.sum(), 1.0)
+    return masked_mean(_distance(places, rough, size), whole)
 
 
 def kept_loss(

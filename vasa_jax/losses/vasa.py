@@ -1,4 +1,4 @@
-"""VASALoss: the terms of stage 1 and their weights."""
+"""VASALoss: the terms of stage 1 and their weights (VASA-1, section 3.1)."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,6 @@
-"""AudioEncoder: wav2vec2 / HuBERT, from 16 kHz sound to 50 Hz features.
+"""AudioEncoder: wav2vec 2.0 (Baevski et al. 2020) or HuBERT (Hsu et al. 2021), 16 kHz sound to 50 Hz features.
+
+VASA-1 conditions its motion on such features (section 3.2).
 
 The module tree mirrors the public PyTorch checkpoints: replace `conv_layers.0` by `conv_layers_0`, `layers.3` by
 `layers_3`, `weight` by `kernel` (or `scale` in a norm); convolution kernels are transposed (2, 1, 0), dense kernels

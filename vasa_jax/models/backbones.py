@@ -1,5 +1,7 @@
 """Well-known convolutional networks: ResNet inside the codec, ArcFace's IResNet and VGG for its losses.
 
+ResNet: He et al. 2016. IResNet: Deng et al. 2019 (ArcFace). VGG: Simonyan and Zisserman 2015.
+
 Weights of the last two come from files of their makers' (weights/loss_networks.py).
 """
 

@@ -1,5 +1,7 @@
 """The emotion probe: a small network that reads an emotion off the face that the face probe has found.
 
+A network of ours. VASA-1 reports no such figure.
+
 Like the face probe it is trained on true renders only (`vasa_jax.training.tasks.emotion`), of heads that speak. It
 shares no weights and no identities with the codec, the motion model or any loss network.
 """

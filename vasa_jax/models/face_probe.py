@@ -1,5 +1,7 @@
 """The face probe: one small network that reads a face off a frame, for measuring only.
 
+A network of ours, for what VASA-1 leaves unmeasured: lips, lids, gaze and identity in pixels.
+
 It is trained on true renders (`vasa_jax.training.tasks.face_probe`). It shares no weights, seed or identities with the
 codec or with any loss network: a model cannot be good by its own measure.
 

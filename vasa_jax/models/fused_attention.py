@@ -1,4 +1,4 @@
-"""Attention of short sequences as one GPU kernel, for the sampler.
+"""Attention (Vaswani et al. 2017, section 3.2) of short sequences as one GPU kernel, for the sampler.
 
 A window of the sampler is so little work that its time goes into the number of kernels. XLA makes seven of attention;
 four only move queries, keys and values about. This kernel, in Pallas for its Triton back end, reads them where the

@@ -2,7 +2,7 @@
 
 Coordinates run over [-1, 1]: x right, y down, z into the scene; the centre of pixel i of N lies at (2i + 1)/N - 1, so
 that sampling an image or a volume at `pixel_grid` returns it unchanged. A head pose maps canonical to image
-coordinates,
+coordinates (rotations by two columns: Zhou et al. 2019),
 
     p_image = s R p_canonical + t,    pose = (R[:, 0], R[:, 1], log s, t_x, t_y),
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, corner_grid, volume_from_picture
-from vasa_jax.models.keypoint_motion import POSE_BINS, RawMotion
+from vasa_jax.models.keypoint_motion import RawMotion, pose_and_expression
 from vasa_jax.models.layers import Conv, Dtype, upsample
 
 SHRINK = 4  # the detector sees a quarter of the side
@@ -89,11 +89,7 @@ class HeadPoseExpressionEstimator(nn.Module):
                 x = Bottleneck(width, stride, self.dtype, name=f"stages_{stage}_{block}")(x, train)
         x = x.astype(jnp.float32).mean((1, 2))
         return RawMotion(
-            pitch=nn.Dense(POSE_BINS, name="fc_pitch")(x),
-            yaw=nn.Dense(POSE_BINS, name="fc_yaw")(x),
-            roll=nn.Dense(POSE_BINS, name="fc_roll")(x),
-            translation=nn.Dense(3, name="fc_t")(x),
-            expression=nn.Dense(3 * self.keypoints, name="fc_exp")(x).reshape(-1, self.keypoints, 3),
+            **pose_and_expression(x, self.keypoints),
             scale=jnp.ones((x.shape[0], 1), jnp.float32),
             keypoints=canonical,
         )

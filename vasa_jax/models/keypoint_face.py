@@ -2,7 +2,7 @@
 
 The contract is that of the volume codec. Of a portrait: appearance, identity, pose and dynamics; of a driving image:
 pose and dynamics. Here the identity is the canonical keypoints, and the dynamics are the 3 K displacements of the
-expression. LivePortrait's networks and widths are the default.
+expression. LivePortrait's networks and widths (its section 3) are the default.
 """
 
 from collections.abc import Mapping

@@ -93,14 +93,21 @@ class MotionExtractor(nn.Module):
         del train  # nothing in here differs in training
         x = ConvNeXt(self.depths, self.widths, self.dtype, name="detector")(image)
         return RawMotion(
-            pitch=nn.Dense(POSE_BINS, name="fc_pitch")(x),
-            yaw=nn.Dense(POSE_BINS, name="fc_yaw")(x),
-            roll=nn.Dense(POSE_BINS, name="fc_roll")(x),
-            translation=nn.Dense(3, name="fc_t")(x),
-            expression=nn.Dense(3 * self.keypoints, name="fc_exp")(x).reshape(-1, self.keypoints, 3),
+            **pose_and_expression(x, self.keypoints),
             scale=nn.Dense(1, name="fc_scale")(x),
             keypoints=nn.Dense(3 * self.keypoints, name="fc_kp")(x).reshape(-1, self.keypoints, 3),
         )
+
+
+def pose_and_expression(x: Float[Array, "B features"], keypoints: int) -> dict[str, Array]:
+    """Reads fields of `RawMotion` off a pooled vector, by dense layers of the module that calls it."""
+    return {
+        "pitch": nn.Dense(POSE_BINS, name="fc_pitch")(x),
+        "yaw": nn.Dense(POSE_BINS, name="fc_yaw")(x),
+        "roll": nn.Dense(POSE_BINS, name="fc_roll")(x),
+        "translation": nn.Dense(3, name="fc_t")(x),
+        "expression": nn.Dense(3 * keypoints, name="fc_exp")(x).reshape(-1, keypoints, 3),
+    }
 
 
 def _layer_norm(dtype: Dtype, name: str) -> nn.LayerNorm:

@@ -1,5 +1,7 @@
 """Judges that this project trains itself: an identity embedding, and features that know parts and points of a face.
 
+The embedding learns by CosFace (Wang et al. 2018). VASA-1 and MegaPortraits use networks of others there.
+
 Trained by `training/tasks/loss_networks.py` on renders of people whom neither the codec nor the face probe meets.
 """
 

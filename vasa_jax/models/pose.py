@@ -1,4 +1,7 @@
-"""Networks that read a head pose from an image: at a glance, then again from the view that this pose straightens."""
+"""Networks that read a head pose from an image: at a glance, then again from the view that this pose straightens.
+
+The explicit pose of VASA-1, section 3.1; the second look is an addition of ours.
+"""
 
 from collections.abc import Mapping
 from typing import Any

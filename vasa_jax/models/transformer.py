@@ -1,4 +1,4 @@
-"""Transformer encoder layer shared by the audio encoder and the motion diffusion transformer."""
+"""Transformer encoder layer (Vaswani et al. 2017) of the audio encoder and the motion diffusion transformer."""
 
 import jax
 import jax.numpy as jnp

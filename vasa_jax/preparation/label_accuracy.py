@@ -126,6 +126,8 @@ def _point_rows(points: np.ndarray, exact: np.ndarray) -> Iterator[LabelError]:
 
 
 def _row(label: str, unit: str, found: np.ndarray, exact: np.ndarray) -> LabelError:
+    if not found.size:  # no head has its eyes open
+        return LabelError(label, unit, *4 * [float("nan")])
     difference = found.astype(np.float64) - exact
     bias = float(difference.mean())
     varies = min(np.ptp(found), np.ptp(exact)) > 0

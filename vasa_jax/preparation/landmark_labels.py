@@ -7,6 +7,7 @@ x, y in [-1, 1], y down; z in the same unit, growing away from the camera. "Left
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from vasa_jax.conventions import rotation_matrices
 
@@ -46,9 +47,8 @@ OPEN_EYE = 0.5  # of the neutral opening; gaze is not read from eyes that are mo
 GAZE_BIN, GAZE_LIMIT, GAZE_RADIUS, GAZE_SHARE = 5.0, 45.0, 10.0, 0.3
 
 
-def fit_pose(landmarks: np.ndarray) -> np.ndarray:
-    """Fits the pose (T, 9) float32 to landmarks (T, 478, 3): R[:, 0], R[:, 1], log s, tx, ty with p_image = s R
-    p_canonical + t.
+def fit_pose(landmarks: Float[np.ndarray, "T N 3"]) -> Float[np.ndarray, "T 9"]:
+    """Fits the pose to landmarks: R[:, 0], R[:, 1], log s, tx, ty with p_image = s R p_canonical + t.
 
     Least-squares similarity of CANONICAL_POINTS to their landmarks (orthogonal Procrustes, Umeyama 1991).
     """
@@ -67,9 +67,8 @@ def fit_pose(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
-def gaze_angles(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Returns yaw and pitch (T, 2) float32 of landmarks (T, 478, 3) and pose (T, 9): degrees, camera frame, positive to
-    image right and down.
+def gaze_angles(landmarks: Float[np.ndarray, "T N 3"], pose: Float[np.ndarray, "T 9"]) -> Float[np.ndarray, "T 2"]:
+    """Returns yaw and pitch of the gaze: degrees, camera frame, positive to image right and down.
 
     Each iris is a point on an eyeball that is fixed to the head; both eyes are averaged.
     """
@@ -87,8 +86,8 @@ def gaze_angles(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack([yaw, pitch], axis=-1)).astype(np.float32)
 
 
-def lid_openings(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Returns the lids' opening (T, 2) float32, left and right: along the head's vertical, over the eye's width."""
+def lid_openings(landmarks: Float[np.ndarray, "T N 3"], pose: Float[np.ndarray, "T 9"]) -> Float[np.ndarray, "T 2"]:
+    """Returns the lids' opening, left and right: along the head's vertical, over the eye's width."""
     vertical = pose[:, 3:5]
     vertical = vertical / np.square(vertical).sum(-1, keepdims=True)
     openings = []
@@ -99,21 +98,21 @@ def lid_openings(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return np.maximum(np.stack(openings, axis=-1), 0.0).astype(np.float32)
 
 
-def relative_lids(openings: np.ndarray) -> np.ndarray:
-    """Openings (T, 2) of one clip over that person's open eyes; 0 closed, 1 neutral."""
+def relative_lids(openings: Float[np.ndarray, "T 2"]) -> Float[np.ndarray, "T 2"]:
+    """Returns openings of one clip over that person's open eyes; 0 closed, 1 neutral."""
     neutral = np.maximum(np.percentile(openings, NEUTRAL_LIDS, axis=0), 1e-3)
     return (openings / neutral).astype(np.float32)
 
 
-def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
-    """Returns the distance between the inner lips over that between the eyes' centres, (T,) float32, of (T, 478, 3)."""
+def mouth_opening(landmarks: Float[np.ndarray, "T N 3"]) -> Float[np.ndarray, "T"]:
+    """Returns the distance between the inner lips over that between the eyes' centres."""
     left, right = (landmarks[:, list(corners)].mean(1) for corners in EYES)
     upper, lower = (landmarks[:, index] for index in INNER_LIPS)
     return (np.linalg.norm(upper - lower, axis=-1) / np.linalg.norm(left - right, axis=-1)).astype(np.float32)
 
 
-def lip_height(landmarks: np.ndarray) -> np.ndarray:
-    """Returns the distance between the lips' outer edges over that between the eyes' centres, (T,), of (T, 478, 3).
+def lip_height(landmarks: Float[np.ndarray, "T N 3"]) -> Float[np.ndarray, "T"]:
+    """Returns the distance between the lips' outer edges over that between the eyes' centres.
 
     Follows loudness better than `mouth_opening` where teeth or blur hide the inner lips.
     """
@@ -122,11 +121,12 @@ def lip_height(landmarks: np.ndarray) -> np.ndarray:
     return np.linalg.norm(upper - lower, axis=-1) / np.linalg.norm(left - right, axis=-1)
 
 
-def main_gaze(gaze: np.ndarray, lids: np.ndarray | None) -> tuple[np.ndarray | None, float]:
-    """Returns where a clip looks most of the time, (yaw, pitch) float32 (2,) in degrees, and the share of frames near
-    it.
+def main_gaze(
+    gaze: Float[np.ndarray, "T 2"], lids: Float[np.ndarray, "T 2"] | None
+) -> tuple[Float[np.ndarray, "2"] | None, float]:
+    """Returns where a clip looks most of the time, (yaw, pitch) in degrees, and the share of frames near it.
 
-    gaze (T, 2) in degrees, lids (T, 2), or None where all frames count. Histogram of the frames with open eyes,
+    gaze in degrees; lids: None where all frames count. Histogram of the frames with open eyes,
     smoothed by a 3 x 3 box; the mean of the frames within 10 degrees of its peak. None where fewer than 30 % of the
     frames are there.
     """
@@ -147,6 +147,6 @@ def main_gaze(gaze: np.ndarray, lids: np.ndarray | None) -> tuple[np.ndarray | N
     return usable[near].mean(0).astype(np.float32), share
 
 
-def clip_distance(pose: np.ndarray) -> float:
-    """Returns the mean of 1 / s over a clip (T, 9); dividing by the mean over a data set gives the distance label."""
+def clip_distance(pose: Float[np.ndarray, "T 9"]) -> float:
+    """Returns the mean of 1 / s over a clip; dividing by the mean over a data set gives the distance label."""
     return float(np.exp(-pose[:, 6]).mean())

@@ -24,14 +24,23 @@ _FORMER = {"discriminator": "opponent"}  # part of the state: what older checkpo
 class CheckpointManager:
     """Numbered checkpoints under a directory, written asynchronously; a number is the count of updates done.
 
-    The newest `keep` are kept and, when `best_metric` names a metric given to `save`, the best by it.
+    The newest `keep` are kept and, when `best_metric` names a metric given to `save`, the best by it. `origin`, JSON
+    values by name, is stored in each: the version of this package and what the run was started with.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 3, best_metric: str = "", best_is_lowest: bool = False):
+    def __init__(
+        self,
+        directory: str | Path,
+        keep: int = 3,
+        best_metric: str = "",
+        best_is_lowest: bool = False,
+        origin: dict[str, Any] | None = None,
+    ):
         from orbax.checkpoint import v1 as ocp
 
         absl_logging.get_absl_logger().addFilter(_is_news)
         self._directory = Path(directory).absolute()
+        self._origin = origin or {}
         self._best_metric, self._sign = best_metric, -1.0 if best_is_lowest else 1.0
         policies = ocp.training.preservation_policies
         kept = [policies.LatestN(n=keep)]
@@ -51,6 +60,10 @@ class CheckpointManager:
         scored = [(self._score(found.metrics), found.step) for found in self._checkpointer.checkpoints]
         scored = [pair for pair in scored if pair[0] > -math.inf]
         return max(scored)[1] if scored else None
+
+    def origin(self, step: int) -> dict[str, Any]:
+        """Returns what the checkpoint of `step` says of its run, with the settings of its data as "settings"."""
+        return self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
 
     def evaluated(self, step: int) -> bool:
         """Says whether the checkpoint of `step` has metrics."""
@@ -80,7 +93,7 @@ class CheckpointManager:
             force=True,
             overwrite=exists,
             metrics=metrics or None,
-            custom_metadata={"settings": settings} if settings else None,
+            custom_metadata=self._origin | ({"settings": settings} if settings else {}),
         )
 
     def restore(
@@ -160,8 +173,7 @@ class CheckpointManager:
 
     def _other_setting(self, step: int, settings: dict[str, Any]) -> str:
         """What is said of the first setting that the checkpoint was made with another value of; empty without."""
-        found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
-        for name, value in (found.get("settings") or {}).items():
+        for name, value in (self.origin(step).get("settings") or {}).items():
             if name in settings and value != _as_json(settings[name]):
                 return f"config.{name} is {value} there, {settings[name]} here"
         return ""

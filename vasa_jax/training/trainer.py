@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from clu import parameter_overview
 
+import vasa_jax
 from vasa_jax.config import TrainConfig
 from vasa_jax.settings import nearest_name
 from vasa_jax.training.checkpoint import CheckpointManager, load_initial, matching
@@ -61,7 +62,7 @@ class VASATrainer:
     """Trains a task in a workdir: resumes from its newest checkpoint, exports EMA parameters with each.
 
     `mesh` replaces the one over all devices that `settings` describe. `files` are texts by name that are written to the
-    workdir once the run has started, not if it is refused.
+    workdir once the run has started, not if it is refused, and into each checkpoint.
     """
 
     def __init__(
@@ -99,7 +100,11 @@ class VASATrainer:
             preemption = Preemption()
             closing.callback(preemption.close)
             checkpoints = CheckpointManager(
-                self._workdir / "checkpoints", settings.keep, settings.best_metric, settings.best_is_lowest
+                self._workdir / "checkpoints",
+                settings.keep,
+                settings.best_metric,
+                settings.best_is_lowest,
+                {"version": vasa_jax.__version__, "files": self._files},
             )
             closing.callback(checkpoints.close)
             run = preemption.interruptible(lambda: self._started(checkpoints, closing))
@@ -145,7 +150,8 @@ class VASATrainer:
         if is_primary():
             params, metadata = self._task.export(average)
             dtype = jnp.dtype(self._settings.export_precision)
-            save_params(path, params, {**metadata, "step": step}, dtype)
+            metadata = {**metadata, "step": step, "version": vasa_jax.__version__}
+            save_params(path, params, metadata, dtype)
         return path
 
     def _started(self, checkpoints: CheckpointManager, closing: contextlib.ExitStack) -> RunState:

@@ -13,7 +13,7 @@ image given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class FaceLandmarks:
     score: float
 
 
+@runtime_checkable
 class FaceAnalyzer(Protocol):
     """What data preparation asks of a back end."""
 

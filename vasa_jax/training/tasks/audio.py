@@ -116,7 +116,7 @@ class AudioTask(Task):
 
     def evaluate(self, params) -> dict[str, float]:
         if self._held_out is None:
-            self._held_out = ClipSet.make(self._corpus, HELD_OUT_CLIPS, "heldout", 0)
+            self._held_out = ClipSet.make(self._corpus, min(HELD_OUT_CLIPS, self._corpus.clips), "heldout", 0)
         clips = self._held_out
         accuracy = {}
         for version in range(clips.samples.shape[1]):

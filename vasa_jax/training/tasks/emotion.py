@@ -175,7 +175,7 @@ class EmotionTask(Task, extra=("held_out",)):
         """
         if self._held_out is None:
             s, key = self._settings, named_key(self._seed, "emotion/held out")
-            clips = ClipSet.make(self._corpus, HELD_OUT_CLIPS, "heldout", self._seed)
+            clips = ClipSet.make(self._corpus, min(HELD_OUT_CLIPS, self._corpus.clips), "heldout", self._seed)
             moments = np.linspace(0, clips.motion.shape[1] - 1, s.held_out_frames + 2).round().astype(int)[1:-1]
             soften = jax.jit(functools.partial(degrade, share=1.0))
             parts = []

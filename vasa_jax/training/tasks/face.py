@@ -22,6 +22,7 @@ from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, VASAConf
 from vasa_jax.corpus.photos.cache import DECIDING as PHOTO_DECIDING
 from vasa_jax.corpus.photos.draw import LID
 from vasa_jax.corpus.photos.topology import face_mesh
+from vasa_jax.corpus.render_cache import DECIDING as RENDER_DECIDING
 from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
@@ -114,8 +115,7 @@ class FaceTask(Task):
             settings |= {f"photo_heads.{name}": getattr(self._photo_heads, name) for name in PHOTO_DECIDING}
         if corpus.shards:
             return settings
-        names = ("groups", "identities", "motions", "poses", "drivers", "chunk", "refresh", "style", "supersample")
-        return settings | {f"corpus.{name}": getattr(corpus, name) for name in names}
+        return settings | {f"corpus.{name}": getattr(corpus, name) for name in RENDER_DECIDING}
 
     def loss_weights(self, step: int) -> dict[str, np.ndarray]:
         return {name: np.asarray(value, np.float32) for name, value in self._loss.weights(step).items()}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
 
 from vasa_jax.corpus.photos.draw import BEYOND, COPIED, PAINTED
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
@@ -17,29 +18,29 @@ from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_ma
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
-from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
 
 SKIN = SEGMENTS.index("skin")
 
+Network = Any  # an encoder or a decoder, as `models.face.face_codec` gives them
 Params = Mapping[str, Any]
-Terms = dict[str, jax.Array]
+Terms = dict[str, Float[Array, ""]]
 
 
 class Views(NamedTuple):
     """Images of a batch as the networks see them."""
 
-    source: jax.Array  # (S, n, n, 3)
-    background: jax.Array  # (S, n, n, 3)
-    driver: jax.Array  # (B, n, n, 3)
-    target: jax.Array  # (B, n, n, 3)
+    source: Float[Array, "S n n 3"]
+    background: Float[Array, "S n n 3"]
+    driver: Float[Array, "B n n 3"]
+    target: Float[Array, "B n n 3"]
 
 
 class Motion(NamedTuple):
     """What drives a face."""
 
-    pose: jax.Array  # (rows, 9)
-    dynamics: jax.Array  # (rows, Z)
+    pose: Float[Array, "rows 9"]
+    dynamics: Float[Array, "rows Z"]
 
 
 class Motions(NamedTuple):
@@ -55,15 +56,15 @@ class Request(NamedTuple):
 
     appearance: Any  # (S, ...)
     identity: Any  # (S, ...)
-    pose: jax.Array  # (m S, 9)
-    dynamics: jax.Array  # (m S, Z)
+    pose: Float[Array, "rows 9"]
+    dynamics: Float[Array, "rows Z"]
 
 
 class Shown(NamedTuple):
-    """A decoded image over its background, and the matte (rows, n, n, 1)."""
+    """A decoded image over its background, and the matte."""
 
-    image: jax.Array
-    matte: jax.Array
+    image: Float[Array, "rows n n 3"]
+    matte: Float[Array, "rows n n 1"]
 
 
 def jittered(pairs: Pairs, keys: jax.Array, jitter: float) -> Views:
@@ -79,9 +80,7 @@ def jittered(pairs: Pairs, keys: jax.Array, jitter: float) -> Views:
     return Views(source, background, driver, target)
 
 
-def encode_motions(
-    encoder: VASAFaceEncoder, params: Params, views: Views, key: jax.Array, crop_warp: float
-) -> Motions:
+def encode_motions(encoder: Network, params: Params, views: Views, key: jax.Array, crop_warp: float) -> Motions:
     """Reads poses from clean images, and dynamics from their crops, warped by `crop_warp` cells where it is not 0."""
     sources = len(views.source)
     images = interleave((views.source, views.driver, views.target), sources)
@@ -97,10 +96,10 @@ def encode_motions(
     return Motions(*map(Motion, poses, dynamics))
 
 
-def with_held_poses(motions: Motions, valid_pose: jax.Array | None, share: float) -> Motions:
+def with_held_poses(motions: Motions, valid_pose: Bool[Array, "B"] | None, share: float) -> Motions:
     """Scales image gradients into labelled poses by `share`; poses without a label learn from the image in full.
 
-    With a share of 0 poses stay in the labels' coordinate frame. valid_pose: (B,) bool, None = all have a label.
+    With a share of 0 poses stay in the labels' coordinate frame. valid_pose: None = all have a label.
     """
 
     def held(pose, valid):
@@ -115,18 +114,18 @@ def with_held_poses(motions: Motions, valid_pose: jax.Array | None, share: float
 
 
 def build_requests(
-    encoder: VASAFaceEncoder,
+    encoder: Network,
     params: Params,
     views: Views,
     motions: Motions,
-    dynamics: jax.Array,
-    same_pose: jax.Array,
+    dynamics: Float[Array, "B Z"],
+    same_pose: Bool[Array, "B"],
     pairwise_transfer: bool,
 ) -> dict[str, Request]:
     """Returns what is to be decoded: "image" (B rows), and with `pairwise_transfer` "i" and "j" (S rows each).
 
-    "image" has the driver's `dynamics`. Its pose is read from the driver where that has the target's (`same_pose`, (B,)
-    bool): from another person's image it is a little off, and the decoder must live with that. "i" and "j" are
+    "image" has the driver's `dynamics`. Its pose is read from the driver where that has the target's (`same_pose`):
+    from another person's image it is a little off, and the decoder must live with that. "i" and "j" are
     VASA-1's pairwise transfer (section 3.1): frame i is the source, frame j its first target, both of one clip.
     """
     sources = len(views.source)
@@ -162,14 +161,14 @@ def cross_identity_request(request: Request, motions: Motions, key: jax.Array, p
 
 
 def decode(
-    decoder: FaceDecoder,
+    decoder: Network,
     params: Params,
     requests: Mapping[str, Request],
-    backgrounds: Mapping[str, jax.Array],
-    background: jax.Array,
-    valid_matte: jax.Array | None,
+    backgrounds: Mapping[str, Float[Array, "_ n n 3"]],
+    background: Float[Array, "S n n 3"],
+    valid_matte: Bool[Array, "B"] | None,
     sources: int,
-    told: dict[str, jax.Array] | None = None,
+    told: dict[str, Array] | None = None,
 ) -> dict[str, Shown]:
     """Decodes all requests in one pass, each over its own of `backgrounds`, or over the sources' `background`.
 
@@ -200,8 +199,8 @@ def decode(
 
 
 def base_terms(
-    loss: VASALoss, shown: Shown, pairs: Pairs, views: Views, motions: Motions, weights: Mapping[str, jax.Array]
-) -> tuple[jax.Array, Terms]:
+    loss: VASALoss, shown: Shown, pairs: Pairs, views: Views, motions: Motions, weights: Mapping[str, Array | float]
+) -> tuple[Float[Array, ""], Terms]:
     """Returns (weighted sum, terms) of the reconstruction: images, mattes, poses and dynamics against their labels."""
     sources, valid_pose = len(views.source), pairs.get("valid_pose")
     valid_poses = None
@@ -255,7 +254,7 @@ def network_terms(
     return terms
 
 
-def photo_terms(told: Mapping[str, jax.Array], pairs: Pairs, motions: Motions, weight: jax.Array) -> Terms:
+def photo_terms(told: Mapping[str, Array], pairs: Pairs, motions: Motions, weight: Float[Array, "B n n"]) -> Terms:
     """Returns the terms of what photo heads tell: latents of faces, places in the portrait, what it does not show.
 
     told: see `decode`; weight: of the target's pixels.
@@ -273,7 +272,9 @@ def photo_terms(told: Mapping[str, jax.Array], pairs: Pairs, motions: Motions, w
     }
 
 
-def with_beyond_hidden(views: Views, shown: Shown, segmentation: jax.Array) -> tuple[Views, jax.Array]:
+def with_beyond_hidden(
+    views: Views, shown: Shown, segmentation: Shaped[Array, "B n n"]
+) -> tuple[Views, Shaped[Array, "B n n"]]:
     """Takes what a photograph does not show of the person, and no truth tells, as right whatever is painted there.
 
     Returns the views with that in the target, and the segmentation, in which it is skin.
@@ -287,10 +288,10 @@ def with_beyond_hidden(views: Views, shown: Shown, segmentation: jax.Array) -> t
 def gan_terms(
     discriminator: PatchDiscriminator,
     params: Params,
-    image: jax.Array,
-    target: jax.Array,
-    weights: Mapping[str, jax.Array],
-) -> tuple[Terms, jax.Array]:
+    image: Float[Array, "B n n 3"],
+    target: Float[Array, "B n n 3"],
+    weights: Mapping[str, Array | float],
+) -> tuple[Terms, Float[Array, ""]]:
     """Returns (the decoder's terms, the discriminator's loss, 0 while both terms have no weight).
 
     No gradient reaches the discriminator through the decoder's terms, nor the decoder through the discriminator's loss.
@@ -311,11 +312,11 @@ def repeated(tree: Any, times: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, times, 0), tree)
 
 
-def first_of(x: jax.Array, sources: int) -> jax.Array:
-    """Returns the rows of each source's first driver: (B, ...) to (S, ...)."""
+def first_of(x: Shaped[Array, "B *rest"], sources: int) -> Shaped[Array, "S *rest"]:
+    """Returns the rows of each source's first driver."""
     return x.reshape(sources, -1, *x.shape[1:])[:, 0]
 
 
-def following(x: jax.Array, step: int = 1) -> jax.Array:
+def following(x: Shaped[Array, "B *rest"], step: int = 1) -> Shaped[Array, "B *rest"]:
     """Returns for each row the one that follows it in the batch, in a circle."""
     return jnp.roll(x, -step, 0)

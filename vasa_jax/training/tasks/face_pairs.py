@@ -15,8 +15,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, UInt8
 
-Pairs = dict[str, jax.Array]
+Pairs = dict[str, Array]
 
 # Where x changes sign in (R[:, 0], R[:, 1], log s, t_x, t_y), when R becomes F R F with F = diag(-1, 1, 1).
 _MIRRORED_POSE = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0)
@@ -62,14 +63,21 @@ def mirrored(pairs: Pairs, key: jax.Array, share: float) -> Pairs:
     return {name: mirror(name, x) for name, x in pairs.items()}
 
 
-def composited(rgb: jax.Array, matte: jax.Array, background: jax.Array, valid_matte: jax.Array | None) -> jax.Array:
+def composited(
+    rgb: Float[Array, "B n n 3"],
+    matte: Float[Array, "B n n 1"],
+    background: Float[Array, "B n n 3"],
+    valid_matte: Bool[Array, "B"] | None,
+) -> Float[Array, "B n n 3"]:
     """Returns `composite`, but the colours alone where the matte has no label."""
     if valid_matte is not None:
         matte = jnp.where(valid_matte[:, None, None, None], matte, 1.0)
     return composite(rgb, matte, background)
 
 
-def composite(rgb: jax.Array, matte: jax.Array, background: jax.Array) -> jax.Array:
+def composite(
+    rgb: Float[Array, "B n n 3"], matte: Float[Array, "B n n 1"], background: Float[Array, "B n n 3"]
+) -> Float[Array, "B n n 3"]:
     """Returns the decoded head over a background canvas, float32."""
     rgb, matte = rgb.astype(jnp.float32), matte.astype(jnp.float32)
     return matte * rgb + (1.0 - matte) * background
@@ -100,6 +108,6 @@ def deinterleave(rows_of_all: Any, counts: Sequence[int], sources: int) -> list[
     return [part(stop, count) for stop, count in zip(itertools.accumulate(counts), counts)]
 
 
-def to_float(image: jax.Array) -> jax.Array:
+def to_float(image: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Converts uint8 to float32 in [0, 1]."""
     return image.astype(jnp.float32) / 255.0

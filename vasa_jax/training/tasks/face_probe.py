@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
@@ -220,7 +221,9 @@ class FaceProbeTask(Task, extra=("held_out",)):
         }
 
 
-def identity_loss(embedding_BE: jax.Array, person_B: jax.Array, temperature: float) -> jax.Array:
+def identity_loss(
+    embedding_BE: Float[Array, "B E"], person_B: Shaped[Array, "B"], temperature: float
+) -> Float[Array, ""]:
     """Returns the supervised InfoNCE: each frame picks other frames of its person out of all others of the batch."""
     logits = jnp.einsum("ae,be->ab", embedding_BE, embedding_BE) / temperature
     itself = jnp.eye(len(person_B), dtype=bool)

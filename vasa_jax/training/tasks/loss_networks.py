@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.config import LossNetworksConfig, VASAConfig
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
@@ -208,8 +209,8 @@ class LossNetworksTask(Task, extra=("held_out",)):
 
 
 def reading_losses(
-    reading: FaceReading, segmentation: jax.Array, landmarks: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    reading: FaceReading, segmentation: Shaped[Array, "B n n"], landmarks: Float[Array, "B L 2"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Returns cross-entropies: of the parts at half the size, of the heat maps' cells that the points lie in.
 
     Points outside of the picture have no cell and do not count.
