@@ -238,8 +238,9 @@ def test_requests_of_another_form_are_one_line(client):
     words = (b"NaN", b"Infinity", b"1e999", b"[]", b"{}", b"null", b"5", b'{"a": NaN}', b"[[[]]]")
     bodies = [b'{"text": %s}' % word for word in words] + [b'{"key": %s}' % word for word in words]
     for path in ("/v1/speech", "/v1/login"):
-        assert client.post(path, content=b"\xff").status_code in (400, 422)
-        for body in [*bodies, *words, b"", b"{", b'{"\\ud800": 1}', b"[" * 5000]:
+        for body in (b"\xff", b"[" * 5000):  # what is not parsed at all
+            assert client.post(path, content=body).status_code in (400, 422)
+        for body in [*bodies, *words, b"", b"{", b'{"\\ud800": 1}']:
             answer = client.post(path, content=body, headers={"content-type": "application/json"})
             assert answer.status_code == 422, (path, body)
             detail = answer.json()["detail"]
