@@ -24,6 +24,7 @@ LAYERS = (
     ("training",),
     ("benchmarks",),
     ("main",),
+    ("__main__",),
 )  # lowest first; a name with a dot is a module or folder apart from its room
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAX_LINES = 450

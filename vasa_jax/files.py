@@ -194,24 +194,36 @@ def _is_deep(content: Any) -> bool:
     return True
 
 
-def read_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of an `.npz` file that `np.savez` wrote: no pickles, and no more than the file is large.
+def read_arrays(path: str | Path, remedy: str, largest: int = 0) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `.npz` file: no pickles, and no more than `largest` bytes; 0 = than the file is large.
 
     InputError, which ends in `remedy`, for any other file.
     """
+    with _array_file(path, remedy) as file:
+        with zipfile.ZipFile(file) as members:
+            if sum(member.file_size for member in members.infolist()) > (largest or os.fstat(file.fileno()).st_size):
+                raise ValueError("it claims more than it holds, or may hold")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        other = next((name for name, value in found.items() if not isinstance(value, np.ndarray)), None)
+        if other is not None:
+            raise ValueError(f"'{other}' is no array")
+        return found
+
+
+def read_array(path: str | Path, remedy: str) -> np.ndarray:
+    """Returns the array of a `.npy` file; no pickles. InputError, which ends in `remedy`, for any other file."""
+    with _array_file(path, remedy) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _array_file(path: str | Path, remedy: str) -> Iterator[BinaryIO]:
+    """Opens a regular file, and makes one line of whatever is raised while it is read."""
     try:
         with open_regular(path, remedy) as file:
-            size = os.fstat(file.fileno()).st_size
-            with zipfile.ZipFile(file) as members:
-                if sum(member.file_size for member in members.infolist()) > size:
-                    raise ValueError("it claims more than it holds")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-            other = next((name for name, value in found.items() if not isinstance(value, np.ndarray)), None)
-            if other is not None:
-                raise ValueError(f"'{other}' is no array")
-            return found
+            yield file
     except InputError:
         raise
     except MemoryError:

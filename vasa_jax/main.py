@@ -16,13 +16,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from vasa_jax.stopping import (
+    INTERRUPTED,
+    PREEMPTED,
+    TERMINATED,
+    ended_by_sigterm,
+    hold_signals,
+    release_sigterm,
+    run_program,
+)
+
+if __name__ == "__main__":
+    hold_signals()  # before the imports below, which take a second
+
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, NonFiniteError, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
-from vasa_jax.stopping import INTERRUPTED, PREEMPTED, ended_by_sigterm, run_program
 
 JOBS = {
     "generate": "vasa_jax.generation.job:generate",
@@ -66,10 +78,20 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
     workdir: where the job writes; default runs/<job>. InputError for a bad setting or input.
     """
     config = dataclasses.replace(config, job=current_job(config.validate().job))
-    # A training that is preempted while it makes its data has nothing to save; of several processes JAX listens.
-    trains = JOBS[config.job].endswith(":train") and not config.train.distributed
-    with ended_by_sigterm(PREEMPTED) if trains else contextlib.nullcontext():
+    # A training that is preempted while it makes its data has nothing to save.
+    with _ended_by_sigterm(config) if _stop_code(config) == PREEMPTED else contextlib.nullcontext():
         return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
+
+
+def _stop_code(config: VASAConfig) -> int:
+    """Returns the exit code of the job after SIGTERM."""
+    return PREEMPTED if JOBS[config.job].endswith(":train") else TERMINATED
+
+
+def _ended_by_sigterm(config: VASAConfig) -> contextlib.AbstractContextManager[None]:
+    if config.train.distributed:  # of several processes JAX listens
+        return contextlib.nullcontext()
+    return ended_by_sigterm(_stop_code(config))
 
 
 def current_job(name: str) -> str:
@@ -99,14 +121,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         config, workdir = parse(arguments)
-        if config.train.distributed:
-            from vasa_jax.training.processes import start_processes
+        release_sigterm(_stop_code(config))
+        with _ended_by_sigterm(config):
+            if config.train.distributed:
+                from vasa_jax.training.processes import start_processes
 
-            start_processes()
-        use_compilation_cache()
-        if config.job.startswith(("evaluate", "benchmark")):
-            logging.set_verbosity(logging.INFO)  # minutes go by; trainings log by themselves, and checkpoints much more
-        run(config, workdir)
+                start_processes()
+            use_compilation_cache()
+            if config.job.startswith(("evaluate", "benchmark")):
+                logging.set_verbosity(logging.INFO)  # minutes go by; trainings log by themselves, checkpoints much more
+            run(config, workdir)
     except InputError as error:
         say(f"error: {error}", sys.stderr)
         return 2

@@ -15,12 +15,43 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 PREEMPTED, INTERRUPTED, TERMINATED = 75, 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes
-_AGAIN = 0.01  # seconds until a signal whose exception was ignored comes again
+_AGAIN = 0.05  # seconds until a signal whose exception was ignored comes again
+_held: list[int] = []  # SIGTERM, where it came before the job was known
+
+
+def hold_signals() -> None:
+    """Makes a new program hear signals, before it imports what takes a second: `release_sigterm`, `run_program`.
+
+    SIGTERM waits until the job is known, which decides on the exit code. SIGINT ends the program at once.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _hold)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in a shell's background job
+        signal.signal(signal.SIGINT, _end_imports)
+
+
+def release_sigterm(code: int) -> None:
+    """Ends the program with `code` if SIGTERM has come since `hold_signals`, and holds it no longer."""
+    if signal.getsignal(signal.SIGTERM) is _hold:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if _held:
+            raise SystemExit(code)
+
+
+def _hold(number: int, frame: Any) -> None:
+    _held.append(number)
+
+
+def _end_imports(number: int, frame: Any) -> NoReturn:
+    os.write(2, b"interrupted\n")  # an exception would end in the traceback of an import
+    os._exit(INTERRUPTED)
 
 
 def run_program(main: Callable[[], int]) -> NoReturn:
     """Runs `main` as all that this process does, and ends the process with the exit code that it returns or raises."""
-    sys.unraisablehook = _deliver_again
+    if signal.getsignal(signal.SIGINT) is _end_imports:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = _hear_ignored
     try:
         code = main()
     except SystemExit as stop:
@@ -71,9 +102,15 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _deliver_again(ignored: Any) -> None:
+def _hear_ignored(ignored: Any) -> None:
     """Sends a signal again whose exception Python ignored: JAX lets it in where a collection of garbage calls back."""
-    error, number = ignored.exc_value, signal.SIGTERM
+    if not _deliver_again(ignored.exc_value) and not _reports_to_nobody(ignored.exc_value):
+        sys.__unraisablehook__(ignored)
+
+
+def _deliver_again(error: BaseException | None) -> bool:
+    """Sends the signal that raised `error` in a moment; says whether one did."""
+    number = signal.SIGTERM
     if isinstance(error, KeyboardInterrupt):
         number = signal.SIGINT
     elif isinstance(error, Interruption):
@@ -81,8 +118,16 @@ def _deliver_again(ignored: Any) -> None:
     elif isinstance(error, SystemExit) and error.code in (PREEMPTED, TERMINATED):
         pass
     else:
-        sys.__unraisablehook__(ignored)
-        return
+        return False
     timer = threading.Timer(_AGAIN, os.kill, [os.getpid(), number])
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except (KeyboardInterrupt, SystemExit, Interruption) as early:  # on a busy machine it comes before the start ends
+        _deliver_again(early)
+    return True
+
+
+def _reports_to_nobody(error: BaseException | None) -> bool:
+    """Tells threads of Orbax's storage that finish after its writing has failed, as on a full disk: that was raised."""
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"

@@ -1,5 +1,7 @@
 """Finding a face and cutting the square around it, on drawn faces."""
 
+import concurrent.futures
+
 import cv2
 import numpy as np
 import pytest
@@ -60,6 +62,15 @@ def test_tilted_face_is_found():
     image = cv2.warpAffine(image, turn, (500, 500), borderMode=cv2.BORDER_REPLICATE)
     box = find_face(image)
     assert np.hypot(box.x + box.size / 2 - 250, box.y + box.size / 2 - 240) < 20
+
+
+def test_threads_find_what_one_finds():
+    """A server looks at several portraits at once; a cascade that two threads share fails or finds others."""
+    pictures = [picture(300 + 60 * i, 300 + 40 * i, (150, 150, 50 + 6 * i)) for i in range(4)] * 3
+    alone = [find_face(image) for image in pictures]
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        for _ in range(3):
+            assert list(threads.map(find_face, pictures)) == alone
 
 
 @pytest.mark.parametrize("kind", ["flat", "noise", "stripes"])

@@ -5,14 +5,16 @@ import json
 import os
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 from hostile import refused
 from tiny_records import FRAMES, tiny_record, write_tiny
 
+from vasa_jax.data.bare_pictures import bare_jpeg, bare_png
 from vasa_jax.data.dataset import VASADataset
-from vasa_jax.data.records import Record, decode_jpeg, decode_matte, encode_jpeg, encode_matte, jpeg_size, png_size
+from vasa_jax.data.records import Record, decode_jpeg, decode_matte, encode_jpeg, encode_matte
 from vasa_jax.data.shards import TFRecordWriter, read_manifest, write_manifest
 from vasa_jax.data.tf_example import _field, _varint, encode_example
 from vasa_jax.errors import InputError
@@ -172,17 +174,18 @@ def sized_jpeg(height: int, width: int) -> bytes:
 
 def sized_png(height: int, width: int) -> bytes:
     data = encode_matte(np.zeros((16, 16)))
-    return data[:16] + struct.pack(">II", width, height) + data[24:]
+    header = data[12:16] + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 def test_headers_tell_the_size():
     image = np.zeros((24, 24, 3), np.uint8)
-    assert jpeg_size(encode_jpeg(image)) == (24, 24) and png_size(encode_matte(image[..., 0])) == (24, 24)
-    assert jpeg_size(sized_jpeg(3, 70)) == (3, 70) and png_size(sized_png(3, 70)) == (3, 70)
+    assert bare_jpeg(encode_jpeg(image)).size == (24, 24) and bare_png(encode_matte(image[..., 0])).size == (24, 24)
+    assert bare_jpeg(sized_jpeg(3, 70)).size == (3, 70) and bare_png(sized_png(3, 70)).size == (3, 70)
     for data in (b"", b"\xff\xd8", b"\xff\xd8\xff\xc0", encode_matte(image[..., 0])):
-        assert jpeg_size(data) is None
+        assert bare_jpeg(data) is None
     for data in (b"", b"\x89PNG\r\n\x1a\n", encode_jpeg(image)):
-        assert png_size(data) is None
+        assert bare_png(data) is None
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (65_000, 65_000), (2049, 2049), (16, 32), (0, 0), (1, 65_000)])

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 import types
 
 import numpy as np
 import pytest
 from drawn_portrait import drawn_mesh, drawn_person, drawn_points
+from hostile import refused
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
@@ -186,6 +188,22 @@ def test_codecs_of_two_sizes_are_not_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(VideoGenerator, "from_pretrained", lambda *a, **k: small)
     with pytest.raises(InputError, match=r"against: that codec has 256 pixels per side, config\.checkpoint's 64"):
         run(VASAConfig(job="evaluate_photos"), tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_motion_file_that_is_none_is_one_line(tmp_path):
+    path = tmp_path / "m.npy"
+    head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999, 137)}".ljust(77) + b"\n"
+    claim = b"\x93NUMPY\1\0\x4e\0" + head
+    for data in (b"", b"hello", b"\x93NUMPY", b"PK\3\4", claim):
+        path.write_bytes(data)
+        refused(lambda: from_file(path), "m.npy: ", "give a .npy file")
+    for array in (np.array([{}], object), np.ones((3, 137), complex), np.full((3, 137), "a"), np.full((3, 137), 1e300)):
+        np.save(path, array, allow_pickle=True)
+        refused(lambda: from_file(path), "m.npy", "give")
+    path.unlink()
+    os.mkfifo(path)
+    refused(lambda: from_file(path), "is a FIFO")
 
 
 def test_faults_are_named_in_one_line(tmp_path, monkeypatch):

@@ -126,6 +126,28 @@ def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(tmp_path, caplog
     assert lines == [2, 4, 6, 6, 8, 10, 12, 12]
 
 
+WRITER = """
+import resource, sys
+import jax
+from vasa_jax.training.checkpoint import CheckpointManager
+
+manager = CheckpointManager(sys.argv[1])
+state = {str(i): jax.random.normal(jax.random.key(i), (64, 128)) for i in range(40)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    manager.save(1, state, {}, {})
+    manager.close()
+except Exception as error:
+    print("raised", "too large" in str(error))
+"""
+
+
+def test_what_orbax_writes_to_the_terminal_of_a_full_disk_is_kept_away(tmp_path):
+    """Three tracebacks, besides the error that the run tells of."""
+    done = subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("raised True\n", "", 0)
+
+
 @pytest.mark.parametrize(
     "error",
     [

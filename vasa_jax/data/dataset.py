@@ -201,7 +201,6 @@ class _Shards:
     """The records of several shard files as one sequence."""
 
     def __init__(self, manifest: Manifest, shards: Sequence[Shard], name: str):
-        self.directory = manifest.directory
         self._readers = [ShardReader(manifest, shard, name) for shard in shards]
         self._clips, self._format, self._made_with = [shard.clips for shard in shards], name, manifest.settings
         self._starts = np.cumsum([0, *(len(reader) for reader in self._readers)])
@@ -227,14 +226,19 @@ class _Shards:
         return [number for shard, number in usable if shard % hosts == host]
 
     def __getitem__(self, number: int) -> Record:
-        shard, index = self._place(number)
+        shard, index = self._split(number)
         return self._readers[shard][index]
 
+    def place(self, number: int) -> str:
+        """Names a record's file and its number there."""
+        shard, index = self._split(number)
+        return f"{self._readers[shard].path}: record {index}"
+
     def clip_id(self, number: int) -> str:
-        shard, index = self._place(number)
+        shard, index = self._split(number)
         return self._clips[shard][index]["clip_id"]
 
-    def _place(self, number: int) -> tuple[int, int]:
+    def _split(self, number: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         return shard, number - int(self._starts[shard])
 
@@ -291,12 +295,14 @@ class _TFDS:
         try:
             return record_of(self._records[number])
         except InputError as error:
-            raise InputError(f"{self.directory}: record {number} of '{self._split}': {error}") from error
+            raise InputError(f"{self.place(number)}: {error}") from error
         except (RuntimeError, OSError, ValueError, TypeError, KeyError) as error:
             fault = " ".join(str(error).split())
-            raise InputError(
-                f"{self.directory}: record {number} of '{self._split}' is damaged ({fault}); build it again"
-            ) from error
+            raise InputError(f"{self.place(number)} is damaged ({fault}); build it again") from error
+
+    def place(self, number: int) -> str:
+        """Names the build and a record's number in it."""
+        return f"{self.directory}: record {number} of '{self._split}'"
 
 
 def _is_tfds(directory: Path) -> bool:
@@ -308,7 +314,7 @@ def _element(number: int, rng: np.random.Generator, source, view: Callable, sett
     try:
         element = view(record, rng if settings["shuffle"] else None, settings)
     except InputError as error:
-        raise InputError(f"{source.directory}: record {number}, clip '{record.clip_id}': {error}") from error
+        raise InputError(f"{source.place(number)}, clip '{record.clip_id}': {error}") from error
     if settings["flip"] and rng.random() < 0.5:
         element = {name: _mirrored(name, value, record.landmark_set) for name, value in element.items()}
     return {**element, "record": np.int32(number), "person": record.person_id}

@@ -6,8 +6,8 @@ half-profile. It is a convenience for framing, not a measurement; `--config.crop
 
 from __future__ import annotations
 
-import functools
 import itertools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -324,13 +324,18 @@ def _scaled(faces: list[_Candidate], scale: float) -> list[_Candidate]:
     return [face._replace(x=face.x * scale, y=face.y * scale, size=face.size * scale) for face in faces]
 
 
-@functools.cache
+_of_thread = threading.local()  # a cascade keeps what it searches: two threads that share one break each other's search
+
+
 def _cascade(name: str):
     import cv2
 
     if not hasattr(cv2, "CascadeClassifier"):
         raise InputError(f"OpenCV {cv2.__version__}: has no cascades; pip install 'opencv-python-headless<5'")
-    return cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
+    opened = _of_thread.__dict__
+    if name not in opened:
+        opened[name] = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
+    return opened[name]
 
 
 def _detect(

@@ -18,11 +18,14 @@ A record is a `tf.train.Example` with the features below; T frames, N landmarks.
 """
 
 import dataclasses
+import io
 import math
 
 import numpy as np
 
 from vasa_jax.conventions import EMOTIONS, POSE_DIM, SAMPLE_RATE
+from vasa_jax.data.bare_pictures import Bare, bare_jpeg, bare_png
+from vasa_jax.data.picture_tags import upright
 from vasa_jax.data.tf_example import Kind, checked_feature, decode_example, encode_example
 from vasa_jax.errors import InputError
 
@@ -45,7 +48,6 @@ LABELS: dict[str, tuple[int | str, ...]] = {
 }
 OPTIONAL = ("audio", "matte", *LABELS)
 _TEXTS = ("clip_id", "person_id", "split", "source", "landmark_set")
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # markers of a JPEG's size
 _ONE_TEXT, _ONE_NUMBER, _ONE_FLOAT = Kind(count=1), Kind(np.int64, 1), Kind(np.float32, 1)
 _KINDS = {
     "schema_version": _ONE_NUMBER,
@@ -208,42 +210,8 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Decodes a JPEG to uint8 (n, n, 3) RGB; InputError if it cannot be decoded, is oblong or too large."""
-    import cv2
-
-    _check_size("frame", "JPEG", jpeg_size(data))
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError("a frame is not a JPEG; write the records anew")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Returns (height, width) as a JPEG's header states them; None for bytes that are no JPEG."""
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in _START_OF_FRAME:
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + length
-    return None
-
-
-def png_size(data: bytes) -> tuple[int, int] | None:
-    """Returns (height, width) as a PNG's header states them; None for bytes that are no PNG."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
-        return None
-    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-
-
-def _check_size(what: str, form: str, size: tuple[int, int] | None) -> None:
-    """A header of 100 bytes may ask a decoder for gigabytes: it is read first."""
-    if size is None:
-        raise InputError(f"a {what} is not a {form}; write the records anew")
-    if size[0] != size[1] or not 0 < size[0] <= LARGEST_SIDE:
-        raise InputError(
-            f"a {what} of {size[1]} x {size[0]} pixels; write squares of up to {LARGEST_SIDE} pixels"
-        )
+    """Decodes a JPEG to uint8 (n, n, 3) RGB, upright; InputError if it is damaged, cut short, oblong or too large."""
+    return _decoded(bare_jpeg(data), "frame", "JPEG", "RGB")
 
 
 def encode_matte(matte: np.ndarray) -> bytes:
@@ -255,10 +223,33 @@ def encode_matte(matte: np.ndarray) -> bytes:
 
 def decode_matte(data: bytes) -> np.ndarray:
     """Decodes the PNG of `encode_matte` to uint8 (n, n), 255 = the person; InputError as for `decode_jpeg`."""
-    import cv2
+    return _decoded(bare_png(data), "matte", "PNG", "L")
 
-    _check_size("matte", "PNG", png_size(data))
-    matte = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if matte is None:
-        raise InputError("a matte is not a PNG; write the records anew")
-    return matte
+
+def _decoded(picture: Bare | None, what: str, form: str, mode: str) -> np.ndarray:
+    """Decodes with Pillow, which refuses what is cut short: OpenCV prints a warning and fills it with grey.
+
+    Whole at first, never by `Image.draft`: reduced while it is decoded, a picture differs by up to 24 of 255 levels
+    from one that is reduced by area.
+    """
+    from PIL import Image
+
+    if picture is None:
+        raise InputError(f"a {what} is not a {form}, or is cut short; write the records anew")
+    height, width = picture.size
+    # A header of 100 bytes may ask a decoder for gigabytes.
+    if height != width or not 0 < height <= LARGEST_SIDE:
+        raise InputError(f"a {what} of {width} x {height} pixels; write squares of up to {LARGEST_SIDE} pixels")
+    try:
+        with Image.open(io.BytesIO(picture.data), formats=[form]) as image:
+            image.load()
+            if image.mode.startswith("I;16"):
+                pixels = (np.asarray(image) >> 8).astype(np.uint8)
+            else:
+                pixels = np.asarray(image.convert(mode))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on damage
+        fault = " ".join(str(error).split())
+        raise InputError(f"a {what} is damaged or cut short ({fault}); write the records anew") from error
+    return np.array(upright(pixels, picture.orientation))  # Pillow's memory is read-only

@@ -212,7 +212,7 @@ class ShardReader:
         if name not in shard.files:
             has = ", ".join(shard.files)
             raise InputError(f"{manifest.directory / shard.name}: not written as {name}; read it as {has}")
-        self._path = _checked_path(manifest, shard, name)
+        self.path = _checked_path(manifest, shard, name)
         self._length, self._format, self._parse = len(shard.clips), name, parse
 
     def __len__(self) -> int:
@@ -222,18 +222,18 @@ class ShardReader:
         try:
             return self._parse(self._file.read_at(index))
         except InputError as error:
-            raise InputError(f"{self._path}: record {index}: {error}") from error
+            raise InputError(f"{self.path}: record {index}: {error}") from error
         except FileNotFoundError as error:
-            raise InputError(f"{self._path}: is no longer there; put it back, or {_WRITE_AGAIN}") from error
+            raise InputError(f"{self.path}: is no longer there; put it back, or {_WRITE_AGAIN}") from error
         except (RuntimeError, OSError, ValueError) as error:
             fault = " ".join(str(error).split())
-            raise InputError(f"{self._path}: record {index} is corrupt ({fault}); {_REMEDY}") from error
+            raise InputError(f"{self.path}: record {index} is corrupt ({fault}); {_REMEDY}") from error
 
     @functools.cached_property
     def _file(self):
-        file = _READERS[self._format](self._path)
+        file = _READERS[self._format](self.path)
         if len(file) != self._length:
-            raise InputError(f"{self._path}: corrupt, {len(file)} records instead of {self._length}; {_REMEDY}")
+            raise InputError(f"{self.path}: corrupt, {len(file)} records instead of {self._length}; {_REMEDY}")
         return file
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from vasa_jax.corpus.photos.draw import PhotoRenderer
 from vasa_jax.corpus.photos.groups import usual_poses
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
+from vasa_jax.files import read_array
 
 TURN, NOD, TILT, LOOK = 0.17, 0.06, 0.05, 0.28  # radians, largest
 JAW, SYLLABLES = 0.95, 5  # how far and how often the mouth opens
@@ -77,10 +77,11 @@ def built_in(frames: int, size: int, seed: int, supersample: int) -> FixedMotion
 def from_file(path: str | Path) -> FixedMotion:
     """Returns the motion of a .npy file, float (T, 137), T >= 3; InputError for another."""
     width = POSE_DIM + DYNAMICS_DIM
-    try:
-        vectors = np.asarray(np.load(Path(path), allow_pickle=False), np.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a .npy file of motion, (frames, {width})") from error
+    vectors = read_array(path, f"give a .npy file of motion, (frames, {width})")
+    if vectors.dtype.kind not in "fiu":
+        raise InputError(f"{path}: holds {vectors.dtype}; give numbers, (frames, {width})")
+    with np.errstate(over="ignore"):  # too large a number becomes infinite, and is refused
+        vectors = vectors.astype(np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != width or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise InputError(f"{path}: holds {vectors.shape}; give finite motion, at least 3 frames of {width} numbers")
     return FixedMotion(None, None, vectors[:, :POSE_DIM], vectors, None, None)

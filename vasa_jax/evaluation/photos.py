@@ -49,9 +49,7 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     analyzer = open_analyzer(config.photos.analyzer, config.photos.models)
     mesh = face_mesh(config.photos.models)
     model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False, size=config.size)
-    against = PortraitAnimator(
-        load_part(settings.against, "face"), config.decode_batch, mark=False, size=model.image_size
-    )
+    against = PortraitAnimator(load_part(settings.against, "face"), config.decode_batch, mark=False, size=config.size)
     size = model.image_size
     if against.image_size != size:
         raise InputError(

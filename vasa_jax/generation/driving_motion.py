@@ -9,7 +9,7 @@ import numpy as np
 from vasa_jax.conventions import POSE_DIM, rotation_matrices
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
-from vasa_jax.files import replacing
+from vasa_jax.files import read_arrays, replacing
 from vasa_jax.weights.pickle_reader import read_pickle
 
 SUFFIXES = (".npz", ".pkl", ".pickle")
@@ -80,18 +80,26 @@ def read_motion(path: str | Path) -> DrivingMotion:
 
 
 def _read_npz(path: Path) -> DrivingMotion:
+    content = read_arrays(path, _REMEDY, LARGEST_FILE)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("pose", "dynamics", "fps", "codec", "model")}
         motion = DrivingMotion(
-            np.asarray(content["pose"], np.float32), np.asarray(content["dynamics"], np.float32),
-            float(content["fps"]), str(content["codec"]), str(content["model"]),
+            _single(content["pose"]), _single(content["dynamics"]), float(content["fps"]), str(content["codec"]),
+            str(content["model"]),
         )  # fmt: skip
     except KeyError as error:
         raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None
-    except Exception as error:  # NumPy and zipfile raise many kinds
-        raise InputError(f"{path}: no saved motion ({type(error).__name__}); {_REMEDY}") from None
+    except (TypeError, ValueError) as error:  # arrays of text, or of another shape
+        raise InputError(f"{path}: no saved motion ({' '.join(str(error).split())}); {_REMEDY}") from None
     return _checked(path, motion)
+
+
+def _single(values: Any) -> np.ndarray:
+    """Returns real numbers in float32; too large ones become infinite, which is refused later."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{values.dtype} where numbers belong")
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _from_template(path: Path, content: Any) -> DrivingMotion:
@@ -121,7 +129,7 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
         fps = float(content.get("output_fps", 25))
     except (TypeError, ValueError):
         raise InputError(f"{path}: its output_fps is no number; {_REMEDY}") from None
-    return _checked(path, DrivingMotion(np.float32(poses), np.float32(dynamics), fps, "keypoint"))
+    return _checked(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint"))
 
 
 def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
+from vasa_jax.errors import one_line
 from vasa_jax.generation.controls import Controls
 from vasa_jax.serving.store import Job
 from vasa_jax.serving.worker import Progress
@@ -14,6 +16,13 @@ class Fault(BaseModel):
     """Why a request was refused."""
 
     detail: str = Field(description="the file or field, the fault, and the remedy, in one line")
+
+
+def described_fault(error: RequestValidationError) -> str:
+    """Returns one line about the first field of a request that has another form than the API's."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"][1:])) or "request"
+    return one_line(f"{where}: {first['msg'].lower()}; /v1/openapi.json tells the form of every request")
 
 
 class VideoResult(BaseModel):

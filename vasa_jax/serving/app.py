@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 
 import vasa_jax
 from vasa_jax.conventions import EMOTIONS
-from vasa_jax.serving.answers import About, controls_told
+from vasa_jax.serving.answers import About, Fault, controls_told, described_fault
 from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
 from vasa_jax.serving.live_routes import live_router
 from vasa_jax.serving.samples import can_speak, samples_router
@@ -42,6 +44,11 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
         description="One portrait and speech become a talking-head video. Every video is marked as AI-generated.",
         docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
     )  # fmt: skip
+
+    @app.exception_handler(RequestValidationError)
+    def refused(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Answers as every other fault; the library's own answer repeats the input, and fails where that is NaN."""
+        return JSONResponse(Fault(detail=described_fault(error)).model_dump(), 422)
 
     @app.get("/v1/health", tags=["server"])
     def health() -> dict[str, str]:

@@ -197,8 +197,9 @@ class CheckpointManager:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Keeps Orbax from printing the traceback of a writing thread: its error is raised where the run waits for it."""
-    return "_SignalingThread.run() raised" not in record.getMessage()
+    """Keeps Orbax from printing tracebacks of its writing threads: their error is raised where the run waits for it."""
+    told_again = record.exc_info or "_SignalingThread.run() raised" in record.getMessage()
+    return not (told_again and "orbax" in Path(record.pathname).parts)
 
 
 def load_initial(settings: TrainConfig, name: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ function askForKey() {
 async function faultOf(answer) {
   try {
     const { detail } = await answer.json();
-    return typeof detail === "string" ? detail : detail.map((one) => `${one.loc.at(-1)}: ${one.msg}`).join("; ");
+    return detail;
   } catch {
     return `the server answered ${answer.status}`;
   }
