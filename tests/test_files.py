@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -56,6 +57,20 @@ def test_what_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "a.txt") as part:
         (tmp_path / "elsewhere").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_has_the_mode_that_is_asked_for_before_its_content(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    path.chmod(0o640)
+    write_text(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640  # passed on
+    for _ in range(2):
+        with replacing(path, mode=0o600) as part:
+            assert stat.S_IMODE(part.stat().st_mode) == 0o600
+            part.write_text("secret")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.chmod(0o644)
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path):

@@ -28,6 +28,7 @@ LAYERS = (
 )  # lowest first; a name with a dot is a module or folder apart from its room
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAX_LINES = 450
+RENAMES = {"os.replace", "os.rename", "os.renames", "os.link", "shutil.move"}
 
 
 def modules() -> dict[str, Path]:
@@ -104,6 +105,19 @@ def test_a_breach_and_a_circle_are_found():
 def test_no_file_is_long():
     long = {name: lines for name, path in modules().items() if (lines := path.read_text().count("\n")) > MAX_LINES}
     assert long == {}
+
+
+def renames(path: Path) -> set[str]:
+    """Calls in a file that give a file its name."""
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    return {name for name in calls if name in RENAMES or name.endswith(".rename")}
+
+
+def test_one_module_gives_files_their_names():
+    """Files are whole or absent, with one lock, one fsync and one clean-up: `files.replacing`."""
+    assert {name: found for name, path in modules().items() if (found := renames(path))} == {
+        "vasa_jax.files": {"os.replace"}
+    }
 
 
 def test_no_test_imports_a_test():

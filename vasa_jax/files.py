@@ -37,12 +37,14 @@ _LONGEST_NAME = 120  # bytes of a file's name that its temporary file repeats; f
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it takes the name `path` when the block ends without an error.
 
     The folder is made. The temporary name ends in `.part` and is unique, so that any number of processes may write one
     file: the last to finish wins, whole. Any exception removes it; what a killed process leaves behind is removed when
-    the file is written again. A file that is replaced passes its mode on.
+    the file is written again.
+
+    mode: permissions from the first byte on; None = those of the file that is replaced, else the process's own.
     Raises InputError for a folder that cannot be made or written, and for a full disk.
     """
     path = Path(path)
@@ -50,7 +52,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f"{name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = _claimed(part)
+        held = _claimed(part, 0o666 if mode is None else mode)
         _remove_left_behind(path.parent, name)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -59,7 +61,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())  # else a crash of the machine may leave the new name without its bytes
         with contextlib.suppress(OSError):  # there is no such file yet, or its mode is not ours to give
-            os.chmod(part, stat.S_IMODE(os.stat(path).st_mode))
+            os.chmod(part, stat.S_IMODE(os.stat(path).st_mode) if mode is None else mode)
         os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -72,9 +74,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.close(held)
 
 
-def _claimed(part: Path) -> int:
+def _claimed(part: Path, mode: int) -> int:
     """Makes an empty file and holds a lock on it, which tells other processes that its writer lives."""
-    held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     lock(held)
     return held
 

@@ -13,7 +13,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import false_alarms, mark_recall, marked_videos, marks
 from vasa_jax.evaluation.ledger import Ledger
 from vasa_jax.evaluation.mark_attacks import ATTACKS, at_rate, coded, cut, scaled
-from vasa_jax.evaluation.marked_videos import Carriers, files_below
+from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below
 from vasa_jax.evaluation.marks import evaluate_marks
 from vasa_jax.evaluation.unmarked_windows import (
     CODECS,
@@ -28,6 +28,8 @@ from vasa_jax.evaluation.unmarked_windows import (
 )
 from vasa_jax.generation.detect import READABLE
 from vasa_jax.generation.mark_search import SIDE, SURE
+from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.watermark import Payload
 
 
 def frames(count=10, size=64):
@@ -147,6 +149,8 @@ def test_recall_is_counted_by_kind_and_size():
     lines = mark_recall.as_lines(report)
     assert "| crf 28: found; payload read | 2; 2 | 1; 1 |" in lines
     assert "| crf 18: found; payload read | 3; 2 (1 wrong) | 1; 1 |" in lines
+    whole = mark_recall.summary([trial(kind=WHOLE, size=size) for size in (512, 300, 400)])
+    assert {title: group["videos"] for title, group in whole.items()} == {"whole photographs, 300 to 512 pixels": 3}
 
 
 def test_every_video_gets_every_size_and_several_payloads():
@@ -154,6 +158,25 @@ def test_every_video_gets_every_size_and_several_payloads():
     shown = [(carrier.kind, carrier.frames.shape[1]) for carrier in carriers]
     assert shown == [(kind, size) for kind in ("real", "generated") for size in (64, 64, 128, 128)]
     assert [carrier.number for carrier in carriers] == list(range(8))
+
+
+def test_frames_of_a_photograph_share_its_mark():
+    photograph = smooth_pictures(1, 96)[0][:, :70]
+    frames = np.stack([photograph, np.zeros_like(photograph) + 90, photograph])
+    shown = Carrier(WHOLE, frames, 1, photograph).marked(Payload(5)).astype(float)
+    added = picture_mark(photograph, Payload(5))
+    inside = np.abs(shown - frames - added[..., None])[(frames > 4) & (frames < 251)]
+    assert inside.max() <= 0.5 + 1e-3
+    own = Carrier("real", frames, 1).marked(Payload(5)).astype(float)
+    assert (own[1] - frames[1]).std() < 0.7 < (shown[1] - frames[1]).std()  # that of a flat frame would be fainter
+
+
+class Made(list):
+    """Generated videos as the job has them, of one picture that does not move."""
+
+    def whole(self, number):
+        frames = np.repeat(smooth_pictures(1, 128, number), 25, 0)
+        return frames[0], frames
 
 
 def test_a_ledger_goes_on_where_it_ended(tmp_path):
@@ -184,9 +207,9 @@ def test_job_on_a_few(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mark_recall, "ATTACKS", {name: ATTACKS[name] for name in ("as written", "crf 23")})
     (tmp_path / "clips").mkdir()
     write_video(tmp_path / "clips" / "a.mp4", np.repeat(smooth_pictures(1, 128), 25, 0))
-    made = [np.repeat(smooth_pictures(1, 64, 1), 25, 0)]
+    made = Made([np.repeat(smooth_pictures(1, 64, 1), 25, 0)])
     monkeypatch.setattr(marks, "GeneratedVideos", lambda config, count, folder: made)
-    settings = {"carriers": 2, "payloads": 1, "sizes": (128,), "workers": 1}
+    settings = {"carriers": 2, "payloads": 1, "sizes": (128,), "pasted": 1, "workers": 1}
 
     def run(windows):
         config = VASAConfig(videos=str(tmp_path / "clips"), marks=MarksConfig(windows=windows, **settings))
@@ -195,6 +218,7 @@ def test_job_on_a_few(tmp_path, monkeypatch, capsys):
     report = run(20)
     assert report["recall"]["real, 128 x 128"]["found"] == {"as written": 1, "crf 23": 1}
     assert report["recall"]["generated, 128 x 128"]["read"]["as written"] == 1
+    assert report["recall"]["whole photographs, 128 to 128 pixels"]["found"] == {"as written": 1, "crf 23": 1}
     assert report["recall"]["real, 128 x 128"]["psnr"][0] >= 44
     counted = report["alarms"]["sources"]
     assert sum(row["windows"] for row in counted.values()) == 20

@@ -18,7 +18,15 @@ from vasa_jax.generation.control_track import read_control_track
 from vasa_jax.generation.detect import Detection, describe
 from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.mark_search import search
-from vasa_jax.generation.provenance import DETAILS, ManifestState, Signer, read_manifest, settings_folder, sign_file
+from vasa_jax.generation.provenance import (
+    DETAILS,
+    ManifestState,
+    Signer,
+    manifest,
+    read_manifest,
+    settings_folder,
+    sign_file,
+)
 from vasa_jax.generation.watermark import Payload
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -42,15 +50,11 @@ def certificate_of(key):
 
 def signed(folder, change):
     """A small picture with a manifest that a stranger has changed and signed."""
-    path, real = folder / "a.png", provenance.manifest
+    path = folder / "a.png"
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
-    content = real(Payload(1), "model")
+    content = manifest(Payload(1), "model")
     change(content)
-    try:
-        provenance.manifest = lambda payload, model: content
-        sign_file(path, "image/png", Payload(1), "model", Signer.of_machine())
-    finally:
-        provenance.manifest = real
+    sign_file(path, "image/png", content, Signer.of_machine())
     return path
 
 

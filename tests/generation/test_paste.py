@@ -15,6 +15,7 @@ from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.mark_search import search, small_luma
 from vasa_jax.generation.paste import LONGEST, Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.provenance import read_manifest
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.main import main
 
@@ -155,3 +156,5 @@ def test_the_command_writes_the_whole_turned_picture(tmp_path, checkpoint, capsy
     assert frame.shape == (400, 300, 3)
     np.testing.assert_allclose(frame[:90, :40].mean((0, 1)), (90, 120, 60), atol=4)
     assert search(small_luma(frame)).marked
+    state = read_manifest(tmp_path / "a.mp4")
+    assert state.state == "valid" and state.edited

@@ -1,9 +1,11 @@
 """Manifests: what they say, who signs them, what breaks them."""
 
 import datetime
+import json
 import stat
 
 import av
+import c2pa
 import numpy as np
 import pytest
 from cryptography import x509
@@ -26,6 +28,7 @@ from vasa_jax.generation.provenance import (
 from vasa_jax.generation.watermark import Payload
 
 PAYLOAD = Payload(0x0C0FFEE)
+IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +81,38 @@ def test_file_says_how_it_was_made(tmp_path):
 
 
 def test_manifest_names_nobody():
-    told = str(manifest(PAYLOAD, "model")).lower()
-    for word in ("home", "user", "host", "/work", "portrait"):
-        assert word not in told
+    for edited in ("", "photograph", "video"):
+        told = str(manifest(PAYLOAD, "model", edited)).lower()
+        for word in ("home", "user", "host", "/work", "portrait"):
+            assert word not in told
     action = manifest(PAYLOAD, "model")["assertions"][0]["data"]["actions"][0]
-    assert action["action"] == "c2pa.created" and action["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert action["action"] == "c2pa.created" and action["digitalSourceType"] == f"{IPTC}/trainedAlgorithmicMedia"
+
+
+@pytest.mark.parametrize("edited", ["photograph", "video"])
+def test_a_file_that_shows_what_the_user_gave_says_that_it_was_edited(tmp_path, edited):
+    """As C2PA's guidance on edits asks: the original is opened first, then edited with a generative model."""
+    frames = np.zeros((5, 64, 64, 3), np.uint8)
+    path = write_generated(tmp_path / "a.mp4", frames, None, PAYLOAD, "0123456789ab", edited=edited)
+    state = read_manifest(path)
+    assert state.state == "valid" and state.generated and state.edited and state.mark == str(PAYLOAD)
+    assert "edited by a trained algorithm" in str(state)
+    with open(path, "rb") as file, c2pa.Reader("video/mp4", file) as reader:
+        store = json.loads(reader.json())
+    told = store["manifests"][store["active_manifest"]]
+    actions, *others = (each["data"]["actions"] for each in told["assertions"] if "actions" in each["data"])
+    assert not others and [action["action"] for action in actions] == ["c2pa.opened", "c2pa.edited"]
+    assert actions[1]["digitalSourceType"] == f"{IPTC}/compositeWithTrainedAlgorithmicMedia"
+    (original,) = told["ingredients"]
+    assert original.pop("label") in actions[0]["parameters"]["ingredients"][0]["url"]
+    # Nothing but its kind: neither its name nor a hash that would tell the very file.
+    assert original == {"title": edited, "relationship": "parentOf"}
+
+
+def test_a_generated_file_has_no_original(tmp_path):
+    state = read_manifest(written(tmp_path / "a.mp4"))
+    assert state.generated and not state.edited and "made by a trained algorithm" in str(state)
+    assert not manifest(PAYLOAD, "model")["ingredients"]
 
 
 def test_any_change_of_the_content_is_seen(tmp_path):
@@ -111,7 +141,13 @@ def test_machine_has_one_key_that_others_cannot_read():
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [item.name for item in settings_folder().iterdir()] == ["provenance.pem"]
     path.write_bytes(path.read_bytes()[:200])  # damaged: made anew
+    path.chmod(0o644)
     assert Signer.of_machine()._is_pair()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.unlink()
+    path.mkdir()  # a folder has its name: nothing is kept, and nothing is left
+    assert Signer.of_machine()._is_pair()
+    assert [item.name for item in settings_folder().iterdir()] == ["provenance.pem"]
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):

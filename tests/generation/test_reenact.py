@@ -169,7 +169,9 @@ def test_from_python(checkpoint, driving_video):
     assert len(motion) == 25 and motion.fps == 25.0
     avatar = generator.prepare(generator.read_portrait(DEMO["image"]).pixels)
     frames = np.concatenate(list(generator.render(avatar, motion)))
+    assert generator.reenact(DEMO["image"], driving_video, paste=True).edited == "photograph"
     video = generator.reenact(DEMO["image"], driving_video)
+    assert not video.edited
     np.testing.assert_array_equal(np.stack(list(video.frames())), frames)
     np.testing.assert_allclose(video.motion[0, 6:], avatar.motion[6:], atol=1e-5)
     np.testing.assert_allclose(rotations(video.motion[0]), rotations(avatar.motion), atol=1e-5)
@@ -182,7 +184,7 @@ def test_a_source_video_stays_as_it_is_but_for_the_face(tmp_path, checkpoint, dr
     with contextlib.closing(read_video(source).frames) as frames:
         stored = np.stack(list(frames)).astype(int)
     still, _ = reenact(animator, source, driving_video, Driving(dub=True, driving_multiplier=0.0))
-    assert still.size == (180, 180) and still.fps == 25.0 and len(still.motion) == 10
+    assert still.size == (180, 180) and still.fps == 25.0 and len(still.motion) == 10 and still.edited == "video"
     apart = np.abs(np.stack(list(still.frames())) - stored)
     # A frame's place in its batch changes roundings, and those the optical flow: one number in four thousand.
     assert np.mean(apart > 2) < 1e-3 and apart.max() <= 8

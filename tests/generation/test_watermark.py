@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 from marked_pictures import smooth_pictures
 
 from vasa_jax.generation import watermark
@@ -89,11 +90,35 @@ def test_same_picture_gets_the_same_mark_in_any_batch():
         np.testing.assert_allclose(together(pictures[number : number + 1], waves)[0], every[number], atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (96, 70), (130, 131), (256, 256)])
+def test_the_amplitude_is_that_of_its_definition(shape):
+    """Planes fitted cell by cell, and linear interpolation between the middles of cells, in float64."""
+    picture = np.random.default_rng(1).uniform(100, 130, shape) + 40 * np.sin(np.indices(shape)[1] / 9)
+    side = min(shape) // min(watermark.CELLS, min(shape) // 4)
+    whole = np.pad(picture, [(0, -length % side) for length in shape], "edge")
+    whole[: 2 * side, : 2 * side] = 120  # a flat corner
+    picture = whole[: shape[0], : shape[1]]
+    rows, columns = (length // side for length in whole.shape)
+    y, x = np.indices((side, side)).reshape(2, -1)
+    plane = np.stack([y, x, np.ones_like(x)], 1)
+    cells = whole.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(side * side, -1)
+    rest = cells - plane @ np.linalg.lstsq(plane, cells)[0]
+    contrast = np.sqrt((rest**2).mean(0)).reshape(rows, columns)
+    amplitude = watermark.EVEN + (watermark.FLAT - watermark.EVEN) * np.minimum(contrast / watermark.FAINT, 1)
+    amplitude = np.minimum(amplitude + watermark.SLOPE * contrast, watermark.STEEPEST)
+    amplitude *= min(1, watermark.LOUDEST / np.sqrt((amplitude**2).mean()))
+    grid = zip(shape, (rows, columns))
+    places = [np.clip((np.arange(length) + 0.5) / side - 0.5, 0, count - 1) for length, count in grid]
+    wanted = scipy.ndimage.map_coordinates(amplitude, np.meshgrid(*places, indexing="ij"), order=1)
+    assert wanted.min() < 0.6 < 1.4 < wanted.max()
+    found = embed(jnp.asarray(np.stack([picture] * 3, -1)[None], jnp.float32), np.ones(shape, np.float32))[0]
+    np.testing.assert_allclose(found - picture[..., None], np.stack([wanted] * 3, -1), atol=1e-3)
+
+
 def test_nothing_flickers_where_nothing_moves():
     still = np.repeat(smooth_pictures(1, 64), 3, 0)
     frames = marked(still, Payload(3))
     assert (frames == frames[:1]).all()
-
 
 
 @pytest.mark.parametrize("shape", [(161, 67), (101, 101)])

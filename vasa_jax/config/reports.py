@@ -136,6 +136,9 @@ class MarksConfig(Settings):
     carriers: int = number(50, 0, 10**5, "videos", "of 5 s that are marked, attacked and searched")
     payloads: int = number(2, 1, 10**4, "marks", "that each of them gets in turn, per size")
     sizes: tuple[int, ...] = number((256, 512), 64, 2048, "pixels", "per side of the marked videos")
+    pasted: int = number(
+        10, 0, 10**5, "videos", "of 5 s of whole photographs, at their size, in which the face speaks; 4 GB a megapixel"
+    )
     windows: int = number(20_000, 1, 10**7, "windows", "of 5 s without a mark that are searched")
     workers: int = number(0, 0, 256, "processes", "0 = one per core")
 

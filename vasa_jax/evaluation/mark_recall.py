@@ -10,26 +10,26 @@ import numpy as np
 from vasa_jax.conventions import FPS
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.evaluation.mark_attacks import ATTACKS
-from vasa_jax.evaluation.marked_videos import Carrier
+from vasa_jax.evaluation.marked_videos import WHOLE, Carrier
 from vasa_jax.generation.detect import READABLE, detect_frames
 from vasa_jax.generation.mark_search import SURE
-from vasa_jax.generation.watermark import Payload, marked
+from vasa_jax.generation.watermark import Payload
 
 
 def try_carrier(carrier: Carrier) -> dict[str, Any]:
     """Returns what a marked video lost and what was found in it after every attack.
 
-    kind, size; psnr: dB of the marked frames against the unmarked ones; flicker: mean absolute frame-to-frame
-    difference that the mark adds, in levels; by attack: p, of the evidence; certainty, of its payload; right, whether
-    that is the payload.
+    kind; size, of the shorter side; psnr: dB of the marked frames against the unmarked ones; flicker: mean absolute
+    frame-to-frame difference that the mark adds, in levels; by attack: p, of the evidence; certainty, of its payload;
+    right, whether that is the payload.
     """
     rng = np.random.default_rng(carrier.number)
     payload = Payload(int(rng.integers(2**28)))
-    shown = marked(carrier.frames, payload)
+    shown = carrier.marked(payload)
     difference = shown.astype(np.float32) - carrier.frames
     row: dict[str, Any] = {
         "kind": carrier.kind,
-        "size": shown.shape[1],
+        "size": min(shown.shape[1:3]),
         "psnr": float(10 * np.log10(255**2 / np.mean(difference**2))),
         "flicker": float(np.abs(np.diff(difference, axis=0)).mean()),
     }
@@ -45,13 +45,16 @@ def try_carrier(carrier: Carrier) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns counts by kind, size and attack, beside PSNR and flicker.
+    """Returns counts by kind, size and attack, beside PSNR and flicker; whole photographs of all sizes are one group.
 
     found: marks; read: payloads that are right with certainty; wrong: others that were told with certainty.
     """
+    groups: dict[tuple, list] = {}
+    for row in rows:
+        groups.setdefault((row["kind"], 0 if row["kind"] == WHOLE else row["size"]), []).append(row)
     result = {}
-    for kind, size in sorted({(row["kind"], row["size"]) for row in rows}):
-        group = [row for row in rows if (row["kind"], row["size"]) == (kind, size)]
+    for (kind, size), group in sorted(groups.items()):
+        sizes = sorted(row["size"] for row in group)
         counts: dict[str, dict[str, int]] = {"found": {}, "read": {}, "wrong": {}}
         for name in group[0]["p"]:
             found = [row for row in group if row["p"][name] <= SURE]
@@ -59,7 +62,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             counts["found"][name], counts["read"][name] = len(found), sum(told)
             counts["wrong"][name] = len(told) - sum(told)
         psnr = [row["psnr"] for row in group]
-        result[f"{kind}, {size} x {size}"] = {
+        result[f"{kind}, {size} x {size}" if size else f"{kind}, {sizes[0]} to {sizes[-1]} pixels"] = {
             "videos": len(group),
             "psnr": [min(psnr), float(np.mean(psnr))],
             "flicker": float(np.mean([row["flicker"] for row in group])),

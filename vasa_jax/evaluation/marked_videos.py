@@ -1,4 +1,7 @@
-"""Unmarked videos of 5 s that are marked to see what the mark survives: clips of people, and what the model makes."""
+"""Unmarked videos of 5 s that are marked to see what the mark survives: clips of people, and what the model makes.
+
+The model makes squares, and whole photographs in which the face speaks. Both are marked as the product marks them.
+"""
 
 import dataclasses
 import functools
@@ -14,6 +17,8 @@ from vasa_jax.config import MarksConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE
 from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.audio_files import read_audio
+from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.portraits import Portrait
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
@@ -22,20 +27,36 @@ from vasa_jax.evaluation.unmarked_windows import Pieces, means
 from vasa_jax.files import cached, fingerprint
 from vasa_jax.generation.detect import PICTURES, SECONDS
 from vasa_jax.generation.job import DEMO
+from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.watermark import Payload, marked
 
 LENGTH = int(SECONDS * FPS)
 RENDERED = 256  # pixels per side of rendered heads
 PEOPLE, STILLS = 200, 6  # rendered heads, and poses of each that make a window
+WHOLE = "whole photographs"
+WHOLE_NUMBERS = 10**6  # the first number of their carriers, which no square has
 SOUNDS = {".wav", ".mp3", ".m4a", ".flac", ".ogg"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Carrier:
-    """kind: real or generated; frames: uint8 (T, n, n, 3), unmarked; number: tells this trial from all others."""
+    """A video to be marked.
+
+    kind: real, generated or WHOLE; frames: uint8 (T, H, W, 3), unmarked; number: tells this trial from all others;
+    photograph: uint8 (H, W, 3), whose one mark all frames get; None = each frame has its own.
+    """
 
     kind: str
     frames: np.ndarray
     number: int
+    photograph: np.ndarray | None = None
+
+    def marked(self, payload: Payload) -> np.ndarray:
+        """Returns the marked frames, uint8 (T, H, W, 3); those of a photograph are rounded once more than Paste's."""
+        if self.photograph is None:
+            return marked(self.frames, payload)
+        added = picture_mark(self.photograph, payload)[..., None] + 0.5
+        return np.stack([np.clip(frame + added, 0, 255).astype(np.uint8) for frame in self.frames])
 
 
 class Carriers(Sequence):
@@ -95,32 +116,60 @@ class GeneratedVideos(Sequence):
         return len(self._portraits)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        sound = self._sounds[number % len(self._sounds)]
-        portrait = self._portraits[number]
-        key = {"model": self._generator.model, "portrait": fingerprint(portrait), "sound": sound.name}
-        make = functools.partial(self._make, number, portrait, sound)
+        pixels = self._portraits[number].pixels
+        key = {"model": self._generator.model, "portrait": fingerprint(pixels), "sound": self._sound(number).name}
         self._folder.mkdir(parents=True, exist_ok=True)
-        return cached(self._folder / f"{number}.npz", key, make)["frames"]
+        return cached(self._folder / f"{number}.npz", key, functools.partial(self._make, number))["frames"]
 
-    def _make(self, number: int, portrait: np.ndarray, sound: Path) -> dict[str, np.ndarray]:
-        samples = read_audio(sound).samples
-        # Once more, where the sound is short.
-        samples = np.tile(samples, -(-LENGTH * SAMPLE_RATE // (FPS * len(samples))))[: LENGTH * SAMPLE_RATE // FPS]
-        motion = self._generator.motion(samples, pose_anchor="absolute", seed=number)[:LENGTH]
-        avatar = self._generator.prepare(portrait)
+    def whole(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a photograph, uint8 (H, W, 3), and the frames (125, H, W, 3) in which its face speaks; not kept."""
+        portrait = self._portraits[number]
+        avatar = self._generator.prepare(portrait.pixels)
+        paste = self._generator.paste(portrait, avatar)
+        motion = self._motion(number, avatar, "portrait")
+        return paste.picture, np.stack(list(self._generator.render_whole(paste, avatar, motion)))
+
+    def _make(self, number: int) -> dict[str, np.ndarray]:
+        avatar = self._generator.prepare(self._portraits[number].pixels)
+        motion = self._motion(number, avatar, "absolute")
         return {"frames": np.concatenate(list(self._generator.render(avatar, motion)))}
 
+    def _motion(self, number: int, avatar: Any, anchor: str) -> np.ndarray:
+        samples = read_audio(self._sound(number)).samples
+        # Once more, where the sound is short.
+        samples = np.tile(samples, -(-LENGTH * SAMPLE_RATE // (FPS * len(samples))))[: LENGTH * SAMPLE_RATE // FPS]
+        return self._generator.motion(samples, avatar, pose_anchor=anchor, seed=number)[:LENGTH]
 
-def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> list[np.ndarray]:
-    """Returns up to `count` portraits, uint8 (n, n, 3): of the folder's images with a face, or rendered heads."""
+    def _sound(self, number: int) -> Path:
+        return self._sounds[number % len(self._sounds)]
+
+
+class WholePhotographs(Sequence):
+    """Carriers of the whole photographs that generated videos are cut from; made when they are asked for."""
+
+    def __init__(self, videos: GeneratedVideos):
+        self._videos = videos
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, number: int) -> Carrier:
+        photograph, frames = self._videos.whole(number)
+        return Carrier(WHOLE, frames, WHOLE_NUMBERS + number, photograph)
+
+
+def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> list[Portrait]:
+    """Returns up to `count` portraits: of the folder's images with a face, or rendered heads."""
     if not marks.portraits:
         heads = HeldOutHeads(generator.image_size, seed)
-        return [heads.portrait(heads.identity(index)) for index in range(count)]
-    result, paths = [], files_below(marks.portraits, PICTURES)
+        shown = [heads.portrait(heads.identity(index)) for index in range(count)]
+        return [Portrait(pixels, (), Crop(0, 0, len(pixels)), pixels) for pixels in shown]
+    result: list[Portrait] = []
+    paths = [], files_below(marks.portraits, PICTURES)
     # Every n-th, so that a few are of all sources.
     for path in paths[:: max(len(paths) // max(count, 1), 1)][:count]:
         try:
-            result.append(generator.read_portrait(path)[0])
+            result.append(generator.read_portrait(path))
         except InputError as error:
             logging.info("left out: %s", error)
     return result

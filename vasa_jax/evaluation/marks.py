@@ -1,8 +1,9 @@
 """The `evaluate_marks` job: how often the mark is found after attacks, and how often where there is none.
 
 Recall is counted at each size on videos of 5 s that the model makes of portraits and speech. Clips of real people count
-too, marked as if they were generated. Each is written as the product writes it, attacked and searched. False alarms are
-counted on windows that carry no mark. What is counted is kept: the same command goes on where it ended.
+too, marked as if they were generated, and whole photographs in which a face speaks. Each is written as the product
+writes it, attacked and searched. False alarms are counted on windows that carry no mark. What is counted is kept: the
+same command goes on where it ended.
 """
 
 import os
@@ -14,7 +15,14 @@ from absl import logging
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import false_alarms, mark_recall
 from vasa_jax.evaluation.ledger import Ledger
-from vasa_jax.evaluation.marked_videos import Carriers, GeneratedVideos, files_below, real_windows, rendered_lumas
+from vasa_jax.evaluation.marked_videos import (
+    Carriers,
+    GeneratedVideos,
+    WholePhotographs,
+    files_below,
+    real_windows,
+    rendered_lumas,
+)
 from vasa_jax.evaluation.unmarked_windows import Pieces, UnmarkedWindows, means, sources
 from vasa_jax.files import write_json, write_text
 from vasa_jax.generation import mark_search, watermark
@@ -36,19 +44,20 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     workdir.mkdir(parents=True, exist_ok=True)
     key = {"clips": [path.name for path in clips], "stills": len(stills), "checkpoint": config.checkpoint}
     key |= {"seed": config.seed, "search": _constants(mark_search)}
-    trials = Ledger(
-        workdir / "trials.jsonl",
-        key | {"mark": _constants(watermark), "sizes": marks.sizes, "carriers": marks.carriers}
-        | {"payloads": marks.payloads, "sounds": marks.sounds},
-    )  # fmt: skip
+    embedding = {"mark": _constants(watermark), "sounds": marks.sounds}
+    squares = {"sizes": marks.sizes, "carriers": marks.carriers, "payloads": marks.payloads}
+    trials = Ledger(workdir / "trials.jsonl", key | embedding | squares)
+    pasted = Ledger(workdir / "pasted.jsonl", key | embedding | {"pasted": marks.pasted})
     counted = Ledger(workdir / "windows.jsonl", key | {"carriers": marks.carriers})
 
     real = real_windows(clips, marks.carriers // 2)
     generated = GeneratedVideos(config, marks.carriers - len(real), workdir / "videos")
-    carriers = Carriers(marks, real, generated)
-    for done in trials.count(mark_recall.try_carrier, carriers, workers):
-        logging.info("%d of %d marked videos tried", done, len(carriers))
-        _write(workdir, report_of(trials, counted, marks.windows))  # it takes long: what is counted is kept
+    whole = WholePhotographs(GeneratedVideos(config, marks.pasted, workdir / "videos"))
+    for ledger, carriers in ((trials, Carriers(marks, real, generated)), (pasted, whole)):
+        for done in ledger.count(mark_recall.try_carrier, carriers, workers):
+            logging.info("%d of %d marked videos tried", done, len(carriers))
+            # It takes long: what is counted is kept.
+            _write(workdir, report_of((trials, pasted), counted, marks.windows))
 
     lumas = Pieces(len(generated), lambda number: means(generated[number]))
     stores = sources(clips, stills) | {"generated": lumas, "rendered": rendered_lumas(config.seed)}
@@ -56,8 +65,8 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     for done in counted.count(false_alarms.search_window, windows, workers):
         if done % EVERY == 0:
             logging.info("%d of %d unmarked windows searched", done, len(windows))
-            _write(workdir, report_of(trials, counted, marks.windows))
-    report = report_of(trials, counted, marks.windows)
+            _write(workdir, report_of((trials, pasted), counted, marks.windows))
+    report = report_of((trials, pasted), counted, marks.windows)
     _write(workdir, report)
     print(as_text(report))
     return report
@@ -68,9 +77,9 @@ def _constants(module: Any) -> dict[str, str]:
     return {name: str(value) for name, value in vars(module).items() if name.isupper() and name != "SURE"}
 
 
-def report_of(trials: Ledger, counted: Ledger, windows: int) -> dict[str, Any]:
-    """Returns what two ledgers say: recall by kind and size, and false alarms in up to `windows` windows."""
-    recall = mark_recall.summary(list(trials.rows.values()))
+def report_of(trials: tuple[Ledger, ...], counted: Ledger, windows: int) -> dict[str, Any]:
+    """Returns what ledgers say: recall by kind and size, and false alarms in up to `windows` windows."""
+    recall = mark_recall.summary([row for ledger in trials for row in ledger.rows.values()])
     return {"recall": recall, "alarms": false_alarms.summary(counted.first(windows))}
 
 

@@ -115,7 +115,10 @@ class VideoGenerator(PortraitAnimator):
             return itertools.chain.from_iterable(self.render(avatar, motion, controls.hop))
 
         size = whole.size if whole else (self.image_size, self.image_size)
-        return TalkingHead(avatar, motion, sound, notes, portrait.crop, sources, size, self.model, frames)
+        return TalkingHead(
+            avatar, motion, sound, notes, portrait.crop, sources, size, self.model, frames,
+            edited="photograph" if whole else "",
+        )  # fmt: skip
 
     def stream(
         self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any

@@ -1,10 +1,12 @@
 """Content Credentials: a C2PA manifest in every generated file, and what the manifest of a file says.
 
-The manifest states that a trained algorithm made the video, with which program, model and mark, and when; nothing about
-the user. It is signed with a key of this machine that is made at the first use, or with the user's own certificate. It
-is a label, not a lock: whoever copies the streams alone removes it. The mark in the frames stays (`watermark.py`).
+The manifest states that a trained algorithm made the video, or edited a photograph or a video for it, with which
+program, model and mark, and when; nothing about the user. It is signed with a key of this machine that is made at the
+first use, or with the user's own certificate. It is a label, not a lock: whoever copies the streams alone removes it.
+The mark in the frames stays (`watermark.py`).
 
-C2PA specification 2.2: actions, digital source types, soft bindings, certificate profile.
+C2PA specification 2.2: actions, digital source types, soft bindings, certificate profile; its implementation guidance
+2.4 on edits by AI: the original is opened, as an ingredient, then edited. IPTC: Digital Source Type NewsCodes.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import functools
 import hashlib
 import json
 import os
-import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -32,10 +35,12 @@ from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.video_files import AI_COMMENT, write_video
 from vasa_jax.errors import InputError, one_line
-from vasa_jax.files import read_bytes
+from vasa_jax.files import read_bytes, replacing
 from vasa_jax.generation.watermark import Payload
 
-MADE_BY = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype"
+MADE_BY = f"{_SOURCE_TYPE}/trainedAlgorithmicMedia"
+EDITED_BY = f"{_SOURCE_TYPE}/compositeWithTrainedAlgorithmicMedia"  # IPTC: edited with a generative model
 MARK_NAME = "vasa_jax.mark"  # algorithm of the soft binding
 DETAILS = "org.vasa_jax.generation"
 TYPES = {
@@ -85,15 +90,8 @@ class Signer:
             if signer._is_pair() and signer.algorithm:
                 return signer
         signer = _own_signer()
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(signer.chain + signer.key)
-            try:
-                os.replace(part, path)
-            except OSError:  # a folder has its name
-                part.unlink()
+        with contextlib.suppress(InputError, OSError), replacing(path, mode=0o600) as part:
+            part.write_bytes(signer.chain + signer.key)
         return signer
 
     @property
@@ -179,23 +177,30 @@ def _own_signer() -> Signer:
     return Signer(leaf + root, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
-def manifest(payload: Payload, model: str) -> dict:
-    """Returns the manifest of a generated video: what made it, by which model, with which mark, and when."""
+def manifest(payload: Payload, model: str, edited: str = "") -> dict:
+    """Returns the manifest of a generated video: what made it, by which model, with which mark, and when.
+
+    edited: what the user gave and the video shows beside what is generated, "photograph" or "video"; empty = nothing.
+    It is an ingredient without name, hash or thumbnail.
+    """
     import vasa_jax
 
     program = {"name": "vasa_jax", "version": vasa_jax.__version__}
-    created = {
-        "action": "c2pa.created",
-        "digitalSourceType": MADE_BY,
-        "softwareAgent": program,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-    }
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    done = {"softwareAgent": program, "when": when}
+    if edited:
+        opened = {"action": "c2pa.opened", **done, "parameters": {"ingredientIds": ["original"]}}
+        actions = [opened, {"action": "c2pa.edited", "digitalSourceType": EDITED_BY, **done}]
+        ingredients = [{"title": edited, "relationship": "parentOf", "label": "original"}]
+    else:
+        actions, ingredients = [{"action": "c2pa.created", "digitalSourceType": MADE_BY, **done}], []
     binding = {"alg": f"{MARK_NAME}.{payload.version}", "blocks": [{"scope": {}, "value": str(payload)}]}
     return {
         "claim_generator_info": [program],
-        "title": "AI-generated talking head",
+        "title": f"{edited}, edited by AI: a talking head" if edited else "AI-generated talking head",
+        "ingredients": ingredients,
         "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": "c2pa.actions.v2", "data": {"actions": actions}},
             {"label": "c2pa.soft-binding", "data": binding},
             {"label": DETAILS, "data": {"model": model, "mark": str(payload), "mark_version": payload.version}},
         ],
@@ -219,17 +224,18 @@ def write_generated(
     model: str,
     signer: Signer | None = None,
     fps: int | Fraction = FPS,
+    edited: str = "",
 ) -> Path:
     """Writes generated frames, uint8 (H, W, 3), and sound as an MP4 with its manifest; returns the path.
 
     payload: of the mark in the frames; None: they have none, the file gets no manifest, and its comment says so.
-    model: its name. signer: by default this machine's.
+    model: its name. signer: by default this machine's. edited: see `manifest`.
     InputError where the file cannot be written or signed; nothing is left behind then.
     """
     if payload is None:
         return write_video(path, frames, audio, fps, comment=UNMARKED_COMMENT)
     signer = signer or Signer.of_machine()
-    seal = functools.partial(sign_file, kind="video/mp4", payload=payload, model=model, signer=signer)
+    seal = functools.partial(sign_file, kind="video/mp4", content=manifest(payload, model, edited), signer=signer)
     return write_video(path, frames, audio, fps, seal=seal)
 
 
@@ -247,26 +253,29 @@ def point_to_responsible_use() -> None:
         stamp.touch()
 
 
-def sign_file(path: Path, kind: str, payload: Payload, model: str, signer: Signer) -> None:
-    """Adds a signed manifest to a complete file of a MIME type, in place; InputError where that fails."""
+def sign_file(path: Path, kind: str, content: dict, signer: Signer) -> None:
+    """Adds a signed manifest, as `manifest` gives it, to a complete file of a MIME type; InputError where that fails.
+
+    The file is rewritten in place: it is to be one that has not got its name yet.
+    """
     import c2pa
 
-    part = path.with_name(f"{path.name}.signed")
     info = c2pa.C2paSignerInfo(signer.algorithm.encode(), signer.chain, signer.key, None)
     try:
         with (
             c2pa.Context(settings=c2pa.Settings.from_dict(SETTINGS)) as context,
             c2pa.Signer.from_info(info) as pen,
-            c2pa.Builder(manifest(payload, model), context=context) as builder,
-            open(path, "rb") as source,
-            open(part, "w+b") as target,
+            c2pa.Builder(content, context=context) as builder,
+            open(path, "r+b") as file,
+            tempfile.TemporaryFile(dir=path.parent) as signed,
         ):
-            builder.sign(pen, kind, source, target)
-        os.replace(part, path)
+            builder.sign(pen, kind, file, signed)
+            for each in (signed, file):
+                each.seek(0)
+            shutil.copyfileobj(signed, file)
+            file.truncate()
     except c2pa.C2paError as error:
         raise InputError(f"{path}: cannot be signed ({error}); give another config.sign_certificate") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Nothing is fetched: neither manifests kept elsewhere nor the state of certificates. No thumbnail doubles the file.
@@ -280,12 +289,14 @@ SETTINGS = {
 class ManifestState:
     """What the manifest of a file says. state: none, valid (signature and content agree) or invalid.
 
-    generated: it says that a trained algorithm made the file; program, model, mark (empty where it does not say);
-    signer: who signed; trusted: by a certificate on a trust list; fault: what is wrong with an invalid one.
+    generated: it says that a trained algorithm made the file or edited what it shows; edited: the latter; program,
+    model, mark (empty where it does not say); signer: who signed; trusted: by a certificate on a trust list; fault:
+    what is wrong with an invalid one.
     """
 
     state: str
     generated: bool = False
+    edited: bool = False
     program: str = ""
     model: str = ""
     mark: str = ""
@@ -296,7 +307,8 @@ class ManifestState:
     def __str__(self) -> str:
         if not self.program:
             return f"{self.state} ({self.fault})" if self.fault else self.state
-        made = "made by a trained algorithm" if self.generated else "does not say how it was made"
+        made = "edited by" if self.edited else "made by"
+        made = f"{made} a trained algorithm" if self.generated else "does not say how it was made"
         signed = f"signed by {self.signer or 'nobody named'}, {'trusted' if self.trusted else 'on no trust list'}"
         parts = [made, self.program, self.model and f"model {self.model}", self.mark and f"mark {self.mark}", signed]
         return f"{self.state}{f' ({self.fault})' if self.fault else ''}: {', '.join(part for part in parts if part)}"
@@ -332,11 +344,13 @@ def _state(store: Any) -> ManifestState:
     generator = next(iter(_objects(active.get("claim_generator_info"))), {})
     codes = [_claim(entry.get("code", "")) for entry in _objects(_object(store).get("validation_status"))]
     faults = [code for code in codes if code != "signingCredential.untrusted"]
+    kinds = {str(action.get("digitalSourceType")) for action in _objects(actions)}
     details, signature = data.get(DETAILS, {}), _object(active.get("signature_info"))
     state = _object(store).get("validation_state")
     return ManifestState(
         state="invalid" if state == "Invalid" or faults else "valid",
-        generated=any(action.get("digitalSourceType") == MADE_BY for action in _objects(actions)),
+        generated=not kinds.isdisjoint((MADE_BY, EDITED_BY)),
+        edited=EDITED_BY in kinds,
         program=" ".join(_claim(generator.get(key, "")) for key in ("name", "version")).strip(),
         model=_claim(details.get("model", "")),
         mark=_claim(details.get("mark", "")),

@@ -119,7 +119,7 @@ def reenact(
     sources = (image, video, *([sound.original] if sound and isinstance(sound.original, Path) else []))
     head = TalkingHead(
         avatar, motion, sound, (*portrait.notes, *driving.notes, *notes), portrait.crop, sources, size, animator.model,
-        frames, driving.fps,
+        frames, driving.fps, "photograph" if whole else "",
     )  # fmt: skip
     return head, driving
 
@@ -154,7 +154,7 @@ def _dubbed(
 
     head = TalkingHead(
         avatar, motion, sound, (*source.notes, *driving.notes, *notes), source.crop, (image, video), whole.size,
-        animator.model, frames, source.fps,
+        animator.model, frames, source.fps, "video",
     )  # fmt: skip
     return head, driving
 

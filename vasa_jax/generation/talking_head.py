@@ -32,6 +32,7 @@ class TalkingHead:
       size: height and width of a frame.
       model: what its manifest calls the codec.
       fps: frames per second.
+      edited: what the user gave and its frames show whole, "photograph" or "video"; empty = neither.
     """
 
     avatar: Avatar
@@ -44,6 +45,7 @@ class TalkingHead:
     model: str
     _decoded: Callable[[], Iterator[np.ndarray]] = dataclasses.field(repr=False)
     fps: float = FPS
+    edited: str = ""
 
     def frames(self, stage: Stage = contextlib.nullcontext) -> Iterator[np.ndarray]:
         """Yields uint8 (H, W, 3), one by one; decoding is within `stage("decode")`."""
@@ -71,4 +73,4 @@ class TalkingHead:
         with stage("write"):
             frames = iter(progress(self.frames(stage)))
             rate = Fraction(self.fps).limit_denominator(1001)
-            return write_generated(path, frames, self.audio, self.avatar.payload, self.model, signer, rate)
+            return write_generated(path, frames, self.audio, self.avatar.payload, self.model, signer, rate, self.edited)
