@@ -13,7 +13,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import false_alarms, mark_recall, marked_videos, marks
 from vasa_jax.evaluation.ledger import Ledger
 from vasa_jax.evaluation.mark_attacks import ATTACKS, at_rate, coded, cut, scaled
-from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below
+from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below, real_windows
 from vasa_jax.evaluation.marks import evaluate_marks
 from vasa_jax.evaluation.unmarked_windows import (
     CODECS,
@@ -171,6 +171,21 @@ def test_frames_of_a_photograph_share_its_mark():
     assert (own[1] - frames[1]).std() < 0.7 < (shown[1] - frames[1]).std()  # that of a flat frame would be fainter
 
 
+def test_clips_are_cut_into_windows_that_share_no_frame(tmp_path, monkeypatch):
+    """The first of every clip first; what is shorter than a window is left out, at the end of a clip too."""
+    monkeypatch.setattr(marked_videos, "LENGTH", 4)
+    paths = []
+    for number, count in enumerate((9, 3, 4)):
+        levels = 40 * number + 10 * np.arange(count, dtype=np.uint8)
+        shown = np.broadcast_to(levels[:, None, None, None], (count, 64, 80, 3)).astype(np.uint8)
+        paths.append(write_video(tmp_path / f"{number}.mp4", shown))
+    windows = real_windows(paths, 9)
+    assert [window.shape for window in windows] == [(4, 64, 64, 3)] * 3
+    starts = [round(float(window[0].mean())) for window in windows]
+    np.testing.assert_allclose(starts, [0, 80, 40], atol=3)
+    assert len(real_windows(paths, 2)) == 2 and real_windows([], 2) == []
+
+
 class Made(list):
     """Generated videos as the job has them, of one picture that does not move."""
 
@@ -209,7 +224,7 @@ def test_job_on_a_few(tmp_path, monkeypatch, capsys):
     write_video(tmp_path / "clips" / "a.mp4", np.repeat(smooth_pictures(1, 128), 25, 0))
     made = Made([np.repeat(smooth_pictures(1, 64, 1), 25, 0)])
     monkeypatch.setattr(marks, "GeneratedVideos", lambda config, count, folder: made)
-    settings = {"carriers": 2, "payloads": 1, "sizes": (128,), "pasted": 1, "workers": 1}
+    settings = {"clips": 1, "carriers": 1, "payloads": 1, "sizes": (128,), "pasted": 1, "workers": 1}
 
     def run(windows):
         config = VASAConfig(videos=str(tmp_path / "clips"), marks=MarksConfig(windows=windows, **settings))

@@ -133,7 +133,8 @@ class MarksConfig(Settings):
 
     portraits: str = text("", "folder of portraits that the model animates; empty = rendered held-out heads")
     sounds: str = text("", "folder of speech that they say, taken in turn; empty = the shipped sentence")
-    carriers: int = number(50, 0, 10**5, "videos", "of 5 s that are marked, attacked and searched")
+    clips: int = number(25, 0, 10**5, "videos", "of 5 s of people, the first of every clip first, marked and attacked")
+    carriers: int = number(25, 0, 10**5, "videos", "of 5 s that the model makes; they are marked and attacked too")
     payloads: int = number(2, 1, 10**4, "marks", "that each of them gets in turn, per size")
     sizes: tuple[int, ...] = number((256, 512), 64, 2048, "pixels", "per side of the marked videos")
     pasted: int = number(

@@ -5,7 +5,8 @@ The model makes squares, and whole photographs in which the face speaks. Both ar
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ class Carrier:
 
 
 class Carriers(Sequence):
-    """Every video at every size, as often as it gets another payload; made when it is asked for.
+    """Every video at every size, as often as it gets another payload: real clips, then generated ones.
 
-    Half of the videos are real clips of at least 5 s, as far as there are any; the others are generated.
+    Each is made when it is asked for.
     """
 
     def __init__(self, marks: MarksConfig, real: Sequence[np.ndarray], generated: Sequence[np.ndarray]):
@@ -86,19 +87,30 @@ class Carriers(Sequence):
 
 
 def real_windows(clips: Sequence[Path], count: int) -> list[np.ndarray]:
-    """Returns the squares in the middle of the first 5 s of up to `count` clips, uint8 (125, n, n, 3), n <= 512."""
-    result: list[np.ndarray] = []
-    for path in clips:
-        if len(result) == count:
-            break
-        frames = [frame for frame, _ in zip(read_video(path, fps=FPS).frames, range(LENGTH))]
-        if len(frames) < LENGTH:
-            continue
-        side = min(frames[0].shape[:2]) // 2 * 2
-        top, left = ((length - side) // 2 for length in frames[0].shape[:2])
-        square = np.stack(frames)[:, top : top + side, left : left + side]
-        result.append(scaled(square, 512 / side) if side > 512 else square)
+    """Returns the squares in the middle of up to `count` stretches of 5 s, uint8 (125, n, n, 3), n <= 512.
+
+    No two share a frame. The first of every clip come first, then the second ones, and so on.
+    """
+    videos, result = [iter(read_video(path, fps=FPS).frames) for path in clips], []
+    while videos and len(result) < count:
+        lasting = []
+        for frames in videos:
+            window = _square_window(frames)
+            if window is not None and len(result) < count:
+                result.append(window)
+                lasting.append(frames)
+        videos = lasting
     return result
+
+
+def _square_window(frames: Iterator[np.ndarray]) -> np.ndarray | None:
+    window: list[np.ndarray] = []
+    for frame in itertools.islice(frames, LENGTH):
+        side = min(frame.shape[:2]) // 2 * 2
+        top, left = ((length - side) // 2 for length in frame.shape[:2])
+        square = frame[top : top + side, left : left + side]
+        window.append(scaled(square[None], 512 / side)[0] if side > 512 else square.copy())
+    return np.stack(window) if len(window) == LENGTH else None
 
 
 class GeneratedVideos(Sequence):
@@ -166,8 +178,11 @@ def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> list
         return [Portrait(pixels, (), Crop(0, 0, len(pixels)), pixels) for pixels in shown]
     result: list[Portrait] = []
     paths = [], files_below(marks.portraits, PICTURES)
-    # Every n-th, so that a few are of all sources.
-    for path in paths[:: max(len(paths) // max(count, 1), 1)][:count]:
+    # In an order of their own, so that a few are of all sources, and more are these and others.
+    for number in np.random.default_rng(seed).permutation(len(paths)):
+        if len(result) == count:
+            break
+        path = paths[number]
         try:
             result.append(generator.read_portrait(path))
         except InputError as error:

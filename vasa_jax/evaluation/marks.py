@@ -45,13 +45,14 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     key = {"clips": [path.name for path in clips], "stills": len(stills), "checkpoint": config.checkpoint}
     key |= {"seed": config.seed, "search": _constants(mark_search)}
     embedding = {"mark": _constants(watermark), "sounds": marks.sounds}
-    squares = {"sizes": marks.sizes, "carriers": marks.carriers, "payloads": marks.payloads}
+    squares = {"sizes": marks.sizes, "clips": marks.clips, "carriers": marks.carriers}
+    squares |= {"payloads": marks.payloads}
     trials = Ledger(workdir / "trials.jsonl", key | embedding | squares)
     pasted = Ledger(workdir / "pasted.jsonl", key | embedding | {"pasted": marks.pasted})
     counted = Ledger(workdir / "windows.jsonl", key | {"carriers": marks.carriers})
 
-    real = real_windows(clips, marks.carriers // 2)
-    generated = GeneratedVideos(config, marks.carriers - len(real), workdir / "videos")
+    real = real_windows(clips, marks.clips)
+    generated = GeneratedVideos(config, marks.carriers, workdir / "videos")
     whole = WholePhotographs(GeneratedVideos(config, marks.pasted, workdir / "videos"))
     for ledger, carriers in ((trials, Carriers(marks, real, generated)), (pasted, whole)):
         for done in ledger.count(mark_recall.try_carrier, carriers, workers):
