@@ -45,9 +45,8 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     key = {"clips": [path.name for path in clips], "stills": len(stills), "checkpoint": config.checkpoint}
     key |= {"seed": config.seed, "search": _constants(mark_search)}
     embedding = {"mark": _constants(watermark), "sounds": marks.sounds}
-    squares = {"sizes": marks.sizes, "clips": marks.clips, "carriers": marks.carriers}
-    squares |= {"payloads": marks.payloads}
-    trials = Ledger(workdir / "trials.jsonl", key | embedding | squares)
+    squares = {name: getattr(marks, name) for name in ("sizes", "clips", "carriers", "payloads")}
+    trials = Ledger(workdir / "trials.jsonl", key | embedding | {"squares": squares})
     pasted = Ledger(workdir / "pasted.jsonl", key | embedding | {"pasted": marks.pasted})
     counted = Ledger(workdir / "windows.jsonl", key | {"carriers": marks.carriers})
 
