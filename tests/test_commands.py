@@ -83,7 +83,8 @@ DEAR = {
         "report.json",
     ),
     "evaluate_marks": (
-        f"{TINY} videos=VIDEOS marks.clips=1 marks.carriers=1 marks.pasted=1 marks.sizes=(64,) marks.windows=1 marks.workers=1",
+        f"{TINY} videos=VIDEOS marks.clips=1 marks.carriers=1 marks.pasted=1 marks.sizes=(64,) marks.windows=1"
+        " marks.workers=1",
         "report.json",
     ),
     "evaluate_videos": (

@@ -12,6 +12,8 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.detect import describe, detect, detect_file, detect_frames
 from vasa_jax.generation.provenance import write_generated
 from vasa_jax.generation.watermark import Payload, marked
+from vasa_jax.models.face import face_codec
+from vasa_jax.models.variants import FACE_VARIANTS
 
 PAYLOAD = Payload(0x0C0FFEE)
 
@@ -36,6 +38,23 @@ def test_a_marked_video(video, capsys):
     assert found.marked and found.evidence.payload == PAYLOAD
     shown = capsys.readouterr().out
     assert f"{video}: marked" in shown and "0c0ffee, version 1" in shown and "manifest  valid" in shown
+
+
+def sizes():
+    """The squares of every codec, and whole photographs, upright, across and large."""
+    squares = {face_codec(name)[0].image_size for name in FACE_VARIANTS}
+    return [*((side, side) for side in sorted(squares)), (480, 270), (300, 402), (720, 1280)]
+
+
+@pytest.mark.parametrize("shape", sizes())
+def test_round_trip_at_every_size_the_product_writes(shape, tmp_path):
+    """Marked, written with its manifest, read again: found, read, and both say the same."""
+    ground = cv2.resize(smooth_pictures(1, 256, seed=6)[0], shape[::-1])
+    path = tmp_path / "a.mp4"
+    write_generated(path, marked(np.repeat(ground[None], 10, 0), PAYLOAD), None, PAYLOAD, "model")
+    found = detect_file(path)
+    assert found.marked and found.evidence.scale == 1 and not found.evidence.mirrored
+    assert found.evidence.payload == PAYLOAD and found.manifest.mark == str(PAYLOAD)
 
 
 def test_mark_stays_when_the_manifest_goes(video, tmp_path):
