@@ -13,7 +13,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import false_alarms, mark_recall, marked_videos, marks
 from vasa_jax.evaluation.ledger import Ledger
 from vasa_jax.evaluation.mark_attacks import ATTACKS, at_rate, coded, cut, scaled
-from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below, real_windows
+from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below, portraits, real_windows
 from vasa_jax.evaluation.marks import evaluate_marks
 from vasa_jax.evaluation.unmarked_windows import (
     CODECS,
@@ -184,6 +184,25 @@ def test_clips_are_cut_into_windows_that_share_no_frame(tmp_path, monkeypatch):
     starts = [round(float(window[0].mean())) for window in windows]
     np.testing.assert_allclose(starts, [0, 80, 40], atol=3)
     assert len(real_windows(paths, 2)) == 2 and real_windows([], 2) == []
+
+
+def test_more_portraits_are_the_same_and_others(tmp_path):
+    """Pictures that are refused are left out; without a folder they are rendered."""
+
+    class Reader:
+        image_size = 64
+
+        def read_portrait(self, path):
+            if path.stem == "3":
+                raise InputError(f"{path}: no face")
+            return path.stem
+
+    for number in range(9):
+        (tmp_path / f"{number}.png").touch()
+    few, more, every = (portraits(MarksConfig(portraits=str(tmp_path)), Reader(), 0, count) for count in (3, 5, 50))
+    assert few == more[:3] and more == every[:5] and set(every) == set("01245678") and every != sorted(every)
+    (drawn,) = portraits(MarksConfig(), Reader(), 0, 1)
+    assert drawn.pixels.shape == (64, 64, 3) and drawn.picture is drawn.pixels and drawn.crop == (0, 0, 64)
 
 
 class Made(list):

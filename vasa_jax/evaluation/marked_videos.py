@@ -177,7 +177,7 @@ def portraits(marks: MarksConfig, generator: Any, seed: int, count: int) -> list
         shown = [heads.portrait(heads.identity(index)) for index in range(count)]
         return [Portrait(pixels, (), Crop(0, 0, len(pixels)), pixels) for pixels in shown]
     result: list[Portrait] = []
-    paths = [], files_below(marks.portraits, PICTURES)
+    paths = files_below(marks.portraits, PICTURES)
     # In an order of their own, so that a few are of all sources, and more are these and others.
     for number in np.random.default_rng(seed).permutation(len(paths)):
         if len(result) == count:
