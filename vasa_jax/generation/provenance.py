@@ -1,9 +1,9 @@
 """Content Credentials: a C2PA manifest in every generated file, and what the manifest of a file says.
 
-The manifest states that a trained algorithm made the video, or edited a photograph or a video for it, with which
-program, model and mark, and when; nothing about the user. It is signed with a key of this machine that is made at the
-first use, or with the user's own certificate. It is a label, not a lock: whoever copies the streams alone removes it.
-The mark in the frames stays (`watermark.py`).
+The manifest states that a trained algorithm made the video, or edited a photograph or a video for it. It names program,
+model, mark and time, and nothing about the user. It is signed with a key of this machine that is made at the first use,
+or with the user's own certificate. It is a label, not a lock: whoever copies the streams alone removes it. The mark in
+the frames stays (`watermark.py`).
 
 C2PA specification 2.2: actions, digital source types, soft bindings, certificate profile; its implementation guidance
 2.4 on edits by AI: the original is opened, as an ingredient, then edited. IPTC: Digital Source Type NewsCodes.
