@@ -71,7 +71,7 @@ def test_live_points_are_consistent():
 
 
 def test_the_marks_cost_is_that_of_pairs(monkeypatch):
-    """A clock of our own: a marked call takes 3 ms, an unmarked one 2 ms, whoever goes first."""
+    """A clock of our own: a marked call takes 3 ms, one without 2 ms, whoever goes first; the last step 0.5, 0.1."""
     now, asked = [0.0], []
 
     def decode(self, avatar, motion, batch):
@@ -80,9 +80,17 @@ def test_the_marks_cost_is_that_of_pairs(monkeypatch):
         now[0] += 0.003 if avatar.pattern is not None else 0.002
         return motion
 
+    def last_step(rgb, matte, canvas, pattern):
+        assert rgb.shape == (2, 64, 64, 3) and matte.shape == (2, 64, 64, 1) and canvas.shape == (64, 64, 3)
+        now[0] += 0.0001 if pattern is None else 0.0005
+        return rgb
+
+    monkeypatch.setattr(marking, "_last_step", last_step)
     monkeypatch.setattr(marking.time, "process_time", lambda: now[0])
     monkeypatch.setattr(marking.PortraitAnimator, "decode", decode)
     cost = marking.mark_cost("face_tiny", 2, 3, jnp.float32)
     np.testing.assert_allclose((cost.unmarked, cost.marked, cost.share, *cost.quartiles), (1, 1.5, 0.5, 0.5, 0.5))
-    assert asked[2:] == [True, False, False, True, True, False] and (cost.pairs, cost.clock) == (3, "CPU")
-    assert "| face_tiny, 2 | CPU | 1.000 | 1.500 | 50.0% of 3 | 50.0% to 50.0% |" in marking.mark_table([cost])
+    np.testing.assert_allclose(cost.alone, 0.2)
+    assert asked == [True, False] + [False, True] + [True, False] + [False, True]
+    assert (cost.pairs, cost.clock) == (3, "CPU")
+    assert "| face_tiny, 2 | CPU | 1.000 | 1.500 | 50.0% of 3 | 50.0% to 50.0% | 0.200 |" in marking.mark_table([cost])

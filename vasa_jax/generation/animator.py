@@ -214,7 +214,14 @@ def _decode(decoder, face, latents, detail, canvas, pattern, motion):
     decoded = decoder.apply(
         {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
     )
-    rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
+    return finished(decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32), canvas, pattern)
+
+
+def finished(rgb: jax.Array, matte: jax.Array, canvas: jax.Array, pattern: jax.Array | None) -> jax.Array:
+    """Returns uint8 frames (N, n, n, 3) of colours (N, n, n, 3) and a matte (N, n, n, 1): on a canvas, marked, rounded.
+
+    canvas: float32 (n, n, 3) in [0, 1], as the colours; pattern: (n, n) of the mark, None = unmarked.
+    """
     picture = (matte * rgb + (1.0 - matte) * canvas) * 255.0
     # An unmarked avatar's pattern, None, is part of the compiled function: it costs nothing.
     return rounded(picture if pattern is None else embed(picture, pattern))
