@@ -9,6 +9,7 @@ from marked_pictures import smooth_pictures
 from vasa_jax.config import VASAConfig
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
+from vasa_jax.generation.animator import LARGEST_FRAME
 from vasa_jax.generation.detect import describe, detect, detect_file, detect_frames
 from vasa_jax.generation.provenance import write_generated
 from vasa_jax.generation.watermark import Payload, marked
@@ -41,8 +42,8 @@ def test_a_marked_video(video, capsys):
 
 
 def sizes():
-    """The squares of every codec, and whole photographs, upright, across and large."""
-    squares = {face_codec(name)[0].image_size for name in FACE_VARIANTS}
+    """The squares of every codec, the largest of config.size, and whole photographs, upright, across and large."""
+    squares = {LARGEST_FRAME, *(face_codec(name)[0].image_size for name in FACE_VARIANTS)}
     return [*((side, side) for side in sorted(squares)), (480, 270), (300, 402), (720, 1280)]
 
 
