@@ -51,6 +51,7 @@ JOBS = {
     "benchmark_renderer": "vasa_jax.benchmarks.renderer:benchmark_renderer_job",
     "benchmark_reading": "vasa_jax.benchmarks.reading:benchmark_reading_job",
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
+    "speech_corpus": "vasa_jax.corpus.voices.write_speech:speech_corpus",
     "prepare": "vasa_jax.preparation.prepare:prepare",
     "fit_photos": "vasa_jax.preparation.photos:fit_photos",
     "label_accuracy": "vasa_jax.preparation.label_accuracy:label_accuracy_job",
