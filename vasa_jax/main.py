@@ -40,6 +40,7 @@ JOBS = {
     "erase_pose": "vasa_jax.training.pose_erasure:erase_pose",
     "evaluate": "vasa_jax.evaluation.talking:evaluate",
     "evaluate_controls": "vasa_jax.evaluation.controls:evaluate_controls",
+    "evaluate_audio": "vasa_jax.evaluation.hearing:evaluate_audio",
     "evaluate_face": "vasa_jax.evaluation.codec:evaluate_face",
     "evaluate_drift": "vasa_jax.evaluation.long_video:evaluate_drift",
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",

@@ -25,7 +25,8 @@ from vasa_jax.dtypes import compute_dtype
 from vasa_jax.files import write_text
 from vasa_jax.generation.speech_features import MARGIN, PIECE
 from vasa_jax.generation.windows import no_past, sample_windows
-from vasa_jax.models.audio import AudioEncoder, pair_mean
+from vasa_jax.models.audio import pair_mean
+from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.motion import VASADiffusionTransformer, cast_products
@@ -89,7 +90,7 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
 
 def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
     """Features of one piece of sound as the generator cuts it."""
-    encoder = AudioEncoder(**AUDIO_VARIANTS[variant], dtype=dtype)
+    encoder = audio_encoder(AUDIO_VARIANTS[variant], dtype)
     samples = jnp.zeros((1, (PIECE + 2 * MARGIN) * 640 + 80))
     params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), samples))["params"]
 

@@ -45,7 +45,7 @@ class VASAConfig(Controls, Driving):
     )
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of jobs prepare, fit_photos, speech_corpus and import_weights a folder")
+    output: str = text("", "video to write, .mp4; of prepare, fit_photos, speech_corpus and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")

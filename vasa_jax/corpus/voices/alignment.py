@@ -61,7 +61,11 @@ class EnglishAligner:
                 return None
             if not second and decoder.hyp() is None:  # asked after the second pass, it would crash
                 return None
-        phones = [(phone.start, phone.start + phone.duration, phone.name) for word in decoder.get_alignment() for phone in word]
+        phones = [
+            (phone.start, phone.start + phone.duration, phone.name)
+            for word in decoder.get_alignment()
+            for phone in word
+        ]
         return _without_gaps(phones, len(samples) / SAMPLE_RATE)
 
 

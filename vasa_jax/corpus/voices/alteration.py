@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.signal import resample_poly
 
-from vasa_jax.conventions import SAMPLE_RATE
+from vasa_jax.conventions import CODECS, SAMPLE_RATE, frame_count
 from vasa_jax.corpus.speech.voice_augmentation import augment_voice, stretch
 
 SPEEDS = (0.85, 1.18)
@@ -38,7 +38,7 @@ def altered(
         samples = samples + _babble(samples, others, rng)
     samples = augment_voice(samples, rng)
     if codecs and rng.random() < CODEC_SHARE:
-        samples = CODECS[codecs[rng.integers(len(codecs))]](samples, rng)
+        samples = _PASS[codecs[rng.integers(len(codecs))]](samples, rng)
     return np.clip(samples, -1.0, 1.0).astype(np.float32), kept
 
 
@@ -48,8 +48,11 @@ def at_speed(
     """Returns speech f32 (N,) at another speed, same pitch, and its labels (2 T,): frame k is that of frame k speed."""
     length = round(len(samples) / speed)
     changed = stretch(np.asarray(samples, np.float32), length)
-    frames = [min(round(len(track) / speed), 2 * (-(-length // 640))) for track in labels]
-    places = [np.minimum(np.round(np.arange(count) * speed).astype(int), len(t) - 1) for count, t in zip(frames, labels)]
+    frames = [min(round(len(track) / speed), 2 * frame_count(length)) for track in labels]
+    places = [
+        np.minimum(np.round(np.arange(count) * speed).astype(int), len(track) - 1)
+        for count, track in zip(frames, labels)
+    ]
     return changed, tuple(track[place] for track, place in zip(labels, places))
 
 
@@ -101,6 +104,7 @@ def through_aac(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return pass_through(samples, int(rng.uniform(16_000, 48_000)))
 
 
-CODECS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+_PASS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "opus": through_opus, "mp3": through_mp3, "phone": through_phone, "aac": through_aac,
 }  # fmt: skip
+assert tuple(_PASS) == CODECS

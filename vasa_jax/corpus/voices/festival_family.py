@@ -22,6 +22,11 @@ from vasa_jax.errors import InputError
 
 SECONDS = 60  # within which a program speaks a sentence
 SLT = "slt"  # one woman, in both programs: never heard in training
+PITCH = {"kal16": 105.0, "awb": 130.0, "rms": 95.0, SLT: 170.0}  # Hz, near each Flite voice's own
+FESTIVAL_VOICES = (
+    Speaker("kal_diphone", "en", "train"), Speaker("ked_diphone", "en", "train"),
+    Speaker("cmu_us_slt_arctic_hts", "en", "heldout"),
+)  # fmt: skip
 
 
 class Flite:
@@ -31,7 +36,6 @@ class Flite:
         Speaker("kal16", "en", "train"), Speaker("awb", "en", "train"), Speaker("rms", "en", "train"),
         Speaker(SLT, "en", "heldout"),
     )  # fmt: skip
-    _pitch = {"kal16": 105.0, "awb": 130.0, "rms": 95.0, SLT: 170.0}  # Hz, near each voice's own
 
     def __init__(self, settings: SpeechCorpusConfig):
         del settings
@@ -40,7 +44,7 @@ class Flite:
     def cast(self, speaker: Speaker, rng: np.random.Generator) -> Say:
         """Returns what says texts as this speaker."""
         stretch = rng.uniform(0.8, 1.25)
-        pitch = self._pitch[speaker.name] * np.exp(rng.uniform(np.log(0.85), np.log(1.2)))
+        pitch = PITCH[speaker.name] * np.exp(rng.uniform(np.log(0.85), np.log(1.2)))
 
         def say(text: str) -> Speech:
             with tempfile.TemporaryDirectory() as folder:
@@ -58,18 +62,12 @@ class Flite:
 class Festival:
     """Speaks with the English voices of Festival's packages that are installed."""
 
-    _voices = {
-        "kal_diphone": Speaker("kal_diphone", "en", "train"),
-        "ked_diphone": Speaker("ked_diphone", "en", "train"),
-        "cmu_us_slt_arctic_hts": Speaker("cmu_us_slt_arctic_hts", "en", "heldout"),
-    }
-
     def __init__(self, settings: SpeechCorpusConfig):
         del settings
         self._program = _program("festival", "festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts")
         with tempfile.TemporaryDirectory() as folder:
             listed = self._evaluate('(mapcar (lambda (v) (format t "%s\\n" v)) (voice.list))', folder).split()
-        self.speakers = tuple(speaker for name, speaker in self._voices.items() if name in listed)
+        self.speakers = tuple(speaker for speaker in FESTIVAL_VOICES if speaker.name in listed)
         if not self.speakers:
             raise InputError("festival: has none of its English voices; run `apt-get install festvox-kallpc16k`")
 
@@ -84,7 +82,7 @@ class Festival:
                 printed = self._evaluate(
                     f"(voice_{speaker.name})\n(Parameter.set 'Duration_Stretch {stretch:.3f})\n"
                     f'(set! u (Utterance Text "{quoted}"))\n(utt.synth u)\n(utt.save.wave u "{sound}" \'riff)\n'
-                    "(mapcar (lambda (s) (format t \"%s %f\\n\" (item.name s) (item.feat s 'end)))"
+                    '(mapcar (lambda (s) (format t "%s %f\\n" (item.name s) (item.feat s \'end)))'
                     " (utt.relation.items u 'Segment))\n",
                     folder,
                 )

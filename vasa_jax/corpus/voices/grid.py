@@ -7,12 +7,12 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from vasa_jax.data.audio_files import read_audio
 from vasa_jax.corpus.speech.espeak import Speech
 from vasa_jax.corpus.voices.alignment import EnglishAligner
+from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
 
-_DIGITS = dict(zip("z123456789", "zero one two three four five six seven eight nine".split()))
+_DIGITS = dict(zip("z123456789", ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]))
 _PLACES = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},

@@ -6,7 +6,6 @@ Other exports and styles are read by path. Six languages from IPA.
 
 import hashlib
 import importlib.resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -19,7 +19,7 @@ from absl import logging
 from vasa_jax.config import SpeechCorpusConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import fill_pauses, frame_labels, set_level, speak_in_turn
-from vasa_jax.corpus.speech.espeak import Phoneme, Speech, trim
+from vasa_jax.corpus.speech.espeak import Speech, trim
 from vasa_jax.corpus.speech.sentences import sample_sentence
 from vasa_jax.corpus.voices.alignment import EnglishAligner
 from vasa_jax.corpus.voices.grid import GridClip, aligned, find_grid_clips
@@ -98,7 +98,8 @@ def _written(folder: Path, name: str, jobs: list, settings: SpeechCorpusConfig, 
             paths[path] = (key, [index for index in part if index < len(jobs)])
         elif (made := shard_key(path)) != key:
             fault = difference(made, key) if isinstance(made, dict) else "another kind of file"
-            raise InputError(f"{path}: was made with other settings ({fault[:200]}); delete it, or choose another folder")
+            said = f"{path}: was made with other settings ({fault[:200]})"
+            raise InputError(f"{said}; delete it, or choose another folder")
     wanted = [(index, path) for path, (_, indices) in paths.items() for index in indices]
     place = {number: path for number, (_, path) in enumerate(wanted)}
     done: dict[Path, dict[int, Any]] = collections.defaultdict(dict)
@@ -201,9 +202,8 @@ def labelled(speech: Speech, source: str, speaker: Speaker, person: str, text: s
     phonemes, stress = frame_labels(speech.phonemes, 2 * frames)
     known = any(phoneme.stressed for phoneme in speech.phonemes)
     marks = stress.astype(np.uint8) if known else np.full(2 * frames, UNKNOWN_STRESS, np.uint8)
-    return Passage(
-        samples.astype(np.float32), phonemes.astype(np.uint8), marks, source, person, speaker.language, speaker.split, text
-    )
+    sound, classes = samples.astype(np.float32), phonemes.astype(np.uint8)
+    return Passage(sound, classes, marks, source, person, speaker.language, speaker.split, text)
 
 
 def _tallies(folder: Path) -> Iterator[tuple[tuple[str, str], Passage]]:
@@ -235,7 +235,7 @@ def _report(folder: Path, settings: SpeechCorpusConfig, refused: dict[str, list[
             lines += ["", f"## {name}: {len(said)} refused", "", *(f"* {line}" for line in said[:20])]
     write_text(folder / "report.md", "\n".join(lines) + "\n")
     content = [
-        {"source": source, "split": split, **group, "people": sorted(group["people"]), "languages": sorted(group["languages"])}
+        {"source": source, "split": split, **{n: sorted(v) if isinstance(v, set) else v for n, v in group.items()}}
         for (source, split), group in sorted(groups.items())
     ]
     write_json(folder / "manifest.json", {"settings": dataclasses.asdict(settings), "groups": content})
