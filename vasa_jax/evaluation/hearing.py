@@ -110,8 +110,7 @@ def hearing_markdown(report: dict[str, Any]) -> str:
     """Writes the table of held-out voices."""
     rows = []
     for name, row in report["voices"].items():
-        cells = [f"{row[f]['mean']:.3f} +- {row[f]['error']:.3f}" if f in row else "" for f in FIGURES]
-        rows.append([name, str(row["passages"]), *cells])
+        rows.append([name, str(row["passages"]), *(_cell(row.get(figure)) for figure in FIGURES)])
     lines = [
         "# Phonemes on voices that no training heard",
         "",
@@ -122,3 +121,9 @@ def hearing_markdown(report: dict[str, Any]) -> str:
         *markdown_table(("voice", "passages", *COLUMNS.values()), rows),
     ]
     return "\n".join([*lines, ""])
+
+
+def _cell(share: dict[str, float] | None) -> str:
+    if share is None:
+        return ""
+    return f"{share['mean']:.3f}" + (f" +- {share['error']:.3f}" if "error" in share else "")

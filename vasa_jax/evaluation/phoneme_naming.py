@@ -41,15 +41,16 @@ def shares(parts: Sequence[dict[str, tuple[int, int]]]) -> dict[str, float]:
 
 
 def shares_with_error(parts: Sequence[dict[str, tuple[int, int]]]) -> dict[str, dict[str, float]]:
-    """Returns the same as {figure: {mean, error}}: standard errors over recordings, by the delete-one jackknife."""
+    """Returns the same as {figure: {mean, error}}: standard errors over recordings, by the delete-one jackknife.
+
+    A single recording has no error.
+    """
     whole, found = shares(parts), {}
     for name, value in whole.items():
         right, total = (np.array([part[name][place] for part in parts], float) for place in (0, 1))
         rest = total.sum() - total
+        found[name] = {"mean": value}
         if len(parts) > 1 and (rest > 0).all():
             left = (right.sum() - right) / rest
-            error = float(np.sqrt((len(parts) - 1) / len(parts) * ((left - left.mean()) ** 2).sum()))
-        else:
-            error = float("nan")
-        found[name] = {"mean": value, "error": error}
+            found[name]["error"] = float(np.sqrt((len(parts) - 1) / len(parts) * ((left - left.mean()) ** 2).sum()))
     return found

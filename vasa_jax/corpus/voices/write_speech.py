@@ -93,7 +93,7 @@ def _written(folder: Path, name: str, jobs: list, settings: SpeechCorpusConfig, 
     paths = {}
     for first in range(0, len(jobs), PER_SHARD):
         path, part = folder / f"speech-{name}-{first // PER_SHARD:04d}.npz", range(first, first + PER_SHARD)
-        key = as_json(_key(settings, jobs[first : first + PER_SHARD]))
+        key = as_json(_key(name, settings, jobs[first : first + PER_SHARD]))
         if not path.exists():
             paths[path] = (key, [index for index in part if index < len(jobs)])
         elif (made := shard_key(path)) != key:
@@ -120,14 +120,11 @@ def _written(folder: Path, name: str, jobs: list, settings: SpeechCorpusConfig, 
     return refused
 
 
-def _key(settings: SpeechCorpusConfig, jobs: list) -> dict[str, Any]:
-    """Returns everything that decides a shard."""
-    chosen = dataclasses.asdict(settings)
-    files = {name: chosen[name] for name in ("kokoro_model", "kokoro_styles", "kokoro_vocabulary", "piper_voices")}
-    return {
-        "bit_rate": settings.bit_rate, "seconds": SECONDS, "grid_train": sorted(settings.grid_train),
-        "jobs": [[str(value) for value in job] for job in jobs], **files,
-    }  # fmt: skip
+def _key(name: str, settings: SpeechCorpusConfig, jobs: list) -> dict[str, Any]:
+    """Returns everything that decides a shard of a source; what other sources are set to does not."""
+    own = {key: value for key, value in dataclasses.asdict(settings).items() if key.startswith(f"{name}_")}
+    asked = [[str(value) for value in job] for job in jobs]
+    return {"bit_rate": settings.bit_rate, "seconds": SECONDS, "jobs": asked, **own}
 
 
 _OPENED: dict[str, Any] = {}  # of this process: the synthesiser or the aligner that its jobs use
