@@ -25,7 +25,7 @@ def test_shares_are_over_all_frames_and_not_over_recordings():
 
 def test_the_error_is_that_of_a_mean_where_recordings_are_equally_long():
     right = [3, 5, 8, 9, 2]
-    parts = [{name: (value, 10) for name in ("spoken", "viseme", "closures")} for value in right]
+    parts = [dict.fromkeys(("spoken", "viseme", "closures"), (value, 10)) for value in right]
     found = shares_with_error(parts)["spoken"]
     values = np.array(right) / 10
     assert found["mean"] == pytest.approx(values.mean())

@@ -64,7 +64,7 @@ def _words(library: ctypes.CDLL, text: str, mode: int) -> list[list[str]]:
 def _paired(ipa: list[str], mnemonics: list[str], language: str) -> list[Unit]:
     """Pairs a word's IPA with its mnemonics, less those that have no IPA: pauses, palatalisation, Italian r's vowel."""
     if len(ipa) != len(mnemonics):
-        mnemonics = [name for name in mnemonics if name.strip(_STRESS) not in ("", ";") and not name.startswith("_")]
+        mnemonics = [name for name in mnemonics if name.strip(_STRESS) not in ("", ";", "!") and name[0] != "_"]
     while len(mnemonics) > len(ipa) and "@-" in mnemonics:
         mnemonics.remove("@-")
     if len(ipa) != len(mnemonics):
