@@ -223,6 +223,23 @@ def test_words_are_found_in_their_sound():
         align(np.zeros(16_000, np.float32), ["qwxz"])
 
 
+@needs("pocketsphinx")
+def test_clips_that_cannot_be_used_are_listed(tmp_path):
+    """A damaged one, one whose name spells nothing, and silence for the words: the job goes on."""
+    folder = tmp_path / "grid" / "s1"
+    folder.mkdir(parents=True)
+    (folder / "bbaf2n.wav").write_bytes(b"RIFF nothing")
+    wavfile.write(folder / "lrwzzp.wav", 16_000, np.zeros(16_000, np.int16))
+    wavfile.write(folder / "holiday.wav", 16_000, np.zeros(16_000, np.int16))
+    settings = SpeechCorpusConfig(espeak=0.0, grid=str(tmp_path / "grid"), workers=1)
+    config = VASAConfig(job="speech_corpus", speech_corpus=settings, output=str(tmp_path / "speech"))
+    report = (speech_corpus(config, tmp_path) / "report.md").read_text()
+    assert "bbaf2n.wav" in report and "holiday.wav: its name spells no sentence" in report
+    nobody = dataclasses.replace(config, speech_corpus=dataclasses.replace(settings, grid_train=("s9",)))
+    with pytest.raises(InputError, match="'s9' is nobody in"):
+        speech_corpus(nobody, tmp_path)
+
+
 class Beeper:
     """A synthesiser for tests: each word is a tone of a fixed length. It refuses some sentences."""
 

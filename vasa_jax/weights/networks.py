@@ -55,6 +55,7 @@ _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
     "field": MotionFieldEstimator, "generator": Generator,
 }  # fmt: skip
+_STEPS = ("kernel", "dilations", "ahead")  # of a streaming encoder: what it remembers
 _REALS = {
     "crop_zoom": Real(0.1, 20.0), "correction_zoom": Real(0.1, 20.0), "waveform_scale": Real(1e-3, 1e4),
     "dropout": Real(0.0, 0.99),
@@ -128,8 +129,8 @@ def _schema(name: str, hint: Any, tensors: int) -> Any:
             return Whole(1, 256)
         if name in ("window", "previous"):
             return _TIME
-        if name == "ahead":
-            return Whole(0, 64)
+        if name in _STEPS:
+            return Whole(0, 256)
         return Whole(0, tensors) if name in _LAYERS else Whole(1, 65536)
     if hint is str:
         return Text(choices=_CHOICES[name])

@@ -60,18 +60,19 @@ def speech_corpus(config: VASAConfig, workdir: str | Path) -> Path:
     if not sources and not settings.grid:
         raise InputError("config.speech_corpus: no source has minutes; set espeak, kokoro or another one, or grid")
     opened = {name: open_synthesiser(name, settings) for name in sources}  # what is missing is said before work starts
-    clips = find_grid_clips(settings.grid) if settings.grid else ([], [])
-    people = {clip.person for clip in clips[0]}
-    if unknown := sorted(set(settings.grid_train) - people) if clips[0] else []:
-        raise InputError(f"config.speech_corpus.grid_train: {unknown[0]!r} is nobody in {settings.grid}; leave it out")
-    if clips[0]:
+    clips, unspelled = find_grid_clips(settings.grid) if settings.grid else ([], [])
+    if clips:
+        if unknown := sorted(set(settings.grid_train) - {clip.person for clip in clips}):
+            fault = f"config.speech_corpus.grid_train: {unknown[0]!r} is nobody in {settings.grid}"
+            raise InputError(f"{fault}; leave it out")
         EnglishAligner()
     refused = {}
     for name in sources:
         orders = orders_of(name, opened[name], settings, config.seed)
         refused[name] = _written(folder, name, orders, settings, _say_passage, (name, settings))
-    if clips[0]:
-        refused["grid"] = clips[1] + _written(folder, "grid", clips[0], settings, _grid_passage, ("grid", settings))
+    if clips:
+        unspelled = [f"{name}: its name spells no sentence" for name in unspelled]
+        refused["grid"] = unspelled + _written(folder, "grid", clips, settings, _grid_passage, ("grid", settings))
     _report(folder, settings, refused)
     return folder
 
@@ -145,7 +146,10 @@ def _say_passage(order: Order) -> tuple[Passage | None, list[str]]:
 
 
 def _grid_passage(clip: GridClip) -> tuple[Passage | None, list[str]]:
-    speech = aligned(clip, _OPENED["grid"])
+    try:
+        speech = aligned(clip, _OPENED["grid"])
+    except InputError as error:  # a damaged clip, or one without sound
+        return None, [str(error)]
     if speech is None:
         return None, [f"{clip.file.name}: its words do not fit its sound"]
     split = "train" if clip.person in _OPENED["settings"].grid_train else "heldout"

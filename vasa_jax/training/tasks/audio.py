@@ -17,10 +17,11 @@ from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet, as_int16, fitted
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.corpus.voices.speech_set import SpeechSet, joined, make_speech_set, of_clips, read_passages, shares_of
-from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage
+from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation import phoneme_naming
+from vasa_jax.files import fingerprint
 from vasa_jax.models.audio import PhonemeHead
 from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.variants import AUDIO_VARIANTS
@@ -107,7 +108,11 @@ class AudioTask(Task):
     def data_settings(self) -> dict[str, Any]:
         names = ("seconds", "versions", "codecs", "espeak_share", "person_seconds", "corpus_share")
         chosen = names if self._speech.shards else names[:1]
-        return {**{f"speech.{n}": getattr(self._speech, n) for n in chosen}, **clip_settings(self._corpus)}
+        known = {f"speech.{name}": getattr(self._speech, name) for name in chosen}
+        if self._speech.shards:
+            shards = find_shards(self._speech.shards)
+            known["speech.shards"] = fingerprint([[path.name, path.stat().st_size] for path in shards])
+        return {**known, **clip_settings(self._corpus)}
 
     def loss(self, params, batch, key):
         samples = batch["samples"].astype(jnp.float32) / 32767.0
