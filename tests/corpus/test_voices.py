@@ -288,6 +288,14 @@ def test_orders_are_shared_out_over_speakers():
     assert len({(order.speaker, order.number) for order in orders}) == len(orders)
 
 
+def test_a_synthesiser_may_have_held_out_voices_only():
+    """As Festival with a single package."""
+    synthesiser = Beeper()
+    synthesiser.speakers = Beeper.speakers[2:]
+    orders = orders_of("flite", synthesiser, SpeechCorpusConfig(flite=1.0, held_out=0.5), 0)
+    assert [order.speaker.split for order in orders] == ["heldout"] * 5
+
+
 @pytest.fixture
 def beeping(monkeypatch):
     """Job speech_corpus with the beeper in the place of Flite."""

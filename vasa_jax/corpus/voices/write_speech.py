@@ -80,8 +80,8 @@ def speech_corpus(config: VASAConfig, workdir: str | Path) -> Path:
 def orders_of(name: str, synthesiser: Synthesiser, settings: SpeechCorpusConfig, seed: int) -> list[Order]:
     """Returns what is asked of a synthesiser: its minutes over training speakers, `held_out` of each other speaker."""
     training = [speaker for speaker in synthesiser.speakers if speaker.split == "train"]
-    count = round(60.0 * getattr(settings, name) / TYPICAL) if training else 0
-    orders = [Order(name, training[number % len(training)], number, seed) for number in range(max(count, 1))]
+    count = max(round(60.0 * getattr(settings, name) / TYPICAL), 1) if training else 0
+    orders = [Order(name, training[number % len(training)], number, seed) for number in range(count)]
     each = round(60.0 * settings.held_out / TYPICAL)
     for speaker in synthesiser.speakers:
         if speaker.split == "heldout":
