@@ -17,7 +17,7 @@ from vasa_jax.config import SpeechCorpusConfig, VASAConfig
 from vasa_jax.corpus.speech.espeak import Phoneme, Speech
 from vasa_jax.corpus.speech.phonemes import PHONEME_IDS, arpabet_class
 from vasa_jax.corpus.speech.sentences import LANGUAGES, sample_sentence
-from vasa_jax.corpus.voices import write_speech
+from vasa_jax.corpus.voices import kokoro, piper, write_speech
 from vasa_jax.corpus.voices.alignment import words_of
 from vasa_jax.corpus.voices.grid import find_grid_clips, grid_words
 from vasa_jax.corpus.voices.kokoro import Kokoro
@@ -147,6 +147,68 @@ def test_a_voice_that_is_no_graph_is_one_line(tmp_path):
     settings = SpeechCorpusConfig(**{f"kokoro_{name}": str(path) for name, path in files.items()})
     with pytest.raises(InputError, match=r"model\.onnx"):
         Kokoro(settings)
+
+
+class Graph:
+    """In the place of a synthesiser's network: each letter lasts 0.1 s; remembers what it was fed."""
+
+    def __init__(self, model, durations, hop_seconds, where):
+        self.fed = []
+
+    def speak(self, feed, owner, units):
+        self.fed.append((feed, list(owner)))
+        starts = 0.1 * np.arange(len(owner))
+        first = np.minimum(np.searchsorted(np.asarray(owner), np.arange(units + 1)), len(starts) - 1)
+        return np.full(round(2400 * len(owner)), 0.1, np.float32), starts[first]
+
+
+@needs("espeakng_loader")
+def test_kokoros_lag_is_taken_away_and_mixtures_are_convex(tmp_path, monkeypatch):
+    monkeypatch.setattr(kokoro, "TimedGraph", Graph)
+    rng = np.random.default_rng(0)
+    styles = {name: rng.uniform(0.0, 1.0, (510, 1, 256)).astype(np.float32) for name in ("anna", "berta")}
+    np.savez(tmp_path / "styles.npz", jm_kumo=np.full((510, 1, 256), 9.0, np.float32), **styles)
+    vocabulary = {letter: number + 1 for number, letter in enumerate("mbaɪɔtAI ɹ.")}
+    (tmp_path / "letters.json").write_text(json.dumps({"vocab": vocabulary}))
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    files = {"styles": "styles.npz", "vocabulary": "letters.json", "model": "model.onnx"}
+    synthesiser = Kokoro(SpeechCorpusConfig(**{f"kokoro_{name}": str(tmp_path / file) for name, file in files.items()}))
+    assert [speaker for speaker in synthesiser.speakers if speaker.split == "heldout"] == [
+        Speaker("jm_kumo", "en", "heldout")
+    ]
+    mixture = synthesiser.speakers[0]
+    speech = synthesiser.cast(mixture, np.random.default_rng(1))("My.")
+    feed, owner = synthesiser._graph.fed[0]
+    assert feed["tokens"].tolist() == [[0, vocabulary["m"], vocabulary["I"], vocabulary["."], 0]]  # aɪ is one letter
+    assert owner == [-1, 0, 1, 2, 3]
+    low, high = (pick([styles["anna"][2, 0], styles["berta"][2, 0]], 0) for pick in (np.min, np.max))
+    assert ((low <= feed["style"][0]) & (feed["style"][0] <= high)).all()  # the held-out man is in no mixture
+    lag = kokoro.LAG / float(feed["speed"][0])
+    starts = {phoneme.symbol: phoneme.start for phoneme in speech.phonemes if phoneme.symbol != "sil"}
+    assert starts == pytest.approx({"m": 0.1 - lag, "ay": 0.2 - lag}, abs=1e-6)
+    other = synthesiser.cast(mixture, np.random.default_rng(2))
+    other("My.")
+    assert not np.array_equal(synthesiser._graph.fed[1][0]["style"], feed["style"])
+
+
+@needs("espeakng_loader")
+def test_pipers_blank_belongs_to_the_letter_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(piper, "TimedGraph", Graph)
+    ids = {letter: [number] for number, letter in enumerate("_^$maɪbt .")}
+    described = {
+        "phoneme_id_map": ids, "audio": {"sample_rate": 24_000}, "espeak": {"voice": "en-us"}, "num_speakers": 2,
+    }  # fmt: skip
+    (tmp_path / "joe.onnx").write_bytes(b"x")
+    (tmp_path / "joe.onnx.json").write_text(json.dumps(described))
+    synthesiser = piper.Piper(SpeechCorpusConfig(piper_voices=(str(tmp_path / "joe.onnx"),)))
+    assert [speaker.name for speaker in synthesiser.speakers] == ["joe#0", "joe#1"]
+    speech = synthesiser.cast(synthesiser.speakers[1], np.random.default_rng(0))("My.")
+    feed, owner = synthesiser._graphs["joe"].fed[0]
+    # ^, then a blank and a letter for m, a and I (one phoneme), the full stop, and $.
+    assert feed["input"].tolist() == [[1, 0, 3, 0, 4, 0, 5, 0, 9, 0, 2]] and feed["sid"].tolist() == [1]
+    assert owner == [-1, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3]
+    starts = {phoneme.symbol: phoneme.start for phoneme in speech.phonemes if phoneme.symbol != "sil"}
+    assert starts == pytest.approx({"m": 0.1, "ay": 0.3}, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["flite", "festival"])
