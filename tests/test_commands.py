@@ -21,6 +21,7 @@ from scipy.io import wavfile
 from studio_process import studio_process
 from tiny_model import PREVIOUS, WINDOW, save_tiny_model
 from tiny_records import write_tiny
+from tiny_speech import write_tiny_speech
 
 from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.generation.job import DEMO
@@ -46,6 +47,9 @@ CHEAP = {
         "reading.json",
     ),
     "detect": ("video=VIDEOS/person/clip.mp4", None),
+    "speech_corpus": (
+        "output=OUT speech_corpus.espeak=0.1 speech_corpus.held_out=0 speech_corpus.workers=1", "report.md"
+    ),
     "import_weights": ("files=DOWNLOADS output=OUT", "audio.safetensors"),
 }
 DEAR = {
@@ -68,6 +72,7 @@ DEAR = {
     ),
     "demo": (f"{TINY} output=OUT/demo.mp4", "demo.mp4"),
     "erase_pose": ("checkpoint=MODEL pose_erasure.people=30 pose_erasure.stills=5", "export/face.safetensors"),
+    "evaluate_audio": ("checkpoint=MODEL speech.shards=SPEECH", "report.json"),
     "evaluate": (f"{TINY} evaluation.heads=2 evaluation.seconds=1 evaluation.codec_frames=1", "report.json"),
     "evaluate_controls": (
         f"{TINY} controls_evaluation.heads=2 controls_evaluation.seconds=1 controls_evaluation.rendered_seconds=0.2"
@@ -103,6 +108,11 @@ DEAR = {
     ),
     "train_audio": (f"{TRAIN} {SPEECH} speech.variant=audio_tiny speech.seconds=0.5", "export/audio.safetensors"),
     "train_capp": (f"{TRAIN} {SPEECH} capp.variant=capp_tiny capp.takes=1", "export/capp.safetensors"),
+    "train_audio_voices": (
+        f"{TRAIN} speech.variant=audio_stream_tiny speech.seconds=0.5 speech.shards=SPEECH speech.versions=2"
+        " corpus.workers=1",
+        "export/audio.safetensors",
+    ),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
     "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),
@@ -176,13 +186,14 @@ def command(name, options, places, workdir):
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
     root = tmp_path_factory.mktemp("materials")
-    for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person"):
+    for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person", "speech"):
         (root / name).mkdir(parents=True)
     save_tiny_model(root / "model")
     for probe in ("instrument", "emotion"):
         shutil.copy(SHIPPED / f"{probe}.safetensors", root / "model")
     write_tiny(root / "shards", clips=8, shards=1)
     write_tiny(root / "shards", clips=4, shards=1, split="heldout")
+    write_tiny_speech(root / "speech")
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
     write_heads(root / "heads", 0, [drawn_head()], ["a.jpg"])
@@ -190,7 +201,7 @@ def materials(tmp_path_factory):
     save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
     shutil.copy(DEMO["image"], root / "photos")
     names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
-    names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh"}
+    names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh", "SPEECH": "speech"}
     return {word: root / name for word, name in names.items()}
 
 

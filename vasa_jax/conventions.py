@@ -21,6 +21,7 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sad
 
 SOLVERS = ("ddim", "dpmpp")  # of the sampler; dpmpp: DPM-Solver++(2M)
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
+CODECS = ("opus", "mp3", "phone", "aac")  # that a voice may have passed through, corpus/voices/alteration.py
 FACE_BACK_ENDS = ("haar", "litert", "mediapipe")  # preparation/face_backends/
 
 GAZE_UNIT = 20.0  # degrees: brings the gaze condition to order one

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from stub_face import use_stub
 from tiny_face import draw_heads
 
@@ -53,6 +54,13 @@ def test_an_update_is_timed_as_the_trainer_runs_it(monkeypatch):
     lines = update.update_table(timed).splitlines()
     rate = float(lines[-1].split("|")[6])
     np.testing.assert_allclose(rate, timed[1].cost.flop / timed[1].seconds / 1e12, rtol=5e-3)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("audio_tiny", []), ("audio_stream_tiny", ["40 ms of a stream"])])
+def test_a_streaming_encoder_is_also_timed_by_the_step(name, steps):
+    rows = generation.audio_rows(name, BenchmarkConfig(repeats=2), jnp.float32)
+    assert [row.stage for row in rows] == [f"{name}: {stage}" for stage in ("3 s of sound", *steps)]
+    assert all(row.milliseconds > 0 and row.gflop > 0 for row in rows)
 
 
 def test_live_points_are_consistent():

@@ -12,6 +12,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.evaluation.metrics import level
 from vasa_jax.evaluation.real_audio import IMAGE_SIDE, RealClip, compared, measure_voices, real_clips
+from vasa_jax.evaluation.speaker_list import by_people, read_speakers, why_left_out
 from vasa_jax.generation.controls import Controls
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.clips import NO_SOUND, Discard, PreparedClip, VideoResult
@@ -111,6 +112,46 @@ def test_report_of_a_generator_that_listens(tmp_path, capsys):
     one = [clip for clip in CLIPS if clip.video == "a.mp4"]
     with pytest.raises(InputError, match=r"2 clips of 1 videos can be used.*d.mp4: no sound"):
         measure_voices(generator, Reader(), portraits, one, {"d.mp4": "no sound"}, Controls(), tmp_path)
+
+
+SPEAKERS = "video\tperson\tlanguage\tkind\tsplit\n" + "\n".join(
+    ["a.mp4\tann\ten\tstudio\ttest", "b.mp4\tann\ten\tphone\ttest", "c.mp4\tcy\tde\tphone\ttest"]
+    + ["d.mp4\tdan\ten\tphone\ttrain"]
+)
+
+
+def test_people_count_once_and_those_in_training_not_at_all(tmp_path):
+    (tmp_path / "list.tsv").write_text(SPEAKERS)
+    speakers = read_speakers(tmp_path / "list.tsv")
+    assert [why_left_out(f"folder/{name}.mp4", speakers) != "" for name in "abcde"] == [False] * 3 + [True] * 2
+    wrong = [-clip.mouth if clip.video == "c.mp4" else clip.mouth for clip in CLIPS]
+    found = by_people(compared(CLIPS, wrong)["clips"], ("own", "loudness"), speakers)
+    assert found["all"]["own"]["mean"] == pytest.approx(0.0) and found["all"]["own"]["count"] == 2
+    assert found["all"]["loudness"]["mean"] == pytest.approx(1.0) and found["all"]["clips"] == 4
+    assert found["language de"]["own"]["mean"] == pytest.approx(-1.0) and "low" not in found["language de"]["own"]
+    assert found["kind phone"]["own"]["mean"] == pytest.approx(0.0) and found["language en"]["in_step"] == 1.0
+    report = measure_voices(
+        Generator(), Reader(), [np.zeros((N, N, 3), np.uint8)], CLIPS, {}, Controls(), tmp_path, speakers
+    )
+    assert report["people"]["all"]["own"]["mean"] == pytest.approx(1, abs=1e-4)
+    assert "| kind phone | 2 | 2 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("video\tperson\n", "lacks columns"),
+        (SPEAKERS.replace("studio", ""), "line 2 leaves a column empty"),
+        (SPEAKERS.replace("train", "valid"), "split 'valid'"),
+        (SPEAKERS.replace("dan", "ann"), "ann is of both splits"),
+    ],
+)
+def test_a_bad_list_of_speakers_is_one_line(tmp_path, table, said):
+    (tmp_path / "list.tsv").write_text(table)
+    with pytest.raises(InputError, match=said):
+        read_speakers(tmp_path / "list.tsv")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_speakers(tmp_path / "none.tsv")
 
 
 def prepared(job, count):

@@ -19,16 +19,18 @@ from vasa_jax.benchmarks.marking import mark_cost, mark_table
 from vasa_jax.benchmarks.random_model import model_conditions, random_like
 from vasa_jax.benchmarks.update import timed_update, update_table
 from vasa_jax.config import BenchmarkConfig, VASAConfig
-from vasa_jax.conventions import MOTION_DIM
+from vasa_jax.conventions import MOTION_DIM, SAMPLES_PER_FRAME
 from vasa_jax.diffusion import VASADiffusion, active_guidance
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.files import write_text
 from vasa_jax.generation.speech_features import MARGIN, PIECE
 from vasa_jax.generation.windows import no_past, sample_windows
-from vasa_jax.models.audio import AudioEncoder, pair_mean
+from vasa_jax.models.audio import pair_mean
+from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.motion import VASADiffusionTransformer, cast_products
+from vasa_jax.models.streaming_audio import StreamingAudioEncoder, silent_state
 from vasa_jax.models.variants import AUDIO_VARIANTS, MOTION_VARIANTS
 from vasa_jax.training.flops import flop_count
 
@@ -87,16 +89,24 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
     return rows
 
 
-def audio_row(variant: str, settings: BenchmarkConfig, dtype) -> Row:
-    """Features of one piece of sound as the generator cuts it."""
-    encoder = AudioEncoder(**AUDIO_VARIANTS[variant], dtype=dtype)
+def audio_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
+    """Features of one piece of sound as the generator cuts it; of a streaming encoder also one step of a stream."""
+    encoder = audio_encoder(AUDIO_VARIANTS[variant], dtype)
     samples = jnp.zeros((1, (PIECE + 2 * MARGIN) * 640 + 80))
     params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), samples))["params"]
 
     def features(params, samples):
         return pair_mean(encoder.apply({"params": params}, samples))
 
-    return measure(f"{variant}: {PIECE / 25:g} s of sound", features, (params, samples), PIECE, settings.repeats)
+    rows = [measure(f"{variant}: {PIECE / 25:g} s of sound", features, (params, samples), PIECE, settings.repeats)]
+    if isinstance(encoder, StreamingAudioEncoder):
+
+        def step(params, state, samples):
+            return encoder.apply({"params": params}, state, samples, method="step")
+
+        arguments = (params, silent_state(encoder, params), samples[:, :SAMPLES_PER_FRAME])
+        rows.append(measure(f"{variant}: 40 ms of a stream", step, arguments, 1, settings.repeats))
+    return rows
 
 
 def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
@@ -149,7 +159,7 @@ def benchmark(config: VASAConfig, workdir: str | Path) -> list[Row]:
     """Prints the tables and writes benchmark.md and benchmark.json; the rows of the stages. No live points without a
     codec, an audio encoder and a motion transformer."""
     settings, dtype = config.benchmark, compute_dtype(config.train.precision)
-    rows = [audio_row(name, settings, dtype) for name in settings.audio_variants]
+    rows = [row for name in settings.audio_variants for row in audio_rows(name, settings, dtype)]
     for name in settings.motion_variants:
         rows += motion_rows(name, config, dtype)
     for name in settings.variants:

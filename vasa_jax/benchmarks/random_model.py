@@ -8,7 +8,7 @@ import numpy as np
 
 from vasa_jax.conventions import IDENTITY_POSE, MOTION_DIM, POSE_DIM, SAMPLE_RATE
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.face import init_face
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
@@ -43,7 +43,7 @@ def model_conditions(model: VASADiffusionTransformer, batch: int) -> MotionCondi
 def random_generator(face: str, audio: str, motion: str, dtype) -> VideoGenerator:
     """Builds a generator of these sizes with random parameters."""
     fields = MOTION_VARIANTS[motion] | {"audio_dim": AUDIO_VARIANTS[audio]["width"]}
-    encoder, transformer = AudioEncoder(**AUDIO_VARIANTS[audio]), VASADiffusionTransformer(**fields)
+    encoder, transformer = audio_encoder(AUDIO_VARIANTS[audio]), VASADiffusionTransformer(**fields)
     noisy, t = jnp.zeros((1, transformer.window, MOTION_DIM)), jnp.zeros((1,), jnp.int32)
     key, conditions = jax.random.key(0), model_conditions(transformer, 1)
     face_shapes = jax.eval_shape(lambda: init_face(key, face))

@@ -4,7 +4,14 @@ A file in `configs/` builds a `VASAConfig` and returns it as a `ConfigDict`, so 
 line (`--config.train.steps=100`); `VASAConfig.from_config_dict` turns the result back and validates it.
 """
 
-from vasa_jax.config.data import CorpusConfig, PhotoHeadsConfig, PhotosConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import (
+    CorpusConfig,
+    PhotoHeadsConfig,
+    PhotosConfig,
+    PrepareConfig,
+    SpeechCorpusConfig,
+    SynthesisConfig,
+)
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -47,6 +54,7 @@ __all__ = [
     "PrepareConfig",
     "ReadingBenchmarkConfig",
     "RendererBenchmarkConfig",
+    "SpeechCorpusConfig",
     "StudioConfig",
     "SynthesisConfig",
     "TrainConfig",

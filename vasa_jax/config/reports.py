@@ -81,6 +81,9 @@ class VoicesConfig(Settings):
     seconds: float = number(10.0, 2, 60, "seconds", "of a clip, at most")
     per_video: int = number(2, 1, 1000, "clips", "of a video")
     heads: int = number(3, 1, 1000, "", "held-out heads that take turns")
+    speakers: str = text(
+        "", "table (.tsv) of who speaks in which video (evaluation/speaker_list.py); people in training are left out"
+    )
 
 
 @section

@@ -1,6 +1,13 @@
 """VASAConfig: one run of `vasa_jax.main`, a job and everything it may need."""
 
-from vasa_jax.config.data import CorpusConfig, PhotoHeadsConfig, PhotosConfig, PrepareConfig, SynthesisConfig
+from vasa_jax.config.data import (
+    CorpusConfig,
+    PhotoHeadsConfig,
+    PhotosConfig,
+    PrepareConfig,
+    SpeechCorpusConfig,
+    SynthesisConfig,
+)
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -38,7 +45,7 @@ class VASAConfig(Controls, Driving):
     )
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of jobs prepare, fit_photos and import_weights a folder")
+    output: str = text("", "video to write, .mp4; of prepare, fit_photos, speech_corpus and import_weights a folder")
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")
@@ -78,6 +85,7 @@ class VASAConfig(Controls, Driving):
     videos_evaluation: VideosConfig = part(VideosConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
+    speech_corpus: SpeechCorpusConfig = part(SpeechCorpusConfig())
     synthesis: SynthesisConfig = part(SynthesisConfig())
     renderer_benchmark: RendererBenchmarkConfig = part(RendererBenchmarkConfig())
     reading_benchmark: ReadingBenchmarkConfig = part(ReadingBenchmarkConfig())

@@ -2,6 +2,7 @@
 
 import re
 
+from vasa_jax.conventions import CODECS
 from vasa_jax.errors import InputError
 from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
 from vasa_jax.settings import Settings, choice, flag, number, section, text
@@ -235,6 +236,14 @@ class AudioConfig(Settings):
 
     variant: str = choice("audio_demo", AUDIO_VARIANTS, "size of the encoder")
     seconds: float = number(4.0, 0.04, 8, "seconds", "of sound per example")
+    shards: str = text("", "directory that job speech_corpus wrote, in place of the corpus; empty = the corpus alone")
+    versions: int = number(4, 1, 100, "", "of each passage of the shards: as spoken, the others altered")
+    codecs: tuple[str, ...] = choice(
+        ("opus", "mp3", "phone", "aac"), CODECS, "that altered passages may have passed through; aac needs PyAV"
+    )
+    espeak_share: float = number(0.5, 0, 1, "", "of the shards' examples that eSpeak speaks")
+    person_seconds: float = number(120.0, 1, 10**6, "seconds", "of one person that count, at most")
+    corpus_share: float = number(0.0, 0, 1, "", "of examples from the corpus's own clips beside the shards")
 
 
 @section

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, TAIL, head_angles
-from vasa_jax.models.audio import AudioEncoder, pair_mean
+from vasa_jax.models.audio import pair_mean
+from vasa_jax.models.audio_encoders import AnyAudioEncoder, audio_encoder
 from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.weights.parts import load_part
 
@@ -32,7 +33,7 @@ class CAPPScore:
     def __init__(self, params: dict[str, Any], audio_fields: dict[str, Any], capp_fields: dict[str, Any]):
         self.figures: dict[str, float] = {}
         self._params = jax.device_put(params)
-        self._ear, self._network = AudioEncoder(**audio_fields), CAPP(**capp_fields)
+        self._ear, self._network = audio_encoder(audio_fields), CAPP(**capp_fields)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path = "") -> "CAPPScore":
@@ -70,7 +71,7 @@ class CAPPScore:
         return np.concatenate(parts)
 
 
-def hear(encoder: AudioEncoder, params: Any, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
+def hear(encoder: AnyAudioEncoder, params: Any, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
     """Returns features of whole frames, float32 at 25 Hz; the sound is heard in blocks of BLOCK frames.
 
     samples: float in [-1, 1] or int16. A network that was trained on such features is to get such features.

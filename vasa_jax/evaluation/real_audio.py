@@ -9,7 +9,7 @@ listening. The loudness of the clip's own sound is what is got without a model.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vasa_jax.evaluation import metrics, sheets
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.evaluation.report import Rows, markdown_table, metrics_table, save_report, setting
+from vasa_jax.evaluation.speaker_list import Speaker, by_people, people_rows, read_speakers, why_left_out
 from vasa_jax.evaluation.stage import Generator
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
@@ -98,13 +99,17 @@ def evaluate_voices(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.generation.generator import VideoGenerator
 
     controls, voices = controls_of(config), config.voices
+    speakers = read_speakers(voices.speakers) if voices.speakers else None
     reader = FaceReader.from_pretrained(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
     work = Path(workdir) / "clips"
     clips, none = real_clips(config.videos, config.prepare, voices.seconds, voices.per_video, work)
+    if speakers is not None:
+        left_out = {clip.video: why for clip in clips if (why := why_left_out(clip.video, speakers))}
+        clips, none = [clip for clip in clips if clip.video not in left_out], none | left_out
     heads = HeldOutHeads(generator.image_size, config.seed, config.corpus.supersample)
     portraits = [heads.portrait(heads.identity(number)) for number in range(voices.heads)]
-    return measure_voices(generator, reader, portraits, clips, none, controls, workdir)
+    return measure_voices(generator, reader, portraits, clips, none, controls, workdir, speakers)
 
 
 def measure_voices(
@@ -115,11 +120,13 @@ def measure_voices(
     none: dict[str, str],
     controls: Controls,
     workdir: str | Path,
+    speakers: Mapping[str, Speaker] | None = None,
 ) -> dict[str, Any]:
     """Writes report.md, report.json and curves.png to the workdir and returns the report.
 
-    Clips take turns with the portraits, uint8 (n, n, 3). none: videos without a clip, and why. Raises InputError
-    for clips of fewer than two videos, as the sound of another one is needed.
+    Clips take turns with the portraits, uint8 (n, n, 3). none: videos without a clip, and why. speakers: who speaks in
+    each video, for figures by person, language and kind. Raises InputError for clips of fewer than two videos, as the
+    sound of another one is needed.
     """
     if len({clip.video for clip in clips}) < 2:
         found = f"{len(clips)} clips of {len({clip.video for clip in clips})} videos"
@@ -135,6 +142,8 @@ def measure_voices(
         generated.append(reader.measure(frames).mouth)
         logging.info("%s: %d of %d", clip.name, number + 1, len(clips))
     report = compared(clips, generated)
+    if speakers is not None:
+        report["people"] = by_people(report["clips"], tuple(COLUMNS), speakers)
     report |= {
         "none": none,
         "heads": len(avatars),
@@ -253,6 +262,7 @@ def voices_markdown(report: dict[str, Any]) -> str:
         "Mean +- standard error over videos. A best offset is searched over 12 frames either way, which finds a larger "
         "r by chance too: compare it with the other sound's.",
         "",
+        *_people_lines(report.get("people")),
         "## Per clip",
         "",
         *markdown_table(CLIP_COLUMNS, [_clip_row(row) for row in clips]),
@@ -261,6 +271,20 @@ def voices_markdown(report: dict[str, Any]) -> str:
         lines += ["", "## Videos that gave no clip", ""]
         lines += [f"* {name}: {reason}" for name, reason in report["none"].items()]
     return "\n".join([*lines, "", "curves.png shows both openings of every clip.", ""])
+
+
+def _people_lines(people: dict[str, Any] | None) -> list[str]:
+    if people is None:
+        return []
+    head = ("clips of", "clips", "people", *(f"r, {name}" for name in COLUMNS.values()), "best offset 0 +- 1")
+    return [
+        "## People that no training had",
+        "",
+        *markdown_table(head, people_rows(people, tuple(COLUMNS))),
+        "",
+        "Mean [95 % confidence interval of the mean over people, Student's].",
+        "",
+    ]
 
 
 def _clip_row(row: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from flax import traverse_util
 from vasa_jax.conventions import EMOTIONS, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import AudioEncoder, feature_frames
+from vasa_jax.models.audio_encoders import audio_encoder, audio_encoder_class
 from vasa_jax.models.backbones import ResNet
 from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.models.emotion_probe import PATCH, EmotionProbe
@@ -54,6 +55,7 @@ _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
     "field": MotionFieldEstimator, "generator": Generator,
 }  # fmt: skip
+_STEPS = ("kernel", "dilations", "ahead")  # of a streaming encoder: what it remembers
 _REALS = {
     "crop_zoom": Real(0.1, 20.0), "correction_zoom": Real(0.1, 20.0), "waveform_scale": Real(1e-3, 1e4),
     "dropout": Real(0.0, 0.99),
@@ -127,6 +129,8 @@ def _schema(name: str, hint: Any, tensors: int) -> Any:
             return Whole(1, 256)
         if name in ("window", "previous"):
             return _TIME
+        if name in _STEPS:
+            return Whole(0, 256)
         return Whole(0, tensors) if name in _LAYERS else Whole(1, 65536)
     if hint is str:
         return Text(choices=_CHOICES[name])
@@ -193,7 +197,12 @@ def _keypoint_face(fields: Mapping[str, Any]) -> Any:
 
 
 def _audio(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
-    network = AudioEncoder(**_tuples(check_fields(AudioEncoder, _fields(metadata, where), f"{where}: fields", tensors)))
+    fields = _fields(metadata, where)
+    kind = audio_encoder_class(fields)
+    check_fields(kind, fields, f"{where}: fields", tensors)
+    if kind is not AudioEncoder:
+        return lambda: initial_shapes(audio_encoder(fields), _numbers(1, 4000))
+    network = AudioEncoder(**_tuples(fields))
     kernels, strides = network.conv_kernels, network.conv_strides
     # 25 frames of video take two features each.
     if len(kernels) != len(strides) or feature_frames(25 * 640 + 80, kernels, strides) != 50:
@@ -259,7 +268,8 @@ def _capp(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
     encoder = _audio({"fields": fields["audio"]}, where, tensors)
     network = CAPP(**check_fields(CAPP, fields["capp"], f"{where}: fields.capp", tensors))
-    angles, heard = jnp.zeros((1, WINDOW, 3)), jnp.zeros((1, WINDOW, fields["audio"].get("width", AudioEncoder.width)))
+    kind = audio_encoder_class(fields["audio"])
+    angles, heard = jnp.zeros((1, WINDOW, 3)), jnp.zeros((1, WINDOW, fields["audio"].get("width", kind.width)))
     return lambda: {"audio": encoder(), "capp": initial_shapes(network, angles, heard)}
 
 

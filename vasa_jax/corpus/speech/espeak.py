@@ -92,13 +92,16 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 _AUDIO_OUTPUT_SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT, _UTF8 = 2, 1, 0x8000, 1
 _END_OF_LIST, _PHONEME = 0, 7
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
-_LOCK = threading.Lock()  # the library is one global machine
+LOCK = threading.Lock()  # the library is one global machine
 
 
 @contextlib.contextmanager
-def _espeak():
-    """The freshly loaded library. It keeps state between utterances (noise, flutter, rounding) that no call resets;
-    loading it anew costs a millisecond and makes an utterance a pure function of its arguments."""
+def open_espeak():
+    """Yields the freshly loaded library, its sample rate and its data folder; callers hold LOCK.
+
+    It keeps state between utterances (noise, flutter, rounding) that no call resets. Loading it anew costs a
+    millisecond and makes an utterance a pure function of its arguments. InputError where it is not installed.
+    """
     import _ctypes
 
     try:
@@ -130,8 +133,8 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
 
     Raises InputError when espeakng_loader is missing, the voice is unknown, or the text holds nothing to say.
     """
-    with _LOCK, _espeak() as (library, sample_rate, data):
-        _set_voice(library, voice, data)
+    with LOCK, open_espeak() as (library, sample_rate, data):
+        set_voice(library, voice, data)
         for parameter, value in ((_RATE, rate), (_VOLUME, 90), (_PITCH, pitch), (_RANGE, pitch_range)):
             library.espeak_SetParameter(parameter, int(value), 0)
         chunks, marks = [], []
@@ -159,7 +162,8 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
     return Speech(samples, _segments(marks, samples, voice[:2]))
 
 
-def _set_voice(library, voice, data):
+def set_voice(library: ctypes.CDLL, voice: str, data: str) -> None:
+    """Chooses eSpeak's voice; InputError for one that it does not know."""
     variant = voice.partition("+")[2]
     # eSpeak ignores an unknown variant and answers an unknown voice by keeping the last one.
     known = "+" not in voice or (variant != "" and os.path.isfile(os.path.join(data, "voices", "!v", variant)))

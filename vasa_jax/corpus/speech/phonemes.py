@@ -45,6 +45,20 @@ _CLASS_IN_LANGUAGE = {
     "nl": {"Q": "x"},
 }
 
+# Names of English phones in Festival, Flite and pocketsphinx that differ from the classes here.
+_ARPABET = {
+    "pau": "sil", "h#": "sil", "brth": "sil", "#": "sil", "ssil": "sil", "sil": "sil", "+spn+": "sil", "+nsn+": "sil",
+    "hh": "h", "hv": "h", "y": "j", "dx": "d", "nx": "n", "axr": "er", "el": "l", "em": "m", "en": "n", "ix": "ih",
+}  # fmt: skip
+
+
+def arpabet_class(phone: str) -> str:
+    """Maps an English phone of ARPAbet, in any case, to a name of PHONEME_CLASSES; an unknown one is the neutral
+    vowel."""
+    name = phone.lower()
+    name = _ARPABET.get(name, name)
+    return name if name in PHONEME_IDS else "ax"
+
 
 def phoneme_class(symbol: str, language: str = "") -> str:
     """Maps eSpeak's mnemonic (stress marks removed) to a name of PHONEME_CLASSES; language: ISO 639-1 code of the

@@ -1,5 +1,6 @@
-"""The small AudioEncoder: names the phoneme, stress and loudness of every 20 ms of synthesised speech.
+"""The small audio encoders: they name the phoneme, stress and loudness of every 20 ms of speech.
 
+The speech is the built-in corpus's, or that of shards with many voices (job speech_corpus).
 Its features then stand where the paper uses wav2vec2's (VASA-1 section 3.2).
 """
 
@@ -13,15 +14,21 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import AudioConfig, CorpusConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, TAIL
-from vasa_jax.corpus.clip_set import FRAMES, ClipSet
+from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet, as_int16, fitted
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
+from vasa_jax.corpus.voices.speech_set import SpeechSet, joined, make_speech_set, of_clips, read_passages, shares_of
+from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
-from vasa_jax.models.audio import AudioEncoder, PhonemeHead
+from vasa_jax.evaluation import phoneme_naming
+from vasa_jax.files import fingerprint
+from vasa_jax.models.audio import PhonemeHead
+from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.base import Task, clip_settings
+from vasa_jax.training.tasks.speech_crops import SpeechCrops
 
 HELD_OUT_CLIPS = 32
 
@@ -66,16 +73,17 @@ class ClipCrops(StepIterator):
 
 
 class AudioTask(Task):
-    """Trains AudioEncoder and its read-outs on the built-in corpus."""
+    """Trains an audio encoder and its read-outs."""
 
     name = "audio"
 
     def __init__(self, speech: AudioConfig, corpus: CorpusConfig, batch_size: int, precision: str, seed: int):
         self._speech, self._corpus, self._batch, self._seed = speech, corpus, batch_size, seed
         self._variant = AUDIO_VARIANTS[speech.variant]
-        self._encoder = AudioEncoder(**self._variant, dtype=compute_dtype(precision))
+        self._encoder = audio_encoder(self._variant, compute_dtype(precision))
         self._head = PhonemeHead(len(PHONEME_CLASSES))
         self._held_out: ClipSet | None = None
+        self._unheard: list[Passage] | None = None
         self._guess = jax.jit(self._phonemes)
 
     @classmethod
@@ -91,12 +99,20 @@ class AudioTask(Task):
             "head": self._head.init(keys[1], jnp.zeros((1, 1, width)))["params"],
         }
 
-    def data(self, sharding: NamedSharding | None = None) -> ClipCrops:
+    def data(self, sharding: NamedSharding | None = None) -> ClipCrops | SpeechCrops:
+        if self._speech.shards:
+            return SpeechCrops(self._many_voices(), self._speech.seconds, self._batch, self._seed)
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         return ClipCrops(clips, self._speech.seconds, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
-        return {"speech.seconds": self._speech.seconds, **clip_settings(self._corpus)}
+        names = ("seconds", "versions", "codecs", "espeak_share", "person_seconds", "corpus_share")
+        chosen = names if self._speech.shards else names[:1]
+        known = {f"speech.{name}": getattr(self._speech, name) for name in chosen}
+        if self._speech.shards:
+            shards = find_shards(self._speech.shards)
+            known["speech.shards"] = fingerprint([[path.name, path.stat().st_size] for path in shards])
+        return {**known, **clip_settings(self._corpus)}
 
     def loss(self, params, batch, key):
         samples = batch["samples"].astype(jnp.float32) / 32767.0
@@ -108,13 +124,17 @@ class AudioTask(Task):
         samples = samples * gain + noise * jax.random.normal(keys[2], samples.shape)
         logits, stress, energy = self._read(params, samples)
         phoneme = optax.softmax_cross_entropy_with_integer_labels(logits, batch["phonemes"].astype(jnp.int32)).mean()
-        stressed = optax.sigmoid_binary_cross_entropy(stress, batch["stress"].astype(jnp.float32)).mean()
+        known = batch["stress"] != UNKNOWN_STRESS  # some sources do not tell it
+        stressed = optax.sigmoid_binary_cross_entropy(stress, batch["stress"].astype(jnp.float32))
+        stressed = jnp.where(known, stressed, 0.0).sum() / jnp.maximum(known.sum(), 1)
         loudness = jnp.square(energy - batch["energy"].astype(jnp.float32)).mean()
         accuracy = (logits.argmax(-1) == batch["phonemes"]).mean()
         terms = {"phoneme": phoneme, "stress": stressed, "energy": loudness, "accuracy": accuracy}
         return phoneme + 0.5 * stressed + 0.2 * loudness, terms
 
     def evaluate(self, params) -> dict[str, float]:
+        if self._speech.shards:
+            return self._on_unheard_voices(params)
         if self._held_out is None:
             self._held_out = ClipSet.make(self._corpus, min(HELD_OUT_CLIPS, self._corpus.clips), "heldout", 0)
         clips = self._held_out
@@ -123,6 +143,33 @@ class AudioTask(Task):
             guess = self._guess(params, clips.samples[:, version])
             accuracy[f"accuracy_voice_{version}"] = float(np.mean(np.asarray(guess) == clips.phonemes))
         return accuracy
+
+    def _many_voices(self) -> SpeechSet:
+        """Returns the shards' passages for training, with the corpus's own clips where they have a share."""
+        speech, corpus = self._speech, self._corpus
+        passages = read_passages(speech.shards, "train")
+        shares = shares_of(passages, speech.espeak_share, speech.person_seconds)
+        made = make_speech_set(passages, speech.versions, speech.codecs, shares, self._seed, corpus.workers)
+        if not speech.corpus_share:
+            return made
+        clips = of_clips(ClipSet.make(corpus, corpus.clips, "train", self._seed))
+        return joined(made, clips, speech.corpus_share)
+
+    def _on_unheard_voices(self, params) -> dict[str, float]:
+        """Returns the figures of phoneme_naming for each source's held-out voices, as `<source>_<figure>`."""
+        if self._unheard is None:
+            self._unheard = read_passages(self._speech.shards, "heldout")
+        parts: dict[str, list] = {}
+        for passage in self._unheard:
+            samples = fitted(as_int16(passage.samples), SAMPLES)[None]
+            guess = np.asarray(self._guess(params, samples))[0, : len(passage.phonemes)]
+            truth = passage.phonemes[: 2 * FRAMES].astype(np.int32)
+            parts.setdefault(passage.source, []).append(phoneme_naming.counts(guess[: len(truth)], truth))
+        return {
+            f"{source}_{name}": share
+            for source, counted in sorted(parts.items())
+            for name, share in phoneme_naming.shares(counted).items()
+        }
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params["encoder"], {"variant": self._speech.variant, "fields": self._variant}

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
 from vasa_jax.evaluation.capp import RESPONSE_FRAMES, CAPPScore, sanity_curves
-from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.capp import CAPP, WINDOW, contrast
 from vasa_jax.models.variants import CAPP_VARIANTS
 from vasa_jax.training.tasks.base import Task, clip_settings
@@ -34,7 +34,7 @@ class CAPPTask(Task):
         self._audio, metadata = load_part(settings.audio, "audio")
         self._audio_fields = dict(metadata["fields"])
         self._fields = CAPP_VARIANTS[settings.variant]
-        self._ear, self._network = AudioEncoder(**self._audio_fields), CAPP(**self._fields)
+        self._ear, self._network = audio_encoder(self._audio_fields), CAPP(**self._fields)
         self._held_out: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
 
     @classmethod

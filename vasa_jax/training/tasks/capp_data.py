@@ -19,7 +19,7 @@ from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.capp import hear
-from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.audio_encoders import AnyAudioEncoder
 from vasa_jax.models.capp import WINDOW
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
@@ -66,7 +66,7 @@ class PoseSpeech:
 
 
 def corpus_clips(
-    encoder: AudioEncoder, params: Any, corpus: CorpusConfig, count: int, takes: int, split: str, seed: int
+    encoder: AnyAudioEncoder, params: Any, corpus: CorpusConfig, count: int, takes: int, split: str, seed: int
 ) -> PoseSpeech:
     """Makes clips of the built-in corpus; nothing is rendered."""
     made = TakeSet.make(corpus, count, takes, split, seed)
@@ -93,7 +93,7 @@ def _poses(key, clip, head_KTF):
     return jax.lax.map(lambda pair: of_take(*pair), (jnp.arange(len(head_KTF)), head_KTF))
 
 
-def shard_clips(encoder: AudioEncoder, params: Any, directory: str, split: str) -> PoseSpeech | None:
+def shard_clips(encoder: AnyAudioEncoder, params: Any, directory: str, split: str) -> PoseSpeech | None:
     """Reads the clips of a split of `directory` that have sound, poses and 25 frames a second; None without any.
 
     Raises InputError for a directory without shards.

@@ -18,7 +18,8 @@ from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
 from vasa_jax.errors import InputError
 from vasa_jax.files import cached, fingerprint
-from vasa_jax.models.audio import AudioEncoder, pair_mean
+from vasa_jax.models.audio import pair_mean
+from vasa_jax.models.audio_encoders import AnyAudioEncoder, audio_encoder
 from vasa_jax.models.face import face_codec
 from vasa_jax.rng import named_key
 from vasa_jax.weights.parts import load_part
@@ -61,7 +62,7 @@ class MotionSet:
 class Ear(NamedTuple):
     """The frozen audio encoder, and the share of examples that hear a stream's sound: `frames` and HISTORY before."""
 
-    encoder: AudioEncoder
+    encoder: AnyAudioEncoder
     params: dict[str, Any]
     share: float
     frames: tuple[int, ...]
@@ -83,7 +84,7 @@ class MotionExtractor:
         if device is not None:
             self._face_params, self._audio_params = jax.device_put((self._face_params, self._audio_params), device)
         self._encoder, _ = face_codec(face_meta["fields"], dtype)
-        self._audio_encoder = AudioEncoder(**audio_meta["fields"], dtype=dtype)
+        self._audio_encoder = audio_encoder(audio_meta["fields"], dtype)
         self._supersample = corpus.supersample
         self._directory = Path(directory) if directory else None
         # Kept latents belong to one codec and to one way of rendering.
@@ -178,7 +179,7 @@ class RenderedMotion:
         params, metadata = self._audio
         if not self._live:
             return None
-        return Ear(AudioEncoder(**metadata["fields"], dtype=self._dtype), params, self._live, self._live_frames)
+        return Ear(audio_encoder(metadata["fields"], self._dtype), params, self._live, self._live_frames)
 
     def codec(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns (parameters, metadata) of the codec whose latents these are."""

@@ -1,0 +1,139 @@
+"""Shards of spoken passages: sound as Opus, the phoneme and stress of every 20 ms, and who says it.
+
+A shard is an `.npz` file without pickles: `sound` (bytes of Ogg Opus, one after another), `phonemes` and `stress`
+(uint8, 50 Hz, one after another) and `index`, JSON with one entry a passage. A folder of them is one speech corpus.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
+from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
+from vasa_jax.errors import InputError
+from vasa_jax.files import parse_json, read_arrays, replacing
+
+UNKNOWN_STRESS = 2  # of a source that does not tell it
+PATTERN = "speech-*.npz"
+REMEDY = "give a folder that job speech_corpus wrote"
+_LOWEST, _HIGHEST = 6.0, 256.0  # kbit/s of libsndfile's compression levels 1 and 0, mono
+
+
+class Passage(NamedTuple):
+    """Holds T video frames of one person's speech, with silence before, between and after sentences."""
+
+    samples: np.ndarray  # f32 (640 T,) at 16 kHz
+    phonemes: np.ndarray  # uint8 (2 T,), classes of PHONEME_CLASSES
+    stress: np.ndarray  # uint8 (2 T,): 0, 1 or UNKNOWN_STRESS
+    source: str  # a synthesiser's name, or grid
+    person: str
+    language: str
+    split: str  # train or heldout
+    text: str
+
+
+def write_shard(path: str | Path, passages: Sequence[Passage], bit_rate: float, key: Any) -> None:
+    """Writes a shard; `bit_rate` in kbit/s. `key`, JSON that decides the passages, is kept for `shard_key`."""
+    sound = [_opus(passage.samples, bit_rate) for passage in passages]
+    entries = [
+        {
+            "bytes": len(coded), "frames": len(passage.phonemes) // 2,
+            **{name: getattr(passage, name) for name in ("source", "person", "language", "split", "text")},
+        }
+        for coded, passage in zip(sound, passages)
+    ]  # fmt: skip
+    index = json.dumps({"key": key, "passages": entries}, ensure_ascii=False).encode()
+    content = {
+        "sound": np.frombuffer(b"".join(sound), np.uint8),
+        "phonemes": np.concatenate([passage.phonemes for passage in passages] or [[]]).astype(np.uint8),
+        "stress": np.concatenate([passage.stress for passage in passages] or [[]]).astype(np.uint8),
+        "index": np.frombuffer(index, np.uint8),
+    }
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez(file, **content)
+
+
+def read_shard(path: str | Path) -> list[Passage]:
+    """Returns the passages of a shard; InputError for a file that is none, and for damaged sound."""
+    content, entries = _opened(path)
+    sound, passages = content["sound"].tobytes(), []
+    byte = label = 0
+    for number, entry in enumerate(entries):
+        coded = sound[byte : byte + entry["bytes"]]
+        count = 2 * entry["frames"]
+        span = slice(label, label + count)
+        try:
+            samples = _decoded(coded, entry["frames"] * SAMPLES_PER_FRAME)
+        except Exception as error:  # libsndfile's errors are its own
+            raise InputError(f"{path}: the sound of passage {number} is damaged; {REMEDY}") from error
+        passages.append(
+            Passage(
+                samples, content["phonemes"][span], content["stress"][span],
+                *(str(entry[name]) for name in ("source", "person", "language", "split", "text")),
+            )
+        )  # fmt: skip
+        byte, label = byte + entry["bytes"], label + count
+    return passages
+
+
+def shard_key(path: str | Path) -> Any:
+    """Returns the key that `write_shard` was given."""
+    return _read_index(path, read_arrays(path, REMEDY))["key"]
+
+
+def find_shards(folder: str | Path) -> list[Path]:
+    """Returns the shards of a folder by name; InputError where there is none."""
+    found = sorted(Path(folder).glob(PATTERN))
+    if not found:
+        raise InputError(f"{folder}: holds no {PATTERN}; {REMEDY}")
+    return found
+
+
+def _opened(path: str | Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    content = read_arrays(path, REMEDY)
+    entries = _read_index(path, content)["passages"]
+    try:
+        labels = sum(2 * int(entry["frames"]) for entry in entries)
+        whole = (
+            sum(int(entry["bytes"]) for entry in entries) == content["sound"].size
+            and content["phonemes"].shape == content["stress"].shape == (labels,)
+            and (not labels or content["phonemes"].max() < len(PHONEME_CLASSES))
+        )
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: its index does not fit its sound and labels; {REMEDY}")
+    return content, entries
+
+
+def _read_index(path: str | Path, content: dict[str, np.ndarray]) -> dict[str, Any]:
+    index = content.get("index")
+    if index is None or index.dtype != np.uint8:
+        raise InputError(f"{path}: is no shard of speech; {REMEDY}")
+    parsed = parse_json(index.tobytes(), str(path), REMEDY)
+    if not isinstance(parsed, dict) or not {"key", "passages"} <= parsed.keys():
+        raise InputError(f"{path}: is no shard of speech; {REMEDY}")
+    return parsed
+
+
+def _opus(samples: np.ndarray, bit_rate: float) -> bytes:
+    import soundfile
+
+    memory = io.BytesIO()
+    level = float(np.clip((_HIGHEST - bit_rate) / (_HIGHEST - _LOWEST), 0.0, 1.0))
+    sound = np.asarray(samples, np.float32)
+    soundfile.write(memory, sound, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=level)
+    return memory.getvalue()
+
+
+def _decoded(coded: bytes, length: int) -> np.ndarray:
+    import soundfile
+
+    samples, rate = soundfile.read(io.BytesIO(coded), dtype="float32")
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise ValueError(f"{rate} Hz, {samples.ndim} dimensions")
+    return np.pad(samples, (0, max(length - len(samples), 0)))[:length]

@@ -1,0 +1,24 @@
+"""Which audio encoder a file's fields describe."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vasa_jax.models.audio import AudioEncoder
+from vasa_jax.models.layers import Dtype
+from vasa_jax.models.streaming_audio import StreamingAudioEncoder
+
+AnyAudioEncoder = AudioEncoder | StreamingAudioEncoder
+
+
+def audio_encoder_class(fields: Mapping[str, Any]) -> type[nn.Module]:
+    """Returns the class that fields are of: only the streaming encoder has dilations."""
+    return StreamingAudioEncoder if "dilations" in fields else AudioEncoder
+
+
+def audio_encoder(fields: Mapping[str, Any], dtype: Dtype = jnp.float32) -> AnyAudioEncoder:
+    """Builds the audio encoder of fields, lists among them as JSON gives them back."""
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return audio_encoder_class(fields)(**plain, dtype=dtype)
