@@ -7,6 +7,9 @@ Many videos with one loading of the networks, one JSON object a line with image,
 
 python -m vasa_jax.main --config configs/generate.py --config.jobs=list.jsonl
 
+The codec is the one for photographs; --config.checkpoint= (empty) is the one for rendered heads. --config.size=512
+makes finer frames, filled with the portrait's own pixels.
+
 Also: --config.paste=True for the whole photograph instead of a square of it, --config.background=white behind a
 cut-out, --config.image=clip.mp4 for a video's frame, and config.limits.hours, streams, megapixels and memory for what a
 file may ask of this machine.
@@ -16,4 +19,4 @@ from vasa_jax.config import VASAConfig
 
 
 def get_config():
-    return VASAConfig(job="generate").to_config_dict()
+    return VASAConfig(job="generate", checkpoint="photos").to_config_dict()
