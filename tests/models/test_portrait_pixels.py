@@ -135,8 +135,10 @@ def test_kept_pixels_have_the_portraits_detail():
 
 def test_a_decoder_that_sees_no_pixels_takes_no_detail():
     _, decoder = face_codec(PLAIN)
+    channels, depth, side = decoder.volume
+    volume, identity = jnp.zeros((1, depth, side, side, channels)), jnp.zeros((1, 4, 4, decoder.embedding_width))
     with pytest.raises(ValueError, match="detail"):
-        decoder.apply({}, *([None] * 4), detail=pictures(1))
+        decoder.apply({}, volume, identity, POSE, jnp.zeros((1, 128)), detail=pictures(1))
 
 
 def test_a_trained_codec_may_begin_to_see_the_pixels():
