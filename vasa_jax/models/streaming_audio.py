@@ -1,6 +1,6 @@
 """StreamingAudioEncoder: 16 kHz sound to 50 Hz features with a bounded look-ahead, so that a stream hears as a file.
 
-Log mels, a strided convolution and residual blocks of depthwise convolutions in time (ConvNeXt, arXiv 2201.03545).
+Log mels, a strided convolution and residual blocks of depthwise convolutions in time (ConvNeXt, Liu et al. 2022).
 Every layer sees some steps of the past, and the first ones one step of the future each. Before its beginning a sound is
 silence. A stream keeps the last inputs of each layer; a file is the same steps, one after another.
 """
