@@ -190,11 +190,11 @@ def credentials(folder: Path) -> tuple[list[tuple[str, bytes]], Callable]:
     """A picture with a signed manifest."""
     from PIL import Image
 
-    from vasa_jax.generation.provenance import _own_signer, read_manifest, sign_file
+    from vasa_jax.generation.provenance import _own_signer, manifest, read_manifest, sign_file
     from vasa_jax.generation.watermark import Payload
 
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "good.png")
-    sign_file(folder / "good.png", "image/png", Payload(1), "model", _own_signer())
+    sign_file(folder / "good.png", "image/png", manifest(Payload(1), "model"), _own_signer())
 
     def read(path):
         text = str(read_manifest(path))
