@@ -16,7 +16,7 @@ from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_decoder import ImageNet2D
 from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, blurred_beyond, moved_pixels
 
 SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
 PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in SEEN_ONCE.items()}
@@ -131,6 +131,17 @@ def test_kept_pixels_have_the_portraits_detail():
     painted = decode({"params": params}, x, small, still, detail)
     coarse = decode({"params": params}, x, small, still)
     np.testing.assert_allclose(painted.rgb, resized(coarse.rgb, 64), atol=1e-6)
+
+
+def test_no_streaks_beyond_the_portrait():
+    """Upright stripes, lifted by a quarter: below their end is their mean colour, above it they are themselves."""
+    stripes = jnp.broadcast_to((jnp.arange(64) % 2.0)[None, :, None], (1, 64, 64, 3))
+    lifted = jnp.broadcast_to(jnp.array([0.0, 0.5]), (1, SIDE, SIDE, 2))
+    pixels = moved_pixels(stripes, lifted, cubic=True)
+    shown = blurred_beyond(pixels, stripes, lifted)
+    np.testing.assert_array_equal(shown[0, :48], stripes[0, 16:])
+    assert pixels[0, -8:].std() > 0.4
+    np.testing.assert_allclose(shown[0, -8:], 0.5, atol=1e-6)
 
 
 def test_a_decoder_that_sees_no_pixels_takes_no_detail():

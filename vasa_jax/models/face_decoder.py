@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, moved_pixels
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, blurred_beyond, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
 KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
@@ -80,10 +80,11 @@ class ImageNet2D(nn.Module):
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
             kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
             self._tell("kept", kept)
+            pixels = moved_pixels(finest, places, cubic)
             if detail is not None:
-                kept = resized(kept, detail.shape[1])
+                kept, pixels = resized(kept, detail.shape[1]), blurred_beyond(pixels, portrait, places)
             kept = nn.sigmoid(kept)
-            rgb = kept * moved_pixels(finest, places, cubic) + (1.0 - kept) * rgb
+            rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
 
     def _tell(self, name: str, value: Array) -> None:

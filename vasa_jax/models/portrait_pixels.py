@@ -15,6 +15,9 @@ from jaxtyping import Array, Float
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, resized
 
+CELLS = 16  # a side: of the portrait's colours that go on beyond its edges
+FADE = 6.0  # pixels of the frame over which they take the place of the edge's own pixels
+
 
 class Appearance(NamedTuple):
     """The canonical volume, and what it takes to find a canonical point in the portrait."""
@@ -60,3 +63,19 @@ def moved_pixels(
     if cubic:
         return geometry.cubic_sample(portrait, places)
     return geometry.bilinear_sample(portrait, places, "border")
+
+
+def blurred_beyond(
+    pixels: Float[Array, "T N N 3"], portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"]
+) -> Float[Array, "T N N 3"]:
+    """Gives what `moved_pixels` took from beyond the portrait's edges its blurred colours.
+
+    The edge's own pixels, repeated, are streaks in a frame of fine detail. H is to be a multiple of CELLS.
+    """
+    size = pixels.shape[1]
+    places = resized(moved, size) + geometry.pixel_grid(size, size)
+    beyond = (jnp.abs(places).max(-1, keepdims=True) - 1.0) * size / 2.0
+    share = jnp.clip(beyond / FADE, 0.0, 1.0)
+    cell = portrait.shape[1] // CELLS
+    cells = portrait.reshape(len(portrait), CELLS, cell, CELLS, cell, 3).mean((2, 4))
+    return share * geometry.bilinear_sample(cells, places, "border") + (1.0 - share) * pixels
