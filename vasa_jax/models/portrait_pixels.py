@@ -58,8 +58,7 @@ def moved_pixels(
     portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"], cubic: bool = False
 ) -> Float[Array, "T H H 3"]:
     """Samples the portrait at displaced places, in its own resolution; `cubic` keeps texture that linear would blur."""
-    size = portrait.shape[1]
-    places = resized(moved, size) + geometry.pixel_grid(size, size)
+    places = _places(moved, portrait.shape[1])
     if cubic:
         return geometry.cubic_sample(portrait, places)
     return geometry.bilinear_sample(portrait, places, "border")
@@ -73,9 +72,14 @@ def blurred_beyond(
     The edge's own pixels, repeated, are streaks in a frame of fine detail. H is to be a multiple of CELLS.
     """
     size = pixels.shape[1]
-    places = resized(moved, size) + geometry.pixel_grid(size, size)
+    places = _places(moved, size)
     beyond = (jnp.abs(places).max(-1, keepdims=True) - 1.0) * size / 2.0
     share = jnp.clip(beyond / FADE, 0.0, 1.0)
     cell = portrait.shape[1] // CELLS
     cells = portrait.reshape(len(portrait), CELLS, cell, CELLS, cell, 3).mean((2, 4))
     return share * geometry.bilinear_sample(cells, places, "border") + (1.0 - share) * pixels
+
+
+def _places(moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 2"]:
+    """Where in the portrait each pixel of a view of `size` is seen."""
+    return resized(moved, size) + geometry.pixel_grid(size, size)
