@@ -5,8 +5,8 @@ python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_g
 
 Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
 sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a critic costs. No shipped weights
-were made with it, so no figure is known to expect. In one run from
-scratch, --config.face.gan_from=N brings the critic in after N updates.
+were made with it, so no figure is known to expect. In one run from scratch, --config.face.gan_from=N brings the critic
+in after N updates.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
