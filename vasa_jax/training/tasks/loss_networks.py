@@ -169,7 +169,7 @@ class LossNetworksTask(Task, extra=("held_out",)):
         if self._held_out is None:
             s, parts = self._settings, []
             key = named_key(0, "judge/held out")
-            person = np.arange(HELD_OUT_PEOPLE, dtype=np.int32)
+            person = jnp.arange(HELD_OUT_PEOPLE, dtype=jnp.int32)
             draw = jax.jit(render_people, static_argnums=(2, 3, 4))
             who = numbered_people(key, person)
             for i in range(HELD_OUT_MOTIONS):
