@@ -10,6 +10,9 @@ from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models import geometry
 
 IDENTITY = jnp.asarray([IDENTITY_POSE])
+trilinear_sample = jax.jit(geometry.trilinear_sample, static_argnames="padding")
+bilinear_sample = jax.jit(geometry.bilinear_sample, static_argnames="padding")
+cubic_sample = jax.jit(geometry.cubic_sample)
 
 
 def make_pose(axis: str = "y", angle: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)):
@@ -36,12 +39,11 @@ def test_pixel_grid_holds_pixel_centres_x_first():
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_identity_warp_returns_its_input(padding):
     volume = random_volume(2, 8, 16, 32, 5)
-    sample = jax.jit(geometry.trilinear_sample, static_argnums=2)
-    np.testing.assert_array_equal(sample(volume, geometry.pixel_grid(8, 16, 32)[None], padding), volume)
+    np.testing.assert_array_equal(trilinear_sample(volume, geometry.pixel_grid(8, 16, 32)[None], padding), volume)
     image = random_volume(2, 64, 128, 3)
-    np.testing.assert_array_equal(geometry.bilinear_sample(image, geometry.pixel_grid(64, 128)[None], padding), image)
+    np.testing.assert_array_equal(bilinear_sample(image, geometry.pixel_grid(64, 128)[None], padding), image)
     odd = random_volume(1, 5, 7, 12, 3)
-    np.testing.assert_allclose(sample(odd, geometry.pixel_grid(5, 7, 12)[None], padding), odd, atol=1e-5)
+    np.testing.assert_allclose(trilinear_sample(odd, geometry.pixel_grid(5, 7, 12)[None], padding), odd, atol=1e-5)
 
 
 def test_rotation_has_the_given_columns():
@@ -68,7 +70,7 @@ def test_quarter_turn_of_a_volume(axis, axes):
     """A quarter turn takes voxels to voxels: y to z about x, z to x about y, x to y about z (axes count D, H, W)."""
     volume = random_volume(1, 8, 8, 8, 2)
     points = geometry.canonical_from_image(geometry.pixel_grid(8, 8, 8)[None], make_pose(axis, np.pi / 2))
-    turned = geometry.trilinear_sample(volume, points, "border")
+    turned = trilinear_sample(volume, points, "border")
     np.testing.assert_allclose(turned[0], np.rot90(np.asarray(volume[0]), 1, axes=axes), atol=1e-5)
     if axis == "z":  # the canonical +x end appears at the image's +y end, below
         np.testing.assert_allclose(turned[0, :, -1, :, :].mean(), volume[0, :, :, -1, :].mean(), atol=1e-5)
@@ -78,26 +80,26 @@ def test_zeros_padding_fades_and_border_padding_holds():
     ones = jnp.ones((1, 4, 4, 4, 1))
     x = jnp.asarray([0.75, 1.0, 1.25, 1.5, 1e9, -1e9])  # voxel centre, edge, one voxel out, further
     grid = jnp.stack([x, jnp.full(6, 0.25), jnp.full(6, 0.25)], -1)[None]
-    np.testing.assert_allclose(geometry.trilinear_sample(ones, grid)[0, :, 0], [1, 0.5, 0, 0, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(geometry.trilinear_sample(ones, grid, "border")[0, :, 0], 1.0, atol=1e-6)
+    np.testing.assert_allclose(trilinear_sample(ones, grid)[0, :, 0], [1, 0.5, 0, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(trilinear_sample(ones, grid, "border")[0, :, 0], 1.0, atol=1e-6)
 
 
 def test_cubics_return_their_input_and_are_exact_for_parabolas():
     image = random_volume(2, 64, 128, 3)
-    np.testing.assert_array_equal(geometry.cubic_sample(image, geometry.pixel_grid(64, 128)[None]), image)
+    np.testing.assert_array_equal(cubic_sample(image, geometry.pixel_grid(64, 128)[None]), image)
 
     def parabola(p):
         return 0.3 + p[..., :1] - 2.0 * p[..., 1:] + 1.5 * p[..., :1] ** 2 - p[..., :1] * p[..., 1:] + p[..., 1:] ** 2
 
     inside = jax.random.uniform(jax.random.key(0), (1, 200, 2), minval=-0.8, maxval=0.8)  # two pixels from the edge
-    sampled = jax.jit(geometry.cubic_sample)(parabola(geometry.pixel_grid(16, 24))[None], inside)
+    sampled = cubic_sample(parabola(geometry.pixel_grid(16, 24))[None], inside)
     np.testing.assert_allclose(sampled, parabola(inside), atol=2e-5)
 
 
 def test_cubics_repeat_the_edge():
     ramp = jnp.arange(5.0)[None, None, :, None] * jnp.ones((1, 5, 1, 1))
     x = jnp.asarray([-1e9, -1.0, 1.0, 1e9])
-    sampled = geometry.cubic_sample(ramp, jnp.stack([x, jnp.zeros(4)], -1)[None])
+    sampled = cubic_sample(ramp, jnp.stack([x, jnp.zeros(4)], -1)[None])
     np.testing.assert_allclose(sampled[0, :, 0], [0, 0, 4, 4], atol=1e-5)
 
 
@@ -108,7 +110,7 @@ def test_gradient_of_cubics_against_differences():
 
     @jax.jit
     def total(image, grid):
-        return (weights * geometry.cubic_sample(image, grid)).sum()
+        return (weights * cubic_sample(image, grid)).sum()
 
     by_image, by_grid = jax.grad(total, argnums=(0, 1))(image, grid)
     for i in range(4):
@@ -131,7 +133,7 @@ def test_sampling_gradient_against_differences(padding):
 
     @jax.jit
     def total(volume, grid):
-        return (weights * geometry.trilinear_sample(volume, grid, padding)).sum()
+        return (weights * trilinear_sample(volume, grid, padding)).sum()
 
     by_volume, by_grid = jax.grad(total, argnums=(0, 1))(volume, grid)
     step = 0.02
@@ -150,16 +152,16 @@ def test_sampling_gradient_against_differences(padding):
 
 def test_one_volume_serves_a_batch_of_grids():
     volume, grid = random_volume(1, 4, 6, 8, 3), random_volume(5, 7, 3) * 0.7
-    expected = geometry.trilinear_sample(jnp.repeat(volume, 5, 0), grid)
-    np.testing.assert_allclose(geometry.trilinear_sample(volume, grid), expected, atol=1e-6)
+    expected = trilinear_sample(jnp.repeat(volume, 5, 0), grid)
+    np.testing.assert_allclose(trilinear_sample(volume, grid), expected, atol=1e-6)
     volumes = random_volume(5, 4, 6, 8, 3)
-    batched = jax.jit(geometry.trilinear_sample)(volumes, grid)
-    mapped = jax.jit(jax.vmap(lambda v, g: geometry.trilinear_sample(v[None], g[None])[0]))(volumes, grid)
+    batched = trilinear_sample(volumes, grid)
+    mapped = jax.jit(jax.vmap(lambda v, g: trilinear_sample(v[None], g[None])[0]))(volumes, grid)
     for i in range(5):
-        single = geometry.trilinear_sample(volumes[i : i + 1], grid[i : i + 1])[0]
+        single = trilinear_sample(volumes[i : i + 1], grid[i : i + 1])[0]
         np.testing.assert_allclose(batched[i], single, atol=1e-6)
         np.testing.assert_allclose(mapped[i], single, atol=1e-6)
-    assert geometry.trilinear_sample(volumes.astype(jnp.bfloat16), grid).dtype == jnp.bfloat16
+    assert trilinear_sample(volumes.astype(jnp.bfloat16), grid).dtype == jnp.bfloat16
 
 
 def test_each_of_several_volumes_serves_neighbouring_grids():
@@ -167,10 +169,10 @@ def test_each_of_several_volumes_serves_neighbouring_grids():
     weights = random_volume(6, 7, 3)
 
     def of_shared(volumes, grid):
-        return geometry.trilinear_sample(volumes, grid)
+        return trilinear_sample(volumes, grid)
 
     def of_copies(volumes, grid):
-        return geometry.trilinear_sample(geometry.rows_for(volumes, 6), grid)
+        return trilinear_sample(geometry.rows_for(volumes, 6), grid)
 
     values, gradients = [], []
     for sample in (of_shared, of_copies):
@@ -188,13 +190,13 @@ def test_composed_warp_equals_two_steps():
     delta = 0.1 * jnp.sin(2.0 * points[..., ::-1] + 0.3)[None]
     pose = make_pose("y", 0.3, scale=1.1, shift=(0.05, -0.1))
     rigid = geometry.canonical_from_image(points[None], pose)
-    warped = geometry.trilinear_sample(volume, points[None] + delta, "border")
-    two_steps = geometry.trilinear_sample(warped, rigid, "border")
-    one_step = geometry.trilinear_sample(volume, geometry.compose(delta, rigid), "border")
+    warped = trilinear_sample(volume, points[None] + delta, "border")
+    two_steps = trilinear_sample(warped, rigid, "border")
+    one_step = trilinear_sample(volume, geometry.compose(delta, rigid), "border")
     inner = (slice(None), slice(4, 12), slice(8, 24), slice(8, 24))
     assert jnp.abs(two_steps - one_step)[inner].max() < 0.015
     # The other order is another warp.
-    wrong = geometry.trilinear_sample(volume, geometry.canonical_from_image(points[None] + delta, pose), "border")
+    wrong = trilinear_sample(volume, geometry.canonical_from_image(points[None] + delta, pose), "border")
     assert jnp.abs(two_steps - wrong)[inner].max() > 0.05
 
 
@@ -230,7 +232,7 @@ def test_gradient_of_a_bfloat16_volume_is_summed_in_float32():
     """1000 points at the centre of one voxel: summed in bfloat16, their gradient would stop growing at 256."""
     volume = jnp.ones((1, 2, 2, 2, 1), jnp.bfloat16)
     centre = jnp.full((1, 1000, 3), -0.5)
-    gradient = jax.grad(lambda v: geometry.trilinear_sample(v, centre).astype(jnp.float32).sum())(volume)
+    gradient = jax.grad(lambda v: trilinear_sample(v, centre).astype(jnp.float32).sum())(volume)
     assert gradient.dtype == jnp.bfloat16
     assert float(gradient[0, 0, 0, 0, 0]) == 1000.0
     assert float(jnp.abs(gradient.astype(jnp.float32)).sum()) == 1000.0

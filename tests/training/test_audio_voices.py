@@ -11,6 +11,7 @@ from vasa_jax.config import AudioConfig, CorpusConfig, VASAConfig
 from vasa_jax.corpus.voices.speech_set import make_speech_set
 from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS
 from vasa_jax.errors import InputError
+from vasa_jax.evaluation import hearing
 from vasa_jax.evaluation.hearing import evaluate_audio, fit_read_out
 from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.training.jobs import train
@@ -22,6 +23,11 @@ from vasa_jax.weights.parts import load_part
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     return write_tiny_speech(tmp_path_factory.mktemp("speech"))
+
+
+@pytest.fixture(autouse=True)
+def few_updates(monkeypatch):
+    monkeypatch.setattr(hearing, "UPDATES", 150)
 
 
 def test_it_trains_exports_and_tells_its_figures_by_source(shards, tmp_path):
