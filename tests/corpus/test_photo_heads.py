@@ -50,11 +50,13 @@ def frames():
     photo, head, draw = fitted()
     rest = photo.pose
     turn = np.array([0.94, 0.0, 0.342, 0.0, 1.0, 0.0, *rest[6:]], np.float32)
+    tilt = np.array([1.0, 0.0, 0.0, 0.0, 0.94, 0.342, *rest[6:]], np.float32)
     low = rest + np.array([0, 0, 0, 0, 0, 0, -0.1, 0, 0.25], np.float32)
     still = [{name: np.asarray(v) for name, v in sample_motion(jax.random.key(i)).items()} for i in range(3)]
     asked = {
         "rest": ({}, rest), "shut": ({"blink_l": 1.0, "blink_r": 1.0}, rest),
         "open": ({"jaw": 1.0}, rest), "turned": ({}, turn), "low": ({}, low),
+        "open turned": ({"jaw": 1.0}, turn), "open tilted": ({"jaw": 1.0}, tilt),
         **{f"still{i}": (motion, turn) for i, motion in enumerate(still)},
     }  # fmt: skip
     motions = [{**{n: np.asarray(v) for n, v in neutral_motion().items()}, **m} for m, _ in asked.values()]
@@ -115,6 +117,17 @@ def test_a_jaw_opens_the_mouth():
     assert (frames()["open"].segmentation == mouth).sum() > (frames()["rest"].segmentation == mouth).sum() + 9
     cells = (frames()["open"].segmentation == mouth).reshape(SIZE // 2, 2, SIZE // 2, 2).all((1, 3))
     assert cells.any() and (frames()["open"].kind[cells] != COPIED).all()
+
+
+@pytest.mark.parametrize("name", ["open", "open turned", "open tilted"])
+def test_the_inside_of_a_mouth_is_seen_between_the_lips_only(name):
+    """In any pose: the patch behind the lips is wider than the jaw and must not stand out beside it."""
+    segmentation = frames()[name].segmentation
+    lips = np.argwhere(segmentation == SEGMENTS.index("lip"))[:, ::-1].astype(np.float32)
+    hull = cv2.convexHull(lips)
+    inside = np.argwhere(segmentation == SEGMENTS.index("mouth"))[:, ::-1].astype(float)
+    assert len(inside) >= 8
+    assert min(cv2.pointPolygonTest(hull, tuple(place), True) for place in inside) >= -1.0
 
 
 @pytest.mark.parametrize("name", ["rest", "shut", "open", "turned", "still0"])

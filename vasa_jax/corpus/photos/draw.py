@@ -13,7 +13,7 @@ from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.expression import Expression, Motion, gaze_shift
 from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, IRIS_REACH, WHITE_PATCH
 from vasa_jax.corpus.photos.framing import CANVAS, REACH
-from vasa_jax.corpus.photos.inner_mouth import inner_mouth
+from vasa_jax.corpus.photos.inner_mouth import inner_mouth, mouth_opening
 from vasa_jax.corpus.photos.lashes import lash_shade
 from vasa_jax.corpus.photos.raster import rasterise
 from vasa_jax.corpus.photos.texture import bilinear, step
@@ -60,11 +60,14 @@ class PhotoRenderer:
         """
         points, face = self._vertices(head, motion, pose)
         fine = self._size * self._supersample
+        pixels = (points[:, :2] + 1.0) * fine / 2.0
         raster = rasterise(
-            (points[:, :2] + 1.0) * fine / 2.0,
+            pixels,
             points[:, 2] + self._set_back(head),
             jnp.concatenate([head["uv"], head["eye_local"].reshape(-1, 2), head["mouth_local"]]),
             self._triangles, fine, fine // TILES, SLOTS,
+            # The patch behind the lips is flat and wide: beside a jaw that opens it would stand out.
+            self._material == T.MOUTH, mouth_opening(pixels, fine),
         )  # fmt: skip
         drawn = raster.triangle >= 0
         material = jnp.where(drawn, self._material[raster.triangle], -1)

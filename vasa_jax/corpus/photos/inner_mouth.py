@@ -5,12 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.mouth import BOX, PATCH
 from vasa_jax.corpus.photos.texture import bilinear, step
 
 CAVITY, TONGUE, GUMS = (70.0, 26.0, 24.0), (185.0, 95.0, 92.0), (165.0, 85.0, 80.0)
+
+
+RIM = 1.0  # pixels by which the opening is wider than the lips leave it, so that no gap is between them
+
+
+def mouth_opening(points: Float[Array, "V 2"], size: int) -> Bool[Array, "n n"]:
+    """Tells which of size x size pixels lie between the inner edges of the lips; `points` of the mesh, in pixels.
+
+    A pixel is inside by the even-odd rule over the contour's 20 edges, or RIM near one of them.
+    """
+    contour = points[jnp.array((*T.UPPER_LIP[3], *T.LOWER_LIP[3][-2:0:-1]))]
+    middles = jnp.arange(size) + 0.5
+    x, y = middles[None, :], middles[:, None]
+    inside, near = jnp.zeros((size, size), bool), jnp.zeros((size, size), bool)
+    for a, b in zip(contour, jnp.roll(contour, -1, 0)):
+        dx, dy = b - a
+        crossed = (a[1] > y) != (b[1] > y)
+        inside ^= crossed & (x < a[0] + (y - a[1]) * dx / jnp.where(dy == 0, 1.0, dy))
+        along = jnp.clip(((x - a[0]) * dx + (y - a[1]) * dy) / jnp.maximum(dx * dx + dy * dy, 1e-6), 0.0, 1.0)
+        near |= jnp.square(x - a[0] - along * dx) + jnp.square(y - a[1] - along * dy) < RIM**2
+    return inside | near
 
 
 def inner_mouth(

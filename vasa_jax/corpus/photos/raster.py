@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 FAR = 1e9  # depth of nothing
 
@@ -25,10 +25,13 @@ def rasterise(
     size: int,
     tile: int = 16,
     slots: int = 80,
+    behind: Bool[Array, "T"] | None = None,
+    window: Bool[Array, "n n"] | None = None,
 ) -> Raster:
     """Draws triangles on a picture of `size` pixels a side; `points` in pixels, smaller `depth` is nearer.
 
-    A tile of `tile` pixels a side draws the first `slots` triangles that touch it.
+    A tile of `tile` pixels a side draws the first `slots` triangles that touch it. The triangles `behind` are seen
+    through the pixels of `window` only; both are given or none.
     """
     corners = points[triangles]
     bary, sound = _barycentric(corners)
@@ -44,6 +47,8 @@ def rasterise(
     x = low[None, :, None, None] + inside[None, None, None, :] + jnp.zeros((count, 1, tile, 1))
     y = low[:, None, None, None] + inside[None, None, :, None] + jnp.zeros((1, count, 1, tile))
     x, y = (v.reshape(count * count, tile * tile) for v in (x, y))
+    if window is not None:
+        window = window.reshape(count, tile, count, tile).transpose(0, 2, 1, 3).reshape(count * count, tile * tile)
 
     def nearest(best, slot):
         number, ok = slot
@@ -53,6 +58,8 @@ def rasterise(
             return f[:, 0, None] + f[:, 1, None] * x + f[:, 2, None] * y
 
         hit = ok[:, None]
+        if window is not None:
+            hit &= window | ~behind[number][:, None]
         for i in range(3):
             hit &= at(edges[:, i]) >= -1e-4
         z = at(plane[..., 0])
