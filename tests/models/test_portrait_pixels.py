@@ -16,7 +16,7 @@ from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_decoder import ImageNet2D
 from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, blurred_beyond, moved_pixels
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
 
 SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
 PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in SEEN_ONCE.items()}
@@ -130,18 +130,37 @@ def test_kept_pixels_have_the_portraits_detail():
     params["shift"]["bias"], params["keep"]["bias"] = jnp.zeros(2), jnp.full(4, -50.0)
     painted = decode({"params": params}, x, small, still, detail)
     coarse = decode({"params": params}, x, small, still)
-    np.testing.assert_allclose(painted.rgb, resized(coarse.rgb, 64), atol=1e-6)
+    inner = slice(24, 40)  # the rim is the portrait's
+    np.testing.assert_allclose(painted.rgb[:, inner, inner], resized(coarse.rgb, 64)[:, inner, inner], atol=1e-6)
 
 
 def test_no_streaks_beyond_the_portrait():
     """Upright stripes, lifted by a quarter: below their end is their mean colour, above it they are themselves."""
     stripes = jnp.broadcast_to((jnp.arange(64) % 2.0)[None, :, None], (1, 64, 64, 3))
     lifted = jnp.broadcast_to(jnp.array([0.0, 0.5]), (1, SIDE, SIDE, 2))
-    pixels = moved_pixels(stripes, lifted, cubic=True)
-    shown = blurred_beyond(pixels, stripes, lifted)
-    np.testing.assert_array_equal(shown[0, :48], stripes[0, 16:])
-    assert pixels[0, -8:].std() > 0.4
-    np.testing.assert_allclose(shown[0, -8:], 0.5, atol=1e-6)
+    assert moved_pixels(stripes, lifted, cubic=True)[0, -8:].std() > 0.4
+    share = beyond_share(lifted, 64)[0, ..., 0]
+    assert (share[:48] == 0).all() and (share[-12:] == 1).all() and (jnp.diff(share, axis=0) >= 0).all()
+    np.testing.assert_allclose(blurred(stripes, lifted, 64)[0, -8:], 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("finer", [False, True])
+def test_what_lies_beyond_the_portrait_is_not_painted(finer):
+    """Even a network that paints everything shows the portrait's blurred colours there."""
+    net = ImageNet2D(8, 0, (8,), shuffle=2, pixel_blocks=1, cubic_pixels=True, groups=4)
+    portrait, lifted = pictures(1), jnp.broadcast_to(jnp.array([0.0, 0.5]), (1, SIDE, SIDE, 2))
+    detail = resized(portrait, 2 * portrait.shape[1]) if finer else None
+    x = jnp.zeros((1, SIDE, SIDE, 8))
+    params = random_params(net.init, x, portrait, lifted)["params"]
+    params["shift"] = jax.tree.map(jnp.zeros_like, params["shift"])
+    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, -50.0)}
+    params["head"] = {"kernel": jnp.zeros((3, 3, 8, 16)), "bias": jnp.full(16, -50.0)}  # black
+    rgb = jax.jit(net.apply)({"params": params}, x, portrait, lifted, detail).rgb
+    size = rgb.shape[1]
+    assert rgb[0, size // 16 : 11 * size // 16, size // 16 : -size // 16].max() < 1e-6
+    finest = portrait if detail is None else detail
+    np.testing.assert_allclose(rgb[0, 3 * size // 4 - 1], finest[0, -1], atol=1e-6)
+    np.testing.assert_allclose(rgb[0, -8:], blurred(portrait, lifted, size)[0, -8:], atol=1e-6)
 
 
 def test_a_decoder_that_sees_no_pixels_takes_no_detail():

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, blurred_beyond, moved_pixels
+from vasa_jax.models.portrait_pixels import FADE, Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
 KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
@@ -29,6 +29,7 @@ class ImageNet2D(nn.Module):
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
     > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. The variable collection
     "portrait" gets the warp at both stages (`places_coarse`, `places`: displacements) and the mask (`kept`: logits).
+    What such a warp takes from beyond the portrait's edges are its blurred colours, for the edge's own are streaks.
 
     `detail` is the same portrait with more pixels: those are blended in its place, and the image gets its size.
     """
@@ -81,9 +82,13 @@ class ImageNet2D(nn.Module):
             kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
             self._tell("kept", kept)
             pixels = moved_pixels(finest, places, cubic)
-            if detail is not None:
-                kept, pixels = resized(kept, detail.shape[1]), blurred_beyond(pixels, portrait, places)
-            kept = nn.sigmoid(kept)
+            kept = nn.sigmoid(resized(kept, finest.shape[1]))
+            if self.pixel_blocks or detail is not None:
+                # Neither the portrait nor, of photographs, any truth tells what to paint there.
+                size = finest.shape[1]
+                share = beyond_share(places, size)
+                pixels = share * blurred(portrait, places, size) + (1.0 - share) * pixels
+                kept = jnp.maximum(kept, beyond_share(places, size, inwards=2 * FADE))
             rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
 

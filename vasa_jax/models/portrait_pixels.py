@@ -16,7 +16,7 @@ from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, resized
 
 CELLS = 16  # a side: of the portrait's colours that go on beyond its edges
-FADE = 6.0  # pixels of the frame over which they take the place of the edge's own pixels
+FADE = 0.05  # image coordinates (the side is 2) over which they take the place of the edge's own pixels
 
 
 class Appearance(NamedTuple):
@@ -64,20 +64,20 @@ def moved_pixels(
     return geometry.bilinear_sample(portrait, places, "border")
 
 
-def blurred_beyond(
-    pixels: Float[Array, "T N N 3"], portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"]
-) -> Float[Array, "T N N 3"]:
-    """Gives what `moved_pixels` took from beyond the portrait's edges its blurred colours.
+def beyond_share(moved: Float[Array, "T h h 2"], size: int, inwards: float = 0.0) -> Float[Array, "T N N 1"]:
+    """Returns how far each pixel of a view of `size` was seen beyond the portrait's edges: 0 inside, 1 from FADE on.
 
-    The edge's own pixels, repeated, are streaks in a frame of fine detail. H is to be a multiple of CELLS.
+    It begins to rise `inwards` (image coordinates) inside the portrait.
     """
-    size = pixels.shape[1]
-    places = _places(moved, size)
-    beyond = (jnp.abs(places).max(-1, keepdims=True) - 1.0) * size / 2.0
-    share = jnp.clip(beyond / FADE, 0.0, 1.0)
+    beyond = jnp.abs(_places(moved, size)).max(-1, keepdims=True) - 1.0
+    return jnp.clip((beyond + inwards) / FADE, 0.0, 1.0)
+
+
+def blurred(portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 3"]:
+    """Samples the portrait's means over CELLS x CELLS cells, as `moved_pixels` does; the edge's colours go on."""
     cell = portrait.shape[1] // CELLS
     cells = portrait.reshape(len(portrait), CELLS, cell, CELLS, cell, 3).mean((2, 4))
-    return share * geometry.bilinear_sample(cells, places, "border") + (1.0 - share) * pixels
+    return geometry.bilinear_sample(cells, _places(moved, size), "border")
 
 
 def _places(moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 2"]:
