@@ -29,7 +29,7 @@ class ImageNet2D(nn.Module):
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
     > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. The variable collection
     "portrait" gets the warp at both stages (`places_coarse`, `places`: displacements) and the mask (`kept`: logits).
-    What such a warp takes from beyond the portrait's edges are its blurred colours, for the edge's own are streaks.
+    What cubic pixels, or those of a `detail`, take from beyond the portrait's edges are its blurred colours.
 
     `detail` is the same portrait with more pixels: those are blended in its place, and the image gets its size.
     """
@@ -83,8 +83,8 @@ class ImageNet2D(nn.Module):
             self._tell("kept", kept)
             pixels = moved_pixels(finest, places, cubic)
             kept = nn.sigmoid(resized(kept, finest.shape[1]))
-            if self.pixel_blocks or detail is not None:
-                # Neither the portrait nor, of photographs, any truth tells what to paint there.
+            if cubic or detail is not None:
+                # Photographs, for which such pixels are, teach nothing of what lies there: it would be painted black.
                 size = finest.shape[1]
                 share = beyond_share(places, size)
                 pixels = share * blurred(portrait, places, size) + (1.0 - share) * pixels
