@@ -58,6 +58,18 @@ def head_angles(pose: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
 
 
+def direction_of_angles(degrees: np.ndarray) -> np.ndarray:
+    """Returns the unit vectors (..., 3) of yaw and pitch (..., 2) in degrees; 0, 0 is towards the camera, -z."""
+    yaw, pitch = np.moveaxis(np.radians(np.asarray(degrees, np.float64)), -1, 0)
+    return np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), -np.cos(yaw) * np.cos(pitch)], axis=-1)
+
+
+def angles_of_direction(direction: np.ndarray) -> np.ndarray:
+    """Returns yaw and pitch (..., 2) in degrees of unit vectors (..., 3), the inverse of `direction_of_angles`."""
+    x, y, z = np.moveaxis(np.asarray(direction, np.float64), -1, 0)
+    return np.degrees(np.stack([np.arctan2(x, -z), np.arcsin(np.clip(y, -1.0, 1.0))], axis=-1))
+
+
 def rotation_columns(degrees: np.ndarray) -> np.ndarray:
     """Returns the first two columns of the rotation, float32 (T, 6), of yaw, pitch, roll (T, 3) in degrees.
 

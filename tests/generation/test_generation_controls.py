@@ -9,7 +9,15 @@ import pytest
 from tiny_model import WINDOW, save_tiny_model
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.conventions import EMOTIONS, head_angles, rotation_columns, rotation_matrices
+from vasa_jax.conventions import (
+    EMOTIONS,
+    GAZE_UNIT,
+    angles_of_direction,
+    direction_of_angles,
+    head_angles,
+    rotation_columns,
+    rotation_matrices,
+)
 from vasa_jax.errors import InputError
 from vasa_jax.generation.control_track import controls_of, read_control_track
 from vasa_jax.generation.controls import Controls, parse_emotion
@@ -127,7 +135,29 @@ def test_motion_without_edits_is_the_denormalised_sample():
     np.testing.assert_array_equal(edited(z, pose_anchor="absolute"), z * STD + MEAN)
     anchored = edited(z, portrait)
     np.testing.assert_allclose(anchored[:, 6:9], (z * STD)[:, 6:9] + portrait[6:9], atol=1e-6)
-    np.testing.assert_array_equal(np.delete(anchored, [6, 7, 8], 1), np.delete(z * STD + MEAN, [6, 7, 8], 1))
+    np.testing.assert_array_equal(anchored[:, 9:], (z * STD + MEAN)[:, 9:])
+
+
+def test_a_portrait_that_looks_aside_goes_on_doing_so():
+    """Heads turn about the portrait's own pose as they would about the mean's."""
+    turns = np.array([[10.0, 5.0, -8.0], [-20.0, 0.0, 3.0]])
+    z, portrait = np.zeros((2, 137), np.float32), MEAN.copy()
+    z[:, :6] = (rotation_columns(turns) - MEAN[:6]) / STD[:6]
+    portrait[:6] = rotation_columns(np.array([[30.0, -10.0, 5.0]]))[0]
+    found = rotation_matrices(edited(z, portrait))
+    rest, own = rotation_matrices(MEAN), rotation_matrices(portrait)
+    np.testing.assert_allclose(found, own @ rest.T @ rotation_matrices(rotation_columns(turns)), atol=1e-6)
+    still = edited(np.zeros((1, 137), np.float32), portrait)
+    np.testing.assert_allclose(rotation_matrices(still)[0], own, atol=1e-6)
+
+
+def test_a_gaze_is_meant_for_the_camera_however_the_portrait_is_turned():
+    """The eyes are asked to look where, after the portrait's turn, they look as was said."""
+    schedule, part = ConditionSchedule(Controls(gaze=(12.0, -7.0))), Window(0, 12, 12)
+    turn = rotation_matrices(rotation_columns(np.array([[25.0, 10.0, -4.0]])))[0]
+    asked = schedule.conditions(part, 12, turn)["gaze"][0] * GAZE_UNIT
+    np.testing.assert_allclose(angles_of_direction(turn @ direction_of_angles(asked)), (12.0, -7.0), atol=1e-4)
+    np.testing.assert_allclose(schedule.conditions(part, 12)["gaze"][0] * GAZE_UNIT, (12.0, -7.0), atol=1e-4)
 
 
 def angle(rotation):

@@ -51,7 +51,7 @@ class Controls(Settings):
         "all", ANIMATE, "pose: dynamics stay the portrait's; dynamics: pose stays the portrait's (paper Figure 5)"
     )
     pose_anchor: str = choice(
-        "portrait", POSE_ANCHORS, "portrait: position and scale around the portrait's; absolute: as generated"
+        "portrait", POSE_ANCHORS, "portrait: turn, position and scale around the portrait's; absolute: as generated"
     )
 
     @classmethod

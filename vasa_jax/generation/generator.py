@@ -192,8 +192,8 @@ class VideoGenerator(PortraitAnimator):
     ) -> np.ndarray:
         """Returns the motion (ceil(N / 640), 137) of 16 kHz mono speech (N,), see `as_speech`.
 
-        With an avatar and `pose_anchor="portrait"` position and scale vary around the portrait's own. A control the
-        weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
+        With an avatar and `pose_anchor="portrait"` turn, position and scale vary around the portrait's own. A control
+        that the weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
 
         controls: what is asked of the motion; `changes` are fields of `Controls`, over those. InputError for bad ones,
         and for samples that are no sound.

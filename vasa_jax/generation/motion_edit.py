@@ -19,9 +19,9 @@ def finish_motion(
     """Returns the motion, float32 (T, 137), of z-scored (T, 137), frames `first`... of the video.
 
     Applied in this order: pose amplitude, `pose_anchor`, a given head pose, `animate`. The amplitude scales rotation,
-    log scale and position about the training set's mean. The anchor puts the portrait's own scale and position in the
-    place of that mean. A head pose sets the rotation alone: scale and position stay generated. `animate` keeps the
-    pose or the dynamics at the portrait's.
+    log scale and position about the training set's mean. The anchor puts the portrait's own rotation, scale and
+    position in the place of that mean: a head that looks aside goes on doing so. A head pose sets the rotation alone:
+    scale and position stay generated. `animate` keeps the pose or the dynamics at the portrait's.
 
     portrait: the portrait's own motion vector (137,); without one the training set's mean stands for it.
     """
@@ -33,6 +33,8 @@ def finish_motion(
         motion[:, _PLACE] = mean[_PLACE] + amplitude[:, None] * (motion[:, _PLACE] - mean[_PLACE])
     if portrait is not None and controls.pose_anchor == "portrait":
         motion[:, _PLACE] += portrait[_PLACE] - mean[_PLACE]
+        turned = portrait_turn(portrait, mean) @ rotation_matrices(motion)
+        motion[:, :6] = np.concatenate([turned[:, :, 0], turned[:, :, 1]], axis=-1)
     angles = schedule.frames("head_pose", first, len(motion))
     if angles is not None:
         motion[:, :6] = rotation_columns(angles)
@@ -42,6 +44,11 @@ def finish_motion(
     elif controls.animate == "dynamics":
         motion[:, :POSE_DIM] = rest[:POSE_DIM]
     return motion
+
+
+def portrait_turn(portrait: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Returns the rotation, float64 (3, 3), from the mean head pose to the portrait's, in the camera's frame."""
+    return rotation_matrices(portrait[:6]) @ rotation_matrices(mean[:6]).T
 
 
 def scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """MotionSampler: the trained transformer at work, from features and conditions to motion (VASA-1 section 3.3)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Shaped
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.motion_edit import finish_motion
+from vasa_jax.generation.motion_edit import finish_motion, portrait_turn
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
@@ -55,7 +56,7 @@ class MotionSampler:
             sample,
             jax.random.key(controls.seed),
             self.speech(samples)[None],
-            schedule.conditions,
+            functools.partial(schedule.conditions, turn=self.turn(schedule, avatar)),
             window=self.transformer.window,
             previous=self.transformer.previous,
             motion_dim=self.transformer.motion_dim,
@@ -80,6 +81,16 @@ class MotionSampler:
             self.transformer, self._diffusion, controls.steps, controls.solver, self._params, past,
             np.int32(count), np.asarray(keep, np.int32), keys, conditions, guidance,
         )  # fmt: skip
+
+    def turn(self, schedule: ConditionSchedule, avatar: Avatar | None) -> Float[np.ndarray, "3 3"] | None:
+        """Returns the rotation that `finish` gives the generated heads so that they turn about the portrait's; or None.
+
+        A head pose that is asked for takes its place.
+        """
+        controls = schedule.controls
+        if avatar is None or controls.pose_anchor != "portrait" or controls.head_pose is not None:
+            return None
+        return portrait_turn(avatar.motion, self._mean)
 
     def finish(
         self,

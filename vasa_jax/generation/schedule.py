@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.conventions import DISTANCE_UNIT, EMOTIONS, FPS, GAZE_UNIT
+from vasa_jax.conventions import DISTANCE_UNIT, EMOTIONS, FPS, GAZE_UNIT, angles_of_direction, direction_of_angles
 from vasa_jax.corpus.performance.blink import blink_closure, draw_blink
 from vasa_jax.generation.controls import CONDITIONS, Controls, emotion_track
 from vasa_jax.generation.windows import Window
@@ -56,12 +56,17 @@ class ConditionSchedule:
         track = self._tracks.get(name)
         return None if track is None else track[np.minimum(np.arange(first, first + count), len(track) - 1)]
 
-    def conditions(self, part: Window, width: int) -> dict[str, np.ndarray]:
+    def conditions(self, part: Window, width: int, turn: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Returns what a window of `width` frames is asked for, as `control_arguments` does.
 
         Weights that know of blinks also get blinks (1, width) and blinks_mask (1,).
+
+        turn: rotation (3, 3) that the generated head, eyes and all, is given afterwards; the gaze is asked without it.
         """
-        asked = control_arguments(*(self.at(name, part.centre) if name in self._given else None for name in CONDITIONS))
+        values = {name: self.at(name, part.centre) if name in self._given else None for name in CONDITIONS}
+        if turn is not None and values["gaze"] is not None:
+            values["gaze"] = angles_of_direction(turn.T @ direction_of_angles(values["gaze"]))
+        asked = control_arguments(*values.values())
         if not self._blinks_known:
             return asked
         given = self._blinking is not None

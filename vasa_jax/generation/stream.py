@@ -102,14 +102,18 @@ class Session:
         left = max(-start, 0)
         return np.pad(inside, (left, stop - start - left - len(inside)))
 
-    def conditions(self, window: Window, features: np.ndarray, width: int, previous: int) -> MotionConditions:
+    def conditions(
+        self, window: Window, features: np.ndarray, width: int, previous: int, turn: np.ndarray | None
+    ) -> MotionConditions:
         """Returns the conditions of a window, a batch of one, without X_pre.
 
-        features: (HISTORY + hop + look_ahead, audio width), of `sound`; width, previous: W and K, frames.
+        features: (HISTORY + hop + look_ahead, audio width), of `sound`; width, previous: W and K, frames; turn: of the
+        sampler for the portrait.
         """
         before = features[HISTORY - min(previous, window.start) : HISTORY]
         heard = features[HISTORY : HISTORY + window.audio]
-        return window_conditions(heard[None], before[None], width, previous, self.schedule.conditions(window, width))
+        asked = self.schedule.conditions(window, width, turn)
+        return window_conditions(heard[None], before[None], width, previous, asked)
 
     def advance(self, kept: np.ndarray) -> None:
         """Makes the next window's z-scored motion (hop or fewer, 137) the past of the one after."""
@@ -223,7 +227,9 @@ class StreamBatch:
         sampler, previous = self._sampler, self._sampler.transformer.previous
         features = sampler.speech.recent(self._padded([session.sound(window) for session, window in due]))
         rows = [
-            session.conditions(window, heard, sampler.transformer.window, previous)
+            session.conditions(
+                window, heard, sampler.transformer.window, previous, sampler.turn(session.schedule, session.avatar)
+            )
             for (session, window), heard in zip(due, features)
         ]
         past, conditions = (
