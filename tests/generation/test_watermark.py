@@ -104,8 +104,10 @@ def test_the_amplitude_is_that_of_its_definition(shape):
     cells = whole.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(side * side, -1)
     rest = cells - plane @ np.linalg.lstsq(plane, cells)[0]
     contrast = np.sqrt((rest**2).mean(0)).reshape(rows, columns)
-    amplitude = watermark.EVEN + (watermark.FLAT - watermark.EVEN) * np.minimum(contrast / watermark.FAINT, 1)
-    amplitude = np.minimum(amplitude + watermark.SLOPE * contrast, watermark.STEEPEST)
+    around = scipy.ndimage.uniform_filter(contrast**2, watermark.AROUND, mode="nearest") ** 0.5
+    lively = np.clip((around - watermark.CALM) / (watermark.LIVELY - watermark.CALM), 0, 1)
+    textured = np.minimum(watermark.SMOOTH + watermark.SLOPE * contrast, watermark.STEEPEST)
+    amplitude = watermark.EVEN + lively * (textured - watermark.EVEN)
     amplitude *= min(1, watermark.LOUDEST / np.sqrt((amplitude**2).mean()))
     grid = zip(shape, (rows, columns))
     places = [np.clip((np.arange(length) + 0.5) / side - 0.5, 0, count - 1) for length, count in grid]
