@@ -12,6 +12,7 @@ It is the same in every frame: nothing flickers, and the mean of many frames kee
 import dataclasses
 import functools
 import hashlib
+import secrets
 
 import jax
 import jax.numpy as jnp
@@ -80,13 +81,9 @@ class Payload:
     version: int = VERSION
 
     @classmethod
-    def of_portrait(cls, portrait: np.ndarray) -> "Payload":
-        """Returns the payload of everything made from one cropped portrait, uint8 (n, n, 3).
-
-        The identifier is a hash of its pixels: the same for a file and for a stream, and no way back to the face.
-        """
-        digest = hashlib.sha256(np.ascontiguousarray(portrait).tobytes()).digest()
-        return cls(int.from_bytes(digest[:4], "big") >> 4)
+    def random(cls) -> "Payload":
+        """Returns the payload of a new output. The system draws it, not a seed: no two files have one by design."""
+        return cls(secrets.randbits(28))
 
     @classmethod
     def from_bits(cls, bits: int) -> "Payload":
@@ -193,7 +190,7 @@ def _contrast(luma: jax.Array, cell: int) -> jax.Array:
 
 
 def _around(cells: jax.Array) -> jax.Array:
-    """Returns the mean (N, R, C) of the AROUND x AROUND cells around each; those at the rim count for what is beyond."""
+    """Returns the mean (N, R, C) of the AROUND x AROUND cells around each; the outermost go on beyond the rim."""
     reach, (rows, columns) = AROUND // 2, cells.shape[1:]
     padded = jnp.pad(cells, ((0, 0), (reach, reach), (reach, reach)), "edge")
     tall = _mean([padded[:, start : start + rows] for start in range(AROUND)])
