@@ -7,7 +7,7 @@ from typing import Any
 
 from vasa_jax.errors import InputError
 from vasa_jax.files import as_json, difference, parse_json, read_bytes, run_in_processes, write_text
-from vasa_jax.schema import Whole, With, check
+from vasa_jax.schema import Named, Whole, With, check
 
 LARGEST = 2**30  # bytes
 
@@ -32,9 +32,9 @@ class Ledger:
         remedy = "delete it to count anew"
         whole = [line for line in read_bytes(path, remedy, LARGEST).splitlines(keepends=True) if line.endswith(b"\n")]
         entries = [parse_json(line, f"{path}: line {number}", remedy) for number, line in enumerate(whole, 1)]
-        if not entries or not isinstance(entries[0], dict) or "key" not in entries[0]:
+        if not entries:
             raise InputError(f"{path}: is no list of results; {remedy}")
-        made = entries[0]["key"]
+        made = check(entries[0], {"key": Named()}, f"{path}: line 1", remedy)["key"]
         for number, entry in enumerate(entries[1:], 2):
             row = check(entry, With({"number": Whole(0, 10**9), **like}, None), f"{path}: line {number}", remedy)
             self.rows[row.pop("number")] = row
