@@ -247,7 +247,8 @@ def test_a_ledger_goes_on_where_it_ended(tmp_path):
         Ledger(path, {"seed": 2}, DOUBLED)
     good = '{"key": {"seed": 1}}\n'
     rows = ("[1]", "[" * 10**5, "{}", '{"number": 0}', '{"number": "0", "twice": 1}', '{"number": 0, "twice": "1"}')
-    for junk in ("", "junk\n", "[]\n", "\xff\n", '{"key": 5}\n', '{"key": [[]]}\n', *(f"{good}{row}\n" for row in rows)):
+    keys = ("junk\n", "[]\n", "\xff\n", '{"key": 5}\n', '{"key": [[]]}\n')
+    for junk in ("", *keys, *(f"{good}{row}\n" for row in rows)):
         path.write_text(junk)
         with pytest.raises(InputError, match=r"a\.jsonl.*; delete it") as caught:
             Ledger(path, {"seed": 1}, DOUBLED)
