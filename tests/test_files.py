@@ -25,6 +25,7 @@ from vasa_jax.files import (
     read_arrays,
     read_bytes,
     read_json,
+    read_table,
     replacing,
     run_in_processes,
     write_json,
@@ -32,6 +33,44 @@ from vasa_jax.files import (
 )
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"a\tb\n1\t2\n", [{"a": "1", "b": "2"}]),
+        (b"\xef\xbb\xbfa,b\r\n1,\"2,\n3\"\r\n", [{"a": "1", "b": "2,\n3"}]),
+        (b"a\tb\tc\n1\n", [{"a": "1", "b": "", "c": ""}]),
+    ],
+)
+def test_tables_are_rows_of_text(tmp_path, content, rows):
+    (tmp_path / "a.tsv").write_bytes(content)
+    assert read_table(tmp_path / "a.tsv", ("a", "b"), "mend it") == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "no rows"),
+        (b"a\tb\n", "no rows"),
+        (b"a\tc\n1\t2\n", r"lacks columns \(b\)"),
+        (b"a\tb\n1\t2\n1\t2\t3\n", "row 3 has more cells"),
+        (b"a\tb\n\xff\t2\n", "cannot be read"),
+        ("a\tb\n1\t2\n".encode("utf-16"), "cannot be read"),
+        (b'a\tb\n1\t"' + b"x" * 200_000 + b'"\n', "cannot be read"),
+        (None, "is a FIFO"),
+        (..., "does not exist|no such file"),
+    ],
+)
+def test_what_is_no_table_is_one_line(tmp_path, content, fault):
+    path = tmp_path / "a.tsv"
+    if content is None:
+        os.mkfifo(path)
+    elif content is not ...:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.tsv: .*({fault}).*; mend it") as caught:
+        read_table(path, ("a", "b"), "mend it")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_is_whole_or_absent(tmp_path):

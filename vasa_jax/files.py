@@ -4,9 +4,11 @@ import collections
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
+import csv
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -19,7 +21,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -194,6 +196,27 @@ def _is_deep(content: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def read_table(path: str | Path, columns: Collection[str], remedy: str) -> list[dict[str, str]]:
+    """Returns the rows of a table in UTF-8 whose first line names its columns; cells at a line's end may be left out.
+
+    Tabs part the cells, or commas where the first line has no tab. InputError, which ends in `remedy`, for any other
+    file, for one without rows or without these columns.
+    """
+    try:
+        text = read_bytes(path, remedy, LARGEST_JSON).decode("utf-8-sig")
+        delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval=""))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    missing = [name for name in columns if not rows or name not in rows[0]]
+    if missing:
+        raise InputError(f"{path}: has no rows, or it lacks columns ({', '.join(missing)}); {remedy}")
+    longer = next((number for number, row in enumerate(rows, 2) if None in row), None)
+    if longer is not None:
+        raise InputError(f"{path}: row {longer} has more cells than the first; {remedy}")
+    return rows
 
 
 def read_arrays(path: str | Path, remedy: str, largest: int = 0) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from hostile import refused
 from tiny_speech import shipped_passages, write_tiny_speech
 
 from vasa_jax.conventions import CODECS
@@ -85,6 +86,59 @@ def test_a_damaged_shard_is_one_line(tmp_path, damage):
     np.savez(path, **content)
     with pytest.raises(InputError, match=r"speech-x-0000\.npz: .*give a folder that job speech_corpus wrote"):
         read_shard(path)
+
+
+@pytest.mark.parametrize("name", ["bytes", "frames", "source", "person", "language", "split", "text"])
+@pytest.mark.parametrize("value", [..., None, -1, 0.5, 10**400, True, [], "x" * 10**7, "\ud800", {"a": 1}])
+def test_every_field_of_an_index_is_checked(tmp_path, name, value):
+    """... = the field is missing."""
+    path = tmp_path / "speech-x-0000.npz"
+    write_shard(path, [passage(), passage()], 24.0, {})
+    with np.load(path) as file:
+        content = dict(file)
+    index = json.loads(content["index"].tobytes())
+    index["passages"][1][name] = value
+    if value is ...:
+        del index["passages"][1][name]
+    content["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
+    np.savez(path, **content)
+    refused(lambda: read_shard(path), "speech-x-0000.npz: passages", name)
+
+
+@pytest.mark.parametrize("name", ["sound", "phonemes", "stress"])
+@pytest.mark.parametrize("kind", [np.float32, np.int64, "U3", np.bool_])
+def test_arrays_of_another_kind_are_refused(tmp_path, name, kind):
+    path = tmp_path / "speech-x-0000.npz"
+    write_shard(path, [passage()], 24.0, {})
+    with np.load(path) as file:
+        content = dict(file)
+    content[name] = content[name].astype(kind)
+    np.savez(path, **content)
+    refused(lambda: read_shard(path), f"its {name} is none of")
+
+
+def test_only_as_much_sound_is_decoded_as_has_labels(tmp_path, monkeypatch):
+    """A passage whose index tells a second less than its sound holds."""
+    import soundfile
+
+    path = tmp_path / "speech-x-0000.npz"
+    write_shard(path, [passage(2.0)], 24.0, {})
+    with np.load(path) as file:
+        content = dict(file)
+    index = json.loads(content["index"].tobytes())
+    index["passages"][0]["frames"] = 25
+    content |= {"index": np.frombuffer(json.dumps(index).encode(), np.uint8)}
+    content |= {name: content[name][:50] for name in ("phonemes", "stress")}
+    np.savez(path, **content)
+    read, seen = soundfile.read, []
+
+    def watched(*args, **rest):
+        samples, rate = read(*args, **rest)
+        seen.append(len(samples))
+        return samples, rate
+
+    monkeypatch.setattr(soundfile, "read", watched)
+    assert [len(each.samples) for each in read_shard(path)] == [16_000] and seen == [16_000]
 
 
 def test_a_folder_without_shards_or_without_the_split_is_one_line(tmp_path):

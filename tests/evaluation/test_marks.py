@@ -1,6 +1,7 @@
 """The count of what a mark survives and of false alarms."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from vasa_jax.config.reports import MarksConfig
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import false_alarms, mark_recall, marked_videos, marks
+from vasa_jax.evaluation.false_alarms import search_window
 from vasa_jax.evaluation.ledger import Ledger
 from vasa_jax.evaluation.mark_attacks import ATTACKS, at_rate, coded, cut, scaled
+from vasa_jax.evaluation.mark_recall import try_carrier
 from vasa_jax.evaluation.marked_videos import WHOLE, Carrier, Carriers, files_below, portraits, real_windows
 from vasa_jax.evaluation.marks import evaluate_marks
 from vasa_jax.evaluation.unmarked_windows import (
@@ -26,10 +29,12 @@ from vasa_jax.evaluation.unmarked_windows import (
     recoded,
     window_of,
 )
+from vasa_jax.files import as_json
 from vasa_jax.generation.detect import READABLE
 from vasa_jax.generation.mark_search import SIDE, SURE
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.schema import Whole, check
 
 
 def frames(count=10, size=64):
@@ -221,6 +226,9 @@ class Made(list):
         return frames[0], frames
 
 
+DOUBLED = {"twice": Whole(0, 100)}
+
+
 def test_a_ledger_goes_on_where_it_ended(tmp_path):
     path, asked = tmp_path / "a.jsonl", []
 
@@ -228,18 +236,34 @@ def test_a_ledger_goes_on_where_it_ended(tmp_path):
         asked.append(job)
         return {"twice": 2 * job}
 
-    assert list(Ledger(path, {"seed": 1}).count(double, [5, 6], 0)) == [1, 2]
+    assert list(Ledger(path, {"seed": 1}, DOUBLED).count(double, [5, 6], 0)) == [1, 2]
     with open(path, "a") as file:
         file.write('{"number": 2, "twi')  # the machine went down here
-    again = Ledger(path, {"seed": 1})
+    again = Ledger(path, {"seed": 1}, DOUBLED)
     assert list(again.count(double, [5, 6, 7, 8], 0)) == [3, 4] and asked == [5, 6, 7, 8]
-    assert Ledger(path, {"seed": 1}).first(3) == again.first(3) == [{"twice": 10}, {"twice": 12}, {"twice": 14}]
+    wanted = [{"twice": 10}, {"twice": 12}, {"twice": 14}]
+    assert Ledger(path, {"seed": 1}, DOUBLED).first(3) == again.first(3) == wanted
     with pytest.raises(InputError, match="seed 1, now 2"):
-        Ledger(path, {"seed": 2})
-    for junk in ("", "junk\n", "[]\n", '{"key": {"seed": 1}}\n[1]\n'):
+        Ledger(path, {"seed": 2}, DOUBLED)
+    good = '{"key": {"seed": 1}}\n'
+    rows = ("[1]", "[" * 10**5, "{}", '{"number": 0}', '{"number": "0", "twice": 1}', '{"number": 0, "twice": "1"}')
+    keys = ("junk\n", "[]\n", "\xff\n", '{"key": 5}\n', '{"key": [[]]}\n')
+    for junk in ("", *keys, *(f"{good}{row}\n" for row in rows)):
         path.write_text(junk)
-        with pytest.raises(InputError, match=r"a\.jsonl"):
-            Ledger(path, {"seed": 1})
+        with pytest.raises(InputError, match=r"a\.jsonl.*; delete it") as caught:
+            Ledger(path, {"seed": 1}, DOUBLED)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is a FIFO"):
+        Ledger(path, {"seed": 1}, DOUBLED)
+
+
+def test_what_is_tried_and_searched_is_what_a_ledger_wants():
+    """Rows as the job makes them pass the schemas that it reads them by."""
+    window = Window("patterns", "pattern 1", drawn_pattern(np.random.default_rng(0)))
+    check(as_json(search_window(window)), false_alarms.ROW, "a", "b")
+    check(as_json(try_carrier(Carrier("real", frames(10, 64), 1))), mark_recall.kept(), "a", "b")
 
 
 def test_job_on_a_few(tmp_path, monkeypatch, capsys):

@@ -92,6 +92,9 @@ def changed(change):
         (changed(lambda c: c["motion"][1].update(exp=np.full((1, 21, 3), np.nan))), "no motion"),
         (changed(lambda c: c["motion"][1].update(exp=np.zeros((1, 20, 3)))), "different numbers of keypoints"),
         (changed(lambda c: c.update(output_fps="fast")), "output_fps is no number"),
+        (changed(lambda c: c.update(output_fps=10**400)), "output_fps is no number"),
+        (changed(lambda c: c["motion"][1].update(scale=10**400)), "frame 1 has other shapes"),
+        (changed(lambda c: c["motion"][1].update(t=[10**400, 0, 0])), "frame 1 has other shapes"),
         (changed(lambda c: c.update(output_fps=0)), "frame rate of 0"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from tiny_model import save_tiny_model
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
@@ -43,13 +44,13 @@ def frames(generator, avatar, count=5):
     return np.concatenate(list(generator.render(avatar, motion)))
 
 
-def test_rendered_frames_carry_the_portraits_mark(generator, unmarked):
+def test_rendered_frames_carry_the_avatars_mark(generator, unmarked):
     plain = frames(unmarked, unmarked.prepare(portrait()))
-    marked = frames(generator, generator.prepare(portrait()))
+    avatar = generator.prepare(portrait())
+    marked = frames(generator, avatar)
     difference = marked.astype(float) - plain
     assert 44 < 10 * np.log10(255**2 / np.mean(difference**2)) < 60
-    waves = pattern(Payload.of_portrait(portrait()), 64)
-    other = pattern(Payload.of_portrait(portrait(1)), 64)
+    waves, other = (pattern(payload, 64) for payload in (avatar.payload, Payload.random()))
     shown = difference.mean((0, 3))
     assert np.corrcoef(shown.ravel(), waves.ravel())[0, 1] > 0.7  # rounding takes the rest
     assert abs(np.corrcoef(shown.ravel(), other.ravel())[0, 1]) < 0.4
@@ -72,14 +73,57 @@ def test_own_payload(generator):
     assert (frames(generator, avatar) != frames(generator, generator.prepare(portrait()))).any()
 
 
+def test_an_avatar_for_the_next_output_differs_in_its_mark_alone(generator, unmarked):
+    first = generator.prepare(portrait(), Payload(1))
+    second = generator.remarked(first)
+    assert second.payload != first.payload and second.latents is first.latents and second.canvas is first.canvas
+    np.testing.assert_array_equal(frames(generator, generator.remarked(second, Payload(1))), frames(generator, first))
+    assert unmarked.remarked(first).payload is None and unmarked.remarked(first).pattern is None
+
+
+def test_every_output_has_its_own_identifier_whatever_the_seed(generator, checkpoint, tmp_path):
+    made = [generator.generate(DEMO["image"], DEMO["audio"], LIVE, seed=5).avatar.payload for _ in range(2)]
+    made += [generator.stream(str(DEMO["image"]), LIVE, seed=5).payload for _ in range(2)]
+    for name in ("a.mp4", "b.mp4"):
+        made.append(Payload(int(read_manifest(run(checkpoint, tmp_path / name, seed=5)).mark, 16)))
+    assert len(set(made)) == 6
+
+
+def test_the_same_identifier_gives_the_same_frames_again(generator, checkpoint, tmp_path, capsys):
+    videos = [generator.generate(DEMO["image"], DEMO["audio"], LIVE, payload=Payload(0xABCDE)) for _ in range(2)]
+    first, second = (np.stack(list(video.frames())) for video in videos)
+    np.testing.assert_array_equal(first, second)
+    paths = [run(checkpoint, tmp_path / name, mark_id="00abcde") for name in ("a.mp4", "b.mp4")]
+    assert [read_manifest(path).mark for path in paths] == ["00abcde"] * 2
+    assert capsys.readouterr().out.count("mark 00abcde") == 2
+    shown = [np.stack(list(read_video(path).frames)) for path in paths]
+    np.testing.assert_array_equal(*shown)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"mark_id": "12"}, "7 hexadecimal digits"),
+        ({"mark_id": "0ABCDEF"}, "7 hexadecimal digits"),
+        ({"mark_id": "00abcdeg"}, "7 hexadecimal digits"),
+        ({"mark_id": "00abcde\n"}, "7 hexadecimal digits"),
+        ({"mark_id": "00abcde", "mark": False}, "leave one out"),
+        ({"mark_id": "00abcde", "jobs": "list.jsonl"}, "leave one out"),
+    ],
+)
+def test_bad_identifiers_end_in_one_line(changes, fault):
+    with pytest.raises(InputError, match=fault) as caught:
+        VASAConfig(**changes).validate()
+    assert "\n" not in str(caught.value) and "mark_id" in str(caught.value)
+
+
 def test_stream_has_the_files_payload_and_frames(generator, tmp_path):
-    video = generator.generate(DEMO["image"], DEMO["audio"], LIVE)
     stream = generator.stream(str(DEMO["image"]), LIVE)
+    video = generator.generate(DEMO["image"], DEMO["audio"], LIVE, payload=stream.payload)
     live = [*stream.feed(video.audio.samples), *stream.finish()]
     np.testing.assert_array_equal(np.stack(live), np.stack(list(video.frames())))
     told = read_manifest(video.save(tmp_path / "a.mp4"))
-    assert told.state == "valid" and told.mark == str(Payload.of_portrait(generator.read_portrait(DEMO["image"])[0]))
-    assert told.mark == str(video.avatar.payload) and told.model == generator.model
+    assert told.state == "valid" and told.mark == str(stream.payload) and told.model == generator.model
 
 
 def run(checkpoint, path, **changes):

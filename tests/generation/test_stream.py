@@ -79,8 +79,8 @@ def test_any_cut_gives_the_offline_frames(generator, avatar, offline, name):
 
 def test_generated_file_with_a_hop_has_the_streams_frames(generator):
     sound = read_audio(DEMO["audio"])
-    frames = np.stack(list(generator.generate(DEMO["image"], DEMO["audio"], LIVE).frames()))
     stream = generator.stream(str(DEMO["image"]), LIVE)
+    frames = np.stack(list(generator.generate(DEMO["image"], DEMO["audio"], LIVE, payload=stream.payload).frames()))
     np.testing.assert_array_equal(stream_frames(stream, [sound.samples]), frames)
 
 

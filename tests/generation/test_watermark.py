@@ -1,5 +1,7 @@
 """The invisible mark: what it is made of, what it costs in decibels, what it leaves alone."""
 
+import random
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,11 +39,19 @@ def test_payload_goes_through_its_bits():
     assert shifts(0xFA000001).tolist() == [[0, 0], [0, 1], [0, 0], [0, 0], [15, 10]]
 
 
-def test_payload_of_a_portrait_is_its_own():
-    pictures = smooth_pictures(2, 64)
-    first = Payload.of_portrait(pictures[0])
-    assert first == Payload.of_portrait(pictures[0].copy()) != Payload.of_portrait(pictures[1])
-    assert first.version == watermark.VERSION
+def test_no_seed_decides_a_random_payload():
+    """Whatever random state a program sets, 200 draws agree in pairs with a chance of 200^2 / 2^29, below 1e-4."""
+    drawn = []
+    for _ in range(200):
+        random.seed(0)
+        np.random.seed(0)
+        drawn.append(Payload.random())
+    assert len(set(drawn)) == 200 and {payload.version for payload in drawn} == {watermark.VERSION}
+    identifiers = np.array([payload.identifier for payload in drawn])
+    assert identifiers.min() >= 0 and identifiers.max() < 2**28
+    # All 28 bits are drawn: each is set in 50 to 150 of 200 (7 standard deviations).
+    ones = (identifiers[:, None] >> np.arange(28) & 1).sum(0)
+    assert ones.min() >= 50 and ones.max() <= 150
 
 
 @pytest.mark.parametrize("size", [64, 256, 512])
@@ -82,6 +92,31 @@ def test_flat_ground_changes_by_little():
     assert (change[..., 0] == change[..., 1]).all() and (change[..., 0] == change[..., 2]).all()  # luma alone
 
 
+@pytest.mark.parametrize("size", [256, 512])
+def test_slow_gradients_change_as_little_as_flat_ground(size):
+    """8-bit gradients are rounded, which is no texture; nor is the weak noise of a wall."""
+    y, x = np.indices((size, size))[..., None] / size
+    exact = 120 + 60 * x + 30 * y + np.array([0.0, 8.0, 25.0])
+    wall = np.random.default_rng(0).normal(0, 0.3, (size, size, 1))
+    for picture in (exact, exact + wall):
+        picture = np.round(picture).astype(np.uint8)[None]
+        change = marked(picture, Payload(7)).astype(int) - picture
+        assert np.abs(change).max() <= 2 and change.std() < watermark.EVEN + 0.1
+
+
+def test_smooth_skin_among_features_carries_more_than_a_wall():
+    """A smooth patch of 16 pixels within texture, and the same patch within more of itself."""
+    rng = np.random.default_rng(0)
+    texture = rng.normal(128, 5, (1, 256, 256, 1)).repeat(3, 3)
+    patch = texture.copy()
+    patch[:, 120:136, 120:136] = 128
+    wall = np.full_like(patch, 128.0)
+    ones = np.ones((256, 256), np.float32)
+    inside, outside = (np.asarray(embed(jnp.asarray(p), ones) - p)[0, 126:130, 126:130, 0] for p in (patch, wall))
+    np.testing.assert_allclose(outside, watermark.EVEN, atol=1e-4)
+    assert inside.min() > 1.01 * watermark.EVEN * watermark.LOUDEST / watermark.STEEPEST
+
+
 def test_same_picture_gets_the_same_mark_in_any_batch():
     pictures = jnp.asarray(smooth_pictures(5, 64), jnp.float32)
     waves, together = pattern(Payload(3), 64), jax.jit(embed)
@@ -93,10 +128,11 @@ def test_same_picture_gets_the_same_mark_in_any_batch():
 @pytest.mark.parametrize("shape", [(64, 64), (96, 70), (130, 131), (256, 256)])
 def test_the_amplitude_is_that_of_its_definition(shape):
     """Planes fitted cell by cell, and linear interpolation between the middles of cells, in float64."""
-    picture = np.random.default_rng(1).uniform(100, 130, shape) + 40 * np.sin(np.indices(shape)[1] / 9)
+    noise = np.random.default_rng(1).uniform(-15, 15, shape) * np.linspace(0, 1, shape[0])[:, None] ** 2
+    picture = 115 + noise + 40 * np.sin(np.indices(shape)[1] / 9)
     side = min(shape) // min(watermark.CELLS, min(shape) // 4)
     whole = np.pad(picture, [(0, -length % side) for length in shape], "edge")
-    whole[: 2 * side, : 2 * side] = 120  # a flat corner
+    whole[: 12 * side, : 12 * side] = 120  # a flat corner, larger than what is around a cell
     picture = whole[: shape[0], : shape[1]]
     rows, columns = (length // side for length in whole.shape)
     y, x = np.indices((side, side)).reshape(2, -1)
@@ -104,8 +140,11 @@ def test_the_amplitude_is_that_of_its_definition(shape):
     cells = whole.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(side * side, -1)
     rest = cells - plane @ np.linalg.lstsq(plane, cells)[0]
     contrast = np.sqrt((rest**2).mean(0)).reshape(rows, columns)
-    amplitude = watermark.EVEN + (watermark.FLAT - watermark.EVEN) * np.minimum(contrast / watermark.FAINT, 1)
-    amplitude = np.minimum(amplitude + watermark.SLOPE * contrast, watermark.STEEPEST)
+    around = scipy.ndimage.uniform_filter(contrast**2, watermark.AROUND, mode="nearest") ** 0.5
+    assert np.any(around < watermark.CALM)
+    lively = np.clip((around - watermark.CALM) / (watermark.LIVELY - watermark.CALM), 0, 1)
+    textured = np.minimum(watermark.SMOOTH + watermark.SLOPE * contrast, watermark.STEEPEST)
+    amplitude = watermark.EVEN + lively * (textured - watermark.EVEN)
     amplitude *= min(1, watermark.LOUDEST / np.sqrt((amplitude**2).mean()))
     grid = zip(shape, (rows, columns))
     places = [np.clip((np.arange(length) + 0.5) / side - 0.5, 0, count - 1) for length, count in grid]

@@ -87,6 +87,19 @@ def test_slideshows_are_discarded(tmp_path, repeat, kept):
         assert "different pictures per second" in result.discards[0].detail
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
+def test_speech_over_a_photograph_that_moves_is_discarded(tmp_path, share):
+    """Every picture differs, as under a slow zoom, and the face is found; but the mouth does not speak."""
+    mouth, sound = talk(2.0)
+    path = video(tmp_path / "a.mp4", 2.0, sound)
+    settings = dataclasses.replace(SETTINGS, zoom_spread=0.0, min_sharpness=0.0)
+    result = clips_of_video(path, "clip", "person", "train", settings, DrawnAnalyzer(share * mouth))
+    assert bool(result.clips) == (share == 1)
+    if share < 1:
+        assert reasons(result) == [(clips.STILL, 0, 2)]
+        assert "lips move by 0.00" in result.discards[0].detail
+
+
 def outcome_in(work, name="a") -> VideoJob:
     """Writes the outcome of a video with two clips."""
     work.mkdir(exist_ok=True)

@@ -327,6 +327,19 @@ def test_a_fault_is_one_line_and_nothing_is_written(tmp_path, download, name):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("value", [True, "text", 5, None, [1]])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("lmdm_v0.4_hubert.pth", "model_state_dict"), ("motion_generator_hubert_chinese.pt", "model")],
+)
+def test_a_checkpoint_without_tensors_is_one_line(tmp_path, name, content, value):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(pickle.dumps({content: value, "epoch": 1}))
+    with pytest.raises(InputError, match=rf"{name}: '{content}' holds no named tensors; download") as caught:
+        import_weights(tmp_path / "in", tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
 def test_the_command(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -1,5 +1,7 @@
 """VASAConfig: one run of `vasa_jax.main`, a job and everything it may need."""
 
+import re
+
 from vasa_jax.config.data import (
     CorpusConfig,
     PhotoHeadsConfig,
@@ -58,6 +60,7 @@ class VASAConfig(Controls, Driving):
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
+    mark_id: str = text("", "of the invisible mark, 7 hexadecimal digits, to make a video anew; empty = a random one")
     sign_certificate: str = text("", "PEM chain that signs the manifest; empty = this machine's, made at the first use")
     sign_key: str = text("", "PEM private key of sign_certificate, not encrypted")
     video: str = text(
@@ -103,6 +106,12 @@ class VASAConfig(Controls, Driving):
             raise InputError(f"{path}.sign_certificate, {path}.sign_key: one without the other; give both PEM files")
         if self.sign_certificate and not self.mark:
             raise InputError(f"{path}.sign_certificate: nothing is signed with {path}.mark=False; leave one out")
+        if self.mark_id and not re.fullmatch("[0-9a-f]{7}", self.mark_id):
+            raise InputError(f"{path}.mark_id: {self.mark_id!r:.60} is none; give 7 hexadecimal digits or leave it out")
+        if self.mark_id and not self.mark:
+            raise InputError(f"{path}.mark_id: nothing is marked with {path}.mark=False; leave one out")
+        if self.mark_id and self.jobs:
+            raise InputError(f"{path}.mark_id: every video of {path}.jobs would have it; leave one out")
         if self.job == "train_face":
             self._check_face_data(path)
 

@@ -12,11 +12,16 @@ import numpy as np
 
 from vasa_jax.evaluation.unmarked_windows import Window
 from vasa_jax.generation.mark_search import GRID, SCALES, SURE, level_of, search
+from vasa_jax.schema import Each, Real, Text, Whole
 
 LEVELS = tuple(10.0**-power for power in range(1, 8))
 PLACES = np.arange(4) * (GRID // 4 + 2)  # along each axis: over half a shortest wave apart, whatever the shift
 DRAWS = 2 * len(SCALES) * len(PLACES) ** 2  # per window
 CONFIDENCE = 0.95
+
+
+# What is kept of a window, see `search_window`.
+ROW = {"source": Text(), "piece": Text(), "p": Real(0, 1), "beyond": Each(Whole(0, DRAWS), len(LEVELS), len(LEVELS))}
 
 
 def search_window(window: Window) -> dict[str, Any]:

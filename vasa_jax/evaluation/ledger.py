@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vasa_jax.errors import InputError
-from vasa_jax.files import as_json, difference, run_in_processes, write_text
+from vasa_jax.files import as_json, difference, parse_json, read_bytes, run_in_processes, write_text
+from vasa_jax.schema import Named, Whole, With, check
+
+LARGEST = 2**30  # bytes
 
 
 class Ledger:
@@ -16,23 +19,29 @@ class Ledger:
       rows: what was counted so far.
     """
 
-    def __init__(self, path: Path, key: Mapping[str, Any]):
-        """Reads what an earlier run left; InputError where it had other settings, or the file is none of these."""
+    def __init__(self, path: Path, key: Mapping[str, Any], like: Mapping[str, Any]):
+        """Reads what an earlier run left; InputError where it had other settings, or the file is none of these.
+
+        like: what every row has, a schema by name.
+        """
         self._path, self.rows = path, {}
         key = as_json(key)
         if not path.exists():
             write_text(path, json.dumps({"key": key}) + "\n")
             return
-        try:
-            whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            made, *rows = (json.loads(line) for line in whole)
-            made, self.rows = made["key"], {row.pop("number"): row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path}: is not readable; delete it to count anew") from None
+        remedy = "delete it to count anew"
+        whole = [line for line in read_bytes(path, remedy, LARGEST).splitlines(keepends=True) if line.endswith(b"\n")]
+        entries = [parse_json(line, f"{path}: line {number}", remedy) for number, line in enumerate(whole, 1)]
+        if not entries:
+            raise InputError(f"{path}: is no list of results; {remedy}")
+        made = check(entries[0], {"key": Named()}, f"{path}: line 1", remedy)["key"]
+        for number, entry in enumerate(entries[1:], 2):
+            row = check(entry, With({"number": Whole(0, 10**9), **like}, None), f"{path}: line {number}", remedy)
+            self.rows[row.pop("number")] = row
         if made != key:
             fault = difference(made, key)
             raise InputError(f"{path}: was made with other settings ({fault}); delete it, or choose another folder")
-        write_text(path, "".join(whole))  # without a line that was not finished
+        write_text(path, b"".join(whole).decode())  # without a line that was not finished
 
     def add(self, number: int, row: dict[str, Any]) -> None:
         """Keeps a row."""

@@ -14,6 +14,16 @@ from vasa_jax.evaluation.marked_videos import WHOLE, Carrier
 from vasa_jax.generation.detect import READABLE, detect_frames
 from vasa_jax.generation.mark_search import SURE
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.schema import Flag, Real, Text, Whole
+
+
+def kept() -> dict[str, Any]:
+    """Returns the schema of what is kept of a video, see `try_carrier`."""
+    share = Real(0, 1 + 1e-9)  # probabilities, rounded
+    return {
+        "kind": Text(), "size": Whole(1, 10**6), "psnr": Real(0, 1000), "flicker": Real(0, 255),
+        **{name: dict.fromkeys(ATTACKS, share) for name in ("p", "certainty")}, "right": dict.fromkeys(ATTACKS, Flag()),
+    }  # fmt: skip
 
 
 def try_carrier(carrier: Carrier) -> dict[str, Any]:

@@ -46,9 +46,9 @@ def evaluate_marks(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     key |= {"seed": config.seed, "search": _constants(mark_search)}
     embedding = {"mark": _constants(watermark), "sounds": marks.sounds}
     squares = {name: getattr(marks, name) for name in ("sizes", "clips", "carriers", "payloads")}
-    trials = Ledger(workdir / "trials.jsonl", key | embedding | {"squares": squares})
-    pasted = Ledger(workdir / "pasted.jsonl", key | embedding | {"pasted": marks.pasted})
-    counted = Ledger(workdir / "windows.jsonl", key | {"carriers": marks.carriers})
+    trials = Ledger(workdir / "trials.jsonl", key | embedding | {"squares": squares}, mark_recall.kept())
+    pasted = Ledger(workdir / "pasted.jsonl", key | embedding | {"pasted": marks.pasted}, mark_recall.kept())
+    counted = Ledger(workdir / "windows.jsonl", key | {"carriers": marks.carriers}, false_alarms.ROW)
 
     real = real_windows(clips, marks.clips)
     generated = GeneratedVideos(config, marks.carriers, workdir / "videos")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from vasa_jax.data.portraits import read_portrait
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.photo_figures import is_grey, yaw_group
+from vasa_jax.files import read_table
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.landmark_labels import fit_pose
 from vasa_jax.preparation.photos import SUFFIXES
@@ -118,15 +118,7 @@ def _table(path: str) -> dict[str, dict[str, str]]:
     """Rows by file name of a table with a column `file`, tab- or comma-separated; {} without one."""
     if not path:
         return {}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            first = file.readline()
-            file.seek(0)
-            rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ","))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give a table with a column 'file'") from error
-    if not rows or "file" not in rows[0]:
-        raise InputError(f"{path}: has no column 'file'; give a table whose rows are named so")
+    rows = read_table(path, ("file",), "give a table whose column 'file' names photographs")
     return {Path(row["file"]).name: row for row in rows}
 
 

@@ -3,13 +3,13 @@
 A table (.tsv) with columns video (a file's name), person, language, kind (studio, phone, noise, singing) and split.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
+from vasa_jax.files import read_table
 
 COLUMNS = ("video", "person", "language", "kind", "split")
 SPLITS = ("train", "test")
@@ -31,14 +31,7 @@ def read_speakers(path: str | Path) -> dict[str, Speaker]:
     InputError for a file that is no such table, for another split, and for a person of both.
     """
     remedy = f"give a .tsv with columns {', '.join(COLUMNS)}"
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        fault = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"{path}: cannot be read ({fault.lower()}); {remedy}") from error
-    if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise InputError(f"{path}: lacks columns; {remedy}")
+    rows = read_table(path, COLUMNS, remedy)
     speakers: dict[str, Speaker] = {}
     split_of: dict[str, str] = {}
     for number, row in enumerate(rows):

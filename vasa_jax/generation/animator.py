@@ -36,7 +36,7 @@ class Avatar:
     detail: Float[Array, "1 n n 3"] | None
     canvas: Float[Array, "n n 3"]  # in [0, 1]: the background, filled in where the head was
     portrait: UInt8[np.ndarray, "n n 3"]  # as cropped
-    payload: Payload | None  # of the mark in every frame; None = unmarked
+    payload: Payload | None  # of the mark in every frame, so of one output; None = unmarked
     pattern: Float[Array, "n n"] | None  # of that mark
 
     @property
@@ -94,15 +94,25 @@ class PortraitAnimator:
     def prepare(self, portrait: UInt8[np.ndarray, "n n 3"], payload: Payload | None = None) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
-        payload: of the mark in its frames; by default that of the portrait.
+        payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
+        `remarked` makes it ready for the next.
         """
         image = jnp.asarray(self._reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
-        payload = (payload or Payload.of_portrait(portrait)) if self._mark else None
-        waves = jnp.asarray(pattern(payload, self.image_size)) if payload else None
-        return Avatar(latents, detail, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, payload, waves)
+        avatar = Avatar(latents, detail, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, None, None)
+        return self.remarked(avatar, payload)
+
+    def remarked(self, avatar: Avatar, payload: Payload | None = None) -> Avatar:
+        """Returns an avatar for another file or stream: the same with another mark, by default of a random payload.
+
+        It has none where the animator does not mark.
+        """
+        if not self._mark:
+            return dataclasses.replace(avatar, payload=None, pattern=None)
+        payload = payload or Payload.random()
+        return dataclasses.replace(avatar, payload=payload, pattern=jnp.asarray(pattern(payload, self.image_size)))
 
     def encode_motion(self, frames: UInt8[np.ndarray, "T n n 3"]) -> Float[np.ndarray, "T motion"]:
         """Returns the motion that images show: pose and dynamics, 137 numbers in the volume codec."""

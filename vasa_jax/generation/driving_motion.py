@@ -88,7 +88,7 @@ def _read_npz(path: Path) -> DrivingMotion:
         )  # fmt: skip
     except KeyError as error:
         raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None
-    except (TypeError, ValueError) as error:  # arrays of text, or of another shape
+    except (TypeError, ValueError, OverflowError) as error:  # arrays of text, or of another shape
         raise InputError(f"{path}: no saved motion ({' '.join(str(error).split())}); {_REMEDY}") from None
     return _checked(path, motion)
 
@@ -117,7 +117,7 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
             rows = np.asarray(frame[rotation], np.float64).reshape(3, 3)
             scale, shift = float(np.asarray(frame["scale"]).reshape(())), np.asarray(frame["t"], np.float64).reshape(3)
             expression = np.asarray(frame["exp"], np.float64).reshape(-1, 3)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise InputError(f"{path}: frame {number} has other shapes than a template's; {_REMEDY}") from None
         if not scale > 0:
             raise InputError(f"{path}: frame {number} has a scale of {scale:g}; {_REMEDY}")
@@ -127,7 +127,7 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
         raise InputError(f"{path}: its frames have different numbers of keypoints; {_REMEDY}")
     try:
         fps = float(content.get("output_fps", 25))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: its output_fps is no number; {_REMEDY}") from None
     return _checked(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint"))
 

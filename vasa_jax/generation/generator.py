@@ -34,6 +34,7 @@ from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.talking_head import Stage, TalkingHead
+from vasa_jax.generation.watermark import Payload
 from vasa_jax.weights.parts import load_model
 
 
@@ -85,6 +86,7 @@ class VideoGenerator(PortraitAnimator):
         paste: bool = False,
         limits: InputLimits = DEFAULT_LIMITS,
         stage: Stage = contextlib.nullcontext,
+        payload: Payload | None = None,
         **changes: Any,
     ) -> TalkingHead:
         """Makes a video of a portrait file and speech; InputError for bad files and settings.
@@ -96,13 +98,14 @@ class VideoGenerator(PortraitAnimator):
           paste: whether frames are the whole picture (see paste.py), not the square.
           limits: what the files may ask of this machine.
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
+          payload: of the mark; by default a random one. Give that of an earlier output for the same frames again.
         """
         controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
         with stage("read"):
             sound = audio if isinstance(audio, Audio) else read_audio(audio, limits)
             portrait = self.read_portrait(image, crop, background, limits)
         with stage("portrait"):
-            avatar = self.prepare(portrait.pixels)
+            avatar = self.prepare(portrait.pixels, payload)
             whole = self.paste(portrait, avatar) if paste else None
         with stage("motion"):
             motion = self.motion(sound.samples, avatar, controls)
@@ -121,15 +124,20 @@ class VideoGenerator(PortraitAnimator):
         )  # fmt: skip
 
     def stream(
-        self, portrait: Avatar | np.ndarray | str | Path, controls: Controls | None = None, **changes: Any
+        self,
+        portrait: Avatar | np.ndarray | str | Path,
+        controls: Controls | None = None,
+        payload: Payload | None = None,
+        **changes: Any,
     ) -> Stream:
         """Opens a live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
 
         portrait: an avatar, a cropped picture uint8 (n, n, 3), or a file (whose face is found). `changes` are fields of
-        `Controls`, e.g. `hop=5, steps=10`. InputError for a bad file or setting.
+        `Controls`, e.g. `hop=5, steps=10`. payload: of the mark; by default the avatar's, or a random one.
+        A file of the same sound gets `stream.payload`. InputError for a bad file or setting.
         """
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait)
+        batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait, payload)
         batch.warm_up(avatar)
         return Stream(batch, batch.open(avatar))
 
@@ -179,13 +187,15 @@ class VideoGenerator(PortraitAnimator):
 
     def reenact(
         self, image: str | Path, video: str | Path, how: Driving | None = None, *, audio: Any = None, crop: str = "",
-        background: str = "", paste: bool = False, limits: InputLimits = DEFAULT_LIMITS, **changes: Any,
+        background: str = "", paste: bool = False, limits: InputLimits = DEFAULT_LIMITS,
+        payload: Payload | None = None, **changes: Any,
     ) -> TalkingHead:  # fmt: skip
         """Makes a video in which a portrait moves as a driving face does: see `reenactment.reenact`."""
         how = dataclasses.replace(how or Driving(), **changes)
         return reenact(
-            self, image, video, how, audio=audio, crop=crop, background=background, paste=paste, limits=limits
-        )[0]
+            self, image, video, how, audio=audio, crop=crop, background=background, paste=paste, limits=limits,
+            payload=payload,
+        )[0]  # fmt: skip
 
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
@@ -206,9 +216,9 @@ class VideoGenerator(PortraitAnimator):
             return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
         return self.sampler.whole_motion(samples, controls, avatar)
 
-    def _avatar(self, portrait: Avatar | np.ndarray | str | Path) -> Avatar:
+    def _avatar(self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None) -> Avatar:
         if isinstance(portrait, Avatar):
-            return portrait
+            return self.remarked(portrait, payload) if payload else portrait
         if isinstance(portrait, (str, Path)):
             portrait = self.read_portrait(portrait).pixels
         size = self.image_size
@@ -216,4 +226,4 @@ class VideoGenerator(PortraitAnimator):
             raise InputError(
                 f"portrait: {portrait.dtype} {portrait.shape}; give uint8 ({size}, {size}, 3), cropped, or a file"
             )
-        return self.prepare(portrait)
+        return self.prepare(portrait, payload)

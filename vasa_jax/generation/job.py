@@ -18,6 +18,7 @@ from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+from vasa_jax.generation.watermark import Payload
 from vasa_jax.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool, int], "Vid
         generator = load(config.checkpoint, config.decode_batch, config.mark, config.size)
     video = generator.generate(
         image_path, audio, controls, crop=config.crop, background=config.background, paste=config.paste,
-        limits=config.limits, stage=stage,
+        limits=config.limits, stage=stage, payload=asked_payload(config),
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
@@ -94,6 +95,11 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool, int], "Vid
     say(summary(path, len(video.motion), video.size, mark, stage.seconds))
     say(f"  crop      --config.crop={video.crop}")
     return path
+
+
+def asked_payload(config: VASAConfig) -> Payload | None:
+    """Returns the payload that `config.mark_id` asks for, or None."""
+    return Payload(int(config.mark_id, 16)) if config.mark_id else None
 
 
 def _load(checkpoint: str, decode_batch: int, mark: bool, size: int) -> "VideoGenerator":

@@ -11,7 +11,7 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import save_motion
-from vasa_jax.generation.job import DEMO, Stopwatch, progress, summary
+from vasa_jax.generation.job import DEMO, Stopwatch, asked_payload, progress, summary
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
 from vasa_jax.stopping import ended_by_sigterm
 
@@ -55,6 +55,7 @@ def _reenact(config: VASAConfig) -> Path:
     video, driving = reenactment.reenact(
         animator, image, config.video, how, audio=audio, crop=config.crop, background=config.background,
         paste=config.paste, limits=config.limits, stage=stage,
+        payload=asked_payload(config),
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)

@@ -22,6 +22,7 @@ from vasa_jax.generation.framing import KeypointFraming
 from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
+from vasa_jax.generation.watermark import Payload
 
 _AT_ONCE = 256  # driving frames that are held
 
@@ -79,6 +80,7 @@ def reenact(
     paste: bool = False,
     limits: InputLimits = DEFAULT_LIMITS,
     stage: Stage = contextlib.nullcontext,
+    payload: Payload | None = None,
 ) -> tuple[TalkingHead, DrivingMotion]:
     """Makes a video in which a portrait moves as a driving face does; also returns what was read of that.
 
@@ -88,6 +90,7 @@ def reenact(
       audio: the sound; by default that of the driving video, if it has one.
       paste: whether frames are the whole picture (see paste.py), not the square.
       stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
+      payload: of the mark; by default a random one.
 
     With `how.dub` the image is a video, and the result that video, whole, in which the face moves otherwise.
 
@@ -95,7 +98,7 @@ def reenact(
     """
     how = (how or Driving()).validate("config")
     if how.dub:
-        return _dubbed(animator, image, video, how, audio, crop, limits, stage)
+        return _dubbed(animator, image, video, how, audio, crop, limits, stage, payload)
     with stage("read"):
         framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
         portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits, framing)
@@ -105,7 +108,7 @@ def reenact(
     with stage("driving"):
         driving = motion_of(animator, video, how, limits)
     with stage("portrait"):
-        avatar = animator.prepare(portrait.pixels)
+        avatar = animator.prepare(portrait.pixels, payload)
         whole = animator.paste(portrait, avatar) if paste else None
     with stage("motion"):
         motion = drive(animator, avatar, driving, how)
@@ -126,7 +129,7 @@ def reenact(
 
 def _dubbed(
     animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, audio, crop: str,
-    limits: InputLimits, stage: Stage,
+    limits: InputLimits, stage: Stage, payload: Payload | None,
 ) -> tuple[TalkingHead, DrivingMotion]:  # fmt: skip
     """Does what `reenact` does with a source video; as long as the shorter of the two."""
     if animator.codec != "volume":
@@ -141,7 +144,7 @@ def _dubbed(
     with stage("portrait"):
         own = _read(animator, source).vectors
         first = next(source.pictures())
-        avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0])
+        avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
         whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
     with stage("motion"):
         count = min(len(own), len(driving))

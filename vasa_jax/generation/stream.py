@@ -32,6 +32,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import as_speech
+from vasa_jax.generation.watermark import Payload
 from vasa_jax.generation.windows import (
     Past,
     Window,
@@ -291,6 +292,11 @@ class Stream:
     def notes(self) -> tuple[str, ...]:
         """Returns what is odd about the level of the latest 30 s of sound; the stream hears it as it is."""
         return self._session.notes
+
+    @property
+    def payload(self) -> Payload | None:
+        """Returns what the mark in its frames says; None = unmarked."""
+        return self._session.avatar.payload
 
     def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Takes sound, 16 kHz mono (N,), see `as_speech`, and yields the frames that are due, uint8 (n, n, 3)."""

@@ -12,6 +12,7 @@ It is the same in every frame: nothing flickers, and the mean of many frames kee
 import dataclasses
 import functools
 import hashlib
+import secrets
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,15 @@ STEPS = 16  # places per axis of a shifted group
 SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 
 # Amplitudes, in levels of 255, as standard deviations over the picture.
-EVEN = 0.5  # where every pixel is the same: nothing hides the mark there
-FLAT = 0.75  # where the ground is not quite even, from a contrast of FAINT on
-FAINT = 0.3  # levels: standard deviation within a cell that a slow gradient or little noise has
-SLOPE = 1.0  # gained per level of contrast
-STEEPEST = 1.6  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
-LOUDEST = 1.52  # root mean square over a frame: at least 44 dB against the unmarked frame
+EVEN = 0.5  # on flat ground, slow gradients too: nothing hides the mark there
+SMOOTH = 0.7  # of a cell that is even itself, such as skin, where the ground around it is not
+SLOPE = 2.0  # gained per level of contrast of the cell
+STEEPEST = 2.0  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
+LOUDEST = 1.55  # root mean square over a frame: at least 44 dB against the unmarked frame
+# Levels of contrast around a cell. Up to the first its ground is flat: the rounding of a gradient is 0.3, its noise may
+# be a little more. From the second on grain is not seen.
+CALM, LIVELY = 0.45, 1.2
+AROUND = 9  # cells per side of that neighbourhood
 CELLS = 64  # per side, in which the texture is measured
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
@@ -77,13 +81,9 @@ class Payload:
     version: int = VERSION
 
     @classmethod
-    def of_portrait(cls, portrait: np.ndarray) -> "Payload":
-        """Returns the payload of everything made from one cropped portrait, uint8 (n, n, 3).
-
-        The identifier is a hash of its pixels: the same for a file and for a stream, and no way back to the face.
-        """
-        digest = hashlib.sha256(np.ascontiguousarray(portrait).tobytes()).digest()
-        return cls(int.from_bytes(digest[:4], "big") >> 4)
+    def random(cls) -> "Payload":
+        """Returns the payload of a new output. The system draws it, not a seed: no two files have one by design."""
+        return cls(secrets.randbits(28))
 
     @classmethod
     def from_bits(cls, bits: int) -> "Payload":
@@ -160,8 +160,9 @@ def rounded(pictures: jax.Array) -> jax.Array:
 def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     """Returns marked pictures (N, H, W, 3), float32 in [0, 255], not rounded, of a pattern (H, W).
 
-    The amplitude follows the local contrast: EVEN where there is none, more where texture hides it, and never more than
-    LOUDEST over a frame.
+    The amplitude is EVEN on flat ground. Where there is texture it follows the contrast of each cell. It is never more
+    than LOUDEST over a frame. A cell alone cannot tell a wall from skin, which is smooth as well but has features near
+    it: the neighbourhood says where grain would be seen.
     """
     height, width = pictures.shape[1:3]
     size = min(height, width)
@@ -169,8 +170,8 @@ def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     red, green, blue = LUMA
     luma = red * pictures[..., 0] + green * pictures[..., 1] + blue * pictures[..., 2]
     contrast = _contrast(jnp.pad(luma, ((0, 0), (0, -height % cell), (0, -width % cell)), "edge"), cell)
-    amplitude = EVEN + (FLAT - EVEN) * jnp.minimum(contrast / FAINT, 1.0) + SLOPE * contrast
-    amplitude = jnp.minimum(amplitude, STEEPEST)
+    lively = jnp.clip((jnp.sqrt(_around(contrast**2)) - CALM) / (LIVELY - CALM), 0.0, 1.0)
+    amplitude = EVEN + lively * (jnp.minimum(SMOOTH + SLOPE * contrast, STEEPEST) - EVEN)
     loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
     amplitude = _enlarged(amplitude * jnp.minimum(1.0, LOUDEST / loudness), cell)
     return pictures + (amplitude[:, :height, :width] * pattern)[..., None]
@@ -186,6 +187,14 @@ def _contrast(luma: jax.Array, cell: int) -> jax.Array:
     columns = [row_mean[..., place::cell] for place in range(cell)]
     inside, down = (_mean([value[..., place::cell] for place in range(cell)]) for value in (inside, down))
     return jnp.sqrt(jnp.maximum(inside + _variance(columns) - down**2 - _slope(columns) ** 2, 0.0))
+
+
+def _around(cells: jax.Array) -> jax.Array:
+    """Returns the mean (N, R, C) of the AROUND x AROUND cells around each; the outermost go on beyond the rim."""
+    reach, (rows, columns) = AROUND // 2, cells.shape[1:]
+    padded = jnp.pad(cells, ((0, 0), (reach, reach), (reach, reach)), "edge")
+    tall = _mean([padded[:, start : start + rows] for start in range(AROUND)])
+    return _mean([tall[..., start : start + columns] for start in range(AROUND)])
 
 
 def _mean(values: list[jax.Array]) -> jax.Array:

@@ -38,9 +38,10 @@ REPEATED = 0.1  # grey values: mean difference of a picture that was shown again
 MAX_GAP = 5  # frames without landmarks, or beyond the yaw limit, that do not end a clip
 CORRECTED_FROM = 0.06  # seconds: the measure itself is 0.03 off
 MUTE_FROM, MUTE_HEIGHT = 15.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more
-UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC, SLOW = (
+STILL_LIPS = 0.01  # of `lip_motion`: photographs, zoomed, panned or faded, have up to 0.007, mouths that speak 0.014
+UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC, SLOW, STILL = (
     "not readable", "too short", "too blurred", "no sound", "no speech", "sound out of step with the mouth",
-    "low frame rate",
+    "low frame rate", "mouth at rest while there is speech",
 )  # fmt: skip
 
 
@@ -162,6 +163,11 @@ def clips_of_video(
         if share < settings.min_speech:
             result.discard(NO_SPEECH, part.start, part.stop, f"{share:.0%} of it is as loud as speech")
             continue
+        if analyzer.landmark_set:
+            moved = landmark_labels.lip_motion(_without_gaps(part.shot.points[part.at]))
+            if moved < STILL_LIPS:
+                result.discard(STILL, part.start, part.stop, f"lips move by {moved:.4f} of the eyes' distance a frame")
+                continue
         result.clips.append(_clip(clip_id, identity, part, sound, share, analyzer, models))
     result.discards.sort(key=lambda discard: discard.start)
     return result

@@ -121,6 +121,11 @@ def lip_height(landmarks: Float[np.ndarray, "T N 3"]) -> Float[np.ndarray, "T"]:
     return np.linalg.norm(upper - lower, axis=-1) / np.linalg.norm(left - right, axis=-1)
 
 
+def lip_motion(landmarks: Float[np.ndarray, "T N 3"]) -> float:
+    """Returns the mean change of `lip_height` from frame to frame."""
+    return float(np.abs(np.diff(lip_height(landmarks))).mean())
+
+
 def main_gaze(
     gaze: Float[np.ndarray, "T 2"], lids: Float[np.ndarray, "T 2"] | None
 ) -> tuple[Float[np.ndarray, "2"] | None, float]:

@@ -133,7 +133,7 @@ def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
 
 
 def _joyvasa(file: Found) -> Iterable[Part]:
-    state = flat_state(file.content.get("model", file.content))
+    state = flat_state(_inner(file, "model"))
     encoder = {name: value for name, value in state.items() if name.startswith(JOYVASA_AUDIO)}
     motion = {name: value for name, value in state.items() if name not in encoder}
     try:
@@ -156,6 +156,14 @@ def _joyvasa(file: Found) -> Iterable[Part]:
     yield Part("joyvasa_audio.safetensors", [file], params, {"fields": audio["fields"]})
 
 
+def _inner(file: Found, name: str) -> Mapping[str, Any]:
+    """Returns the tensors of a training checkpoint, which has them under a name, or of a bare state."""
+    inner = file.content.get(name, file.content)
+    if not isinstance(inner, Mapping):
+        raise InputError(f"{file.path}: '{name}' holds no named tensors; download it again from its publisher")
+    return inner
+
+
 def _joyvasa_template(file: Found) -> Part:
     numbers = (np.ndarray, np.generic, int, float)
     arrays = {name: np.asarray(value) for name, value in file.content.items() if isinstance(value, numbers)}
@@ -166,7 +174,7 @@ def _joyvasa_template(file: Found) -> Part:
 
 
 def _ditto(file: Found) -> Part:
-    state = flat_state(file.content.get("model_state_dict", file.content))
+    state = flat_state(_inner(file, "model_state_dict"))
     fault = difference({name: value for name, value in state.items() if name in DITTO_ROTARY}, DITTO_ROTARY)
     if not fault and any(not np.array_equal(state[name], state["rotary.freqs"]) for name in DITTO_ROTARY):
         fault = "tables of rotary frequencies differ"

@@ -3,7 +3,6 @@
 Cooke, Barker, Cunningham and Shao (2006), CC BY 4.0. `bbaf2n` is "bin blue at f two now".
 """
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from vasa_jax.corpus.speech.espeak import Speech
 from vasa_jax.corpus.voices.alignment import EnglishAligner
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
+from vasa_jax.files import read_table
 
 _DIGITS = dict(zip("z123456789", ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]))
 _PLACES = (
@@ -78,16 +78,10 @@ def aligned(clip: GridClip, aligner: EnglishAligner) -> Speech | None:
 
 
 def _of_table(table: Path) -> list[tuple[Path, str, str]]:
-    try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read ({error}); give a table with {', '.join(COLUMNS)}") from error
-    if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise InputError(f"{table}: lacks columns {', '.join(COLUMNS)}; give a table of GRID's clips")
+    rows = read_table(table, COLUMNS, f"give a table of GRID's clips with {', '.join(COLUMNS)}")
     folder = table.parent / "clips"
-    grid = [row for row in rows if (row["person"] or "").startswith("grid_")]
+    grid = [row for row in rows if row["person"].startswith("grid_")]
     missing = [row["file"] for row in grid if not (folder / row["file"]).is_file()]
     if missing:
         raise InputError(f"{table}: {folder / missing[0]} is not there; put the clips into the folder clips beside it")
-    return [(folder / row["file"], row["person"], Path(row["path"] or "").stem) for row in grid]
+    return [(folder / row["file"], row["person"], Path(row["path"]).stem) for row in grid]

@@ -16,10 +16,16 @@ from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.errors import InputError
 from vasa_jax.files import parse_json, read_arrays, replacing
+from vasa_jax.schema import Each, Text, Whole, check
 
 UNKNOWN_STRESS = 2  # of a source that does not tell it
 PATTERN = "speech-*.npz"
 REMEDY = "give a folder that job speech_corpus wrote"
+_SPLITS = ("train", "heldout")
+_PASSAGE = {
+    "bytes": Whole(1, 2**31), "frames": Whole(1, 2**24),
+    **dict.fromkeys(("source", "person", "language"), Text()), "split": Text(choices=_SPLITS), "text": Text(0, 10**6),
+}  # fmt: skip
 _LOWEST, _HIGHEST = 6.0, 256.0  # kbit/s of libsndfile's compression levels 1 and 0, mono
 
 
@@ -73,7 +79,7 @@ def read_shard(path: str | Path) -> list[Passage]:
         passages.append(
             Passage(
                 samples, content["phonemes"][span], content["stress"][span],
-                *(str(entry[name]) for name in ("source", "person", "language", "split", "text")),
+                *(entry[name] for name in ("source", "person", "language", "split", "text")),
             )
         )  # fmt: skip
         byte, label = byte + entry["bytes"], label + count
@@ -95,18 +101,16 @@ def find_shards(folder: str | Path) -> list[Path]:
 
 def _opened(path: str | Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
     content = read_arrays(path, REMEDY)
-    entries = _read_index(path, content)["passages"]
-    try:
-        labels = sum(2 * int(entry["frames"]) for entry in entries)
-        whole = (
-            sum(int(entry["bytes"]) for entry in entries) == content["sound"].size
-            and content["phonemes"].shape == content["stress"].shape == (labels,)
-            and (not labels or content["phonemes"].max() < len(PHONEME_CLASSES))
-        )
-    except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise InputError(f"{path}: its index does not fit its sound and labels; {REMEDY}")
+    entries = check(_read_index(path, content)["passages"], Each(_PASSAGE), f"{path}: passages", REMEDY)
+    lengths = {"sound": sum(entry["bytes"] for entry in entries)}
+    lengths["phonemes"] = lengths["stress"] = 2 * sum(entry["frames"] for entry in entries)
+    for name, length in lengths.items():
+        array = content.get(name)
+        if array is None or array.dtype != np.uint8 or array.shape != (length,):
+            raise InputError(f"{path}: its {name} is none of {length} bytes, which its index tells; {REMEDY}")
+    for name, count in (("phonemes", len(PHONEME_CLASSES)), ("stress", UNKNOWN_STRESS + 1)):
+        if content[name].max(initial=0) >= count:
+            raise InputError(f"{path}: its {name} has classes from {count} on, which there are not; {REMEDY}")
     return content, entries
 
 
@@ -133,7 +137,8 @@ def _opus(samples: np.ndarray, bit_rate: float) -> bytes:
 def _decoded(coded: bytes, length: int) -> np.ndarray:
     import soundfile
 
-    samples, rate = soundfile.read(io.BytesIO(coded), dtype="float32")
+    # No more than the labels are for: an hour of silence takes a few kilobytes.
+    samples, rate = soundfile.read(io.BytesIO(coded), length, dtype="float32")
     if rate != SAMPLE_RATE or samples.ndim != 1:
         raise ValueError(f"{rate} Hz, {samples.ndim} dimensions")
     return np.pad(samples, (0, max(length - len(samples), 0)))[:length]
