@@ -28,6 +28,7 @@ from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncod
 from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
+from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
@@ -291,6 +292,16 @@ def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) 
         raise InputError(
             f"{where}: motion.safetensors hears {wanted} features, audio.safetensors gives {heard}; give the parts of "
             "one model"
+        )
+
+
+def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
+    """Raises InputError for a codec, (parameters, metadata), that LivePortrait's motion does not move."""
+    fields = face[1]["fields"]
+    if "codec" not in fields or fields["decoder"].get("keypoints", KEYPOINTS) != KEYPOINTS:
+        raise InputError(
+            f"{where}: face.safetensors is no codec of LivePortrait's {KEYPOINTS} keypoints, which this motion is for; "
+            "import LivePortrait's files too (configs/import_weights.py)"
         )
 
 
