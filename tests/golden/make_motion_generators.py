@@ -49,7 +49,7 @@ def stub(name, **content):
 
 def loaded(module):
     """The module at random weights; tables and schedules stay its own."""
-    own = {name for name, _ in module.named_buffers()}
+    own = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     shapes = {name: tuple(value.shape) for name, value in module.state_dict().items() if name not in own}
     state = {name: torch.from_numpy(value) for name, value in random_state(shapes).items()}
     module.load_state_dict(module.state_dict() | state)
