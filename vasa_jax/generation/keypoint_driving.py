@@ -67,7 +67,7 @@ def driven_keypoint_motion(
     networks: None where the checkpoint has none: nothing is stitched or retargeted. openness: of the portrait; needed
     where `how` asks for lips or eyes.
     """
-    moved = smoothed(driving.vectors, how.driving_smoothing)
+    moved = smoothed(driving.vectors, how.driving_smoothing or 0.0)
     source = _posed(canonical, portrait[None].astype(np.float64))[0]
     driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how, driving.absolute_lips))
     relative, many = how.mode == "relative", len(moved) > 1

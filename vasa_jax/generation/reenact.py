@@ -11,7 +11,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_edit import scaled_rotation
-from vasa_jax.generation.motion_smoothing import smoothed
+from vasa_jax.generation.motion_smoothing import steadied
 
 _SCALE, _SHIFT = 6, slice(7, POSE_DIM)
 _KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips")
@@ -41,7 +41,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     for name in _KEYPOINTS_ONLY:
         if getattr(how, name) != getattr(Driving, name):
             raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give their checkpoint")
-    moved = smoothed(driving.vectors, how.driving_smoothing)
+    moved = steadied(driving.vectors, how.driving_smoothing)
     own = np.broadcast_to(portrait.astype(np.float64), moved.shape)
     result = own.copy()
     relative = how.mode == "relative"
