@@ -1,4 +1,4 @@
-"""DittoTransformer: the motion denoiser of Ditto (arXiv 2411.19509; antgroup/ditto-talkinghead, Apache-2.0).
+"""DittoTransformer: the motion denoiser of Ditto (arXiv 2411.19509, 2024; antgroup/ditto-talkinghead).
 
 Predicts 80 frames of LivePortrait's motion from conditions of every frame and one frame of motion. Rotary positions
 turn the whole width before the projections, not the heads after them; values are not turned.

@@ -1,4 +1,4 @@
-"""JoyVASATransformer: the motion denoiser of JoyVASA (arXiv 2411.09209; jdh-algo/JoyVASA, MIT), for its weights.
+"""JoyVASATransformer: the motion denoiser of JoyVASA (arXiv 2411.09209, 2024; jdh-algo/JoyVASA, MIT).
 
 A transformer decoder over K frames before and W noisy ones. The mask of its cross-attention leaves frame i only frame i
 of the sound, so that the softmax is over one number: the attention is two Dense layers of the sound, made once.
@@ -64,8 +64,8 @@ class JoyVASALayer(nn.Module):
 class JoyVASATransformer(nn.Module):
     """Predicts clean motion of W frames, in JoyVASA's units, from noisy motion, its time and the sound.
 
-    It is called as `VASADiffusionTransformer` is, and knows no control but the sound. A window of which no frame is
-    heard hears the learned null.
+    It is called as `VASADiffusionTransformer` is, and knows no control but the sound. Where no
+    frame is heard it takes the learned null.
 
     Attributes:
       positions: "constant" = one row of the table of positions, that after the last frame, is added to every frame, as
