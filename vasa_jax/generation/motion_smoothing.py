@@ -33,14 +33,12 @@ def smoothed(values: np.ndarray, noise: float | np.ndarray) -> np.ndarray:
 
 
 def reading_noise(values: np.ndarray) -> np.ndarray:
-    """Estimates `noise` of `smoothed` for each column of (T, N), from the columns themselves.
+    """Estimates `noise` of `smoothed` for each column of (T, N), T > 3, from the columns themselves.
 
     Faces move smoothly from frame to frame, so that third differences are nearly those of the noise alone: 20 times its
     variance. Of motion at 4 Hz they are 4 % of its own.
     """
     values = np.asarray(values, np.float64)
-    if len(values) < FEWEST_FRAMES:
-        return np.zeros(values.shape[1])
     noise = np.square(np.diff(values, 3, axis=0)).mean(0) / 20.0
     walk = np.maximum(np.square(np.diff(values, axis=0)).mean(0) - SURELY * noise, noise / LARGEST_NOISE)
     return np.divide(noise, walk, out=np.zeros_like(noise), where=walk > 0)
@@ -54,6 +52,8 @@ def steadied(vectors: np.ndarray, noise: float | None = None) -> np.ndarray:
     if noise is not None:
         return smoothed(vectors, noise)
     vectors = np.asarray(vectors, np.float64)
+    if len(vectors) < FEWEST_FRAMES:
+        return vectors
     pose, dynamics = vectors[:, :POSE_DIM], vectors[:, POSE_DIM:]
     mean = dynamics.mean(0)
     directions = np.linalg.svd(dynamics - mean, full_matrices=False)[2]
