@@ -79,6 +79,13 @@ def test_the_multiplier_scales_last_and_about_the_portrait():
     np.testing.assert_allclose(driven(driving_multiplier=0.0), np.tile(PORTRAIT, (3, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+def test_the_face_can_move_more_than_the_head(mode):
+    once, twice = driven(mode=mode), driven(mode=mode, expression_multiplier=2.0)
+    np.testing.assert_array_equal(once[:, :9], twice[:, :9])
+    np.testing.assert_allclose(twice[:, 9:] - PORTRAIT[9:], 2.0 * (once[:, 9:] - PORTRAIT[9:]), atol=1e-6)
+
+
 def test_smoothing_finds_the_most_likely_course():
     """The same from the normal equations of the whole course."""
     readings = np.cumsum(np.random.default_rng(0).normal(size=(30, 2)), 0)

@@ -17,6 +17,7 @@ class Driving(Settings):
         "relative", MODES, "relative: changes since the first driving frame, added to the portrait's own pose and face"
     )
     driving_multiplier: float = number(1.0, 0, 5, "", "scale of the motion about the portrait's own")
+    expression_multiplier: float = number(1.0, 0, 5, "", "scale of the face's motion alone, before driving_multiplier")
     driving_smoothing: float | None = number(
         None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = as the "
         "motion itself shows it, with keypoint codecs none",

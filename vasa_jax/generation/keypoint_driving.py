@@ -121,7 +121,8 @@ def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving, absolute_lips
     if absolute_lips and len(own) == KEYPOINTS:
         wanted[:, list(LIPS)] = read[:, list(LIPS)]
     taken = np.broadcast_to(_taken(how, len(own)), wanted.shape)
-    result[:, POSE_DIM:] = np.where(taken, wanted, own).reshape(len(moved), -1)
+    changed = own + how.expression_multiplier * (wanted - own)
+    result[:, POSE_DIM:] = np.where(taken, changed, own).reshape(len(moved), -1)
     return result
 
 

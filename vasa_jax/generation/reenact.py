@@ -22,7 +22,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
 
     The portrait's own may also be one per frame, (T, 9 + Z): that of a source video, as long as the driving motion.
 
-    In this order: smoothing of what was read; region and mode; the multiplier, about the portrait's own.
+    In this order: smoothing of what was read; region and mode; the multipliers, about the portrait's own.
 
     | | relative | absolute |
     |---|---|---|
@@ -51,7 +51,8 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     if how.region == "all" and relative:
         result[:, _SCALE] += moved[:, _SCALE] - moved[0, _SCALE]
     if how.region in ("all", "expression"):
-        result[:, POSE_DIM:] = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        wanted = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        result[:, POSE_DIM:] += how.expression_multiplier * (wanted - own[:, POSE_DIM:])
     if how.driving_multiplier != 1.0:
         scale = np.full(len(moved), how.driving_multiplier)
         result[:, :6] = scaled_rotation(result[:, :6], own[:, :6], scale)
