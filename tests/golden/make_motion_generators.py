@@ -114,7 +114,7 @@ def joyvasa(folder):
 
 def ditto(folder):
     package("dt", folder / "core")
-    for name in ("models", "models.modules", "models.modules.lmdm_modules", "atomic_components"):
+    for name in ("models", "models.modules", "models.modules.lmdm_modules", "atomic_components", "utils"):
         package(f"dt.{name}", folder / "core" / name.replace(".", "/"))
     network = importlib.import_module("dt.models.modules.LMDM")
     decoder = sys.modules["dt.models.modules.lmdm_modules.model"].MotionDecoder
@@ -173,7 +173,13 @@ def ditto(folder):
     for i in range(len(faces["exp"])):
         face = {part: value[i : i + 1].copy() for part, value in faces.items()}
         made.append(mixed({part: value.copy() for part, value in own.items()}, face)[1][0])
-    return found | {"ditto/keypoints": torch.from_numpy(np.stack(made))}
+    eyes = importlib.import_module("dt.utils.eye_info").EyeAttrUtilsByMP(inputs("ditto mesh", 1, 478, 3))
+    emotions = importlib.import_module("dt.atomic_components.condition_handler")._get_emo_avg
+    return found | {
+        "ditto/keypoints": torch.from_numpy(np.stack(made)),
+        "ditto/eyes": torch.from_numpy(np.concatenate([eyes.LR_open().reshape(-1), eyes.LR_ball_move().reshape(-1)])),
+        "ditto/happy": torch.from_numpy(emotions(3)),
+    }
 
 
 @torch.no_grad()

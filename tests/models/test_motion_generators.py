@@ -20,9 +20,10 @@ from motion_generator_sizes import (
 )
 from official_state import GOLDEN, inputs, random_state, spread
 
+from vasa_jax.conventions import EMOTIONS
 from vasa_jax.diffusion import NoiseKeys, VASADiffusion
-from vasa_jax.generation.ditto import DittoSampler, Overlap
-from vasa_jax.generation.ditto_motion import from_portrait, portrait_vectors
+from vasa_jax.generation.ditto import DittoSampler, Overlap, emotion_weights
+from vasa_jax.generation.ditto_motion import eye_state, from_portrait, portrait_vectors
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.joyvasa import reflected
 from vasa_jax.generation.keypoint_driving import adjusted_motion
@@ -173,6 +174,20 @@ def test_ditto_network():
     noisy = np.repeat(inputs("ditto motion", 1, frames, DITTO["nfeats"]), 2, 0)
     known, null = jax.jit(network.apply)({"params": params}, noisy, np.full(2, 613), both)
     close("ditto/network", (null + 2.0 * (known - null))[None])
+
+
+def test_ditto_conditions():
+    """Eyes, emotions, and which sound a frame's features are of."""
+    eyes = eye_state(inputs("ditto mesh", 478, 3))
+    close("ditto/eyes", np.concatenate([eyes.open, eyes.ball]))
+    happy = np.eye(len(EMOTIONS))[[EMOTIONS.index("happiness")]]
+    close("ditto/happy", emotion_weights(happy)[0])
+    sampler = DittoSampler(({}, {"fields": {}}), "")
+    # In the place of its encoder: each of 20 features is the first sample that it is of.
+    sampler._encoder = lambda sound: [np.repeat(sound[0, : 20 * 320 : 320], 1024)]
+    heard = sampler.features(np.arange(640 * 12 + 1, dtype=np.float32))
+    assert heard.shape == (13, 1024)
+    np.testing.assert_allclose(heard[1:, 0], 640.0 * np.arange(1, 13) - 80 + 160)
 
 
 @pytest.mark.parametrize("name", DITTO_RUNS)

@@ -180,7 +180,9 @@ def test_ditto(tmp_path, monkeypatch):
         "default_kwargs": {},
     }
     (folder / "v0.4_hubert_cfg_pytorch.pkl").write_bytes(pickle.dumps(settings))
+    (folder / "hubert_streaming_fix_kv.onnx").write_bytes(b"an ONNX graph")
     import_weights(folder, tmp_path / "out")
+    assert (tmp_path / "out" / "hubert_streaming_fix_kv.onnx").read_bytes() == b"an ONNX graph"
     found = traverse_util.flatten_dict(params_of(tmp_path / "out" / "ditto_motion.safetensors"), sep=".")
     assert set(found) == set(small) | {"rotary.freqs"}
     np.testing.assert_array_equal(found["final_layer.weight"], state["final_layer.weight"])
