@@ -103,7 +103,7 @@ def test_smoothing_finds_the_most_likely_course():
 
 
 def test_readings_tell_how_noisy_they_are():
-    """A still video is still, fast lips stay, a slow head loses its jitter, and what is smooth is left as it is."""
+    """A still head is still, a moving one loses its jitter; faces, and what is smooth, are left as they are."""
     rng, seconds = np.random.default_rng(0), np.arange(100) / 25
     motion = np.zeros((100, 9 + 20))
     motion[:, 0] = motion[:, 4] = 1.0
@@ -113,9 +113,9 @@ def test_readings_tell_how_noisy_they_are():
     found = steadied(noisy)
     error = [np.sqrt(np.square(values - motion).mean(0)) for values in (noisy, found)]
     assert error[1][7] < 0.7 * error[0][7]
-    assert found[:, 9].std() > 0.93 * motion[:, 9].std()
+    np.testing.assert_array_equal(found[:, 9:], noisy[:, 9:])
     still = np.tile(motion[:1], (50, 1)) + 0.1 * rng.normal(size=(50, 29))
-    assert steadied(still).std(0).mean() < 0.35 * still.std(0).mean()
+    assert steadied(still)[:, :9].std(0).mean() < 0.35 * still[:, :9].std(0).mean()
     np.testing.assert_array_equal(steadied(noisy, 0.0), noisy)
     np.testing.assert_array_equal(steadied(noisy[:5]), noisy[:5])
 

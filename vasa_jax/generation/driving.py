@@ -19,8 +19,8 @@ class Driving(Settings):
     driving_multiplier: float = number(1.0, 0, 5, "", "scale of the motion about the portrait's own")
     expression_multiplier: float = number(1.0, 0, 5, "", "scale of the face's motion alone, before driving_multiplier")
     driving_smoothing: float | None = number(
-        None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = as the "
-        "motion itself shows it, with keypoint codecs none",
+        None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = of the "
+        "pose alone, as it shows it itself, with keypoint codecs none",
     )  # fmt: skip
     dub: bool = flag(False, "the image is a video, which stays as it is but for the face")
     driving_crop: str = text("", "of the driving video: x,y,size in pixels, or center; empty = find the face")

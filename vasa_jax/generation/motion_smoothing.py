@@ -45,19 +45,14 @@ def reading_noise(values: np.ndarray) -> np.ndarray:
 
 
 def steadied(vectors: np.ndarray, noise: float | None = None) -> np.ndarray:
-    """Returns motion vectors (T, 9 + Z) smoothed by `noise`, None = as noisy as they are themselves.
+    """Returns motion vectors (T, 9 + Z) smoothed by `noise`; None = the pose alone, as noisy as it is itself.
 
-    Then dynamics are smoothed along the directions in which they vary most: lips are fast, but hardly noise.
+    Lips are fast: smoothing of dynamics by the same estimate took more of a mouth's motion away than of its noise.
     """
+    vectors = np.asarray(vectors, np.float64)
     if noise is not None:
         return smoothed(vectors, noise)
-    vectors = np.asarray(vectors, np.float64)
     if len(vectors) < FEWEST_FRAMES:
         return vectors
-    pose, dynamics = vectors[:, :POSE_DIM], vectors[:, POSE_DIM:]
-    mean = dynamics.mean(0)
-    directions = np.linalg.svd(dynamics - mean, full_matrices=False)[2]
-    scores = (dynamics - mean) @ directions.T
-    rest = dynamics - mean - scores @ directions
-    moved = [smoothed(part, reading_noise(part)) for part in (pose, scores)]
-    return np.concatenate([moved[0], mean + moved[1] @ directions + rest], 1)
+    pose = vectors[:, :POSE_DIM]
+    return np.concatenate([smoothed(pose, reading_noise(pose)), vectors[:, POSE_DIM:]], 1)
