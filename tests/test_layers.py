@@ -18,7 +18,7 @@ LAYERS = (
     ("diffusion", "losses"),
     ("weights",),
     ("data",),
-    ("corpus", "preparation.face_backends"),
+    ("corpus", "preparation.face_backends", "preparation.onnx_labels.onnx_file"),
     ("preparation", "generation"),
     ("serving", "evaluation"),
     ("training",),

@@ -19,7 +19,7 @@ IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 # Alphabetical: the order of the emotion condition.
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
-SOLVERS = ("ddim", "dpmpp")  # of the sampler; dpmpp: DPM-Solver++(2M)
+SOLVERS = ("ddim", "dpmpp", "ancestral")  # of the sampler; dpmpp: DPM-Solver++(2M); ancestral: DDIM with eta = 1
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 CODECS = ("opus", "mp3", "phone", "aac")  # that a voice may have passed through, corpus/voices/alteration.py
 FACE_BACK_ENDS = ("haar", "litert", "mediapipe")  # preparation/face_backends/

@@ -8,7 +8,7 @@ conditions are a `MotionConditions`, or what a `prepare(params, conditions)` mad
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,15 @@ from vasa_jax.conventions import POSE_DIM
 from vasa_jax.models.motion import MotionConditions
 
 Apply = Callable[[Any, Array, Array, Any], Array]
+
+
+class NoiseKeys(NamedTuple):
+    """Random keys of a window's noise, apart: a generator may start every window from the same noise."""
+
+    initial: jax.Array
+    steps: jax.Array
+
+
 Prepare = Callable[[Any, MotionConditions], Any]
 
 GUIDED = {
@@ -100,33 +109,39 @@ def drop_conditions(
 
 
 @functools.cache
-def cosine_alpha_bar(timesteps: int, offset: float) -> np.ndarray:
+def cosine_alpha_bar(timesteps: int, offset: float, smallest_beta: float = 0.0) -> np.ndarray:
     """Returns alpha-bar of the cosine schedule (arXiv 2102.09672), (T,) float64; the betas are clipped at 0.999."""
     points = np.arange(timesteps + 1) / timesteps
     levels = np.cos((points + offset) / (1.0 + offset) * np.pi / 2.0) ** 2
-    betas = np.minimum(1.0 - levels[1:] / levels[:-1], 0.999)
+    betas = np.clip(1.0 - levels[1:] / levels[:-1], smallest_beta, 0.999)
     return np.cumprod(1.0 - betas)
 
 
 @dataclasses.dataclass(frozen=True)
 class VASADiffusion:
-    """Cosine schedule, forward process, x0 loss, classifier-free guidance, DDIM and DPM-Solver++ sampling."""
+    """Cosine schedule, forward process, x0 loss, classifier-free guidance; DDIM, its ancestral form, DPM-Solver++."""
 
     timesteps: int = 1000  # T
     offset: float = 0.008  # of the cosine schedule
+    smallest_beta: float = 0.0  # of the schedule
     pose_dim: int = POSE_DIM  # the first dimensions of a motion vector, weighted apart
     pose_weight: float = 1.0
     dynamics_weight: float = 1.0
     velocity_weight: float = 0.0  # of the same loss between frame differences
 
+    @property
+    def levels(self) -> np.ndarray:
+        """Returns alpha-bar of every time, (T,) float64."""
+        return cosine_alpha_bar(self.timesteps, self.offset, self.smallest_beta)
+
     def alpha_bar(self, t: Int[Array, "..."]) -> Float[Array, "..."]:
         """Returns the share of the signal's variance that is left at t; 1 at t = -1 (clean)."""
-        table = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        table = np.concatenate([[1.0], self.levels])
         return jnp.asarray(table, jnp.float32)[t + 1]
 
     def _scales(self, t_B: Int[Array, "batch"], like: Array) -> tuple[Array, Array]:
         """sqrt(alpha-bar) and sqrt(1 - alpha-bar), from float64, shaped to multiply `like` (B, ...)."""
-        table = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        table = np.concatenate([[1.0], self.levels])
         shape = t_B.shape + (1,) * (like.ndim - t_B.ndim)
         signal = jnp.asarray(np.sqrt(table), jnp.float32)[t_B + 1].reshape(shape)
         noise = jnp.asarray(np.sqrt(1.0 - table), jnp.float32)[t_B + 1].reshape(shape)
@@ -305,7 +320,7 @@ class VASADiffusion:
         times = self.sampling_times(steps)
         if steps < 3:
             return times
-        levels = cosine_alpha_bar(self.timesteps, self.offset)
+        levels = self.levels
         log_ratio = 0.5 * np.log(levels / (1.0 - levels))  # decreasing in t
         first, last = max(round(0.91 * self.timesteps), times[1]), min(round(0.02 * self.timesteps), times[-1])
         wanted = np.linspace(log_ratio[first], log_ratio[last], steps - 1)
@@ -327,7 +342,7 @@ class VASADiffusion:
         clean, are of first order.
         """
         times = self.solver_times(steps)
-        levels = np.concatenate([[1.0], cosine_alpha_bar(self.timesteps, self.offset)])
+        levels = np.concatenate([[1.0], self.levels])
         signal, spread = np.sqrt(levels[np.append(times, -1) + 1]), np.sqrt(1.0 - levels[np.append(times, -1) + 1])
         log_ratio = np.log(signal[:-1] / spread[:-1])
         h = np.diff(log_ratio)  # of all steps but the last
@@ -345,6 +360,38 @@ class VASADiffusion:
         inputs = (jnp.asarray(times), jnp.asarray(rows, jnp.float32))
         return jax.lax.scan(step, (noise, jnp.zeros_like(noise)), inputs)[0][0]
 
+    def ancestral(
+        self,
+        denoise: Callable[[Array, Array], Array],
+        noise: Float[Array, "batch ..."],
+        steps: int,
+        key: jax.Array,
+    ) -> Float[Array, "batch ..."]:
+        """Samples as `ddim` does, with fresh noise in every step: eta = 1 of arXiv 2010.02502, equation 16.
+
+        With all T steps it is the sampler of DDPM (arXiv 2006.11239, algorithm 2). The noise is that of `step_noise`.
+        """
+        times = self.sampling_times(steps)
+        now, after = self.levels[times], np.append(self.levels[times[1:]], 1.0)
+        variance = (1.0 - now / after) * (1.0 - after) / (1.0 - now)
+        keep = np.sqrt(np.maximum(1.0 - after - variance, 0.0) / (1.0 - now))
+        rows = np.stack([keep, np.sqrt(after) - keep * np.sqrt(now), np.sqrt(variance)], axis=1)
+
+        def step(x_t, inputs):
+            number, t, (keep, gain, spread) = inputs
+            x0 = denoise(x_t, jnp.broadcast_to(t, x_t.shape[:1]))
+            return keep * x_t + gain * x0 + spread * self.step_noise(key, number, x_t.shape), None
+
+        inputs = (jnp.arange(steps), jnp.asarray(times), jnp.asarray(rows, jnp.float32))
+        return jax.lax.scan(step, noise, inputs)[0]
+
+    def step_noise(
+        self, key: jax.Array, number: Int[Array, ""], shape: tuple[int, ...]
+    ) -> Float[Array, "batch window dim"]:
+        """Draws what step `number` of `ancestral` adds; keys and rows as of `initial_noise`, other numbers."""
+        fold = functools.partial(jax.random.fold_in, data=number + 1)
+        return self.initial_noise(jax.vmap(fold)(key) if key.ndim else fold(key), shape)
+
     def initial_noise(self, key: jax.Array, shape: tuple[int, int, int]) -> Float[Array, "batch window dim"]:
         """Draws standard normal noise (B, W, D).
 
@@ -361,7 +408,7 @@ class VASADiffusion:
         self,
         apply: Apply,
         params: Any,
-        key: jax.Array,
+        key: jax.Array | NoiseKeys,
         conditions: MotionConditions,
         steps: int,
         guidance: Mapping[str, ArrayLike] | None = None,
@@ -378,7 +425,8 @@ class VASADiffusion:
           prepare: what is done once to the conditions of all branches, before the steps.
         """
         batch, window = conditions.audio_mask.shape
-        noise = self.initial_noise(key, (batch, window, conditions.prev_motion.shape[-1]))
+        keys = key if isinstance(key, NoiseKeys) else NoiseKeys(key, key)
+        noise = self.initial_noise(keys.initial, (batch, window, conditions.prev_motion.shape[-1]))
 
         guidance = guidance or {}
         prepared = branches(conditions, guidance)
@@ -388,4 +436,13 @@ class VASADiffusion:
         def denoise(x_t, t):
             return self.guided(apply, params, x_t, t, prepared, guidance)
 
+        return self.solve(solver, denoise, noise, steps, keys.steps)
+
+    def solve(
+        self, solver: str, denoise: Callable[[Array, Array], Array], noise: Float[Array, "batch ..."], steps: int,
+        key: jax.Array,
+    ) -> Float[Array, "batch ..."]:  # fmt: skip
+        """Samples from noise by one of SOLVERS; `key` of the noise that `ancestral` adds."""
+        if solver == "ancestral":
+            return self.ancestral(denoise, noise, steps, key)
         return {"ddim": self.ddim, "dpmpp": self.dpmpp}[solver](denoise, noise, steps)

@@ -91,6 +91,19 @@ def test_no_seam_and_nothing_beyond_reach():
     assert edge(np.full_like(rest, 250))[0, 150].min() > 240, "no fade where the picture itself ends"
 
 
+def test_what_comes_in_over_an_edge_is_the_photographs():
+    """Hair that the square cuts, in a nod: the codec invents what comes in from above, the photograph has it."""
+    picture, crop = photograph(300, 300), Crop(60, 100, 160)
+    _, rest, paste = pasted(picture, crop)
+    frame = np.roll(rest, 4, 0)  # 10 pixels of the picture down
+    frame[:4] = (250, 10, 200)
+    out = paste(frame).astype(int)
+    middle = np.s_[104:124, 110:170]
+    assert np.abs(out[middle] - np.roll(picture, 10, 0)[middle]).mean() < 8, "the photograph's own, moved"
+    above = np.abs(np.diff(out[60:110, 110:170].mean((1, 2))) - np.diff(picture[60:110, 110:170].mean((1, 2))))
+    assert above.max() < 12, "no seam above"
+
+
 def test_movement_does_not_pull_in_what_is_beyond_the_picture():
     picture = photograph(128, 128)
     _, rest, paste = pasted(picture, Crop(0, 0, 128))

@@ -19,7 +19,7 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, read_motion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
-from vasa_jax.generation.motion_smoothing import smoothed
+from vasa_jax.generation.motion_smoothing import smoothed, steadied
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.reenactment import reenact
 from vasa_jax.main import main
@@ -79,6 +79,13 @@ def test_the_multiplier_scales_last_and_about_the_portrait():
     np.testing.assert_allclose(driven(driving_multiplier=0.0), np.tile(PORTRAIT, (3, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+def test_the_face_can_move_more_than_the_head(mode):
+    once, twice = driven(mode=mode), driven(mode=mode, expression_multiplier=2.0)
+    np.testing.assert_array_equal(once[:, :9], twice[:, :9])
+    np.testing.assert_allclose(twice[:, 9:] - PORTRAIT[9:], 2.0 * (once[:, 9:] - PORTRAIT[9:]), atol=1e-6)
+
+
 def test_smoothing_finds_the_most_likely_course():
     """The same from the normal equations of the whole course."""
     readings = np.cumsum(np.random.default_rng(0).normal(size=(30, 2)), 0)
@@ -93,6 +100,24 @@ def test_smoothing_finds_the_most_likely_course():
         driven(driving_smoothing=0.5)[:, 9:] - PORTRAIT[9:],
         smoothed(READ, 0.5)[:, 9:] - smoothed(READ, 0.5)[0, 9:], atol=1e-6,
     )  # fmt: skip
+
+
+def test_readings_tell_how_noisy_they_are():
+    """A still head is still, a moving one loses its jitter; faces, and what is smooth, are left as they are."""
+    rng, seconds = np.random.default_rng(0), np.arange(100) / 25
+    motion = np.zeros((100, 9 + 20))
+    motion[:, 0] = motion[:, 4] = 1.0
+    motion[:, 7], motion[:, 9] = 0.3 * np.sin(np.pi * seconds), np.sin(2 * np.pi * 4 * seconds)  # 0.5 Hz, 4 Hz
+    assert np.abs(steadied(motion)[:, :9] - motion[:, :9]).max() < 1e-3
+    noisy = motion + 0.03 * rng.normal(size=motion.shape)
+    found = steadied(noisy)
+    error = [np.sqrt(np.square(values - motion).mean(0)) for values in (noisy, found)]
+    assert error[1][7] < 0.7 * error[0][7]
+    np.testing.assert_array_equal(found[:, 9:], noisy[:, 9:])
+    still = np.tile(motion[:1], (50, 1)) + 0.1 * rng.normal(size=(50, 29))
+    assert steadied(still)[:, :9].std(0).mean() < 0.35 * still[:, :9].std(0).mean()
+    np.testing.assert_array_equal(steadied(noisy, 0.0), noisy)
+    np.testing.assert_array_equal(steadied(noisy[:5]), noisy[:5])
 
 
 @pytest.mark.parametrize(

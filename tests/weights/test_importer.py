@@ -1,16 +1,15 @@
 """Job import_weights: folders of open files, synthesised in their published layouts, in and out."""
 
-import argparse
 import functools
 import json
 import pickle
 import shutil
-from pathlib import PurePosixPath
 
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from joyvasa_files import joyvasa_state, write_joyvasa
 from official_state import GOLDEN, live_portrait_files, random_state
 from public_encoders import public_state, random_encoder
 from safetensors.numpy import save_file
@@ -40,7 +39,6 @@ DITTO_NAMES = {
     "spade_generator": "decoder",
     "stitching_retargeting_module": "stitch_network",
 }
-STATISTICS = ("scale", "t", "exp", "pitch", "yaw", "roll")
 
 
 @functools.cache
@@ -62,28 +60,6 @@ def golden_tables():
         name: {key: tuple(int(n) for n in shape.split("x") if n) for key, shape in table.items()}
         for name, table in json.loads((GOLDEN / "open_keys.json").read_text()).items()
     }
-
-
-def joyvasa_state():
-    """JoyVASA's tensors at small sizes, in the shapes that its table asks of them."""
-    told = {
-        "start_motion_feat": (1, 3, 7), "audio_feature_map.weight": (8, 64), "diffusion_sched.betas": (6,),
-        "denoising_net.alignment_mask": (11, 11),
-    }  # fmt: skip
-    table = joyvasa_table({name: np.broadcast_to(np.float32(0), shape) for name, shape in told.items()})
-    state = random_state(table) | {"denoising_net.alignment_mask": ~np.eye(11, dtype=bool)}
-    return state | public_state(random_encoder("base"), prefix="audio_encoder.")
-
-
-def write_joyvasa(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = argparse.Namespace(n_layers=6, data=PurePosixPath("/data"))
-    content = {"args": settings, "model": tensors(joyvasa_state()), "iter": 1}
-    write_zip(folder / "motion_generator_hubert_chinese.pt", content, prefix="motion_generator")
-    template = {
-        f"{kind}_{name}": np.float32([1.0, 2.0]) for kind in ("mean", "std", "min", "max") for name in STATISTICS
-    }
-    (folder / "motion_template.pkl").write_bytes(pickle.dumps(template))
 
 
 def params_of(path):
@@ -185,7 +161,8 @@ def test_joyvasa(tmp_path):
         audio["feature_projection"]["projection"]["kernel"],
         random_encoder("base")["feature_projection"]["projection"]["kernel"],
     )
-    np.testing.assert_array_equal(params_of(tmp_path / "out" / "joyvasa_template.safetensors")["std_exp"], [1.0, 2.0])
+    template = params_of(tmp_path / "out" / "joyvasa_template.safetensors")
+    np.testing.assert_array_equal(template["min_scale"], [np.float32(1.1)])
 
 
 def test_ditto(tmp_path, monkeypatch):
@@ -203,7 +180,9 @@ def test_ditto(tmp_path, monkeypatch):
         "default_kwargs": {},
     }
     (folder / "v0.4_hubert_cfg_pytorch.pkl").write_bytes(pickle.dumps(settings))
+    (folder / "hubert_streaming_fix_kv.onnx").write_bytes(b"an ONNX graph")
     import_weights(folder, tmp_path / "out")
+    assert (tmp_path / "out" / "hubert_streaming_fix_kv.onnx").read_bytes() == b"an ONNX graph"
     found = traverse_util.flatten_dict(params_of(tmp_path / "out" / "ditto_motion.safetensors"), sep=".")
     assert set(found) == set(small) | {"rotary.freqs"}
     np.testing.assert_array_equal(found["final_layer.weight"], state["final_layer.weight"])

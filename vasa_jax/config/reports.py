@@ -34,7 +34,7 @@ class ControlsEvaluationConfig(Settings):
         (0.0, 0.5, 1.0, 2.0), 0, 20, "", "guidance by the sound", least=1, distinct=True
     )
     step_counts: tuple[int, ...] = number((10, 25, 50), 1, 1000, "steps", "of the solver", least=1, distinct=True)
-    solvers: tuple[str, ...] = choice(SOLVERS, SOLVERS, "compared", least=1, distinct=True)
+    solvers: tuple[str, ...] = choice(("ddim", "dpmpp"), SOLVERS, "compared", least=1, distinct=True)
     emotions: int = number(4, 1, 7, "", "of the seven beside neutral, asked of each head in turn")
     emotion_strength: float = number(0.9, 0, 1, "", "of each of them")
     emotion_frames: int = number(12, 1, 200, "frames", "rendered of each emotion's true performance")

@@ -32,7 +32,8 @@ from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.driving import Driving
-from vasa_jax.settings import flag, number, part, section, text
+from vasa_jax.models.joyvasa import POSITIONS
+from vasa_jax.settings import choice, flag, number, part, section, text
 
 
 @section
@@ -44,6 +45,9 @@ class VASAConfig(Controls, Driving):
         "",
         "directory with face, audio and motion .safetensors; empty = the shipped model; photos = the shipped one "
         "whose codec has learnt from photographs",
+    )
+    motion_generator: str = choice(
+        "", ("", "joyvasa", "ditto"), "open weights that make a keypoint codec's motion; empty = what checkpoint has"
     )
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
@@ -59,6 +63,9 @@ class VASAConfig(Controls, Driving):
     )
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
+    joyvasa_positions: str = choice(
+        "constant", POSITIONS, "of job import_weights: sequence = of weights trained with JoyVASA's code since Dec 2025"
+    )
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
     mark_id: str = text("", "of the invisible mark, 7 hexadecimal digits, to make a video anew; empty = a random one")
     sign_certificate: str = text("", "PEM chain that signs the manifest; empty = this machine's, made at the first use")

@@ -21,6 +21,7 @@ from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
 from vasa_jax.generation.watermark import Payload, embed, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
+from vasa_jax.models.keypoint_motion import RawMotion
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
 
@@ -152,6 +153,11 @@ class PortraitAnimator:
         inputs = [jnp.asarray(value, jnp.float32) for value in (keypoints, *rest)]
         return np.asarray(_adjust(self._decoder, network, self._face, *inputs), np.float64)
 
+    def read(self, portrait: UInt8[np.ndarray, "n n 3"]) -> RawMotion:
+        """Returns what a keypoint codec's motion extractor says of a square picture, a batch of one, unchanged."""
+        image = jnp.asarray(self._reduced(portrait[None]))
+        return jax.tree.map(np.asarray, _read(self._encoder, self._face, image))
+
     def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:
         """Yields the frames of a motion (T, 137), uint8 (b, n, n, 3), `batch` at once, the last perhaps fewer.
 
@@ -209,6 +215,11 @@ def _encode_portrait(encoder, decoder, face, image, detail):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _adjust(decoder, network, face, *inputs):
     return decoder.apply({"params": face["decoder"]}, *inputs, method=network)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(encoder, face, image):
+    return encoder.apply({"params": face["encoder"]}, image.astype(jnp.float32) / 255.0, method="read")
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -26,7 +26,7 @@ class Controls(Settings):
 
     seed: int = number(0, 0, MAX_SEED, "", "same seed, same video (and same training data)")
     steps: int = number(25, 1, 1000, "steps", "of the solver")
-    solver: str = choice("dpmpp", SOLVERS, "of the sampler; dpmpp: DPM-Solver++(2M)")
+    solver: str = choice("dpmpp", SOLVERS, "dpmpp: DPM-Solver++(2M); ancestral: fresh noise in every step")
     hop: int = number(0, 0, 1000, "frames", "made at once, as a live stream makes them; 0 = whole windows")
     look_ahead: int = number(0, 0, 1000, "frames", "of sound heard beyond the hop; needs a hop")
     gaze: Series[tuple[float, float]] | None = number(
@@ -47,6 +47,9 @@ class Controls(Settings):
         None, -90, 90, "degrees", "yaw, pitch, roll in the place of generated ones"
     )
     pose_amplitude: Series[float] = number(1.0, 0, 5, "", "scale of the generated head motion about its mean")
+    head_smoothing: float = number(
+        0.99, 0, 0.999, "", "JoyVASA's weights: share of the frame before in the head's turn, scale and place; 0 = none"
+    )
     animate: str = choice(
         "all", ANIMATE, "pose: dynamics stay the portrait's; dynamics: pose stays the portrait's (paper Figure 5)"
     )

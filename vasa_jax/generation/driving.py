@@ -1,5 +1,7 @@
 """What a person can ask when a video moves a portrait: the settings of reenactment."""
 
+import dataclasses
+
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 REGIONS = ("all", "pose", "expression", "lip", "eyes")
@@ -15,9 +17,11 @@ class Driving(Settings):
         "relative", MODES, "relative: changes since the first driving frame, added to the portrait's own pose and face"
     )
     driving_multiplier: float = number(1.0, 0, 5, "", "scale of the motion about the portrait's own")
-    driving_smoothing: float = number(
-        0.0, 0, 1000, "", "variance of the readings' noise over that of a frame's motion (LivePortrait: 0.03); 0 = none"
-    )
+    expression_multiplier: float = number(1.0, 0, 5, "", "scale of the face's motion alone, before driving_multiplier")
+    driving_smoothing: float | None = number(
+        None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = of the "
+        "pose alone, as it shows it itself, with keypoint codecs none",
+    )  # fmt: skip
     dub: bool = flag(False, "the image is a video, which stays as it is but for the face")
     driving_crop: str = text("", "of the driving video: x,y,size in pixels, or center; empty = find the face")
     expression_friendly: bool = flag(True, "keypoint codecs, relative: motion is scaled by the faces' sizes")
@@ -36,3 +40,8 @@ class Driving(Settings):
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
     )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
+
+    @classmethod
+    def from_config(cls, config: "Driving") -> "Driving":
+        """Returns these settings among those of a run (`VASAConfig`)."""
+        return cls(**{item.name: getattr(config, item.name) for item in dataclasses.fields(cls)})

@@ -25,7 +25,8 @@ class DrivingMotion:
 
     pose: float32 (T, 9), see `conventions`; dynamics: float32 (T, Z), of keypoint codecs the 3 K displacements of the
     expression; fps: frames per second; codec: "volume" or "keypoint"; model: the codec's name where latents are its
-    own, "" where they are anyone's; notes: what the user should be told.
+    own, "" where they are anyone's; notes: what the user should be told; absolute_lips: whether the lips are taken as
+    they are, also by a portrait that otherwise moves as the driving face has moved.
     """
 
     pose: np.ndarray
@@ -34,6 +35,7 @@ class DrivingMotion:
     codec: str
     model: str = ""
     notes: tuple[str, ...] = ()
+    absolute_lips: bool = False
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -64,7 +66,7 @@ def save_motion(path: str | Path, motion: DrivingMotion) -> None:
     with replacing(path) as part, open(part, "wb") as file:
         np.savez(
             file, pose=motion.pose, dynamics=motion.dynamics, fps=np.float64(motion.fps), codec=np.array(motion.codec),
-            model=np.array(motion.model),
+            model=np.array(motion.model), absolute_lips=np.array(motion.absolute_lips),
         )  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def _read_npz(path: Path) -> DrivingMotion:
     try:
         motion = DrivingMotion(
             _single(content["pose"]), _single(content["dynamics"]), float(content["fps"]), str(content["codec"]),
-            str(content["model"]),
+            str(content["model"]), absolute_lips=bool(content.get("absolute_lips", False)),
         )  # fmt: skip
     except KeyError as error:
         raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None

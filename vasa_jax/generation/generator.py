@@ -20,16 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.image_files import parse_colour
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.portraits import Portrait, read_portrait
+from vasa_jax.data.portraits import Portrait
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.ditto import DittoSampler
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
-from vasa_jax.generation.reenactment import drive, motion_of, reenact
+from vasa_jax.generation.joyvasa import JoyVASASampler
+from vasa_jax.generation.reenactment import drive, framed_portrait, motion_of, reenact
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
@@ -54,26 +55,28 @@ class VideoGenerator(PortraitAnimator):
         mark: bool = True,
         size: int = 0,
     ):
-        """parts: face, audio and motion, each (parameters, metadata); `decode_batch` frames are decoded at once.
+        """parts: as `load_model` gives them; `decode_batch` frames are decoded at once.
 
         mark, size: as of `PortraitAnimator`.
         """
         super().__init__(parts["face"], decode_batch, dtype, mark, size)
-        self.sampler = MotionSampler(parts["motion"], parts["audio"], dtype)
+        self.sampler = _sampler(parts, dtype)
         self.trained_controls = self.sampler.trained
 
     @classmethod
     def from_pretrained(
-        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0
-    ) -> "VideoGenerator":
+        cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0,
+        motion_generator: str = "",
+    ) -> "VideoGenerator":  # fmt: skip
         """Loads a folder of face, audio and motion .safetensors; empty = the shipped model. InputError if unreadable.
 
         `dtype` of the computation: None = float32 on CPU, bfloat16 on accelerators (its frames differ from float32's by
         a PSNR of 50 dB or more). `mark`: frames carry the invisible mark (watermark.py). `size`: side of the frames,
         pixels, a multiple of the codec's own, which 0 means; the portrait's pixels fill the larger ones.
+        `motion_generator`: joyvasa or ditto, which make an imported keypoint codec's motion; empty = what is there.
         """
         dtype = compute_dtype("auto") if dtype is None else dtype
-        return cls(load_model(checkpoint), decode_batch, dtype, mark, size)
+        return cls(load_model(checkpoint, motion_generator), decode_batch, dtype, mark, size)
 
     def generate(
         self,
@@ -85,6 +88,7 @@ class VideoGenerator(PortraitAnimator):
         background: str = "",
         paste: bool = False,
         limits: InputLimits = DEFAULT_LIMITS,
+        how: Driving | None = None,
         stage: Stage = contextlib.nullcontext,
         payload: Payload | None = None,
         **changes: Any,
@@ -97,18 +101,19 @@ class VideoGenerator(PortraitAnimator):
           crop, background: see `read_portrait`.
           paste: whether frames are the whole picture (see paste.py), not the square.
           limits: what the files may ask of this machine.
+          how: what open weights (JoyVASA, Ditto) are asked for: region, multiplier, stitching, framing.
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
           payload: of the mark; by default a random one. Give that of an earlier output for the same frames again.
         """
         controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
         with stage("read"):
             sound = audio if isinstance(audio, Audio) else read_audio(audio, limits)
-            portrait = self.read_portrait(image, crop, background, limits)
+            portrait, how = framed_portrait(self, image, crop, background, limits, how or Driving())
         with stage("portrait"):
             avatar = self.prepare(portrait.pixels, payload)
             whole = self.paste(portrait, avatar) if paste else None
         with stage("motion"):
-            motion = self.motion(sound.samples, avatar, controls)
+            motion = self.motion(sound.samples, avatar, controls, how)
         notes = (*portrait.notes, *sound.notes, *controls.ignored(self.trained_controls))
         sources = (image, *([sound.original] if isinstance(sound.original, Path) else []))
 
@@ -137,6 +142,7 @@ class VideoGenerator(PortraitAnimator):
         A file of the same sound gets `stream.payload`. InputError for a bad file or setting.
         """
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
+        self._check_streams()
         batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait, payload)
         batch.warm_up(avatar)
         return Stream(batch, batch.open(avatar))
@@ -151,6 +157,7 @@ class VideoGenerator(PortraitAnimator):
     ) -> StreamBatch:
         """Returns live streams that share a device, whose windows are computed `capacity` at a time: `StreamBatch`."""
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
+        self._check_streams()
         return StreamBatch(self.sampler, self, capacity, controls, guided)
 
     def read_portrait(
@@ -161,7 +168,8 @@ class VideoGenerator(PortraitAnimator):
         `crop`: `x,y,size` in pixels, `center`, or empty to find the face; `background`: a colour's name or #rrggbb.
         InputError when there is none.
         """
-        return read_portrait(image, self.image_size, crop, parse_colour(background, "background"), limits)
+        return framed_portrait(self, image, crop, background, limits, Driving())[0]
+
 
     def motion_of(
         self, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS, **changes: Any
@@ -198,23 +206,30 @@ class VideoGenerator(PortraitAnimator):
         )[0]  # fmt: skip
 
     def motion(
-        self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None, **changes: Any
-    ) -> np.ndarray:
+        self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None,
+        how: Driving | None = None, **changes: Any,
+    ) -> np.ndarray:  # fmt: skip
         """Returns the motion (ceil(N / 640), 137) of 16 kHz mono speech (N,), see `as_speech`.
 
         With an avatar and `pose_anchor="portrait"` turn, position and scale vary around the portrait's own. A control
         that the weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
 
-        controls: what is asked of the motion; `changes` are fields of `Controls`, over those. InputError for bad ones,
-        and for samples that are no sound.
+        controls: what is asked of the motion; `changes` are fields of `Controls`, over those; how: see `generate`.
+        InputError for bad ones, and for samples that are no sound.
         """
         controls = dataclasses.replace(controls or Controls(), **changes)
         samples = as_speech(samples)
         if not len(samples):
             raise InputError("sound: empty; give at least one sample")
+        if not isinstance(self.sampler, MotionSampler):
+            return self.sampler.motion(self, samples, controls, avatar, how or Driving())
         if controls.hop:
             return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
         return self.sampler.whole_motion(samples, controls, avatar)
+
+    def _check_streams(self) -> None:
+        if not isinstance(self.sampler, MotionSampler):
+            raise InputError("stream: JoyVASA and Ditto make whole videos here; stream with a model trained here")
 
     def _avatar(self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None) -> Avatar:
         if isinstance(portrait, Avatar):
@@ -227,3 +242,12 @@ class VideoGenerator(PortraitAnimator):
                 f"portrait: {portrait.dtype} {portrait.shape}; give uint8 ({size}, {size}, 3), cropped, or a file"
             )
         return self.prepare(portrait, payload)
+
+
+def _sampler(parts: dict[str, Any], dtype) -> MotionSampler | JoyVASASampler | DittoSampler:
+    """Returns what makes motion of speech, of the parts that `load_model` gives."""
+    if "joyvasa" in parts:
+        return JoyVASASampler(parts["joyvasa"], parts["audio"], dtype)
+    if "ditto" in parts:
+        return DittoSampler(parts["ditto"], parts["ditto"][1]["folder"], dtype)
+    return MotionSampler(parts["motion"], parts["audio"], dtype)

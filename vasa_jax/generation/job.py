@@ -16,6 +16,7 @@ from vasa_jax.data.image_files import existing_file, parse_colour
 from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.control_track import controls_of
+from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
 from vasa_jax.generation.watermark import Payload
@@ -67,7 +68,7 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
         return _generate_one(config, load)
 
 
-def _generate_one(config: VASAConfig, load: Callable[[str, int, bool, int], "VideoGenerator"]) -> Path:
+def _generate_one(config: VASAConfig, load: Callable[..., "VideoGenerator"]) -> Path:
     for name in ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
@@ -82,10 +83,12 @@ def _generate_one(config: VASAConfig, load: Callable[[str, int, bool, int], "Vid
     with stage("read"):
         audio = read_audio(audio_path, config.limits)
     with stage("load"):
-        generator = load(config.checkpoint, config.decode_batch, config.mark, config.size)
+        generator = load(
+            config.checkpoint, config.decode_batch, config.mark, config.size, config.motion_generator
+        )
     video = generator.generate(
         image_path, audio, controls, crop=config.crop, background=config.background, paste=config.paste,
-        limits=config.limits, stage=stage, payload=asked_payload(config),
+        limits=config.limits, how=Driving.from_config(config), stage=stage, payload=asked_payload(config),
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
@@ -102,10 +105,12 @@ def asked_payload(config: VASAConfig) -> Payload | None:
     return Payload(int(config.mark_id, 16)) if config.mark_id else None
 
 
-def _load(checkpoint: str, decode_batch: int, mark: bool, size: int) -> "VideoGenerator":
+def _load(checkpoint: str, decode_batch: int, mark: bool, size: int, motion_generator: str) -> "VideoGenerator":
     from vasa_jax.generation.generator import VideoGenerator
 
-    return VideoGenerator.from_pretrained(checkpoint, decode_batch, mark=mark, size=size)
+    return VideoGenerator.from_pretrained(
+        checkpoint, decode_batch, mark=mark, size=size, motion_generator=motion_generator
+    )
 
 
 def _file(config: VASAConfig, name: str) -> str | Path:

@@ -20,9 +20,11 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.files import LARGEST_JSON, fingerprint, parse_json, read_bytes
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving import Driving
 from vasa_jax.settings import fields_of, nearest_name
 
 FILES = ("image", "audio", "controls")  # that a job reads
+_ALIKE = ("checkpoint", "mark", "motion_generator", *fields_of(Driving))  # of all jobs of a run
 NAMES = (*FILES, "output", "crop", "background", "paste", "size", *fields_of(Controls))
 
 
@@ -95,7 +97,7 @@ def _key(job: VASAConfig) -> int:
         if value and value != "demo":
             state = existing_file(value, name).stat()
             files.append((os.path.realpath(value), state.st_size, state.st_mtime_ns))
-    settings = {name: getattr(job, name) for name in (*NAMES, "checkpoint", "mark")}
+    settings = {name: getattr(job, name) for name in (*NAMES, *_ALIKE)}
     return fingerprint(settings, files)
 
 

@@ -17,8 +17,9 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_smoothing import smoothed
 from vasa_jax.generation.reenact import turned
+from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 
-KEYPOINTS = 21  # of LivePortrait; what follows is known of these only
+# What follows is known of LivePortrait's keypoints only.
 # Rows that move with the lips, and with the eyes.
 LIPS, EYES = (6, 12, 14, 17, 19, 20), (11, 13, 15, 16, 18)
 _WHOLE = (1, 2, 6, *range(11, 21))  # of these keypoints all coordinates follow an absolute expression
@@ -66,19 +67,42 @@ def driven_keypoint_motion(
     networks: None where the checkpoint has none: nothing is stitched or retargeted. openness: of the portrait; needed
     where `how` asks for lips or eyes.
     """
-    moved = smoothed(driving.vectors, how.driving_smoothing)
+    moved = smoothed(driving.vectors, how.driving_smoothing or 0.0)
     source = _posed(canonical, portrait[None].astype(np.float64))[0]
-    driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how))
+    driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how, driving.absolute_lips))
     relative, many = how.mode == "relative", len(moved) > 1
     if relative and many and how.expression_friendly:
         factor = np.sqrt(_volume(source)) / np.sqrt(_volume(driven[0]))
         driven = source + (driven - driven[0]) * factor
+    return _finished(canonical, portrait, driven, how, networks, openness)
+
+
+def adjusted_motion(
+    canonical: np.ndarray,
+    portrait: np.ndarray,
+    vectors: np.ndarray,
+    how: Driving,
+    networks: Retargeting | None = None,
+    openness: Openness | None = None,
+) -> np.ndarray:
+    """Returns the motion (T, 9 + 3 K) of a portrait that takes motion vectors (T, 9 + 3 K) as they are.
+
+    What follows the choice of motion in `driven_keypoint_motion` follows here too; the arguments are the same.
+    """
+    return _finished(canonical, portrait, _posed(canonical, vectors), how, networks, openness)
+
+
+def _finished(
+    canonical: np.ndarray, portrait: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None,
+    openness: Openness | None,
+) -> np.ndarray:  # fmt: skip
+    source = _posed(canonical, portrait[None].astype(np.float64))[0]
     driven = _adjusted(source, driven, how, networks, openness)
     driven = source + how.driving_multiplier * (driven - source)
     return _as_motion(canonical, portrait, driven)
 
 
-def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving) -> np.ndarray:
+def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving, absolute_lips: bool = False) -> np.ndarray:
     """Returns motion vectors (T, 9 + 3 K): whose R, e, s and t they take."""
     result = np.repeat(portrait[None], len(moved), 0)
     relative, single = how.mode == "relative", len(moved) == 1
@@ -94,8 +118,11 @@ def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving) -> np.ndarray
     if relative and single:
         rest = np.zeros_like(own) if how.region == "eyes" else _neutral(len(own))
     wanted = read - rest + (own if relative else 0.0)
+    if absolute_lips and len(own) == KEYPOINTS:
+        wanted[:, list(LIPS)] = read[:, list(LIPS)]
     taken = np.broadcast_to(_taken(how, len(own)), wanted.shape)
-    result[:, POSE_DIM:] = np.where(taken, wanted, own).reshape(len(moved), -1)
+    changed = own + how.expression_multiplier * (wanted - own)
+    result[:, POSE_DIM:] = np.where(taken, changed, own).reshape(len(moved), -1)
     return result
 
 

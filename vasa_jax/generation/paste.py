@@ -24,6 +24,7 @@ import numpy as np
 
 from vasa_jax.data.face_crop import Crop
 from vasa_jax.data.landmark_crop import TurnedSquare, square_place
+from vasa_jax.generation.crop_flow import Edges, continued, mended, smooth_step
 
 LONGEST = 4096  # pixels of the longer side of a picture that is written; larger ones are reduced
 FADE = 0.1  # of the square's side, over which paint fades within edges that lie inside the picture
@@ -120,7 +121,8 @@ class Paste:
         self._rest = self._sized(rest)
         errors = self._sized(portrait).astype(np.float32) - self._rest
         self._colour = cv2.GaussianBlur(errors, (0, 0), max(COLOUR * side, 0.5))
-        self._fade = _fade(self._place, picture.shape[:2])
+        self._edges = _inner_edges(self._place, picture.shape[:2])
+        self._fade = _fade(side, self._edges)
         self._beyond = round(BEYOND * side)
         self._wide = self._place.widened(self._beyond)
         self._reach = _reach(side, self._beyond)[..., None] * _held(self._wide, picture.shape[:2], HELD * side)
@@ -172,19 +174,29 @@ class Paste:
         else:
             grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (frame, self._rest)]
             flow = self._flow.calc(*grey, None)
-        where = self._grid + flow
-        moved, colour = (
-            cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for image in (self._rest.astype(np.float32), self._colour)
-        )
-        unexplained = frame.astype(np.float32) - moved
-        blur = max(NEIGHBOURS * len(frame), 0.3)
-        pooled = cv2.GaussianBlur((unexplained**2).mean(-1), (0, 0), blur)
-        fresh = self._fade * (1.0 - cv2.GaussianBlur(np.exp(-pooled / NEW**2), (0, 0), blur))
-        paint = self._fade[..., None] * unexplained + fresh[..., None] * (moved + colour)
-        shift = (_continued(flow, self._beyond) @ self._place.linear.T.astype(np.float32)) * self._reach
+        rest = self._rest.astype(np.float32)
+        flow, within = mended(flow, self._explained(frame, self._moved(rest, flow)), self._edges)
+        moved, colour = self._moved(rest, flow), self._moved(self._colour, flow)
+        fade = self._fade * within  # what comes in over an edge the photograph shows, not the codec
+        fresh = fade * (1.0 - self._explained(frame, moved))
+        paint = fade[..., None] * (frame - moved) + fresh[..., None] * (moved + colour)
+        shift = (continued(flow, self._beyond) @ self._place.linear.T.astype(np.float32)) * self._reach
         rim = [(self._beyond, self._beyond)] * 2  # where paint is 0, but beyond the picture
         return shift, np.pad(fresh, rim, "edge"), np.pad(paint, [*rim, (0, 0)], "edge")
+
+    def _moved(self, image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+        """Returns an image of the square with the pixels that a flow points at."""
+        import cv2
+
+        return cv2.remap(image, self._grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def _explained(self, frame: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Returns w, float32 (n, n): 1 where a frame shows what was moved there."""
+        import cv2
+
+        blur = max(NEIGHBOURS * len(frame), 0.3)
+        pooled = cv2.GaussianBlur(np.square(frame - moved).mean(-1), (0, 0), blur)
+        return cv2.GaussianBlur(np.exp(-pooled / NEW**2), (0, 0), blur)
 
     def _make(self, result: np.ndarray, box: tuple[int, int, int, int], moves, paint, active) -> None:
         """Makes the pixels of a box (left, top, right, bottom) of the result."""
@@ -219,28 +231,27 @@ class Paste:
         result[top:bottom, left:right] = made if made.dtype == np.uint8 else _rounded(made)
 
 
-def _fade(place: Place, shape: tuple[int, int]) -> np.ndarray:
-    """Returns m, float32 (n, n): 1 within the square, 0 at those of its edges that lie inside the picture."""
-    side, (height, width) = place.side, shape
-    last, middle = side - 0.5, side / 2 - 0.5
+def _inner_edges(place: Place, shape: tuple[int, int]) -> Edges:
+    """Returns which edges of the square lie inside of a picture of this height and width."""
+    height, width = shape
+    last, middle = place.side - 0.5, place.side / 2 - 0.5
     ends = place.points(np.array([(-0.5, middle), (last, middle), (middle, -0.5), (middle, last)]))
-    inside = (ends > 0.5).all(1) & (ends < (width - 1.5, height - 1.5)).all(1)
-    way = np.arange(side) / max(side - 1, 1)
+    return Edges(*((ends > 0.5).all(1) & (ends < (width - 1.5, height - 1.5)).all(1)))
 
-    def along(first: bool, second: bool) -> np.ndarray:
-        far = np.full(side, np.inf)
-        distance = np.minimum(way if first else far, way[::-1] if second else far)
-        share = np.clip(distance / FADE, 0.0, 1.0)
-        return share * share * (3.0 - 2.0 * share)
 
-    return (along(inside[2], inside[3])[:, None] * along(inside[0], inside[1])).astype(np.float32)
+def _fade(side: int, edges: Edges) -> np.ndarray:
+    """Returns m, float32 (n, n): 1 within the square, 0 at those of its edges that lie inside the picture."""
+    way = np.arange(side)
+    far = FADE * max(side - 1, 1)
+    across = edges._replace(top=False, bottom=False).distance(way, np.zeros(1), side)
+    down = edges._replace(left=False, right=False).distance(np.zeros(1), way, side)
+    return (smooth_step(down / far)[:, None] * smooth_step(across / far)).astype(np.float32)
 
 
 def _reach(side: int, rim: int) -> np.ndarray:
     """Returns s, float32 (n, n) of a square with a rim: 1 within the square, 0 at the outer edge."""
     outside = np.maximum(np.abs(np.arange(side + 2 * rim) + 0.5 - side / 2 - rim) - side / 2, 0.0)
-    share = np.clip(1.0 - np.hypot(outside, outside[:, None]) / rim, 0.0, 1.0)
-    return (share * share * (3.0 - 2.0 * share)).astype(np.float32)
+    return smooth_step(1.0 - np.hypot(outside, outside[:, None]) / rim).astype(np.float32)
 
 
 def _held(place: Place, shape: tuple[int, int], width: float) -> np.ndarray:
@@ -250,19 +261,8 @@ def _held(place: Place, shape: tuple[int, int], width: float) -> np.ndarray:
     """
     grid = np.stack(np.meshgrid(*[np.arange(place.side)] * 2), -1).reshape(-1, 2)
     places, last = place.points(grid), np.array(shape[::-1]) - 1.0
-    share = np.clip(np.minimum(places, last - places) / (width * place.scale), 0.0, 1.0)
-    return (share * share * (3.0 - 2.0 * share)).reshape(place.side, place.side, 2).astype(np.float32)
-
-
-def _continued(flow: np.ndarray, rim: int) -> np.ndarray:
-    """Returns a flow (n, n, 2) continued over a rim around it: that of its edge, ever smoother."""
-    import cv2
-
-    wide = cv2.copyMakeBorder(flow, *[rim] * 4, cv2.BORDER_REPLICATE)
-    soft = cv2.blur(cv2.blur(wide, (rim, rim), borderType=cv2.BORDER_REPLICATE), (rim, rim))
-    outside = np.maximum(np.abs(np.arange(len(wide)) + 0.5 - len(wide) / 2) - len(flow) / 2, 0.0)
-    share = np.clip(np.maximum(outside, outside[:, None]) * (2.0 / rim), 0.0, 1.0).astype(np.float32)[..., None]
-    return wide + share * (soft - wide)
+    share = smooth_step(np.minimum(places, last - places) / (width * place.scale))
+    return share.reshape(place.side, place.side, 2).astype(np.float32)
 
 
 def _rounded(levels: np.ndarray) -> np.ndarray:

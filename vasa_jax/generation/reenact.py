@@ -11,7 +11,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_edit import scaled_rotation
-from vasa_jax.generation.motion_smoothing import smoothed
+from vasa_jax.generation.motion_smoothing import steadied
 
 _SCALE, _SHIFT = 6, slice(7, POSE_DIM)
 _KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips")
@@ -22,7 +22,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
 
     The portrait's own may also be one per frame, (T, 9 + Z): that of a source video, as long as the driving motion.
 
-    In this order: smoothing of what was read; region and mode; the multiplier, about the portrait's own.
+    In this order: smoothing of what was read; region and mode; the multipliers, about the portrait's own.
 
     | | relative | absolute |
     |---|---|---|
@@ -41,7 +41,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     for name in _KEYPOINTS_ONLY:
         if getattr(how, name) != getattr(Driving, name):
             raise InputError(f"config.{name}: only keypoint codecs can do that; leave it out, or give their checkpoint")
-    moved = smoothed(driving.vectors, how.driving_smoothing)
+    moved = steadied(driving.vectors, how.driving_smoothing)
     own = np.broadcast_to(portrait.astype(np.float64), moved.shape)
     result = own.copy()
     relative = how.mode == "relative"
@@ -51,7 +51,8 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     if how.region == "all" and relative:
         result[:, _SCALE] += moved[:, _SCALE] - moved[0, _SCALE]
     if how.region in ("all", "expression"):
-        result[:, POSE_DIM:] = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        wanted = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        result[:, POSE_DIM:] += how.expression_multiplier * (wanted - own[:, POSE_DIM:])
     if how.driving_multiplier != 1.0:
         scale = np.full(len(moved), how.driving_multiplier)
         result[:, :6] = scaled_rotation(result[:, :6], own[:, :6], scale)

@@ -1,6 +1,5 @@
 """The `reenact` job: a portrait and a driving video in, an MP4 and a summary out."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def _reenact(config: VASAConfig) -> Path:
     if config.motion_output and Path(config.motion_output).suffix != ".npz":
         raise InputError(f"{config.motion_output}: motion is saved as .npz; give such a name")
     parse_colour(config.background)
-    how = Driving(**{item.name: getattr(config, item.name) for item in dataclasses.fields(Driving)})
+    how = Driving.from_config(config)
     signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
     stage = Stopwatch()
     with stage("read"):

@@ -47,6 +47,16 @@ def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, ho
     """Returns the motion of an avatar, for `render`, that a driving motion gives it; InputError for what cannot be."""
     if animator.codec == "volume":
         return driven_motion(avatar.motion, driving, how)
+    networks, openness = retargeting_of(animator, how)
+    canonical = np.asarray(avatar.latents.identity[0], np.float64)
+    return driven_keypoint_motion(canonical, avatar.motion, driving, how, networks, openness)
+
+
+def retargeting_of(animator: PortraitAnimator, how: Driving) -> tuple[Retargeting | None, Openness | None]:
+    """Returns a keypoint codec's small networks and how open the portrait is, where known.
+
+    InputError where `how` asks for what needs them and they are not there.
+    """
     wanted = [name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None]
     wanted += ["close_lips"] if how.close_lips else []
     if wanted and how.portrait_openness is None:
@@ -64,8 +74,22 @@ def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, ho
         )  # fmt: skip
     if how.portrait_openness is not None:
         openness = Openness(how.portrait_openness[:2], how.portrait_openness[2])
-    canonical = np.asarray(avatar.latents.identity[0], np.float64)
-    return driven_keypoint_motion(canonical, avatar.motion, driving, how, networks, openness)
+    return networks, openness
+
+
+def framed_portrait(
+    animator: PortraitAnimator, image: str | Path, crop: str, background: str, limits: InputLimits, how: Driving
+) -> tuple[Portrait, Driving]:
+    """Reads a portrait as the animator's codec is used to it, see `read_portrait`.
+
+    Where landmarks frame it they also tell how open its eyes and lips are: that is in the second result.
+    """
+    framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
+    colour = parse_colour(background, "background")
+    portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
+    if framing and framing.openness and how.portrait_openness is None:
+        how = dataclasses.replace(how, portrait_openness=tuple(framing.openness))
+    return portrait, how
 
 
 def reenact(
@@ -100,10 +124,7 @@ def reenact(
     if how.dub:
         return _dubbed(animator, image, video, how, audio, crop, limits, stage, payload)
     with stage("read"):
-        framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
-        portrait = read_portrait(image, animator.image_size, crop, parse_colour(background), limits, framing)
-        if framing and framing.openness and how.portrait_openness is None:
-            how = dataclasses.replace(how, portrait_openness=tuple(framing.openness))
+        portrait, how = framed_portrait(animator, image, crop, background, limits, how)
         sound, notes = _sound(audio, video, limits)
     with stage("driving"):
         driving = motion_of(animator, video, how, limits)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vasa_jax.diffusion import VASADiffusion
+from vasa_jax.diffusion import NoiseKeys, VASADiffusion
 from vasa_jax.models.fused_attention import has_fused_attention
+from vasa_jax.models.joyvasa import JoyVASATransformer
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
 AT_ONCE = 8  # windows of one call, offline
@@ -101,7 +102,7 @@ def window_conditions(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def sample_windows(
-    model: VASADiffusionTransformer,
+    model: VASADiffusionTransformer | JoyVASATransformer,
     diffusion: VASADiffusion,
     steps: int,
     solver: str,
@@ -109,7 +110,7 @@ def sample_windows(
     past: Past,
     count: Int[Array, ""],
     keep: Int[Array, "windows"],
-    keys: Array,
+    keys: Array | NoiseKeys,
     conditions: MotionConditions,
     guidance: Mapping[str, Float[Array, "windows ..."]],
 ) -> Float[Array, "windows batch window motion_dim"]:
@@ -123,7 +124,7 @@ def sample_windows(
       past: X_pre of the first.
       count: how many of the windows are wanted; the others are zeros and cost nothing.
       keep: frames of each window that the next one follows; its X_pre is the last K of them and of those before.
-      keys: (windows,) or (windows, batch).
+      keys: (windows,) or (windows, batch); perhaps apart for the first noise and that of the steps.
       conditions: of each window, without X_pre; leading axis: the windows.
       guidance: scales of each window, (windows,) or broadcasting to (windows, batch, W, D).
     """

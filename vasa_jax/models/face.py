@@ -16,7 +16,7 @@ from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.models.warp import START
 
-__all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "face_codec", "init_face"]
+__all__ = ["Decoded", "FaceDecoder", "Latents", "VASAFaceEncoder", "dynamics_width", "face_codec", "init_face"]
 
 Variant = str | Mapping[str, Any]
 
@@ -34,6 +34,12 @@ def face_codec(
         return keypoint_codec(fields, dtype)
     encoder = VASAFaceEncoder(**frozen(fields["encoder"]), dtype=dtype)
     return encoder, FaceDecoder(**frozen(fields["decoder"]), dtype=dtype)
+
+
+def dynamics_width(fields: Mapping[str, Any]) -> int:
+    """Returns how many numbers move a face beside its pose, in a codec with these fields."""
+    encoder, decoder = face_codec(fields)
+    return encoder.dynamics_width if isinstance(encoder, VASAFaceEncoder) else 3 * decoder.keypoints
 
 
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from vasa_jax.models.geometry import pose_matrix
 from vasa_jax.models.keypoint_motion import RawMotion
 
+LIVE_PORTRAIT_KEYPOINTS = 21
 BIN_DEGREES = 3.0
 ZERO_BIN = 32.5  # the middle of 66 bins: 97.5 degrees above the first
 FACE_VID2VID_ZERO_BIN = 33.0

@@ -4,7 +4,7 @@
 |---|---|
 | LivePortrait, or Ditto's copy of it | face.safetensors: the keypoint codec; animals/face.safetensors |
 | JoyVASA | joyvasa_motion.safetensors, joyvasa_audio.safetensors (its HuBERT), joyvasa_template.safetensors |
-| Ditto | ditto_motion.safetensors, ditto_config/*.safetensors |
+| Ditto | ditto_motion.safetensors, ditto_config/*.safetensors, its HuBERT (.onnx), as it is |
 | wav2vec 2.0, HuBERT | audio.safetensors |
 | SyncNet, I3D | syncnet.safetensors, i3d.safetensors |
 | landmark.onnx | landmark.onnx, as it is |
@@ -25,7 +25,7 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing, sha256, write_json
 from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
-from vasa_jax.weights.open_files import KNOWN, SOURCES, Found, look_through
+from vasa_jax.weights.open_files import DITTO_AUDIO, KNOWN, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
 from vasa_jax.weights.published_tables import (
     DITTO_ROTARY,
@@ -61,13 +61,14 @@ class Part(NamedTuple):
 def import_weights_job(config: VASAConfig, workdir: Path) -> list[dict[str, Any]]:
     """Does the job `import_weights`: `config.files` to `config.output`; returns the bill of materials."""
     del workdir
-    return import_weights(config.files, config.output)
+    return import_weights(config.files, config.output, config.joyvasa_positions)
 
 
-def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]]:
+def import_weights(files: str | Path, output: str | Path, positions: str = "constant") -> list[dict[str, Any]]:
     """Reads the folder `files`, writes the folder `output` and returns the bill of materials, which it also prints.
 
     Everything is read and checked before anything is written. InputError names the file and its first fault.
+    positions: of JoyVASA's denoiser, see `JoyVASATransformer`.
     """
     if not str(files):
         raise InputError("config.files: is empty; give the folder that holds the downloaded files")
@@ -79,7 +80,7 @@ def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]
     if output.resolve() == Path(files).resolve():
         raise InputError(f"config.output: {output} is config.files; give another folder")
     found, left = look_through(files)
-    parts = list(_parts(found))
+    parts = list(_parts(found, positions))
     bill = [_entry(part) for part in parts]
     for part, entry in zip(parts, bill, strict=True):
         _write(output / part.name, part, entry)
@@ -91,12 +92,12 @@ def import_weights(files: str | Path, output: str | Path) -> list[dict[str, Any]
     return bill
 
 
-def _parts(found: list[Found]) -> Iterable[Part]:
+def _parts(found: list[Found], positions: str) -> Iterable[Part]:
     """Yields what becomes of the files, in a fixed order."""
     yield from _codec(found, "liveportrait", "face.safetensors")
     yield from _codec(found, "animals", "animals/face.safetensors")
     for file in _single(found, "joyvasa"):
-        yield from _joyvasa(file)
+        yield from _joyvasa(file, positions)
     for part, read in (("joyvasa_template", _joyvasa_template), ("ditto", _ditto)):
         for file in _single(found, part):
             yield read(file)
@@ -109,6 +110,8 @@ def _parts(found: list[Found]) -> Iterable[Part]:
             yield Part(f"{part}.safetensors", [file], _as_published(file, file.content, table()), {})
     for file in _single(found, "landmarks"):
         yield Part("landmark.onnx", [file], None, {})
+    for file in _single(found, "ditto_audio"):
+        yield Part(DITTO_AUDIO, [file], None, {})
 
 
 def _single(found: list[Found], part: str) -> list[Found]:
@@ -132,7 +135,7 @@ def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
     yield Part(name, list(chosen.values()), params, {"fields": fields})
 
 
-def _joyvasa(file: Found) -> Iterable[Part]:
+def _joyvasa(file: Found, positions: str) -> Iterable[Part]:
     state = flat_state(_inner(file, "model"))
     encoder = {name: value for name, value in state.items() if name.startswith(JOYVASA_AUDIO)}
     motion = {name: value for name, value in state.items() if name not in encoder}
@@ -142,6 +145,7 @@ def _joyvasa(file: Found) -> Iterable[Part]:
         raise InputError(f"{file.path}: no tensor {error}; download it again from its publisher") from error
     settings = file.content.get("args")
     metadata = {
+        "positions": positions,
         "settings": _plain(settings.fields) if isinstance(settings, PickledObject) else {},
         "fields": {
             "motion": table["start_motion_feat"][2],

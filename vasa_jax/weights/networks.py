@@ -20,7 +20,7 @@ from vasa_jax.models.audio_encoders import audio_encoder, audio_encoder_class
 from vasa_jax.models.backbones import ResNet
 from vasa_jax.models.capp import CAPP, WINDOW
 from vasa_jax.models.emotion_probe import PATCH, EmotionProbe
-from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder, init_face
+from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder, dynamics_width, init_face
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
 from vasa_jax.models.keypoint_detectors import SeparateMotionExtractor
@@ -28,6 +28,7 @@ from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncod
 from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
+from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
@@ -215,20 +216,20 @@ def _motion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], 
     controls = Each(Text(longest=40), longest=20)
     check(metadata.get("trained_controls", []), controls, f"{where}: trained_controls", _REMEDY)
     network = VASADiffusionTransformer(**fields)
-    if network.motion_dim != MOTION_DIM:
-        raise InputError(f"{where}: motion of {network.motion_dim} numbers, not {MOTION_DIM}; {_REMEDY}")
+    if network.motion_dim <= POSE_DIM:
+        raise InputError(f"{where}: motion of {network.motion_dim} numbers, the pose alone has {POSE_DIM}; {_REMEDY}")
 
     def build():
         window, previous, width = network.window, network.previous, network.audio_dim
         known = _flags(1)
         conditions = MotionConditions(
-            audio=_numbers(1, window, width), prev_motion=_numbers(1, previous, MOTION_DIM),
+            audio=_numbers(1, window, width), prev_motion=_numbers(1, previous, network.motion_dim),
             prev_audio=_numbers(1, previous, width), gaze=_numbers(1, 2), distance=_numbers(1, 1),
             emotion=_numbers(1, len(EMOTIONS)), audio_mask=_flags(1, window), prev_mask=known,
             gaze_mask=known, distance_mask=known, emotion_mask=known,
         )  # fmt: skip
-        noisy, time = _numbers(1, window, MOTION_DIM), jax.ShapeDtypeStruct((1,), jnp.int32)
-        moments = dict.fromkeys(("mean", "std"), _numbers(MOTION_DIM))
+        noisy, time = _numbers(1, window, network.motion_dim), jax.ShapeDtypeStruct((1,), jnp.int32)
+        moments = dict.fromkeys(("mean", "std"), _numbers(network.motion_dim))
         return {"transformer": initial_shapes(network, noisy, time, conditions), "statistics": moments}
 
     return build
@@ -279,11 +280,12 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) -> None:
     """Raises InputError where face, audio and motion, each (parameters, metadata), do not go together."""
-    face = parts["face"][1]["fields"]
-    if "codec" in face and (moved := 3 * face["decoder"].get("keypoints", 21)) != MOTION_DIM - POSE_DIM:
+    moved = dynamics_width(parts["face"][1]["fields"])
+    given = parts["motion"][1]["fields"].get("motion_dim", MOTION_DIM) - POSE_DIM
+    if moved != given:
         raise InputError(
-            f"{where}: face.safetensors is moved by {moved} numbers, motion.safetensors gives {MOTION_DIM - POSE_DIM}; "
-            "give the parts of one model"
+            f"{where}: face.safetensors is moved by {moved} numbers, motion.safetensors gives {given}; give the parts "
+            "of one model"
         )
     heard = parts["audio"][0]["encoder"]["layer_norm"]["bias"].shape[0]
     wanted = parts["motion"][0]["transformer"]["null_audio"].shape[0]
@@ -291,6 +293,16 @@ def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) 
         raise InputError(
             f"{where}: motion.safetensors hears {wanted} features, audio.safetensors gives {heard}; give the parts of "
             "one model"
+        )
+
+
+def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
+    """Raises InputError for a codec, (parameters, metadata), that LivePortrait's motion does not move."""
+    fields = face[1]["fields"]
+    if "codec" not in fields or fields["decoder"].get("keypoints", KEYPOINTS) != KEYPOINTS:
+        raise InputError(
+            f"{where}: face.safetensors is no codec of LivePortrait's {KEYPOINTS} keypoints, which this motion is for; "
+            "import LivePortrait's files too (configs/import_weights.py)"
         )
 
 

@@ -30,6 +30,9 @@ SOURCES = {
     "joyvasa": Source("JoyVASA", "jdh-algo/JoyVASA", "MIT", "yes", "speech to keypoint motion"),
     "joyvasa_template": Source("JoyVASA's statistics", "jdh-algo/JoyVASA", "MIT", "yes", "units of JoyVASA's motion"),
     "ditto": Source("Ditto", "digital-avatar/ditto-talkinghead", "Apache-2.0", "yes", "speech to keypoint motion"),
+    "ditto_audio": Source(
+        "Ditto's HuBERT", "digital-avatar/ditto-talkinghead", "Apache-2.0", "yes", "what Ditto hears"
+    ),
     "ditto_config": Source(
         "Ditto's settings", "digital-avatar/ditto-talkinghead", "Apache-2.0", "yes", "limits, blinks and emotions"
     ),
@@ -68,12 +71,12 @@ LEFT = {
     "w600k_r50.onnx": "InsightFace, non-commercial; not needed",
     "xpose.pth": "X-Pose, non-commercial; not read",
     "sfd_face.pth": "S3FD, no licence stated; not needed",
-    "hubert_streaming_fix_kv.onnx": "Ditto's own HuBERT with a fixed past; not read",
     "face_landmarker.task": "MediaPipe, Apache-2.0; give it to --config.prepare.models",
     "landmark_model.safetensors": "landmark.onnx without its graph; give that file",
     "lip_array.pkl": "constants of LivePortrait; not needed",
 }
 _LANDMARKS = ("landmark.onnx", "landmark203.onnx")
+DITTO_AUDIO = "hubert_streaming_fix_kv.onnx"
 _OTHER_SUFFIXES = (".onnx", ".task", ".engine", ".trt")  # networks, but not tensors under names
 # A damaged file may lack what tells it apart: then its name tells what to miss in it.
 _NAMES = {
@@ -118,6 +121,8 @@ def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
             left[path] = LEFT[path.name]
         elif path.name in _LANDMARKS:
             found.append(Found(path, "landmarks", "landmarks", {}))
+        elif path.name == DITTO_AUDIO:
+            found.append(Found(path, "ditto_audio", "ditto_audio", {}))
         elif suffix in _OTHER_SUFFIXES:
             left[path] = f"no file of tensors ({suffix}); not read"
         elif suffix in READ:

@@ -11,12 +11,15 @@ from typing import Any
 import vasa_jax
 from vasa_jax.errors import InputError
 from vasa_jax.files import open_regular
-from vasa_jax.weights.networks import check_model, check_part
+from vasa_jax.weights.motion_generators import FILES, find_generator, load_ditto, load_joyvasa
+from vasa_jax.weights.networks import check_model, check_moved, check_part
 from vasa_jax.weights.safetensors_io import load_params
 from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
 MODEL = ("face", "audio", "motion")
+JOYVASA_AUDIO_FILE = "joyvasa_audio.safetensors"
+_AGAIN = "import both from one download (configs/import_weights.py)"
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
 VARIANTS = ("photos",)  # folders of SHIPPED with the parts in which a variant of the shipped model differs
 
@@ -51,11 +54,34 @@ def folder_of(directory: str | Path, part: str) -> Path:
     return Path(directory)
 
 
-def load_model(directory: str | Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Returns face, audio and motion, each as `load_part`; InputError also where they are not of one model."""
+def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns face, audio and motion, each as `load_part`; InputError also where they are not of one model.
+
+    generator: "joyvasa" or "ditto" for open weights (see `motion_generators.py`), whose name then stands in the place
+    of motion; empty: what the folder has, first of all motion.safetensors.
+    """
+    if not generator and directory and not (folder_of(directory, "motion") / "motion.safetensors").exists():
+        generator = find_generator(directory)
+    if generator:
+        return _open_model(Path(directory), generator)
     parts = {part: load_part(directory, part) for part in MODEL}
     check_model(parts, str(directory or SHIPPED))
     return parts
+
+
+def _open_model(folder: Path, generator: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    if not (folder / FILES[generator]).is_file():
+        raise InputError(f"{folder}: no {FILES[generator]}; import it (configs/import_weights.py), see docs/weights.md")
+    face = load_part(folder, "face")
+    check_moved(face, str(folder))
+    if generator == "ditto":
+        return {"face": face, "ditto": load_ditto(folder)}
+    audio = load_params(folder / JOYVASA_AUDIO_FILE, functools.partial(_check, "audio", folder / JOYVASA_AUDIO_FILE))
+    motion = load_joyvasa(folder)
+    heard, wanted = audio[0]["encoder"]["layer_norm"]["bias"].shape[0], motion[1]["fields"]["audio_dim"]
+    if heard != wanted:
+        raise InputError(f"{folder}: joyvasa_motion hears {wanted} features, joyvasa_audio gives {heard}; {_AGAIN}")
+    return {"face": face, "joyvasa": motion, "audio": audio}
 
 
 def _check(part: str, path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class MotionTask(Task):
             "window": motion.window,
             "previous": motion.previous,
             "audio_dim": self._source.audio_dim,
+            "motion_dim": self._source.motion_dim,
         }
         self._model = VASADiffusionTransformer(**self._variant, dtype=dtype)
         self._diffusion = VASADiffusion(pose_weight=motion.pose_weight, velocity_weight=motion.velocity)

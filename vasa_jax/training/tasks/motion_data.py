@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from vasa_jax.config import CorpusConfig, MotionConfig
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.render import render, to_uint8
@@ -20,11 +21,12 @@ from vasa_jax.errors import InputError
 from vasa_jax.files import cached, fingerprint
 from vasa_jax.models.audio import pair_mean
 from vasa_jax.models.audio_encoders import AnyAudioEncoder, audio_encoder
-from vasa_jax.models.face import face_codec
+from vasa_jax.models.face import dynamics_width, face_codec
 from vasa_jax.rng import named_key
 from vasa_jax.weights.parts import load_part
 
 CLIPS_PER_FILE = 200
+SMALLEST_STD = 1e-3  # keypoints that hardly move stay small after the z-score
 HELD_OUT_CLIPS = 32
 HELD_OUT_SEED, HELD_OUT_HEADS = 0, "motion held out"  # of the clips and their heads; the stream of the heads' keys
 
@@ -36,7 +38,7 @@ class MotionSet:
     Raises InputError where the arrays do not have the same clips, frames and voices.
     """
 
-    motion: jax.Array  # float32 (N, T, 137), not normalised
+    motion: jax.Array  # float32 (N, T, 9 + the codec's dynamics), not normalised
     audio: jax.Array  # float16 (N, V, T, audio width)
     gaze: jax.Array  # float32 (N, 2) degrees
     distance: jax.Array  # float32 (N,)
@@ -160,6 +162,7 @@ class RenderedMotion:
     def __init__(self, motion: MotionConfig, corpus: CorpusConfig, dtype: Any, seed: int):
         face, audio = (load_part(getattr(motion, name), name) for name in ("face", "audio"))
         self.audio_dim = audio[1]["fields"]["width"]
+        self.motion_dim = POSE_DIM + dynamics_width(face[1]["fields"])
         self._extractor = MotionExtractor(face, audio, corpus, dtype, motion.latents)
         self.corpus, self._splits = corpus, clip_splits(corpus, seed)
         self._face = face
@@ -199,4 +202,4 @@ def clip_splits(corpus: CorpusConfig, seed: int) -> dict[str, tuple[int, int, st
 def statistics(motion: ArrayLike) -> dict[str, np.ndarray]:
     """Returns mean and standard deviation (137,) over all frames: the z-score of stage 2."""
     flat = np.asarray(motion, np.float64).reshape(-1, motion.shape[-1])
-    return {"mean": flat.mean(0).astype(np.float32), "std": np.maximum(flat.std(0), 1e-3).astype(np.float32)}
+    return {"mean": flat.mean(0).astype(np.float32), "std": np.maximum(flat.std(0), SMALLEST_STD).astype(np.float32)}

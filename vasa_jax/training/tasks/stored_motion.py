@@ -17,13 +17,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vasa_jax.config import CorpusConfig, VASAConfig
-from vasa_jax.conventions import MOTION_DIM
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.corpus.clip_set import FRAMES, ClipSet
 from vasa_jax.data.shards import Manifest, Shard, ShardReader, is_finished, read_manifest, write_manifest, write_shard
 from vasa_jax.data.tf_example import Kind, checked_feature, decode_example, encode_example
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.files import fingerprint
+from vasa_jax.models.face import dynamics_width
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.tasks.motion_data import MotionExtractor, MotionSet, clip_splits, statistics
 from vasa_jax.weights.parts import load_part
@@ -48,7 +49,7 @@ class MotionRecord:
 
     clip_id: str
     person_id: str
-    motion: np.ndarray  # float16 (T, 137), not normalised
+    motion: np.ndarray  # float16 (T, 9 + the codec's dynamics), not normalised
     audio: np.ndarray  # float16 (V, T, audio width)
     gaze: np.ndarray  # float32 (2,) degrees
     distance: np.ndarray  # float32 ()
@@ -103,6 +104,8 @@ class StoredMotion:
         if self._manifest.settings.get("kind") != KIND:
             raise InputError(f"{directory}: holds no motion set; write one with configs/extract_motion.py")
         self.audio_dim = self._manifest.settings["audio_dim"]
+        self._statistics = load_params(self._manifest.directory / STATISTICS)[0]
+        self.motion_dim = len(self._statistics["mean"])
 
     @property
     def corpus(self) -> CorpusConfig:
@@ -123,11 +126,11 @@ class StoredMotion:
 
     def __call__(self, split: str) -> MotionSet:
         """`train` or `heldout`."""
-        return _motion_set(_records(self._manifest, split))
+        return _motion_set(_records(self._manifest, split), self.motion_dim)
 
     def statistics(self, motion_set: MotionSet) -> dict[str, np.ndarray]:
         """Returns those stored with the set, of its training split."""
-        return load_params(self._manifest.directory / STATISTICS)[0]
+        return self._statistics
 
 
 def extract_motion(config: VASAConfig, directory: str | Path) -> Manifest:
@@ -175,7 +178,8 @@ def extract_motion(config: VASAConfig, directory: str | Path) -> Manifest:
         multihost_utils.sync_global_devices("motion set")
     if is_primary():
         manifest = write_manifest(directory)
-        found = statistics(_motion_set(_records(manifest, "train")).motion)
+        width = POSE_DIM + dynamics_width(face[1]["fields"])
+        found = statistics(_motion_set(_records(manifest, "train"), width).motion)
         save_params(directory / STATISTICS, found, {"split": "train"})
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("motion set statistics")
@@ -207,13 +211,13 @@ def _records(manifest: Manifest, split: str) -> Iterator[MotionRecord]:
     return itertools.chain.from_iterable((reader[i] for i in range(len(reader))) for reader in readers)
 
 
-def _motion_set(records: Iterator[MotionRecord]) -> MotionSet:
+def _motion_set(records: Iterator[MotionRecord], width: int) -> MotionSet:
     records = list(records)
     for record in records:
-        if record.motion.shape != (FRAMES, MOTION_DIM):
+        if record.motion.shape != (FRAMES, width):
             raise InputError(
-                f"clip '{record.clip_id}': motion of {record.motion.shape}; this program trains on ({FRAMES}, "
-                f"{MOTION_DIM}): extract the set again"
+                f"clip '{record.clip_id}': motion of {record.motion.shape}; this set trains on ({FRAMES}, {width}): "
+                "extract it again"
             )
     names = ("motion", "audio", "gaze", "distance", "emotion", "blinks")
     stacked = {name: np.stack([getattr(record, name) for record in records]) for name in names}
