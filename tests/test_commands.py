@@ -3,6 +3,7 @@
 Only the command line makes them small: networks, renderer and files are the shipped ones. The dear ones are slow.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -46,11 +47,13 @@ CHEAP = {
         " reading_benchmark.repeats=1 reading_benchmark.variants=('face_tiny',)",
         "reading.json",
     ),
+    "count_votes": ("votes.key=VOTES/key.json votes.cast=VOTES/cast", "report.json"),
     "detect": ("video=VIDEOS/person/clip.mp4", None),
     "speech_corpus": (
         "output=OUT speech_corpus.espeak=0.1 speech_corpus.held_out=0 speech_corpus.workers=1", "report.md"
     ),
     "import_weights": ("files=DOWNLOADS output=OUT", "audio.safetensors"),
+    "vote_page": ("votes.folders=('VIDEOS/person','PEERS')", "page/index.html"),
 }
 DEAR = {
     "benchmark": (
@@ -182,6 +185,16 @@ def command(name, options, places, workdir):
     )  # fmt: skip
 
 
+def write_votes(folder):
+    """The key of a page with one pair, and the file of one rater."""
+    (folder / "cast").mkdir(parents=True)
+    videos = {name: {"system": system, "clip": "clip"} for name, system in (("a", "ours"), ("b", "theirs"))}
+    key = {"study": "c", "systems": ["ours", "theirs"], "questions": ["real?"], "videos": videos}
+    vote = {"left": "a", "right": "b", "repeat": False, "question": 0, "choice": "left", "seconds": 2.5}
+    (folder / "key.json").write_text(json.dumps(key))
+    (folder / "cast" / "d.json").write_text(json.dumps({"study": "c", "rater": "d", "votes": [vote]}))
+
+
 @pytest.fixture(scope="module")
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
@@ -196,12 +209,16 @@ def materials(tmp_path_factory):
     write_tiny_speech(root / "speech")
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
+    (root / "peers").mkdir()
+    shutil.copy(root / "videos" / "person" / "clip.mp4", root / "peers")
+    write_votes(root / "votes")
     write_heads(root / "heads", 0, [drawn_head()], ["a.jpg"])
     write_connections(root / "mesh", as_many_triangles(drawn_mesh()))
     save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
     shutil.copy(DEMO["image"], root / "photos")
     names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
     names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh", "SPEECH": "speech"}
+    names |= {"PEERS": "peers", "VOTES": "votes"}
     return {word: root / name for word, name in names.items()}
 
 

@@ -58,6 +58,8 @@ JOBS = {
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
     "evaluate_photos": "vasa_jax.evaluation.photos:evaluate_photos",
     "evaluate_videos": "vasa_jax.evaluation.videos:evaluate_videos",
+    "vote_page": "vasa_jax.evaluation.votes:vote_page",
+    "count_votes": "vasa_jax.evaluation.votes:count_votes",
     "evaluate_marks": "vasa_jax.evaluation.marks:evaluate_marks",
     "corpus_sheets": "vasa_jax.evaluation.corpus_sheets:corpus_sheets_job",
     "benchmark": "vasa_jax.benchmarks.generation:benchmark",

@@ -27,6 +27,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VideosConfig,
     VoicesConfig,
+    VotesConfig,
 )
 from vasa_jax.config.run import VASAConfig
 from vasa_jax.config.studio import StudioConfig
@@ -61,4 +62,5 @@ __all__ = [
     "VASAConfig",
     "VideosConfig",
     "VoicesConfig",
+    "VotesConfig",
 ]  # fmt: skip

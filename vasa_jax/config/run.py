@@ -23,6 +23,7 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VideosConfig,
     VoicesConfig,
+    VotesConfig,
 )
 from vasa_jax.config.studio import StudioConfig
 from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
@@ -83,6 +84,7 @@ class VASAConfig(Controls, Driving):
     voices: VoicesConfig = part(VoicesConfig())
     photos_evaluation: PhotosEvaluationConfig = part(PhotosEvaluationConfig())
     videos_evaluation: VideosConfig = part(VideosConfig())
+    votes: VotesConfig = part(VotesConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     speech_corpus: SpeechCorpusConfig = part(SpeechCorpusConfig())
