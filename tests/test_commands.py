@@ -99,6 +99,10 @@ DEAR = {
         "videos=VIDEOS/person references=VIDEOS/person videos_evaluation.size=64 videos_evaluation.seconds=1",
         "report.json",
     ),
+    "evaluate_tables": (
+        f"{TINY} videos=PEERS videos_evaluation.size=64 videos_evaluation.seconds=1 videos_evaluation.most=2",
+        "report.json",
+    ),
     "extract_motion": (f"{SPEECH} motion.face=MODEL motion.audio=MODEL", "manifest.json"),
     "generate": (f"{TINY} image=demo audio=SOUND output=OUT/a.mp4", "a.mp4"),
     "prepare": (f"{PREPARE} videos=VIDEOS output=OUT", "report.md"),
@@ -211,6 +215,7 @@ def materials(tmp_path_factory):
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
     (root / "peers").mkdir()
     shutil.copy(root / "videos" / "person" / "clip.mp4", root / "peers")
+    shutil.copy(root / "videos" / "person" / "clip.mp4", root / "peers" / "other.mp4")
     write_votes(root / "votes")
     write_heads(root / "heads", 0, [drawn_head()], ["a.jpg"])
     write_connections(root / "mesh", as_many_triangles(drawn_mesh()))

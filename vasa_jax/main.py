@@ -58,6 +58,7 @@ JOBS = {
     "evaluate_voices": "vasa_jax.evaluation.real_audio:evaluate_voices",
     "evaluate_photos": "vasa_jax.evaluation.photos:evaluate_photos",
     "evaluate_videos": "vasa_jax.evaluation.videos:evaluate_videos",
+    "evaluate_tables": "vasa_jax.evaluation.paper_tables:evaluate_tables",
     "vote_page": "vasa_jax.evaluation.votes:vote_page",
     "count_votes": "vasa_jax.evaluation.votes:count_votes",
     "evaluate_marks": "vasa_jax.evaluation.marks:evaluate_marks",

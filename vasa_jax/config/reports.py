@@ -128,6 +128,7 @@ class VideosConfig(Settings):
     seconds: float = number(60.0, 1, 3600, "seconds", "measured of each video, from its start")
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")
     faces: int = number(8, 1, 100, "frames", "in which the face is looked for; the square is their median, and fixed")
+    most: int = number(8, 2, 10**5, "clips", "of job evaluate_tables, spread over the folder, at most")
 
 
 @section

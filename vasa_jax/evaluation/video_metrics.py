@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, head_angles
 from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.evaluation.image_metrics import laplacian_sharpness
@@ -48,7 +48,9 @@ PAIR_ROWS: Rows = {
     "mouth_offset": ("best offset, frames (+ is late)", 2),
     "mouth_mae": ("mouth opening, mean absolute error", 4),
     "lip_shape_r": ("width and height of the lips, r", 3),
+    "expression_distance": ("expression, distance of landmarks in % of the face (as AED)", 2),
     "head_r": ("head rotation, r", 3),
+    "pose_distance": ("yaw, pitch, roll, mean absolute error in degrees (as APD)", 2),
     "rotation_error": ("head rotation, error in degrees", 2),
     "gaze_error": ("main gaze, error in degrees", 2),
     "distance_error": ("head distance, error", 3),
@@ -98,6 +100,8 @@ def pair_metrics(reading: Measurements, truth: Measurements, points: tuple[str, 
     return {
         **{name: known[name] for name in PAIR_ROWS if name in known},
         "identity": identity(a, b),
+        "expression_distance": 100.0 * float(metrics.shape_distance(a.landmarks, b.landmarks).mean()),
+        "pose_distance": float(np.abs(head_angles(a.pose) - head_angles(b.pose)).mean()),
         "head_r": metrics.head_correlation(a.pose, b.pose),
         "rotation_error": float(metrics.rotation_error_degrees(a.pose, b.pose).mean()),
         "gaze_error": float(np.linalg.norm(_main_gaze(a) - _main_gaze(b))),

@@ -25,14 +25,16 @@ _QUANTILES = np.linspace(0.0, 1.0, 11)
 _FRECHET = {"frd": "FRD, Fréchet distance of readings (own face probe; not FVD)", "fvd": "FVD, I3D of Kinetics-400"}
 
 
-def write_report(report: dict[str, Any], shown: Sequence[tuple[Measured, Measured | None]], workdir: Path) -> None:
+def write_report(
+    report: dict[str, Any], shown: Sequence[tuple[Measured, Measured | None]], workdir: Path, printed: bool = True
+) -> None:
     """Writes clips.csv, report.md, report.json, plots.png, and sheets/ of each video beside its reference."""
     write_text(workdir / "clips.csv", clips_csv(report["clips"]))
     for video, reference in shown:
         if not video.fault:
             sheets.save(workdir / "sheets" / f"{video.file.key}.png", sheet(video, reference))
     sheets.save(workdir / "plots.png", plots(report))
-    save_report(report, videos_markdown(report), workdir)
+    save_report(report, videos_markdown(report), workdir, printed)
 
 
 def clips_csv(clips: Sequence[dict[str, Any]]) -> str:
@@ -140,7 +142,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
 
 def _table(rows: Rows, table: dict[str, Any], columns: dict[str, str]) -> list[str]:
     used = {name: title for name, title in columns.items() if any(row.get(name) for row in table.values())}
-    body = [[rows[name][0], *(_cell(row.get(c), rows[name][1]) for c in used)] for name, row in table.items()]
+    body = [[rows[name][0], *(interval_cell(row.get(c), rows[name][1]) for c in used)] for name, row in table.items()]
     return markdown_table(["", *used.values()], body)
 
 
@@ -168,7 +170,8 @@ def _distance_cell(found: dict[str, Any] | None) -> str:
     return f"{found['distance']:.4g} ({found['clips'][0]}, {found['clips'][1]})" if found else ""
 
 
-def _cell(value: dict[str, float] | None, digits: int) -> str:
+def interval_cell(value: dict[str, float] | None, digits: int) -> str:
+    """Writes a mean with its interval and its count, as `metrics.interval` gives them; empty for nothing known."""
     if not value:
         return ""
     text = f"{value['mean']:.{digits}f}"
