@@ -125,6 +125,9 @@ class VideosConfig(Settings):
         "", "folder of published networks: syncnet_v2.model, i3d_pretrained_400.pt, or what import_weights has written"
     )
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
+    loss_networks: str = text(
+        "", "folder of judge, vgg19, arcface .safetensors (weights/loss_networks.py), for CSIM, distances of features"
+    )
     seconds: float = number(60.0, 1, 3600, "seconds", "measured of each video, from its start")
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")
     faces: int = number(8, 1, 100, "frames", "in which the face is looked for; the square is their median, and fixed")

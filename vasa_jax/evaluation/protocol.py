@@ -14,6 +14,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import capp, frechet, sync, video_metrics
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.frechet import VideoFeatures
+from vasa_jax.evaluation.picture_judges import PictureJudges
 from vasa_jax.evaluation.sync import SyncMeter
 from vasa_jax.files import sha256
 from vasa_jax.weights.parts import SHIPPED, folder_of
@@ -32,6 +33,7 @@ class Instruments:
     sync: SyncMeter | None
     fvd: VideoFeatures | None
     protocol: dict[str, Any]
+    judges: PictureJudges | None = None
 
     @classmethod
     def open(cls, settings: VideosConfig) -> "Instruments":
@@ -53,12 +55,17 @@ class Instruments:
             networks["capp"] = of_capp
         else:
             score = None
+        judges = None
+        if settings.loss_networks:
+            judges, files = PictureJudges.open(settings.loss_networks)
+            networks |= files
         return cls(
             FaceReader.from_pretrained(),
             score,
             SyncMeter(load_syncnet(found["syncnet"])) if found["syncnet"] else None,
             VideoFeatures(load_i3d(found["i3d"])) if found["i3d"] else None,
             protocol(settings, networks),
+            judges,
         )
 
 

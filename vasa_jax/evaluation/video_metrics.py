@@ -56,6 +56,10 @@ PAIR_ROWS: Rows = {
     "distance_error": ("head distance, error", 3),
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
+    "csim": ("CSIM, ArcFace", 3),
+    "identity_judge": ("identity, cosine by our loss network (not CSIM)", 3),
+    "features_judge": ("distance of features, our loss network (not LPIPS)", 3),
+    "features_vgg19": ("distance of features, VGG-19 (as LPIPS, unlearnt weights)", 3),
 }
 
 

@@ -98,7 +98,7 @@ class Evaluator:
         return row
 
     def _pixels(self, own: Measured, truth: Measured) -> dict[str, float]:
-        """PSNR and SSIM within the reference's square, where both videos are of one size."""
+        """PSNR, SSIM and what judges say, within the reference's square, where both videos are of one size."""
         sizes = [(one.about["width"], one.about["height"]) for one in (own, truth)]
         if sizes[0] != sizes[1]:
             return {}
@@ -106,7 +106,8 @@ class Evaluator:
         rows = set(np.linspace(0, frames - 1, min(COMPARED, frames)).round().astype(int).tolist())
         pair = [_squares(one.file.path, truth.about, rows, self._settings.size, self._limits) for one in (own, truth)]
         found = image_metrics(*pair, np.ones(pair[0].shape[:3], bool))
-        return {name: found[name] for name in ("psnr", "ssim")}
+        found = {name: found[name] for name in ("psnr", "ssim")}
+        return found | (self._tools.judges.compare(*pair) if self._tools.judges else {})
 
     def _summary(self, clips: list[dict[str, Any]], real: list[Measured]) -> dict[str, Any]:
         used, truths = [clip for clip in clips if not clip["fault"]], [one for one in real if not one.fault]
