@@ -35,6 +35,7 @@ class Measured:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     curves: dict[str, float] = dataclasses.field(default_factory=dict)  # CAPP against shift and scale
     readings_24: np.ndarray | None = None  # (clips, 24), see frechet.reading_features
+    expressions: np.ndarray | None = None  # (frames, 7), see frechet.expression_features
     logits: np.ndarray | None = None  # (clips, 400) of I3D
     strip: np.ndarray | None = None  # uint8 (128, 8 * 128, 3)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # size, rate, square, notes
@@ -95,7 +96,10 @@ def _measure(
         curves = capp.response_curves(tools.capp, *parts) if parts else {}
     if tools.sync and video.samples is not None:
         found |= _sync(video, settings, limits, tools)
-    arrays = {"readings_24": frechet.reading_features(video.reading)}
+    arrays = {
+        "readings_24": frechet.reading_features(video.reading),
+        "expressions": frechet.expression_features(video.reading, tools.reader.points),
+    }
     if tools.fvd:
         arrays["logits"] = tools.fvd(video.frames)
     rows = np.linspace(0, len(video.frames) - 1, STRIP).round().astype(int)
@@ -123,3 +127,4 @@ def _sync(
     if found is None:
         return {}
     return {"sync_confidence": found.confidence, "sync_distance": found.distance, "sync_offset": found.offset}
+

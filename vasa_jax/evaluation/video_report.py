@@ -22,7 +22,11 @@ FEW_CLIPS = 200  # below, a Fréchet distance says more about the number of clip
 PLOTTED = ("sync_confidence", "capp", "loudness_r", "delta_p_smooth", "blinks", "mouth_deviation", "identity_hold",
            "sharpness_face", "background_change")  # fmt: skip
 _QUANTILES = np.linspace(0.0, 1.0, 11)
-_FRECHET = {"frd": "FRD, Fréchet distance of readings (own face probe; not FVD)", "fvd": "FVD, I3D of Kinetics-400"}
+_FRECHET = {
+    "frd": "FRD, Fréchet distance of readings (own face probe; not FVD)",
+    "efrd": "EFRD, the same of single frames' expressions (not E-FID)",
+    "fvd": "FVD, I3D of Kinetics-400",
+}
 
 
 def write_report(
@@ -117,7 +121,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
     if report["frechet"]:
         lines += ["## As sets", "", *_frechet_table(report["frechet"]), ""]
         lines += [
-            "Clips of 25 frames. Half the references against the other half is what real videos have among themselves. "
+            "Clips of 25 frames; EFRD of single frames. Half the references against the other half is what real videos have among themselves. "
             f"With fewer than {FEW_CLIPS} clips a side the distance is too large, the more so the fewer there are.",
             "",
         ]
@@ -163,7 +167,8 @@ def _frechet_table(found: dict[str, Any]) -> list[str]:
     for name, title in _FRECHET.items():
         if name in found:
             body.append([title, *(_distance_cell(found[name].get(which)) for which in ("videos", "halves"))])
-    return markdown_table(["distance (clips of each side)", "videos, references", "references, half and half"], body)
+    titles = ["distance (clips, or frames, of each side)", "videos, references", "references, half and half"]
+    return markdown_table(titles, body)
 
 
 def _distance_cell(found: dict[str, Any] | None) -> str:

@@ -154,7 +154,7 @@ def _squares(path: Path, about: dict[str, Any], rows: set[int], side: int, limit
 def _frechet(videos: Sequence[Measured], real: Sequence[Measured]) -> dict[str, Any]:
     """Distances between the sets, and of one half of the references from the other: what real videos have."""
     found = {}
-    for name, field in (("frd", "readings_24"), ("fvd", "logits")):
+    for name, field in (("frd", "readings_24"), ("efrd", "expressions"), ("fvd", "logits")):
         sets = {"videos": videos, "references": real, "half": real[::2], "other_half": real[1::2]}
         features = {which: _features(of, field) for which, of in sets.items()}
         for title, (a, b) in {"videos": ("videos", "references"), "halves": ("half", "other_half")}.items():
