@@ -120,6 +120,9 @@ DEAR = {
         " corpus.workers=1",
         "export/audio.safetensors",
     ),
+    "train_sync": (
+        f"{TRAIN} {SPEECH} sync.variant=sync_tiny sync.frames=20 sync.held_out_frames=25", "export/sync.safetensors"
+    ),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
     "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),

@@ -31,7 +31,15 @@ from vasa_jax.config.reports import (
 )
 from vasa_jax.config.run import VASAConfig
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import (
+    AudioConfig,
+    CAPPConfig,
+    FaceConfig,
+    LossNetworksConfig,
+    MotionConfig,
+    SyncConfig,
+    TrainConfig,
+)
 
 __all__ = [
     "AudioConfig",
@@ -57,6 +65,7 @@ __all__ = [
     "RendererBenchmarkConfig",
     "SpeechCorpusConfig",
     "StudioConfig",
+    "SyncConfig",
     "SynthesisConfig",
     "TrainConfig",
     "VASAConfig",

@@ -125,6 +125,7 @@ class VideosConfig(Settings):
         "", "folder of published networks: syncnet_v2.model, i3d_pretrained_400.pt, or what import_weights has written"
     )
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
+    sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")
     loss_networks: str = text(
         "", "folder of judge, vgg19, arcface .safetensors (weights/loss_networks.py), for CSIM, distances of features"
     )

@@ -26,7 +26,15 @@ from vasa_jax.config.reports import (
     VotesConfig,
 )
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import (
+    AudioConfig,
+    CAPPConfig,
+    FaceConfig,
+    LossNetworksConfig,
+    MotionConfig,
+    SyncConfig,
+    TrainConfig,
+)
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -76,6 +84,7 @@ class VASAConfig(Controls, Driving):
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
     capp: CAPPConfig = part(CAPPConfig())
+    sync: SyncConfig = part(SyncConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())

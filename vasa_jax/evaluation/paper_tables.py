@@ -41,6 +41,8 @@ COLUMNS: Rows = {
     "sync_distance": ("S_D (lower)", 2),
     "capp": ("CAPP, own weights (higher)", 3),
     "delta_p": ("delta P", 2),
+    "probe_sync_confidence": ("sync probe, confidence (higher)", 3),
+    "probe_sync_distance": ("sync probe, distance (lower)", 3),
     "loudness_r": ("loudness r (higher)", 2),
     "blinks": ("blinks a minute", 1),
     "identity_hold": ("identity to its first second", 3),

@@ -19,8 +19,8 @@ from vasa_jax.files import write_text
 
 COLUMNS = {"videos": "videos", "references": "references"}
 FEW_CLIPS = 200  # below, a Fréchet distance says more about the number of clips than about the videos
-PLOTTED = ("sync_confidence", "capp", "loudness_r", "delta_p_smooth", "blinks", "mouth_deviation", "identity_hold",
-           "sharpness_face", "background_change")  # fmt: skip
+PLOTTED = ("sync_confidence", "probe_sync_confidence", "capp", "loudness_r", "delta_p_smooth", "blinks",
+           "mouth_deviation", "identity_hold", "sharpness_face", "background_change")  # fmt: skip
 _QUANTILES = np.linspace(0.0, 1.0, 11)
 _FRECHET = {
     "frd": "FRD, Fréchet distance of readings (own face probe; not FVD)",
@@ -121,7 +121,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
     if report["frechet"]:
         lines += ["## As sets", "", *_frechet_table(report["frechet"]), ""]
         lines += [
-            "Clips of 25 frames; EFRD of single frames. Half the references against the other half is what real videos have among themselves. "
+            "Clips of 25 frames; EFRD of single frames. "
+            "Half the references against the other half is what real videos have among themselves. "
             f"With fewer than {FEW_CLIPS} clips a side the distance is too large, the more so the fewer there are.",
             "",
         ]
@@ -132,7 +133,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "Poses, mouths, lids and gaze are read by this project's face probe, which has learnt from rendered heads: "
         f"{_probe(report['probe'])}. On real faces its errors are larger and not known. Compare systems with each "
         "other and with references measured here, not with figures from papers. S_C and S_D need the published "
-        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). CAPP is by our own weights: VASA-1's were "
+        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). The sync probe's figures are of a scale "
+        "of their own. CAPP is by our own weights: VASA-1's were "
         f"never published, and figures of the two cannot be compared. {_capp(report['capp'])}".strip(),
         "",
     ]

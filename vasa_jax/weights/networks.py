@@ -30,6 +30,9 @@ from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
+from vasa_jax.models.sync_probe import SIDE as MOUTH_SIDE
+from vasa_jax.models.sync_probe import WINDOW as SYNC_WINDOW
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by their dotted names
@@ -69,7 +72,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion, judge or capp. Tracing the network takes some seconds for a codec.
+    part: face, audio, motion, instrument, emotion, judge, capp or sync. Tracing a codec takes some seconds.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:
@@ -273,6 +276,14 @@ def _capp(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     return lambda: {"audio": encoder(), "capp": initial_shapes(network, angles, heard)}
 
 
+def _sync(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
+    fields = check_fields(SyncProbe, _fields(metadata, where), f"{where}: fields", tensors)
+    check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
+    network = SyncProbe(**_tuples(fields))
+    patches = _numbers(1, SYNC_WINDOW, MOUTH_SIDE, MOUTH_SIDE, 1)
+    return lambda: initial_shapes(network, patches, _numbers(1, SYNC_WINDOW, COLUMNS, COEFFICIENTS))
+
+
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
@@ -296,5 +307,5 @@ def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) 
 
 _BUILDERS = {
     "face": _face, "audio": _audio, "motion": _motion, "instrument": _instrument, "emotion": _emotion, "judge": _judge,
-    "capp": _capp,
+    "capp": _capp, "sync": _sync,
 }  # fmt: skip
