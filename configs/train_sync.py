@@ -5,7 +5,8 @@ python -m vasa_jax.main --config configs/train_sync.py --workdir runs/sync
 
 Writes export/sync.safetensors, which evaluate_videos reads. Real clips too: --config.sync.shards=DIR, what job prepare
 has written; without the corpus: --config.sync.corpus=False. On any number of devices. --config.corpus.cache=DIR keeps
-what was spoken and rendered. It is known to expect that nine of ten held-out clips are found within one frame.
+what was spoken and rendered. The shipped one,
+a small run, finds the shift of 0.975 of held-out clips within one frame, of real ones 0.69.
 """
 
 from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig

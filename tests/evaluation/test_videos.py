@@ -336,4 +336,4 @@ def test_published_networks_are_used_where_they_are(media, tmp_path):
     assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
-    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "syncnet", "i3d"}
+    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", "syncnet", "i3d"}
