@@ -3,6 +3,7 @@
 Only the command line makes them small: networks, renderer and files are the shipped ones. The dear ones are slow.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -46,11 +47,13 @@ CHEAP = {
         " reading_benchmark.repeats=1 reading_benchmark.variants=('face_tiny',)",
         "reading.json",
     ),
+    "count_votes": ("votes.key=VOTES/key.json votes.cast=VOTES/cast", "report.json"),
     "detect": ("video=VIDEOS/person/clip.mp4", None),
     "speech_corpus": (
         "output=OUT speech_corpus.espeak=0.1 speech_corpus.held_out=0 speech_corpus.workers=1", "report.md"
     ),
     "import_weights": ("files=DOWNLOADS output=OUT", "audio.safetensors"),
+    "vote_page": ("votes.folders=('VIDEOS/person','PEERS')", "page/index.html"),
 }
 DEAR = {
     "benchmark": (
@@ -96,6 +99,10 @@ DEAR = {
         "videos=VIDEOS/person references=VIDEOS/person videos_evaluation.size=64 videos_evaluation.seconds=1",
         "report.json",
     ),
+    "evaluate_tables": (
+        f"{TINY} videos=PEERS videos_evaluation.size=64 videos_evaluation.seconds=1 videos_evaluation.most=2",
+        "report.json",
+    ),
     "extract_motion": (f"{SPEECH} motion.face=MODEL motion.audio=MODEL", "manifest.json"),
     "generate": (f"{TINY} image=demo audio=SOUND output=OUT/a.mp4", "a.mp4"),
     "prepare": (f"{PREPARE} videos=VIDEOS output=OUT", "report.md"),
@@ -112,6 +119,9 @@ DEAR = {
         f"{TRAIN} speech.variant=audio_stream_tiny speech.seconds=0.5 speech.shards=SPEECH speech.versions=2"
         " corpus.workers=1",
         "export/audio.safetensors",
+    ),
+    "train_sync": (
+        f"{TRAIN} {SPEECH} sync.variant=sync_tiny sync.frames=20 sync.held_out_frames=25", "export/sync.safetensors"
     ),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
@@ -182,6 +192,16 @@ def command(name, options, places, workdir):
     )  # fmt: skip
 
 
+def write_votes(folder):
+    """The key of a page with one pair, and the file of one rater."""
+    (folder / "cast").mkdir(parents=True)
+    videos = {name: {"system": system, "clip": "clip"} for name, system in (("a", "ours"), ("b", "theirs"))}
+    key = {"study": "c", "systems": ["ours", "theirs"], "questions": ["real?"], "videos": videos}
+    vote = {"left": "a", "right": "b", "repeat": False, "question": 0, "choice": "left", "seconds": 2.5}
+    (folder / "key.json").write_text(json.dumps(key))
+    (folder / "cast" / "d.json").write_text(json.dumps({"study": "c", "rater": "d", "votes": [vote]}))
+
+
 @pytest.fixture(scope="module")
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
@@ -196,12 +216,17 @@ def materials(tmp_path_factory):
     write_tiny_speech(root / "speech")
     speaking_face(root / "videos" / "person" / "clip.mp4", 1.4, 0)
     wavfile.write(root / "sound.wav", 16_000, (3000 * np.sin(np.arange(8_000) / 20)).astype(np.int16))
+    (root / "peers").mkdir()
+    shutil.copy(root / "videos" / "person" / "clip.mp4", root / "peers")
+    shutil.copy(root / "videos" / "person" / "clip.mp4", root / "peers" / "other.mp4")
+    write_votes(root / "votes")
     write_heads(root / "heads", 0, [drawn_head()], ["a.jpg"])
     write_connections(root / "mesh", as_many_triangles(drawn_mesh()))
     save_file(public_state(random_encoder("base")), root / "downloads" / "encoder.safetensors")
     shutil.copy(DEMO["image"], root / "photos")
     names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
     names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh", "SPEECH": "speech"}
+    names |= {"PEERS": "peers", "VOTES": "votes"}
     return {word: root / name for word, name in names.items()}
 
 

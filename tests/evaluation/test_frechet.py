@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
-from fake_heads import pose
+from fake_heads import POINTS, fake_landmarks, pose
 
 from vasa_jax.evaluation.face_readings import Measurements
-from vasa_jax.evaluation.frechet import Gaussian, clip_starts, frechet_distance, gaussian, reading_features
+from vasa_jax.evaluation.frechet import (
+    Gaussian,
+    clip_starts,
+    expression_features,
+    frechet_distance,
+    gaussian,
+    reading_features,
+)
 
 
 def turned(angle):
@@ -63,3 +70,19 @@ def test_features_of_readings_are_means_deviations_and_changes():
     assert mean[0] == pytest.approx(12 / 25) and deviation[0] == pytest.approx(np.sqrt(0.48 * 0.52))
     np.testing.assert_allclose(change, [1, 0, 0, 0, 0, 0.1, 0, 0], atol=1e-9)
     assert reading_features(reading[:10]).shape == (0, 24)
+
+
+def test_expressions_are_those_of_single_frames_whatever_the_head_does():
+    jaw = np.linspace(0.1, 0.4, 6)
+    points = np.asarray(fake_landmarks(jaw, POINTS))
+    reading = Measurements(
+        mouth=0.2 * jaw, lids=np.full((6, 2), 0.7), gaze=np.full((6, 2), [10.0, -5.0]), pose=np.tile(pose(), (6, 1)),
+        landmarks=points, embedding=np.zeros((6, 2)),
+    )  # fmt: skip
+    found = expression_features(reading, POINTS)
+    assert found.shape == (6, 7) and found.dtype == np.float64
+    np.testing.assert_allclose(found[:, 0], jaw)
+    np.testing.assert_allclose(found[:, 1:5], np.tile([0.7, 0.7, 1.0, -0.5], (6, 1)))
+    assert np.ptp(found[:, 5]) == pytest.approx(0.0, abs=1e-5) and np.corrcoef(found[:, 6], jaw)[0, 1] > 0.999
+    moved = Measurements(**{**vars(reading), "landmarks": 1.3 * points + 0.1})
+    np.testing.assert_allclose(expression_features(moved, POINTS), found, rtol=1e-4)

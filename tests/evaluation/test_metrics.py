@@ -187,3 +187,16 @@ def test_main_gaze_is_seen_with_open_lids():
     lids = np.array([[0.1, 0.1], [1.0, 1.0], [1.0, 1.0], [0.0, 0.1]])
     np.testing.assert_array_equal(metrics.main_gaze(gaze, lids), [10.0, 4.0])
     np.testing.assert_array_equal(metrics.main_gaze(gaze, np.zeros((4, 2))), [10.0, 4.0])
+
+
+def test_shapes_are_compared_wherever_however_large_and_rolled_they_are():
+    rng = np.random.default_rng(0)
+    shape = rng.normal(size=(5, 20, 2))
+    turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
+    np.testing.assert_allclose(metrics.shape_distance(0.3 * shape @ turn + [2.0, -1.0], shape), 0.0, atol=1e-12)
+    mirrored = metrics.shape_distance(shape * [1.0, -1.0], shape)
+    assert mirrored.min() > 0.3
+    # Four corners of a square, one pair pulled out along its own axis: the fit is by hand.
+    square = np.array([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]])
+    wide = square * [2.0, 1.0]  # best size 3 / 5: points at 1.2 and 0.6 for 1 and 1
+    assert metrics.shape_distance(wide, square)[0] == pytest.approx((0.2 + 0.4) / 2)

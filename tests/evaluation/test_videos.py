@@ -22,6 +22,7 @@ from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import measured_video, video_metrics
 from vasa_jax.evaluation.protocol import Instruments, protocol
+from vasa_jax.evaluation.sync import SyncFigures
 from vasa_jax.evaluation.video_list import entries
 from vasa_jax.evaluation.video_metrics import background_change, sharpness
 from vasa_jax.evaluation.videos import Evaluator, evaluate_videos
@@ -95,6 +96,23 @@ def first(media, tmp_path_factory):
 def outputs(workdir):
     files = [path for path in sorted(workdir.rglob("*")) if path.is_file() and "measured" not in path.parts]
     return {str(path.relative_to(workdir)): path.read_bytes() for path in files}
+
+
+class Sync:
+    """A sync probe that is told what to say, and checks what it is shown."""
+
+    def measure(self, patches, columns):
+        assert len(patches) == 30 == len(columns) and patches.dtype == np.uint8
+        return SyncFigures(1.5, 0.5, -2)
+
+
+def test_the_sync_probe_has_columns_of_its_own(media, tmp_path):
+    config = VASAConfig(job="evaluate_videos", videos=str(media / "videos" / "a"), videos_evaluation=SETTINGS)
+    instruments = dataclasses.replace(tools(), sync_probe=Sync())
+    report = Evaluator(config, instruments).run(*entries(config), tmp_path)
+    found = report["clips"][0]["metrics"]
+    assert {name: found[f"probe_sync_{name}"] for name in SyncFigures._fields} == SyncFigures(1.5, 0.5, -2)._asdict()
+    assert "confidence of the sync probe (ours; not S_C)" in (tmp_path / "report.md").read_text()
 
 
 def test_faulty_videos_are_listed_and_the_others_measured(first):
@@ -318,4 +336,4 @@ def test_published_networks_are_used_where_they_are(media, tmp_path):
     assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
-    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "syncnet", "i3d"}
+    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", "syncnet", "i3d"}

@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation.recognition",
     "evaluation.stage",
     "evaluation.sync",
+    "evaluation.sync_probe",
     "evaluation.video_metrics",
     "evaluation.watched_video",
     "generation.animator",

@@ -27,10 +27,19 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VideosConfig,
     VoicesConfig,
+    VotesConfig,
 )
 from vasa_jax.config.run import VASAConfig
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import (
+    AudioConfig,
+    CAPPConfig,
+    FaceConfig,
+    LossNetworksConfig,
+    MotionConfig,
+    SyncConfig,
+    TrainConfig,
+)
 
 __all__ = [
     "AudioConfig",
@@ -56,9 +65,11 @@ __all__ = [
     "RendererBenchmarkConfig",
     "SpeechCorpusConfig",
     "StudioConfig",
+    "SyncConfig",
     "SynthesisConfig",
     "TrainConfig",
     "VASAConfig",
     "VideosConfig",
     "VoicesConfig",
+    "VotesConfig",
 ]  # fmt: skip

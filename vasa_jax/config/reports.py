@@ -4,7 +4,7 @@ from vasa_jax.config.data import check_rendered
 from vasa_jax.conventions import SOLVERS
 from vasa_jax.errors import InputError
 from vasa_jax.models.variants import AUDIO_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
-from vasa_jax.settings import Settings, choice, number, section, text
+from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 CLIP_SECONDS = 8  # the shortest clip of held-out speech (corpus/clips.py): no report can ask for more
 
@@ -125,9 +125,31 @@ class VideosConfig(Settings):
         "", "folder of published networks: syncnet_v2.model, i3d_pretrained_400.pt, or what import_weights has written"
     )
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
+    sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")
+    loss_networks: str = text(
+        "", "folder of judge, vgg19, arcface .safetensors (weights/loss_networks.py), for CSIM, distances of features"
+    )
     seconds: float = number(60.0, 1, 3600, "seconds", "measured of each video, from its start")
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")
     faces: int = number(8, 1, 100, "frames", "in which the face is looked for; the square is their median, and fixed")
+    most: int = number(8, 2, 10**5, "clips", "of job evaluate_tables, spread over the folder, at most")
+
+
+@section
+class VotesConfig(Settings):
+    """Side-by-side comparisons by people (jobs vote_page and count_votes)."""
+
+    folders: tuple[str, ...] = text(
+        (), "two or three folders of videos, one of each system; files belong together by their names"
+    )
+    questions: tuple[str, ...] = text(
+        ("Which looks more like a real person speaking?",), "asked of each pair, in this order", least=1
+    )
+    most: int = number(0, 0, 10**5, "pairs", "that each rater gets, drawn for him; 0 = all")
+    repeats: int = number(4, 0, 1000, "pairs", "that come back at the end with sides changed: is the rater steady?")
+    equal: bool = flag(True, "a rater may see no difference")
+    key: str = text("", "of job count_votes: the key.json that belongs to the page")
+    cast: str = text("", "of job count_votes: folder of the raters' files")
 
 
 @section

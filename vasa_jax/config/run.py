@@ -25,9 +25,18 @@ from vasa_jax.config.reports import (
     RendererBenchmarkConfig,
     VideosConfig,
     VoicesConfig,
+    VotesConfig,
 )
 from vasa_jax.config.studio import StudioConfig
-from vasa_jax.config.training import AudioConfig, CAPPConfig, FaceConfig, LossNetworksConfig, MotionConfig, TrainConfig
+from vasa_jax.config.training import (
+    AudioConfig,
+    CAPPConfig,
+    FaceConfig,
+    LossNetworksConfig,
+    MotionConfig,
+    SyncConfig,
+    TrainConfig,
+)
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -85,6 +94,7 @@ class VASAConfig(Controls, Driving):
     speech: AudioConfig = part(AudioConfig())
     motion: MotionConfig = part(MotionConfig())
     capp: CAPPConfig = part(CAPPConfig())
+    sync: SyncConfig = part(SyncConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())
@@ -93,6 +103,7 @@ class VASAConfig(Controls, Driving):
     voices: VoicesConfig = part(VoicesConfig())
     photos_evaluation: PhotosEvaluationConfig = part(PhotosEvaluationConfig())
     videos_evaluation: VideosConfig = part(VideosConfig())
+    votes: VotesConfig = part(VotesConfig())
     marks: MarksConfig = part(MarksConfig())
     benchmark: BenchmarkConfig = part(BenchmarkConfig())
     speech_corpus: SpeechCorpusConfig = part(SpeechCorpusConfig())

@@ -4,7 +4,7 @@ import re
 
 from vasa_jax.conventions import CODECS
 from vasa_jax.errors import InputError
-from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS
+from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS, SYNC_VARIANTS
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 MOST = 10**9  # of counts that only patience limits
@@ -313,6 +313,28 @@ class CAPPConfig(Settings):
     jitter: float = number(1.0, 0, 20, "degrees", "of the noise added to angles, at most: a reader of poses has some")
     gain: float = number(0.15, 0, 2, "", "spread of the logarithm by which each axis is stretched, as readers do")
     shift: int = number(25, 1, 100, "frames", "between a pair and its negatives of the same clip, at most")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where there is nothing to learn from."""
+        if not self.corpus and not self.shards:
+            raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")
+
+
+@section
+class SyncConfig(Settings):
+    """The sync probe, our own measure of mouth against sound (SyncNet's idea)."""
+
+    variant: str = choice("sync_demo", SYNC_VARIANTS, "size of both streams")
+    corpus: bool = flag(True, "learn from rendered heads of the built-in corpus")
+    shards: str = text("", "directory of shards of job prepare to learn from too; empty = none")
+    real_share: float = number(0.3, 0, 1, "", "share of each batch from the shards, beside the corpus")
+    frames: int = number(40, 16, 160, "frames", "of a stretch; its windows are each other's rivals")
+    held_out_frames: int = number(75, 25, 160, "frames", "of a held-out stretch, whose shift is to be found")
+    misplaced: float = number(0.05, 0, 1, "", "spread of place, size and roll of the mouth in a stretch")
+    shade: float = number(0.25, 0, 2, "", "spread of the logarithm of the gamma of a stretch")
+    noise: float = number(0.05, 0, 1, "", "largest deviation of the noise in grey values")
+    balance: float = number(0.2, 0, 2, "", "spread of the logarithm by which each MFCC is stretched")
+    hiss: float = number(0.5, 0, 5, "", "largest deviation of the noise in MFCC, in units of theirs")
 
     def check_together(self, path: str) -> None:
         """Raises InputError where there is nothing to learn from."""

@@ -66,7 +66,7 @@ class FaceReader:
         def measure(params, frames):
             if frames.dtype == jnp.uint8:
                 frames = frames.astype(jnp.float32) / 255.0
-            return network.apply({"params": params}, _resized(frames))
+            return network.apply({"params": params}, at_probe_size(frames))
 
         self._measure = jax.jit(measure)
 
@@ -191,7 +191,7 @@ class EmotionReader:
 
 @jax.jit
 def _emotion_shares(params, frames, centre, pose):
-    patches = face_patch(_resized(frames.astype(jnp.float32) / 255.0), centre, pose)
+    patches = face_patch(at_probe_size(frames.astype(jnp.float32) / 255.0), centre, pose)
     return jax.nn.softmax(EmotionProbe().apply({"params": params}, patches), axis=-1)
 
 
@@ -201,7 +201,8 @@ def named_feeling(shares: Float[np.ndarray, "N 8"]) -> str:
     return max(FEELINGS, key=mean.__getitem__)
 
 
-def _resized(frames: jax.Array) -> jax.Array:
+def at_probe_size(frames: jax.Array) -> jax.Array:
+    """Returns frames (B, n, n, 3) at the size that the face probe reads, SIZE pixels a side."""
     if frames.shape[1] == SIZE:
         return frames
     return jax.image.resize(frames, (frames.shape[0], SIZE, SIZE, 3), "linear", antialias=True)

@@ -1,10 +1,11 @@
-"""Fréchet distances between sets of videos: FVD by the published I3D, FRD by readings of our own face probe.
+"""Fréchet distances between sets of videos: FVD by the published I3D, FRD and EFRD by readings of our own face probe.
 
 Only the published network's distance is called FVD. FRD, the Fréchet distance of readings, compares how faces move and
-is blind to how pictures look; its numbers and FVD's have nothing to do with each other.
+is blind to how pictures look; its numbers and FVD's have nothing to do with each other. EFRD compares the expressions
+of single frames. It stands in the place of E-FID, which has the coefficients of a published face model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from vasa_jax.conventions import head_angles
 from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.stage import lip_shape
 from vasa_jax.models.i3d import I3D, SIDE
 
 CLIP = 25  # frames of a clip: VASA-1's FVD_25
@@ -68,6 +70,13 @@ def reading_features(reading: Measurements) -> Float[np.ndarray, "clips 24"]:
     clips = [tracks[start : start + CLIP] for start in clip_starts(len(tracks))]
     features = [np.concatenate([c.mean(0), c.std(0), np.abs(np.diff(c, axis=0)).mean(0)]) for c in clips]
     return np.array(features).reshape(len(clips), 3 * tracks.shape[1])
+
+
+def expression_features(reading: Measurements, points: Sequence[str]) -> Float[np.ndarray, "T 7"]:
+    """Returns EFRD's features of each frame: mouth, lids, gaze, and width and height of the lips, all of order one."""
+    lips = lip_shape(reading.landmarks, reading.pose, list(points))
+    parts = [reading.mouth[:, None] * 5.0, reading.lids, reading.gaze / 10.0, lips * 5.0]
+    return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 class VideoFeatures:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vasa_jax.config import VideosConfig
-from vasa_jax.conventions import head_angles
+from vasa_jax.conventions import SAMPLES_PER_FRAME, head_angles
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError, one_line
@@ -16,6 +16,7 @@ from vasa_jax.evaluation import capp, frechet, sheets
 from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.sync import face_crops
+from vasa_jax.evaluation.sync_probe import mouth_patches, sound_columns
 from vasa_jax.evaluation.video_list import File
 from vasa_jax.evaluation.video_metrics import own_metrics
 from vasa_jax.evaluation.watched_video import WatchedVideo, portrait_reading, watch, whole_frames
@@ -35,6 +36,7 @@ class Measured:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     curves: dict[str, float] = dataclasses.field(default_factory=dict)  # CAPP against shift and scale
     readings_24: np.ndarray | None = None  # (clips, 24), see frechet.reading_features
+    expressions: np.ndarray | None = None  # (frames, 7), see frechet.expression_features
     logits: np.ndarray | None = None  # (clips, 400) of I3D
     strip: np.ndarray | None = None  # uint8 (128, 8 * 128, 3)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # size, rate, square, notes
@@ -95,7 +97,12 @@ def _measure(
         curves = capp.response_curves(tools.capp, *parts) if parts else {}
     if tools.sync and video.samples is not None:
         found |= _sync(video, settings, limits, tools)
-    arrays = {"readings_24": frechet.reading_features(video.reading)}
+    if tools.sync_probe and video.samples is not None:
+        found |= _sync_probe(video, tools)
+    arrays = {
+        "readings_24": frechet.reading_features(video.reading),
+        "expressions": frechet.expression_features(video.reading, tools.reader.points),
+    }
     if tools.fvd:
         arrays["logits"] = tools.fvd(video.frames)
     rows = np.linspace(0, len(video.frames) - 1, STRIP).round().astype(int)
@@ -123,3 +130,13 @@ def _sync(
     if found is None:
         return {}
     return {"sync_confidence": found.confidence, "sync_distance": found.distance, "sync_offset": found.offset}
+
+
+def _sync_probe(video: WatchedVideo, tools: Instruments) -> dict[str, float]:
+    """Confidence, distance and offset by our own network."""
+    patches = mouth_patches(video.frames, video.reading, tools.reader.points)
+    columns = sound_columns(video.samples, min(len(patches), len(video.samples) // SAMPLES_PER_FRAME))
+    found = tools.sync_probe.measure(patches, columns)
+    if found is None:
+        return {}
+    return {f"probe_sync_{name}": float(value) for name, value in found._asdict().items()}

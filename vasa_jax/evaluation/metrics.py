@@ -143,6 +143,19 @@ def head_metrics(pose_T9: np.ndarray, truth_T9: np.ndarray) -> Metrics:
     }
 
 
+def shape_distance(a_TL2: Float[np.ndarray, "T L 2"], b_TL2: Float[np.ndarray, "T L 2"]) -> np.ndarray:
+    """Returns how far the shapes of L points differ, (T,): 0 for equal ones, wherever, however large and rolled.
+
+    Procrustes: `a` is moved, turned and sized to fit `b` best. The mean distance of points is over `b`'s radius, the
+    root of its mean square distance from its middle.
+    """
+    a, b = ((points - points.mean(1, keepdims=True)).astype(np.float64) for points in (a_TL2, b_TL2))
+    a, b = a[..., 0] + 1j * a[..., 1], b[..., 0] + 1j * b[..., 1]  # a turn and a size are one complex factor
+    fitted = a * ((a.conj() * b).sum(1) / np.maximum((np.abs(a) ** 2).sum(1), 1e-12))[:, None]
+    radius = np.sqrt((np.abs(b) ** 2).mean(1))
+    return np.abs(fitted - b).mean(1) / np.maximum(radius, 1e-12)
+
+
 def pose_audio_correlation(pose_T9: np.ndarray, level_T: np.ndarray, frames: int = 9) -> float:
     """Returns Pearson's r between how fast the head turns and how loud the speech is, both smoothed over `frames`.
 

@@ -14,12 +14,15 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import capp, frechet, sync, video_metrics
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.frechet import VideoFeatures
+from vasa_jax.evaluation.picture_judges import PictureJudges
 from vasa_jax.evaluation.sync import SyncMeter
+from vasa_jax.evaluation.sync_probe import PART, SyncProbeMeter
 from vasa_jax.files import sha256
+from vasa_jax.models.sync_probe import WINDOW
 from vasa_jax.weights.parts import SHIPPED, folder_of
 from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
 
-VERSION = 1  # of the measures; another one is another protocol
+VERSION = 2  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
 
 
@@ -32,6 +35,8 @@ class Instruments:
     sync: SyncMeter | None
     fvd: VideoFeatures | None
     protocol: dict[str, Any]
+    sync_probe: SyncProbeMeter | None = None
+    judges: PictureJudges | None = None
 
     @classmethod
     def open(cls, settings: VideosConfig) -> "Instruments":
@@ -53,12 +58,24 @@ class Instruments:
             networks["capp"] = of_capp
         else:
             score = None
+        of_sync = folder_of(settings.sync, PART) / f"{PART}.safetensors"
+        if settings.sync or of_sync.is_file():
+            sync_probe = SyncProbeMeter.from_pretrained(settings.sync)
+            networks["sync_probe"] = of_sync
+        else:
+            sync_probe = None
+        judges = None
+        if settings.loss_networks:
+            judges, files = PictureJudges.open(settings.loss_networks)
+            networks |= files
         return cls(
             FaceReader.from_pretrained(),
             score,
             SyncMeter(load_syncnet(found["syncnet"])) if found["syncnet"] else None,
             VideoFeatures(load_i3d(found["i3d"])) if found["i3d"] else None,
             protocol(settings, networks),
+            sync_probe,
+            judges,
         )
 
 
@@ -82,6 +99,7 @@ def protocol(settings: VideosConfig, networks: dict[str, Path]) -> dict[str, Any
             "frechet": {"clip": frechet.CLIP, "stride": frechet.CLIP, "covariance": "over count - 1",
                         "pictures": "the square"},
             "sync": {"window": 5, "hop": 1, "shifts": sync.MAX_SHIFT, "boxes": "our face probe's, not S3FD's"},
+            "sync_probe": {"window": WINDOW, "hop": 1, "shifts": sync.MAX_SHIFT},
             "sharpness": {"every": video_metrics.SHARPNESS_STRIDE},
         },
         "networks": {name: sha256(path) for name, path in sorted(networks.items())},

@@ -26,14 +26,15 @@ PROBE_ROWS: Rows = {
 }
 
 
-def save_report(report: dict[str, Any], text: str, workdir: str | Path) -> None:
+def save_report(report: dict[str, Any], text: str, workdir: str | Path, printed: bool = True) -> None:
     """Writes report.md (`text`) and report.json, and prints the text; each file appears whole or not at all.
 
     The JSON is strict: what is not a finite number is null.
     """
     write_text(Path(workdir) / "report.md", text)
     write_text(Path(workdir) / "report.json", json.dumps(_plain(report), indent=1, allow_nan=False))
-    print(text)
+    if printed:
+        print(text)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -61,22 +61,24 @@ def entries(config: VASAConfig) -> tuple[list[Entry], list[File]]:
         found = _of_manifest(Path(config.manifest))
         references = {entry.reference.name: entry.reference for entry in found if entry.reference}
         return found, [references[name] for name in sorted(references)]
-    videos = _files(config.videos, "")
+    videos = files_of(config.videos, "")
     if not config.references:
         return [Entry(video) for video in videos], []
     try:
-        references = _files(config.references, "references/")
+        references = files_of(config.references, "references/")
     except InputError as error:
         raise InputError(str(error).replace("config.videos", "config.references")) from error
-    by_stem = {_stem(file.name.removeprefix("references/")): file for file in references}
-    return [Entry(video, by_stem.get(_stem(video.name))) for video in videos], references
+    by_stem = {stem_of(file.name.removeprefix("references/")): file for file in references}
+    return [Entry(video, by_stem.get(stem_of(video.name))) for video in videos], references
 
 
-def _files(folder: str, prefix: str) -> list[File]:
+def files_of(folder: str, prefix: str) -> list[File]:
+    """Returns the videos below a folder in the order of their names; InputError where there are none."""
     return [File(job.path, prefix + job.name) for job in find_videos(folder, PrepareConfig())]
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """Returns a file's name without its ending, by which files of several folders belong together."""
     return name.rpartition(".")[0] or name
 
 

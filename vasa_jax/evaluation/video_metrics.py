@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, head_angles
 from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.evaluation.image_metrics import laplacian_sharpness
@@ -21,6 +21,9 @@ ROWS: Rows = {
     "sync_confidence": ("S_C, confidence of SyncNet", 3),
     "sync_distance": ("S_D, distance of SyncNet", 3),
     "sync_offset": ("offset of SyncNet, frames", 2),
+    "probe_sync_confidence": ("confidence of the sync probe (ours; not S_C)", 3),
+    "probe_sync_distance": ("distance of the sync probe (ours; not S_D)", 3),
+    "probe_sync_offset": ("offset of the sync probe, frames (+: sound is early)", 2),
     "loudness_r": ("mouth opening against loudness, r at the best offset", 3),
     "loudness_offset": ("that offset, ms (+: sound is late)", 0),
     "capp": ("CAPP, our own weights", 3),
@@ -48,12 +51,18 @@ PAIR_ROWS: Rows = {
     "mouth_offset": ("best offset, frames (+ is late)", 2),
     "mouth_mae": ("mouth opening, mean absolute error", 4),
     "lip_shape_r": ("width and height of the lips, r", 3),
+    "expression_distance": ("expression, distance of landmarks in % of the face (as AED)", 2),
     "head_r": ("head rotation, r", 3),
+    "pose_distance": ("yaw, pitch, roll, mean absolute error in degrees (as APD)", 2),
     "rotation_error": ("head rotation, error in degrees", 2),
     "gaze_error": ("main gaze, error in degrees", 2),
     "distance_error": ("head distance, error", 3),
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
+    "csim": ("CSIM, ArcFace", 3),
+    "identity_judge": ("identity, cosine by our loss network (not CSIM)", 3),
+    "features_judge": ("distance of features, our loss network (not LPIPS)", 3),
+    "features_vgg19": ("distance of features, VGG-19 (as LPIPS, unlearnt weights)", 3),
 }
 
 
@@ -98,6 +107,8 @@ def pair_metrics(reading: Measurements, truth: Measurements, points: tuple[str, 
     return {
         **{name: known[name] for name in PAIR_ROWS if name in known},
         "identity": identity(a, b),
+        "expression_distance": 100.0 * float(metrics.shape_distance(a.landmarks, b.landmarks).mean()),
+        "pose_distance": float(np.abs(head_angles(a.pose) - head_angles(b.pose)).mean()),
         "head_r": metrics.head_correlation(a.pose, b.pose),
         "rotation_error": float(metrics.rotation_error_degrees(a.pose, b.pose).mean()),
         "gaze_error": float(np.linalg.norm(_main_gaze(a) - _main_gaze(b))),

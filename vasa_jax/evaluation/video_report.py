@@ -19,20 +19,26 @@ from vasa_jax.files import write_text
 
 COLUMNS = {"videos": "videos", "references": "references"}
 FEW_CLIPS = 200  # below, a Fréchet distance says more about the number of clips than about the videos
-PLOTTED = ("sync_confidence", "capp", "loudness_r", "delta_p_smooth", "blinks", "mouth_deviation", "identity_hold",
-           "sharpness_face", "background_change")  # fmt: skip
+PLOTTED = ("sync_confidence", "probe_sync_confidence", "capp", "loudness_r", "delta_p_smooth", "blinks",
+           "mouth_deviation", "identity_hold", "sharpness_face", "background_change")  # fmt: skip
 _QUANTILES = np.linspace(0.0, 1.0, 11)
-_FRECHET = {"frd": "FRD, Fréchet distance of readings (own face probe; not FVD)", "fvd": "FVD, I3D of Kinetics-400"}
+_FRECHET = {
+    "frd": "FRD, Fréchet distance of readings (own face probe; not FVD)",
+    "efrd": "EFRD, the same of single frames' expressions (not E-FID)",
+    "fvd": "FVD, I3D of Kinetics-400",
+}
 
 
-def write_report(report: dict[str, Any], shown: Sequence[tuple[Measured, Measured | None]], workdir: Path) -> None:
+def write_report(
+    report: dict[str, Any], shown: Sequence[tuple[Measured, Measured | None]], workdir: Path, printed: bool = True
+) -> None:
     """Writes clips.csv, report.md, report.json, plots.png, and sheets/ of each video beside its reference."""
     write_text(workdir / "clips.csv", clips_csv(report["clips"]))
     for video, reference in shown:
         if not video.fault:
             sheets.save(workdir / "sheets" / f"{video.file.key}.png", sheet(video, reference))
     sheets.save(workdir / "plots.png", plots(report))
-    save_report(report, videos_markdown(report), workdir)
+    save_report(report, videos_markdown(report), workdir, printed)
 
 
 def clips_csv(clips: Sequence[dict[str, Any]]) -> str:
@@ -115,7 +121,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
     if report["frechet"]:
         lines += ["## As sets", "", *_frechet_table(report["frechet"]), ""]
         lines += [
-            "Clips of 25 frames. Half the references against the other half is what real videos have among themselves. "
+            "Clips of 25 frames; EFRD of single frames. "
+            "Half the references against the other half is what real videos have among themselves. "
             f"With fewer than {FEW_CLIPS} clips a side the distance is too large, the more so the fewer there are.",
             "",
         ]
@@ -126,7 +133,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "Poses, mouths, lids and gaze are read by this project's face probe, which has learnt from rendered heads: "
         f"{_probe(report['probe'])}. On real faces its errors are larger and not known. Compare systems with each "
         "other and with references measured here, not with figures from papers. S_C and S_D need the published "
-        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). CAPP is by our own weights: VASA-1's were "
+        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). The sync probe's figures are of a scale "
+        "of their own. CAPP is by our own weights: VASA-1's were "
         f"never published, and figures of the two cannot be compared. {_capp(report['capp'])}".strip(),
         "",
     ]
@@ -140,7 +148,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
 
 def _table(rows: Rows, table: dict[str, Any], columns: dict[str, str]) -> list[str]:
     used = {name: title for name, title in columns.items() if any(row.get(name) for row in table.values())}
-    body = [[rows[name][0], *(_cell(row.get(c), rows[name][1]) for c in used)] for name, row in table.items()]
+    body = [[rows[name][0], *(interval_cell(row.get(c), rows[name][1]) for c in used)] for name, row in table.items()]
     return markdown_table(["", *used.values()], body)
 
 
@@ -161,14 +169,16 @@ def _frechet_table(found: dict[str, Any]) -> list[str]:
     for name, title in _FRECHET.items():
         if name in found:
             body.append([title, *(_distance_cell(found[name].get(which)) for which in ("videos", "halves"))])
-    return markdown_table(["distance (clips of each side)", "videos, references", "references, half and half"], body)
+    titles = ["distance (clips, or frames, of each side)", "videos, references", "references, half and half"]
+    return markdown_table(titles, body)
 
 
 def _distance_cell(found: dict[str, Any] | None) -> str:
     return f"{found['distance']:.4g} ({found['clips'][0]}, {found['clips'][1]})" if found else ""
 
 
-def _cell(value: dict[str, float] | None, digits: int) -> str:
+def interval_cell(value: dict[str, float] | None, digits: int) -> str:
+    """Writes a mean with its interval and its count, as `metrics.interval` gives them; empty for nothing known."""
     if not value:
         return ""
     text = f"{value['mean']:.{digits}f}"

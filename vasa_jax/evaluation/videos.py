@@ -43,13 +43,18 @@ class Evaluator:
     def __init__(self, config: VASAConfig, tools: Instruments):
         self._settings, self._limits, self._tools = config.videos_evaluation, config.limits, tools
 
-    def run(self, videos: Sequence[Entry], references: Sequence[File], workdir: str | Path) -> dict[str, Any]:
+    def run(
+        self, videos: Sequence[Entry], references: Sequence[File], workdir: str | Path, measures: str | Path = "",
+        printed: bool = True,
+    ) -> dict[str, Any]:  # fmt: skip
         """Writes protocol.json, clips.csv, report.md, report.json, plots.png and sheets/ and returns the report.
 
-        `workdir`/measured keeps what is measured of each file: a second run goes on where the first was ended.
+        `measures`, or `workdir`/measured, keeps what is measured of each file: a second run goes on where the first
+        was ended. `printed`: the report's text is printed too.
         InputError, after the report is written, where no video at all can be measured.
         """
         workdir = Path(workdir)
+        measures = Path(measures or workdir / "measured")
         write_json(workdir / "protocol.json", self._tools.protocol)
         every = {file.name: file for file in [*(entry.video for entry in videos), *references]}
         portraits = {entry.portrait.name: entry.portrait for entry in videos if entry.portrait}
@@ -57,7 +62,7 @@ class Evaluator:
         for kind, files in (("video", every), ("portrait", portraits)):
             for number, (name, file) in enumerate(files.items(), start=1):
                 known[f"{kind} {name}"] = one = measured(
-                    file, kind, self._settings, self._limits, self._tools, workdir / "measured"
+                    file, kind, self._settings, self._limits, self._tools, measures
                 )
                 logging.info("%s %d of %d: %s", kind, number, len(files), one.fault or name)
         clips = [self._clip(entry, known) for entry in videos]
@@ -66,7 +71,7 @@ class Evaluator:
             "frechet": _frechet([known[f"video {clip['name']}"] for clip in clips if not clip["fault"]], real)
         }
         shown = [(known[f"video {entry.video.name}"], _of(known, "video", entry.reference)) for entry in videos]
-        write_report(report, shown, workdir)
+        write_report(report, shown, workdir, printed)
         if all(clip["fault"] for clip in clips):
             raise InputError(f"config.videos: none of {len(clips)} can be measured ({clips[0]['fault']})")
         return report
@@ -93,7 +98,7 @@ class Evaluator:
         return row
 
     def _pixels(self, own: Measured, truth: Measured) -> dict[str, float]:
-        """PSNR and SSIM within the reference's square, where both videos are of one size."""
+        """PSNR, SSIM and what judges say, within the reference's square, where both videos are of one size."""
         sizes = [(one.about["width"], one.about["height"]) for one in (own, truth)]
         if sizes[0] != sizes[1]:
             return {}
@@ -101,7 +106,8 @@ class Evaluator:
         rows = set(np.linspace(0, frames - 1, min(COMPARED, frames)).round().astype(int).tolist())
         pair = [_squares(one.file.path, truth.about, rows, self._settings.size, self._limits) for one in (own, truth)]
         found = image_metrics(*pair, np.ones(pair[0].shape[:3], bool))
-        return {name: found[name] for name in ("psnr", "ssim")}
+        found = {name: found[name] for name in ("psnr", "ssim")}
+        return found | (self._tools.judges.compare(*pair) if self._tools.judges else {})
 
     def _summary(self, clips: list[dict[str, Any]], real: list[Measured]) -> dict[str, Any]:
         used, truths = [clip for clip in clips if not clip["fault"]], [one for one in real if not one.fault]
@@ -148,7 +154,7 @@ def _squares(path: Path, about: dict[str, Any], rows: set[int], side: int, limit
 def _frechet(videos: Sequence[Measured], real: Sequence[Measured]) -> dict[str, Any]:
     """Distances between the sets, and of one half of the references from the other: what real videos have."""
     found = {}
-    for name, field in (("frd", "readings_24"), ("fvd", "logits")):
+    for name, field in (("frd", "readings_24"), ("efrd", "expressions"), ("fvd", "logits")):
         sets = {"videos": videos, "references": real, "half": real[::2], "other_half": real[1::2]}
         features = {which: _features(of, field) for which, of in sets.items()}
         for title, (a, b) in {"videos": ("videos", "references"), "halves": ("half", "other_half")}.items():

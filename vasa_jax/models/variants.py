@@ -206,4 +206,10 @@ CAPP_VARIANTS: dict[str, dict] = {
     "capp_demo": {"width": 64, "layers": 6, "sound_layers": 2, "heads": 4, "ff_width": 128, "channels": 4},
     "capp_tiny": {"width": 16, "layers": 1, "sound_layers": 1, "heads": 2, "ff_width": 16, "channels": 2},
 }
+
+SYNC_VARIANTS: dict[str, dict] = {
+    # the shipped size
+    "sync_demo": {"widths": (8, 16, 24, 32), "narrow": 16, "width": 64, "code": 32},
+    "sync_tiny": {"widths": (8, 8, 8), "narrow": 8, "width": 16, "code": 8},
+}
 # fmt: on

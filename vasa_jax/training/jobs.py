@@ -24,6 +24,7 @@ TASKS = {
     "train_loss_networks": f"{_TASKS}.loss_networks:LossNetworksTask",
     "train_emotion": f"{_TASKS}.emotion:EmotionTask",
     "train_capp": f"{_TASKS}.capp:CAPPTask",
+    "train_sync": f"{_TASKS}.sync:SyncTask",
 }
 
 

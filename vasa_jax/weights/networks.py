@@ -31,6 +31,9 @@ from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingN
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
+from vasa_jax.models.sync_probe import SIDE as MOUTH_SIDE
+from vasa_jax.models.sync_probe import WINDOW as SYNC_WINDOW
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by their dotted names
@@ -43,6 +46,7 @@ TRACED = frozenset((
     "b43eb92867f7998391dc707160c097f7",  # instrument
     "9145234ccca94980a9583c4074df20ab",  # emotion
     "3604d31e2cc3cc457973ab92b0a325fe",  # capp
+    "3cb096dc70cc8871a7e78de5d2c4e1af",  # sync
 ))
 LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
@@ -70,7 +74,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion, judge or capp. Tracing the network takes some seconds for a codec.
+    part: face, audio, motion, instrument, emotion, judge, capp or sync. Tracing a codec takes some seconds.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:
@@ -274,6 +278,14 @@ def _capp(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     return lambda: {"audio": encoder(), "capp": initial_shapes(network, angles, heard)}
 
 
+def _sync(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
+    fields = check_fields(SyncProbe, _fields(metadata, where), f"{where}: fields", tensors)
+    check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
+    network = SyncProbe(**_tuples(fields))
+    patches = _numbers(1, SYNC_WINDOW, MOUTH_SIDE, MOUTH_SIDE, 1)
+    return lambda: initial_shapes(network, patches, _numbers(1, SYNC_WINDOW, COLUMNS, COEFFICIENTS))
+
+
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
@@ -308,5 +320,5 @@ def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
 
 _BUILDERS = {
     "face": _face, "audio": _audio, "motion": _motion, "instrument": _instrument, "emotion": _emotion, "judge": _judge,
-    "capp": _capp,
+    "capp": _capp, "sync": _sync,
 }  # fmt: skip
