@@ -100,7 +100,7 @@ class Client(threading.Thread):
 
 def memory(address):
     text = httpx.get(f"{address}metrics").text
-    return float(re.search(r"process_resident_memory_bytes (\S+)", text).group(1)) / 2**20
+    return float(re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE).group(1)) / 2**20
 
 
 def test_live_clients_for_minutes(checkpoint, tmp_path):
