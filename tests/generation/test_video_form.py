@@ -105,6 +105,9 @@ def test_windows_of_a_whole_picture(generator):
         generator, generator.prepare(wide.pixels), wide, Form.read(VideoForm(shape="16:9"), True), True
     )
     assert fitted.size == (512, 910)
+    huge = wide._replace(picture=wide.picture.repeat(6, 0).repeat(6, 1), crop=wide.crop._replace(size=2928))
+    fitted_huge = Composition(generator, avatar, huge, Form.read(VideoForm(shape="16:9"), True), True)
+    assert fitted_huge.size[1] <= 4096  # the longest side that is written
     shown = next(fitted.frames(motion))
     assert np.abs(shown[:, 199:711].astype(int) - wide.picture).mean() < 2
 

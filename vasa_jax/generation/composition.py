@@ -14,16 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.data.face_crop import Crop
+from vasa_jax.data.landmark_crop import TurnedSquare
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.portraits import Portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.backdrop import BLUR, GREY, Backdrop, blurred, covering, read_backdrop
+from vasa_jax.generation.paste import LONGEST
 from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import SMALLEST, Payload, marked
 
 SHAPES = {"square": (1, 1), "portrait": (9, 16), "landscape": (16, 9)}
 LARGEST_RATIO = 4  # of a frame's sides
+FADE = 1 / 12  # of the square's side: over which hair and shoulders that reach its edges fade within a wider frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +78,13 @@ class Composition:
         if animator.codec == "keypoint" and form.backdrop.kind != "own":
             raise InputError("config.backdrop: keypoint codecs have no matte; leave it out, or give a volume codec")
         side = animator.image_size
-        self._whole = self._still = self._place = self._window = None
+        self._whole = self._still = self._place = self._window = self._fade = None
+        if paste and form.proportion is not None:
+            self._frame_whole(portrait, form.proportion)
+            return
         if paste:
-            plain = avatar if form.proportion is None else dataclasses.replace(avatar, payload=None)
-            self._whole = animator.paste(portrait, plain)
+            self._whole = animator.paste(portrait, avatar)
             self.size = self._whole.size
-            if form.proportion is not None:
-                self._frame_whole(self._whole.picture, _in_picture(portrait, self._whole.size), form.proportion)
             return
         self.size = (side, side) if form.proportion is None else _around(side, side, form.proportion)
         own = np.asarray(jnp.round(avatar.canvas * 255.0)).astype(np.uint8)
@@ -94,6 +97,8 @@ class Composition:
             self._still = still
             if form.backdrop.kind == "own":
                 still[self._place] = own
+            else:
+                self._fade = _fade(side, self.size[1] > side, self.size[0] > side)
         canvas = still if self._place is None else still[self._place]
         if form.backdrop.kind not in ("own", "transparent"):
             self._avatar = dataclasses.replace(avatar, canvas=jnp.asarray(canvas, jnp.float32) / 255.0)
@@ -116,6 +121,10 @@ class Composition:
         if self.transparent:
             still = np.concatenate([still, np.zeros((*still.shape[:2], 1), np.uint8)], -1)
         frame = still.copy()
+        if self._fade is not None and self.transparent:
+            square = np.concatenate([square[..., :3], _rounded(square[..., 3:] * self._fade)], -1)
+        elif self._fade is not None:
+            square = _rounded(self._fade * square + (1.0 - self._fade) * still[self._place])
         frame[self._place] = square
         return frame
 
@@ -132,22 +141,24 @@ class Composition:
         colours = marked(np.ascontiguousarray(frame[None, ..., :3]), self._payload, 1)[0]
         return np.concatenate([colours, frame[..., 3:]], -1) if self.transparent else colours
 
-    def _frame_whole(self, picture: np.ndarray, square: Crop, proportion: float) -> None:
+    def _frame_whole(self, portrait: Portrait, proportion: float) -> None:
         """Shows the largest window of that proportion, around the square; where that cuts it, all on a blur of it."""
-        height, width = picture.shape[:2]
-        high, wide = _within(height, width, proportion)
-        if min(high, wide) >= min(square.size, height, width) and min(high, wide) >= SMALLEST:
-            y, x = (
-                int(np.clip(middle - n / 2, 0, m - n))
-                for middle, n, m in zip(
-                    (square.y + square.size / 2, square.x + square.size / 2), (high, wide), (height, width)
-                )
-            )
-            self.size, self._window = (high, wide), np.s_[y : y + high, x : x + wide]
+        fitted = not _holds_square(portrait, proportion)
+        if fitted:
+            portrait = _reduced(portrait, LONGEST / max(_around(*portrait.picture.shape[:2], proportion)))
+        self._whole = self._animator.paste(portrait, dataclasses.replace(self._avatar, payload=None))
+        height, width = self._whole.size
+        if fitted:
+            self.size = _around(height, width, proportion)
+            y, x = ((n - m) // 2 for n, m in zip(self.size, (height, width)))
+            self._window = np.s_[y : y + height, x : x + width]
+            self._still = blurred(covering(self._whole.picture, *self.size))
             return
-        self.size = _around(height, width, proportion)
-        y, x = ((n - m) // 2 for n, m in zip(self.size, (height, width)))
-        self._window, self._still = np.s_[y : y + height, x : x + width], blurred(covering(picture, *self.size))
+        self.size = _within(height, width, proportion)
+        centre = _centre(portrait.crop) * (height / portrait.picture.shape[0])
+        sides = np.array(self.size[::-1])
+        x, y = np.clip(centre - sides / 2, 0, (width, height) - sides).astype(int)
+        self._window = np.s_[y : y + self.size[0], x : x + self.size[1]]
 
 
 def _proportion(text: str, where: str) -> float | None:
@@ -184,12 +195,45 @@ def _even(value: float) -> int:
     return 2 * round(value / 2)
 
 
-def _in_picture(portrait: Portrait, size: tuple[int, int]) -> Crop:
-    """Returns the portrait's square in its picture as it is written, which may be reduced."""
-    factor, square = size[0] / portrait.picture.shape[0], portrait.crop
-    if not isinstance(square, Crop):
-        square = Crop(*(round(c - square.size / 2) for c in square.centre), round(square.size))
-    return Crop(*(round(value * factor) for value in (square.x, square.y, square.size)))
+def _centre(square: Crop | TurnedSquare) -> np.ndarray:
+    """Returns the middle of a square, (x, y)."""
+    if isinstance(square, Crop):
+        return np.array([square.x, square.y]) + square.size / 2
+    return np.array(square.centre)
+
+
+def _holds_square(portrait: Portrait, proportion: float) -> bool:
+    """Returns whether a window of the proportion is as large as the square, as far as that is in the picture."""
+    height, width = portrait.picture.shape[:2]
+    least = min(_within(height, width, proportion))
+    return least >= min(portrait.crop.size, height, width) and least >= SMALLEST
+
+
+def _reduced(portrait: Portrait, factor: float) -> Portrait:
+    """Returns a portrait whose picture is reduced; the same where the factor is no reduction."""
+    import cv2
+
+    if factor >= 1:
+        return portrait
+    height, width = (max(int(n * factor), 1) for n in portrait.picture.shape[:2])
+    picture = cv2.resize(portrait.picture, (width, height), interpolation=cv2.INTER_AREA)
+    square = portrait.crop
+    if isinstance(square, Crop):
+        return portrait._replace(picture=picture, crop=Crop(*(factor * value for value in square)))
+    moved = square._replace(centre=tuple(factor * _centre(square)), size=factor * square.size)
+    return portrait._replace(picture=picture, crop=moved)
+
+
+def _fade(side: int, sideways: bool, above: bool) -> np.ndarray:
+    """Returns how much of the square is shown, float32 (n, n, 1): what its edges cut within a frame fades there."""
+    way = np.clip((np.arange(side, dtype=np.float32) + 0.5) / (FADE * side), 0.0, 1.0)
+    way = way * way * (3.0 - 2.0 * way)
+    across = np.minimum(way, way[::-1]) if sideways else np.ones_like(way)
+    return (across * (way[:, None] if above else 1.0))[..., None] * np.ones((side, 1, 1), np.float32)
+
+
+def _rounded(levels: np.ndarray) -> np.ndarray:
+    return (levels + 0.5).astype(np.uint8)
 
 
 def _still(backdrop: Backdrop, own: np.ndarray, size: tuple[int, int]) -> np.ndarray:
