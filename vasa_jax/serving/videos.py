@@ -188,7 +188,8 @@ def videos_router(studio: Studio) -> APIRouter:
     @router.get("/videos/{job}/result", response_class=FileResponse, responses=faults(404, 409))
     def get_result(job: str) -> FileResponse:
         """Gives the finished file; parts of it on request, as players ask for them."""
-        path = studio.store.folder(job) / result_name(finished(job).settings)
+        settings = finished(job).settings
+        path = studio.store.folder(job) / result_name(settings)
         return FileResponse(
             path, media_type=mime_of(path), filename=f"video{path.suffix}", content_disposition_type="inline"
         )
@@ -196,10 +197,9 @@ def videos_router(studio: Studio) -> APIRouter:
     @router.get("/videos/{job}/subtitles", response_class=FileResponse, responses=faults(404, 409))
     def get_subtitles(job: str) -> FileResponse:
         """Gives the subtitles of a finished video as WebVTT: browsers do not show those within an MP4."""
-        path = studio.store.folder(job) / CUES
         if not (finished(job).result or {}).get("subtitles"):
             raise HTTPException(404, "this video has no subtitles")
-        return FileResponse(path, media_type="text/vtt; charset=utf-8")
+        return FileResponse(studio.store.folder(job) / CUES, media_type="text/vtt; charset=utf-8")
 
     @router.get("/videos/{job}/events", response_class=StreamingResponse, responses=faults(404))
     def get_events(job: str) -> StreamingResponse:
