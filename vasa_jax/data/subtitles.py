@@ -8,8 +8,9 @@ import numpy as np
 
 from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.data.containers import open_text_track
+from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
-from vasa_jax.files import expanded, read_bytes
+from vasa_jax.files import read_bytes
 
 LARGEST_FILE = 2**22  # bytes
 MOST_CUES = 20_000
@@ -33,7 +34,7 @@ def read_subtitles(path: str | Path, samples: np.ndarray | None = None) -> tuple
 
     InputError for another suffix, text that is not UTF-8, no cue, and cues without length or order.
     """
-    path = expanded(path)
+    path = existing_file(path, "subtitles")
     suffix = path.suffix.lower()
     if suffix not in (*DEMUXERS, ".txt"):
         raise InputError(f"{path}: subtitles are .srt, .vtt or .txt; give such a file")
@@ -82,11 +83,11 @@ def _cues(path: Path, demuxer: str) -> list[Cue]:
         for packet in container.demux():
             if packet.pts is None:
                 continue
-            start, length = (float(value * packet.time_base) for value in (packet.pts, packet.duration or 0))
+            start, length = (value * packet.time_base for value in (packet.pts, packet.duration or 0))
             text = re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", bytes(packet).decode("utf-8", "replace"))  # styles
             text = "\n".join(line for line in ("".join(filter(_shown, x)).strip() for x in text.split("\n")) if line)
             if text:
-                cues.append(Cue(start, start + length, _unescaped(text)))
+                cues.append(Cue(float(start), float(start + length), _unescaped(text)))
             if len(cues) > MOST_CUES:
                 raise InputError(f"{path}: holds more than {MOST_CUES} cues; give a shorter file")
     return cues
