@@ -176,7 +176,7 @@ def test_every_picture_of_a_sequence_has_its_manifest(generator, tmp_path):
         ({"shape": "9:16:3"}, "is none"),
         ({"idle": 2}, "a loop is silent"),
         ({"idle": 61}, "out of range"),
-        ({"subtitles": "a.doc"}, ".srt, .vtt or .txt"),
+        ({"subtitles": "a.srt"}, "a.srt: does not exist"),
     ],
 )
 def test_what_does_not_go_together(generator, changes, words):

@@ -102,7 +102,7 @@ def test_reenactment(client):
         ("videos", {"backdrop": ("a", png())}, {"form": '{"backdrop": "green"}'}, "a picture was sent too"),
         ("videos", {"backdrop": ("a", png())}, {"form": '{"paste": true}'}, "the matte knows the square alone"),
         ("videos", {"subtitles": ("a", b"\xff\xff")}, {}, "subtitles.txt: is not UTF-8"),
-        ("videos", {"subtitles": ("a", b"")}, {}, "subtitles: is empty"),
+        ("videos", {"subtitles": ("a", b"")}, {}, "subtitles.txt: is empty"),
         ("videos", {"subtitles": ("a", b"WEBVTT\n\nx")}, {}, "subtitles.vtt: holds no subtitles"),
         ("reenactments", {"driving": ("a", b"x")}, {}, "driving: "),
         ("reenactments", {"driving": None}, {}, "driving"),

@@ -2,10 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from vasa_jax.data.encodings import TRANSPARENT_SUFFIXES
-from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 from vasa_jax.files import parse_json
 from vasa_jax.generation.backdrop import TRANSPARENT
@@ -81,10 +80,10 @@ def given(settings: Settings) -> dict[str, Any]:
     }
 
 
-def subtitles_name(path: Path) -> str:
-    """Returns the name that a file of subtitles is to have, by its content."""
-    with open(existing_file(path, "subtitles"), "rb") as file:
-        start = file.read(2**16)
+def subtitles_name(file: BinaryIO) -> str:
+    """Returns the name that a file of subtitles is to have, by its content; it is read from its start again."""
+    start = file.read(2**16)
+    file.seek(0)
     if start.lstrip(b"\xef\xbb\xbf").startswith(b"WEBVTT"):
         return "subtitles.vtt"
     return "subtitles.srt" if b"-->" in start else "subtitles.txt"

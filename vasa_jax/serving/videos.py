@@ -87,9 +87,8 @@ def videos_router(studio: Studio) -> APIRouter:
         """Keeps what belongs to a video's form and returns its settings; the form itself is checked where it is."""
         form, settings = checked_form(text, backdrop is not None), {}
         if subtitles:
-            save_upload(subtitles, folder / "subtitles")
-            name = subtitles_name(folder / "subtitles")
-            (folder / "subtitles").rename(folder / name)
+            name = subtitles_name(subtitles.file)
+            save_upload(subtitles, folder / name)
             settings |= {"subtitles": name, "subtitles_name": _shown(subtitles.filename, name)}
         if backdrop:
             save_upload(backdrop, folder / BACKDROP)
