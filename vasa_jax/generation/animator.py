@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +161,18 @@ class PortraitAnimator:
             layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, padded)
             yield from np.asarray(layers)[: len(part)]
 
-    def paste(self, portrait: Portrait, avatar: Avatar) -> Paste:
+    def paste(
+        self, portrait: Portrait, avatar: Avatar, mark_of: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Paste:
         """Returns what puts the avatar's unmarked frames into the picture that its portrait is cut from.
 
         Those whole pictures are marked with the avatar's payload. InputError where they are too small for a mark.
+        mark_of: gives the levels (H, W) that mark a picture, uint8 (H, W, 3), where that is shown otherwise than whole.
         """
         picture, place = writable(portrait.picture, Place.of(portrait.crop, self.image_size))
         rest = np.asarray(self.decode(avatar.unmarked, avatar.motion[None], self._batch)[0])
-        mark = picture_mark(picture, avatar.payload) if avatar.payload else None
+        mark_of = mark_of or functools.partial(picture_mark, payload=avatar.payload)
+        mark = mark_of(picture) if avatar.payload else None
         return Paste(picture, place, avatar.portrait, rest, mark)
 
     def render_whole(self, paste: Paste, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:

@@ -7,22 +7,21 @@ What is made as it always was, a square or a whole picture before its own backgr
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.data.face_crop import Crop
-from vasa_jax.data.landmark_crop import TurnedSquare
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.portraits import Portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.backdrop import BLUR, GREY, Backdrop, blurred, covering, read_backdrop
-from vasa_jax.generation.paste import LONGEST
+from vasa_jax.generation.picture_window import PictureWindow, around
 from vasa_jax.generation.video_form import VideoForm
-from vasa_jax.generation.watermark import SMALLEST, Payload, marked
+from vasa_jax.generation.watermark import Payload, marked
 
 SHAPES = {"square": (1, 1), "portrait": (9, 16), "landscape": (16, 9)}
 LARGEST_RATIO = 4  # of a frame's sides
@@ -80,13 +79,18 @@ class Composition:
         side = animator.image_size
         self._whole = self._still = self._place = self._window = self._fade = None
         if paste and form.proportion is not None:
-            self._frame_whole(portrait, form.proportion)
+            self._window = window = PictureWindow(portrait, form.proportion)
+            mark_of = functools.partial(window.mark, payload=avatar.payload)
+            self._whole = animator.paste(window.portrait, avatar, mark_of)
+            if avatar.payload is None:
+                window.look(self._whole.picture)
+            self.size = window.size
             return
         if paste:
             self._whole = animator.paste(portrait, avatar)
             self.size = self._whole.size
             return
-        self.size = (side, side) if form.proportion is None else _around(side, side, form.proportion)
+        self.size = (side, side) if form.proportion is None else around(side, side, form.proportion)
         own = np.asarray(jnp.round(avatar.canvas * 255.0)).astype(np.uint8)
         still = _still(form.backdrop, own, self.size)
         if self.size != (side, side) or self.transparent:
@@ -107,7 +111,7 @@ class Composition:
         """Yields the frames of a motion (T, 137), uint8 (H, W, 3), or (H, W, 4) where they are transparent."""
         if self._whole:
             shown = self._animator.render_whole(self._whole, self._avatar, motion)
-            return shown if self._window is None else map(self._marked, map(self._in_window, shown))
+            return map(self._window, shown) if self._window else shown
         if self._place is None:
             return itertools.chain.from_iterable(self._animator.render(self._avatar, motion, self._batch))
         if self.transparent:
@@ -128,37 +132,11 @@ class Composition:
         frame[self._place] = square
         return frame
 
-    def _in_window(self, picture: np.ndarray) -> np.ndarray:
-        if self._still is None:
-            return np.ascontiguousarray(picture[self._window])
-        frame = self._still.copy()
-        frame[self._window] = picture
-        return frame
-
     def _marked(self, frame: np.ndarray) -> np.ndarray:
         if self._payload is None:
             return frame
         colours = marked(np.ascontiguousarray(frame[None, ..., :3]), self._payload, 1)[0]
         return np.concatenate([colours, frame[..., 3:]], -1) if self.transparent else colours
-
-    def _frame_whole(self, portrait: Portrait, proportion: float) -> None:
-        """Shows the largest window of that proportion, around the square; where that cuts it, all on a blur of it."""
-        fitted = not _holds_square(portrait, proportion)
-        if fitted:
-            portrait = _reduced(portrait, LONGEST / max(_around(*portrait.picture.shape[:2], proportion)))
-        self._whole = self._animator.paste(portrait, dataclasses.replace(self._avatar, payload=None))
-        height, width = self._whole.size
-        if fitted:
-            self.size = _around(height, width, proportion)
-            y, x = ((n - m) // 2 for n, m in zip(self.size, (height, width)))
-            self._window = np.s_[y : y + height, x : x + width]
-            self._still = blurred(covering(self._whole.picture, *self.size))
-            return
-        self.size = _within(height, width, proportion)
-        centre = _centre(portrait.crop) * (height / portrait.picture.shape[0])
-        sides = np.array(self.size[::-1])
-        x, y = np.clip(centre - sides / 2, 0, (width, height) - sides).astype(int)
-        self._window = np.s_[y : y + self.size[0], x : x + self.size[1]]
 
 
 def _proportion(text: str, where: str) -> float | None:
@@ -175,53 +153,6 @@ def _proportion(text: str, where: str) -> float | None:
                 f"{LARGEST_RATIO}:1"
             )
     return width / height
-
-
-def _around(height: int, width: int, proportion: float) -> tuple[int, int]:
-    """Returns even height and width of the smallest frame of a proportion that holds a picture."""
-    if width / height < proportion:
-        return height // 2 * 2, _even(height * proportion)
-    return _even(width / proportion), width // 2 * 2
-
-
-def _within(height: int, width: int, proportion: float) -> tuple[int, int]:
-    """Returns even height and width of the largest part of a proportion that a picture holds."""
-    if width / height > proportion:
-        return height // 2 * 2, int(height * proportion) // 2 * 2
-    return int(width / proportion) // 2 * 2, width // 2 * 2
-
-
-def _even(value: float) -> int:
-    return 2 * round(value / 2)
-
-
-def _centre(square: Crop | TurnedSquare) -> np.ndarray:
-    """Returns the middle of a square, (x, y)."""
-    if isinstance(square, Crop):
-        return np.array([square.x, square.y]) + square.size / 2
-    return np.array(square.centre)
-
-
-def _holds_square(portrait: Portrait, proportion: float) -> bool:
-    """Returns whether a window of the proportion is as large as the square, as far as that is in the picture."""
-    height, width = portrait.picture.shape[:2]
-    least = min(_within(height, width, proportion))
-    return least >= min(portrait.crop.size, height, width) and least >= SMALLEST
-
-
-def _reduced(portrait: Portrait, factor: float) -> Portrait:
-    """Returns a portrait whose picture is reduced; the same where the factor is no reduction."""
-    import cv2
-
-    if factor >= 1:
-        return portrait
-    height, width = (max(int(n * factor), 1) for n in portrait.picture.shape[:2])
-    picture = cv2.resize(portrait.picture, (width, height), interpolation=cv2.INTER_AREA)
-    square = portrait.crop
-    if isinstance(square, Crop):
-        return portrait._replace(picture=picture, crop=Crop(*(factor * value for value in square)))
-    moved = square._replace(centre=tuple(factor * _centre(square)), size=factor * square.size)
-    return portrait._replace(picture=picture, crop=moved)
 
 
 def _fade(side: int, sideways: bool, above: bool) -> np.ndarray:
