@@ -186,7 +186,8 @@ def test_a_transparent_video_with_subtitles(browser, address):
     page.fill("#speak textarea", "Hello there. How are you?")
     page.click("#speak [type=submit]")
     page.wait_for_selector("[data-state=done] video")
-    until(page, "document.querySelector('[data-state=done] video').readyState > 1")
+    page.locator("[data-state=done] video").evaluate("video => { video.loop = true; return video.play(); }")
+    until(page, "document.querySelector('[data-state=done] video').currentTime > 0.2")
     clear, seen = page.locator("[data-state=done] video").evaluate(SHARES)
     assert clear > 0.4 and seen > 0.05
     until(page, "document.querySelector('[data-state=done] video').textTracks[0].cues?.length === 2")
