@@ -1,7 +1,7 @@
 """Hostile clients of every kind against a studio of its own: one line for each, no crash, nothing left behind.
 
-A small share of it runs always. `pytest -m slow -s tests/serving/test_studio_attack.py` sends STUDIO_ATTACK requests
-of each kind (default 300), from the seed STUDIO_SEED, and prints what was answered.
+Run by hand: `pytest -n 0 -m slow -s tests/serving/test_studio_attack.py` sends STUDIO_ATTACK requests of each kind
+(default 300; fewer of dear kinds), from the seed STUDIO_SEED, and prints what was answered.
 """
 
 import os
