@@ -10,6 +10,10 @@ python -m vasa_jax.main --config configs/generate.py --config.jobs=list.jsonl
 The codec is the one for photographs; --config.checkpoint= (empty) is the one for rendered heads. --config.size=512
 makes finer frames, filled with the portrait's own pixels.
 
+What the video is for: --config.backdrop=transparent (or blur, green, a picture) with --config.output=hello.webm, .mov
+or .zip of PNG pictures; --config.shape=portrait or landscape; --config.fps=30; --config.subtitles=hello.srt; and,
+without sound, --config.idle=4 for a silent loop of four seconds (docs/generation.md).
+
 Also: --config.paste=True for the whole photograph instead of a square of it, --config.background=white behind a
 cut-out, --config.image=clip.mp4 for a video's frame, and config.limits.hours, streams, megapixels and memory for what a
 file may ask of this machine.

@@ -13,7 +13,7 @@ LAYERS = (
     ("conventions", "errors", "rng", "dtypes", "pretrained"),
     ("settings", "files", "schema", "stopping"),
     ("models",),
-    ("generation.controls", "generation.driving", "data.limits"),
+    ("generation.controls", "generation.driving", "generation.video_form", "data.limits"),
     ("config",),
     ("diffusion", "losses"),
     ("weights",),

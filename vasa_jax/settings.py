@@ -197,6 +197,11 @@ def fields_of(cls: type[Settings]) -> Mapping[str, Field]:
     return types.MappingProxyType(result)
 
 
+def part_of(cls: type[S], config: "Settings") -> S:
+    """Returns the fields of `cls` among those of a config that inherits them; not checked."""
+    return cls(**{name: getattr(config, name) for name in fields_of(cls)})
+
+
 def setting_names(cls: type[Settings], prefix: str = "") -> list[str]:
     """Returns the dotted names of all fields, sections included."""
     names = []

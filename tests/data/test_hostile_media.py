@@ -357,7 +357,7 @@ def test_an_input_is_never_the_output(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["out", "out.gif", "out.webm", "file/out.mp4", "folder.mp4", "pipe.mp4", "a" * 260 + ".mp4"]
+    "name", ["out", "out.gif", "out.mkv", "file/out.mp4", "folder.mp4", "pipe.mp4", "a" * 260 + ".mp4"]
 )
 def test_outputs_that_cannot_be_are_told_without_a_trace(tmp_path, name):
     (tmp_path / "file").write_text("x")

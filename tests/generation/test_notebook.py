@@ -7,6 +7,7 @@ import os
 import re
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import nbformat
@@ -119,6 +120,22 @@ def test_controls_do_what_the_text_says(run):
     assert findings["people"] == 4
     assert findings["live_as_at_once"]
     assert "looking left: -20 degrees wanted" in cells["read"].outputs[0].text
+
+
+@pytest.mark.parametrize(
+    ("driver", "package"),
+    [("580.82.07\n", "jax[cuda13]"), ("550.54.15\n", "jax[cuda12]"), ("", "jax[cuda12]"), (None, "jax")],
+)
+def test_the_runtime_decides_which_jax_is_installed(monkeypatch, driver, package):
+    setup = next(cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "setup")
+    names = {}
+    exec(setup.source.partition("JAX = ")[0], names)
+    monkeypatch.setattr(names["shutil"], "which", lambda name: None if driver is None else f"/usr/bin/{name}")
+    monkeypatch.setattr(names["subprocess"], "run", lambda *words, **how: SimpleNamespace(stdout=driver))
+    monkeypatch.setattr(names["Path"], "exists", lambda path: False)
+    assert names["jax_for_this_machine"]() == package
+    monkeypatch.setattr(names["Path"], "exists", lambda path: str(path) == "/dev/accel0")
+    assert driver is not None or names["jax_for_this_machine"]() == "jax[tpu]"
 
 
 def test_a_missing_project_is_named(tmp_path, monkeypatch):

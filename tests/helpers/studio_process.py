@@ -29,14 +29,23 @@ FLAGS = (
 
 @contextlib.contextmanager
 def studio_process(folder: Path, *arguments: str, seconds: float = 120, environment: dict | None = None):
-    """Yields (address, process) of `configs/studio.py` with more arguments, jobs in `folder`; ends it by SIGTERM."""
+    """Yields (address, process) of `configs/studio.py` with more arguments, jobs in `folder`; ends it by SIGTERM.
+
+    What it prints is in `process.output`, a list of lines.
+    """
     command = [sys.executable, "-m", "vasa_jax.main", "--config", "configs/studio.py", f"--workdir={folder}"]
     process = subprocess.Popen(
         [*command, "--config.studio.port=0", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env={**os.environ, **(environment or {})},
     )  # fmt: skip
-    lines = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in process.stdout], daemon=True).start()
+    lines, process.output = queue.Queue(), []
+
+    def listen():
+        for line in process.stdout:
+            process.output.append(line)
+            lines.put(line)
+
+    threading.Thread(target=listen, daemon=True).start()
     said, until = "", time.monotonic() + seconds
     try:
         while not (found := re.search(r"open (http://\S+)", said)):

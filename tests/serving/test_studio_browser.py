@@ -95,14 +95,14 @@ PLAYED = "video => ({time: video.currentTime, size: video.videoWidth, sound: vid
 def test_a_video_is_made_and_plays(browser, address):
     page = page_of(browser, address)
     choose(page, "speak", sound=file("hello.wav", 1.2))
-    page.click("#speak summary")
+    page.click("#speak summary:has-text('Controls')")
     page.fill("#speak [data-control=gaze] >> nth=0", "10")
     page.click("#speak [type=submit]")
     page.wait_for_selector("#speak-jobs .fault")  # half a gaze
     page.fill("#speak [data-control=gaze] >> nth=1", "-5")
     page.fill("#speak [data-control=steps]", "2")
     picture(page, "speak")
-    page.click("#speak summary")
+    page.click("#speak summary:has-text('Controls')")
     page.click("#speak [type=submit]")
     page.wait_for_selector("[data-state=done] video")
     video = page.locator("[data-state=done] video")
@@ -160,6 +160,68 @@ def test_two_people_do_not_mix(browser, address):
         until(page, "document.querySelector('[data-state=done] video').readyState > 0")
         length = page.locator("[data-state=done] video").evaluate("video => video.duration")
         assert length == pytest.approx(seconds, abs=0.03)
+
+
+SHARES = """video => {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  const context = canvas.getContext('2d');
+  context.drawImage(video, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const alpha = [...data].filter((_, index) => index % 4 === 3);
+  const share = (test) => alpha.filter(test).length / alpha.length;
+  return [share((value) => value === 0), share((value) => value > 40)];
+}"""
+
+
+def test_a_transparent_video_with_subtitles(browser, address):
+    """The browser sees through the frame where the head is not, and shows the text."""
+    page = page_of(browser, address)
+    choose(page, "speak", sound=file("hello.wav", 1.0))
+    page.click("#speak summary:has-text('The video')")
+    page.select_option("#speak [data-control=backdrop] >> nth=0", "transparent")
+    assert page.input_value("#speak [data-control=format]") == "webm"
+    page.select_option("#speak [data-control=shape]", "landscape")
+    page.select_option("#speak [data-control=fps]", "30")
+    page.fill("#speak textarea", "Hello there. How are you?")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("[data-state=done] video")
+    page.locator("[data-state=done] video").evaluate("video => { video.loop = true; return video.play(); }")
+    until(page, "document.querySelector('[data-state=done] video').currentTime > 0.2")
+    clear, seen = page.locator("[data-state=done] video").evaluate(SHARES)
+    assert clear > 0.4 and seen > 0.05
+    until(page, "document.querySelector('[data-state=done] video').textTracks[0].cues?.length === 2")
+    settings = page.locator("[data-state=done] pre").text_content()
+    assert '"backdrop":"transparent"' in settings and '"output":"video.webm"' in settings
+    picture(page, "transparent")
+    page.check("#speak [data-control=paste]")
+    assert page.input_value("#speak [data-control=backdrop] >> nth=0") == ""
+    assert page.is_disabled("#speak select[data-control=backdrop]")
+    assert FAULTS == []
+
+
+def test_perform(browser, address, tmp_path):
+    from vasa_jax.data.image_files import read_image
+    from vasa_jax.data.video_files import write_video
+
+    still = read_image(DEMO["image"])
+    driving = write_video(tmp_path / "driving.mp4", [np.roll(still, shift, 1) for shift in (0, 2, 4, 6, 4, 2)])
+    page = page_of(browser, address, "perform")
+    choose(page, "perform")
+    page.click("#perform [type=submit]")
+    page.wait_for_selector("#perform-jobs .fault:has-text('driving video: choose')")
+    page.locator("#perform input[aria-label='driving video file']").set_input_files(driving)
+    page.select_option("#perform [data-control=region]", "pose")
+    page.fill("#perform [data-control=driving_multiplier]", "0.5")
+    picture(page, "perform")
+    page.click("#perform [type=submit]")
+    page.wait_for_selector("#perform [data-state=done] video")
+    until(page, "document.querySelector('#perform [data-state=done] video').readyState > 1")
+    command = page.locator("#perform [data-state=done] pre").text_content()
+    for word in ("configs/reenact.py", "video=driving.mp4", "region=pose", "driving_multiplier=0.5"):
+        assert word in command
+    picture(page, "perform_done")
+    assert FAULTS == []
 
 
 def test_look(browser, address):
@@ -233,16 +295,15 @@ def test_two_live_sessions_and_a_busy_answer(browser, address):
 def test_phone_keyboard_and_colours(browser, address, scheme):
     page = page_of(browser, address, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     choose(page, "speak")
-    for tab in ("speak", "live", "look"):
+    for tab in ("speak", "perform", "live", "look"):
         page.click(f"#tab-{tab}")
-        for summary in page.locator(f"#{tab} summary").all():
-            summary.click()
+        page.evaluate(f"[...document.querySelectorAll('#{tab} details')].forEach((part) => {{ part.open = true; }})")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         picture(page, f"phone_{tab}_{scheme}")
     page.focus("#tab-look")
     page.keyboard.press("Home")
     assert page.locator("#tab-speak").get_attribute("aria-selected") == "true"
     page.keyboard.press("ArrowRight")
-    assert page.is_visible("#live") and not page.is_visible("#speak")
+    assert page.is_visible("#perform") and not page.is_visible("#speak")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(number) for number in re.findall(r"\d+", ground)[:3]) < 200) == (scheme == "dark")

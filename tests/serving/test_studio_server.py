@@ -65,6 +65,26 @@ def test_a_sound_request(port):
     assert status(port, HEAD + b"Content-Length: 2\r\n\r\nhi") == b"HTTP/1.1 200 OK"
 
 
+@pytest.mark.parametrize("rest", [b"\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", HEAD + b"X\r\n\r\n", b"\xff" * 20_000])
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", HEAD + b"Content-Length: 9999999\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", HEAD + b"Content-Length: 0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"a" * 2000, HEAD + b"Content-Length: 0\r\n\r\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_nonsense_after_a_request_is_no_fault_of_the_server(port, caplog, first, rest, pause):
+    """It is answered or the line is closed; the event loop sees no exception."""
+    with connected(port) as line, contextlib.suppress(ConnectionError):
+        line.sendall(first)
+        time.sleep(pause)
+        line.sendall(rest)
+        rest_of(line)
+    assert not [record for record in caplog.records if record.exc_info or "Fatal" in record.message]
+
+
 def test_silent_and_dripping_heads_are_ended(port):
     start = time.monotonic()
     with connected(port) as silent, connected(port) as dripping:

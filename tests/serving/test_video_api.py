@@ -39,7 +39,7 @@ def test_a_video(client, opened, generator, tmp_path):
     told = [json.loads(line[6:]) for line in events.text.split("\n\n") if line.startswith("data")]
     assert events.headers["content-type"].startswith("text/event-stream") and told[-1]["state"] == "done"
     result = told[-1]["result"]
-    assert result["frames"] == 10 and result["size"] == 64 and result["crop"] == "12,4,488"
+    assert result["frames"] == 10 and result["width"] == result["height"] == 64 and result["crop"] == "12,4,488"
     video = client.get(f"/v1/videos/{job['id']}/result")
     assert video.headers["content-type"] == "video/mp4" and len(video.content) == result["bytes"]
     path = tmp_path / "video.mp4"

@@ -41,13 +41,15 @@ from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.models.joyvasa import POSITIONS
 from vasa_jax.settings import choice, flag, number, part, section, text
 
 
 @section
-class VASAConfig(Controls, Driving):
-    """Settings of a run: controls of generation (`Controls`) and reenactment (`Driving`), files, sections of jobs."""
+class VASAConfig(Controls, Driving, VideoForm):
+    """Settings of a run: controls of generation (`Controls`), of reenactment (`Driving`) and of the video's form
+    (`VideoForm`), files, sections of jobs."""
 
     job: str = text("generate", "what to do: a name of main.JOBS")
     checkpoint: str = text(
@@ -60,7 +62,11 @@ class VASAConfig(Controls, Driving):
     )
     image: str = text("", "portrait: a picture, or a video whose best frame of the first two seconds is taken")
     audio: str = text("", "speech: a sound file, or a video with sound")
-    output: str = text("", "video to write, .mp4; of prepare, fit_photos, speech_corpus and import_weights a folder")
+    output: str = text(
+        "",
+        "video to write: .mp4, .mov, .webm, or .zip of PNG pictures; of prepare, fit_photos, speech_corpus and "
+        "import_weights a folder",
+    )
     controls: str = text("", "control track (.json) with any control per frame, see generation/control_track.py")
     crop: str = text("", "of the portrait: x,y,size in pixels, or center; empty = find the face")
     background: str = text("", "colour behind a cut-out portrait, a name or #rrggbb; empty = mid-grey")

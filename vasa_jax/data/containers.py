@@ -61,3 +61,21 @@ def check_length(path: Path, seconds: float, limits: InputLimits) -> None:
         raise InputError(
             f"{path}: lasts more than {limits.hours:g} hours; cut it into pieces, or raise config.limits.hours"
         )
+
+
+def open_text_track(path: Path, demuxer: str):
+    """Opens a file of subtitles with one of FFmpeg's demuxers, "srt" or "webvtt", and returns PyAV's container.
+
+    InputError for what it cannot read. Nothing but the file is opened.
+    """
+    import av
+
+    av.logging.set_level(None)
+    try:
+        return av.open(
+            f"file:{os.fspath(path)}",
+            format=demuxer,
+            container_options={"protocol_whitelist": "file", "format_whitelist": demuxer},
+        )
+    except (av.FFmpegError, MemoryError):
+        raise InputError(f"{path}: is no subtitle file of its suffix's kind; give an intact .srt or .vtt") from None

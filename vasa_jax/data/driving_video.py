@@ -76,6 +76,16 @@ def open_driving(
         return _looked_through(Path(path), video, frames, crop, limits, setting)
 
 
+def check_driving(path: str | Path, crop: str = "", limits: InputLimits = DEFAULT_LIMITS) -> None:
+    """Raises InputError where the first frame already shows that a file cannot drive: see `open_driving`."""
+    try:
+        first = read_image(path, limits)
+    except NotAPicture:
+        with contextlib.closing(read_video(path, None, limits).frames) as frames:
+            first = next(frames)
+    _first_square(first, crop, str(path), "driving_crop")
+
+
 def has_sound(path: str | Path) -> bool:
     """Returns whether a video file has a sound track; False for what is no such file."""
     try:

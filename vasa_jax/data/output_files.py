@@ -7,22 +7,25 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from vasa_jax.data.encodings import SUFFIXES, check_transparency
 from vasa_jax.errors import InputError
 from vasa_jax.files import expanded
 
-SUFFIXES = (".mp4", ".m4v", ".mov")
 
-
-def video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> Path:
+def video_output(
+    path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = (), transparent: bool = False
+) -> Path:
     """Returns the path that a video is written to; a leading `~` is the home folder. Nothing is written or made.
 
     Raises:
-      InputError: another suffix; no regular file; a name that is too long; a folder that cannot be made or written;
+      InputError: another suffix, or one that holds no transparency where that is wanted; no regular file; a name that
+        is too long; a folder that cannot be made or written;
         one of `inputs` under whatever name or link.
     """
     path = expanded(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: the result is an MP4 video; give a name that ends in .mp4")
+        raise InputError(f"{path}: the result is a video; give a name that ends in .mp4, .m4v, .mov, .webm or .zip")
+    check_transparency(path, transparent)
     try:
         if os.path.exists(path):
             _check_existing(path, inputs)
@@ -65,3 +68,9 @@ def check_folder(path: Path) -> None:
             raise InputError(f"{path}: a name in it is longer than {longest} bytes; choose a shorter one")
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def unwritable(path: Path, error: Exception) -> InputError:
+    """Returns what is said of a file that could not be written, or not to its end."""
+    fault = (getattr(error, "strerror", None) or str(error)).lower()
+    return InputError(f"{path}: cannot be written ({fault}); choose another path or free space")

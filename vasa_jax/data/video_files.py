@@ -14,16 +14,18 @@ import numpy as np
 from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.containers import check_length, open_container
+from vasa_jax.data.encodings import SEQUENCE, TextTrack, encoding_of
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.output_files import video_output
+from vasa_jax.data.output_files import unwritable, video_output
+from vasa_jax.data.picture_sequence import SequenceWriter, check_frame
+from vasa_jax.data.sound_track import SoundTrack
+from vasa_jax.data.subtitles import Cue
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
 
 AI_COMMENT = "AI-generated video: a face animated by vasa_jax. It does not show real events."
-AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # ISO 14496-3
 BYTES_PER_PIXEL = 16  # of a video while it is decoded: FFmpeg's few frames and the RGB of one
-AAC_BLOCK = 1024  # samples per AAC packet
 
 
 @dataclass(frozen=True)
@@ -138,23 +140,32 @@ def write_video(
     title: str | None = None,
     comment: str = AI_COMMENT,
     seal: Callable[[Path], None] | None = None,
+    transparent: bool = False,
+    subtitles: tuple[Cue, ...] = (),
 ) -> Path:
-    """Frames (uint8 RGB, H and W even) and the original sound -> MP4 at `path`. See `VideoWriter`. Returns the path."""
-    with VideoWriter(path, audio, fps, title, comment, seal) as writer:
+    """Frames (uint8 RGB, H and W even) and the original sound -> a video at `path`. See `VideoWriter`.
+
+    Returns the path. Those that end in .zip are a sequence of pictures, see `SequenceWriter`.
+    """
+    kind = SequenceWriter if Path(path).suffix.lower() == SEQUENCE else VideoWriter
+    with kind(path, audio, fps, title, comment, seal, transparent, subtitles) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.path
 
 
 class VideoWriter:
-    """An MP4 that is either complete or absent: H.264 (crf 18, 4:2:0) and the ORIGINAL sound as AAC, both from time 0.
+    """A video file that is either complete or absent: frames and the ORIGINAL sound, both from time 0.
+
+    The name's suffix says how (`encodings.py`): .mp4, .m4v, .mov are H.264 (crf 18, 4:2:0) and AAC; .webm is VP9 and
+    Opus. With `transparent` frames are uint8 (H, W, 4), colours not multiplied by the matte; .webm and .mov (then
+    ProRes 4444 and PCM) hold them. `subtitles` become a track of text that players can show.
 
     Use as a context manager: `add(frame)` in order, the file appears under its name when the block ends without an
     error (`files.replacing`). Until then it grows beside it under another name, which any exception removes.
-    The sound keeps rate and channels unless AAC lacks the rate; it is cut where the video ends. Memory is bounded.
-    The container's comment says that the video is AI-generated; the index comes first, so that playing can start
-    before the file is complete ("faststart"). `seal` is called with the complete file before it gets its name, and may
-    rewrite it.
+    The sound keeps rate and channels unless the codec lacks the rate; it is cut where the video ends. Memory is
+    bounded. The container's comment says that the video is AI-generated. `seal` is called with the complete file
+    before it gets its name, and may rewrite it.
 
     Raises InputError for a path that cannot be written (before any frame is asked for) or a disk that fills up.
     """
@@ -167,41 +178,49 @@ class VideoWriter:
         title: str | None = None,
         comment: str = AI_COMMENT,
         seal: Callable[[Path], None] | None = None,
+        transparent: bool = False,
+        subtitles: tuple[Cue, ...] = (),
     ):
         heard = None if audio is None else audio.original
         self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
         self.frames = 0
-        self._audio, self._fps, self._seal = audio, fps, seal
+        self._encoding = encoding_of(self.path, transparent)
+        self._layout = "rgba" if transparent else "rgb24"
+        self._audio, self._fps, self._seal, self._subtitles = audio, fps, seal, subtitles
         self._metadata = {"comment": comment, **({"title": title} if title else {})}
         self._place = replacing(os.path.realpath(self.path))  # a link stays one
-        self._container = self._video = self._sound = None
+        self._container = self._video = self._sound = self._text = None
 
     def __enter__(self) -> VideoWriter:
         import av
 
         with self._writing():
             self._part = self._place.__enter__()
-            self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
+            self._container = av.open(
+                f"file:{self._part}", "w", format=self._encoding.container, options=self._encoding.container_options
+            )
         return self
 
     def add(self, frame: np.ndarray) -> None:
-        """Encodes one frame, uint8 (H, W, 3); all of one size."""
+        """Encodes one frame, uint8 (H, W, 3 or 4); all of one size."""
         import av
 
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"a frame must be uint8 (H, W, 3), not {frame.dtype} {frame.shape}")
+        check_frame(frame, len(self._layout.rstrip("24")))
         with self._writing():
             if self._video is None:
                 self._open_streams(*frame.shape[:2])
             elif frame.shape[:2] != (self._video.height, self._video.width):
                 raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=self._layout)
             image.pts = self.frames
             image.time_base = Fraction(1, self._fps)
             self._container.mux(self._video.encode(image))
             self.frames += 1
+            seconds = Fraction(self.frames, self._fps)
             if self._sound:
-                self._sound.encode_until(Fraction(self.frames, self._fps), self._container)
+                self._sound.encode_until(seconds, self._container)
+            if self._text:
+                self._text.encode_until(seconds, self._container)
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is None:
@@ -239,84 +258,25 @@ class VideoWriter:
             yield
         except (OSError, av.FFmpegError) as error:
             self._discard()
-            fault = (getattr(error, "strerror", None) or str(error)).lower()
-            raise InputError(f"{self.path}: cannot be written ({fault}); choose another path or free space") from None
+            raise unwritable(self.path, error) from None
 
     def _open_streams(self, height: int, width: int) -> None:
         if height % 2 or width % 2:
-            raise ValueError(f"H.264 with 4:2:0 colour needs even sides, not {width} x {height}")
+            raise ValueError(f"4:2:0 colour needs even sides, not {width} x {height}")
+        how = self._encoding
         self._container.metadata.update(self._metadata)
-        stream = self._container.add_stream("libx264", rate=self._fps, options={"crf": "18", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream = self._container.add_stream(how.video, rate=self._fps, options=how.options)
+        stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
         codec = stream.codec_context
         codec.time_base = Fraction(1, self._fps)
         # FFmpeg turns RGB into limited-range BT.601; players guess the matrix from the size unless told.
         codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = 6, 1, 1, 1
         self._video = stream
         if self._audio is not None:
-            self._sound = _SoundTrack(self._container, self._audio)
+            self._sound = SoundTrack(self._container, self._audio, how.sound)
+        if self._subtitles:
+            self._text = TextTrack(self._container, how.text, self._subtitles)
 
 
 class _Unfinished(Exception):
     """Tells `replacing` that the file is not to appear."""
-
-
-class _SoundTrack:
-    """Encodes the original sound along with the frames, so that packets interleave and memory stays bounded."""
-
-    def __init__(self, container, audio: Audio):
-        source = audio.rate
-        self.rate = source if source in AAC_RATES else next((r for r in AAC_RATES if source < r <= 48000), 48000)
-        self._stream = container.add_stream("aac", rate=self.rate, layout="mono" if audio.channels == 1 else "stereo")
-        # 4 bits per sample and channel, at most 128 kbit/s: transparent for speech, and what AAC allows at low rates.
-        self._stream.bit_rate = audio.channels * min(128_000, 4 * self.rate)
-        self._stream.codec_context.time_base = Fraction(1, self.rate)
-        self._layout = "mono" if audio.channels == 1 else "stereo"
-        self._blocks = _resampled(audio.blocks(), source, self.rate, audio.channels)
-        self._held = np.zeros((0, audio.channels), np.float32)
-        self._sent = 0
-        self._limit = 0
-
-    def encode_until(self, seconds: Fraction, container) -> None:
-        """Sends whole AAC blocks that end by `seconds`, which is how far the frames reach."""
-        self._limit = int(seconds * self.rate)
-        while self._sent + AAC_BLOCK <= self._limit and self._take(AAC_BLOCK):
-            self._send(AAC_BLOCK, container)
-
-    def finish(self, container) -> None:
-        self._take(AAC_BLOCK)
-        rest = min(len(self._held), self._limit - self._sent)
-        if rest:
-            self._send(rest, container)
-        container.mux(self._stream.encode(None))
-
-    def _take(self, count: int) -> bool:
-        while len(self._held) < count:
-            block = next(self._blocks, None)
-            if block is None:
-                return False
-            self._held = np.concatenate([self._held, block])
-        return True
-
-    def _send(self, count: int, container) -> None:
-        import av
-
-        samples, self._held = self._held[:count], self._held[count:]
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=self._layout)
-        frame.sample_rate = self.rate
-        frame.time_base = Fraction(1, self.rate)
-        frame.pts = self._sent
-        self._sent += count
-        container.mux(self._stream.encode(frame))
-
-
-def _resampled(blocks: Iterator[np.ndarray], source: int, target: int, channels: int) -> Iterator[np.ndarray]:
-    if source == target:
-        yield from blocks
-        return
-    import soxr
-
-    stream = soxr.ResampleStream(source, target, channels, dtype="float32")
-    for block in blocks:
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
+HIDDEN = 0.05  # of the matte: where there is less of the head, its colour goes over into grey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,14 +169,26 @@ class PortraitAnimator:
             part = motion[start : start + batch]
             yield np.asarray(self.decode(avatar, part, batch))[: len(part)]
 
-    def paste(self, portrait: Portrait, avatar: Avatar) -> Paste:
+    def render_layers(self, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the head without its background and mark, uint8 (n, n, 4): colours, not multiplied, and the matte."""
+        for start in range(0, len(motion), self._batch):
+            part = motion[start : start + self._batch]
+            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
+            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, padded)
+            yield from np.asarray(layers)[: len(part)]
+
+    def paste(
+        self, portrait: Portrait, avatar: Avatar, mark_of: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Paste:
         """Returns what puts the avatar's unmarked frames into the picture that its portrait is cut from.
 
         Those whole pictures are marked with the avatar's payload. InputError where they are too small for a mark.
+        mark_of: gives the levels (H, W) that mark a picture, uint8 (H, W, 3), where that is shown otherwise than whole.
         """
         picture, place = writable(portrait.picture, Place.of(portrait.crop, self.image_size))
         rest = np.asarray(self.decode(avatar.unmarked, avatar.motion[None], self._batch)[0])
-        mark = picture_mark(picture, avatar.payload) if avatar.payload else None
+        mark_of = mark_of or functools.partial(picture_mark, payload=avatar.payload)
+        mark = mark_of(picture) if avatar.payload else None
         return Paste(picture, place, avatar.portrait, rest, mark)
 
     def render_whole(self, paste: Paste, avatar: Avatar, motion: np.ndarray) -> Iterator[np.ndarray]:
@@ -236,6 +249,19 @@ def _decode(decoder, face, latents, detail, canvas, pattern, motion):
         {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
     )
     return finished(decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32), canvas, pattern)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _layers(decoder, face, latents, detail, motion):
+    pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
+    decoded = decoder.apply(
+        {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
+    )
+    matte = decoded.matte.astype(jnp.float32)
+    # What is not seen is grey: it neither shows the portrait's background nor costs a codec anything.
+    seen = jnp.clip(matte / HIDDEN, 0.0, 1.0)
+    rgb = seen * decoded.rgb.astype(jnp.float32) + (1.0 - seen) * 0.5
+    return rounded(255.0 * jnp.concatenate([rgb, matte], -1))
 
 
 def finished(rgb: jax.Array, matte: jax.Array, canvas: jax.Array, pattern: jax.Array | None) -> jax.Array:

@@ -4,7 +4,8 @@ import dataclasses
 
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
-REGIONS = ("all", "pose", "expression", "lip", "eyes")
+KEYPOINT_REGIONS = ("lip", "eyes")  # which the dynamics of a volume codec cannot tell apart
+REGIONS = ("all", "pose", "expression", *KEYPOINT_REGIONS)
 MODES = ("relative", "absolute")
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from vasa_jax.conventions import POSE_DIM, rotation_matrices
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError
 from vasa_jax.files import read_arrays, replacing
+from vasa_jax.generation.motion_rate import at_rate
 from vasa_jax.weights.pickle_reader import read_pickle
 
 SUFFIXES = (".npz", ".pkl", ".pickle")
@@ -47,14 +48,7 @@ class DrivingMotion:
 
     def at_rate(self, fps: float) -> "DrivingMotion":
         """Returns the motion at another frame rate, linear between its frames; rotations stay rotations."""
-        count = max(round(len(self) * fps / self.fps), 1)
-        if fps == self.fps or len(self) == 1:
-            return dataclasses.replace(self, fps=fps)
-        times = np.arange(count) * self.fps / fps
-        moved = np.stack([np.interp(times, np.arange(len(self)), column) for column in self.vectors.T], 1)
-        matrices = rotation_matrices(moved[:, :6])
-        moved[:, :6] = np.concatenate([matrices[..., 0], matrices[..., 1]], -1)
-        moved = moved.astype(np.float32)
+        moved = at_rate(self.vectors, self.fps, fps)
         return dataclasses.replace(self, pose=moved[:, :POSE_DIM], dynamics=moved[:, POSE_DIM:], fps=fps)
 
 

@@ -11,7 +11,6 @@ One motion moves any number of portraits (paper Figure 4): `motion = generator.m
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,32 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.portraits import Portrait
+from vasa_jax.data.subtitles import read_subtitles
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
+from vasa_jax.generation.composition import Composition, Form, check_sound
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.ditto import DittoSampler
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.joyvasa import JoyVASASampler
+from vasa_jax.generation.motion_rate import at_rate, looped, needed
 from vasa_jax.generation.reenactment import drive, framed_portrait, motion_of, reenact
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.talking_head import Stage, TalkingHead
+from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.settings import fields_of
 from vasa_jax.weights.parts import load_model
+
+MOST_FPS = 120
 
 
 class VideoGenerator(PortraitAnimator):
@@ -81,9 +88,11 @@ class VideoGenerator(PortraitAnimator):
     def generate(
         self,
         image: str | Path,
-        audio: str | Path | Audio,
+        audio: str | Path | Audio | None = None,
         controls: Controls | None = None,
         *,
+        form: VideoForm | None = None,
+        fps: float = FPS,
         crop: str = "",
         background: str = "",
         paste: bool = False,
@@ -96,8 +105,10 @@ class VideoGenerator(PortraitAnimator):
         """Makes a video of a portrait file and speech; InputError for bad files and settings.
 
         Args:
-          image, audio: files; the sound may be read already.
-          controls: what is asked of the video; `changes` are fields of `Controls`, over those.
+          image, audio: files; the sound may be read already. An idle loop has none.
+          controls, form: what is asked of the motion, and of how it is shown; `changes` are fields of `Controls` or
+            `VideoForm`, over those.
+          fps: frames per second of the video: the motion is interpolated, the sound stays as it is.
           crop, background: see `read_portrait`.
           paste: whether frames are the whole picture (see paste.py), not the square.
           limits: what the files may ask of this machine.
@@ -105,27 +116,32 @@ class VideoGenerator(PortraitAnimator):
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
           payload: of the mark; by default a random one. Give that of an earlier output for the same frames again.
         """
+        shown = {name: changes.pop(name) for name in [*changes] if name in fields_of(VideoForm)}
         controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
+        form = dataclasses.replace(form or VideoForm(), **shown).validate("form")
+        check_sound(form, audio, "form")
+        if not 1 <= fps <= MOST_FPS:
+            raise InputError(f"fps: {fps:g} is out of range; choose 1 to {MOST_FPS} frames a second")
         with stage("read"):
-            sound = audio if isinstance(audio, Audio) else read_audio(audio, limits)
+            sound = audio if isinstance(audio, Audio) or audio is None else read_audio(audio, limits)
+            read = Form.read(form, paste, limits, "form")
+            subtitles = read_subtitles(form.subtitles, sound.samples if sound else None) if form.subtitles else ()
             portrait, how = framed_portrait(self, image, crop, background, limits, how or Driving())
         with stage("portrait"):
             avatar = self.prepare(portrait.pixels, payload)
-            whole = self.paste(portrait, avatar) if paste else None
+            composition = Composition(self, avatar, portrait, read, paste, controls.hop)
         with stage("motion"):
-            motion = self.motion(sound.samples, avatar, controls, how)
-        notes = (*portrait.notes, *sound.notes, *controls.ignored(self.trained_controls))
-        sources = (image, *([sound.original] if isinstance(sound.original, Path) else []))
-
-        def frames():
-            if whole:
-                return self.render_whole(whole, avatar, motion)
-            return itertools.chain.from_iterable(self.render(avatar, motion, controls.hop))
-
-        size = whole.size if whole else (self.image_size, self.image_size)
+            if form.idle:
+                silence = np.zeros(needed(form.idle) * SAMPLES_PER_FRAME, np.float32)
+                motion = looped(self.motion(silence, avatar, controls, how), form.idle)
+            else:
+                motion = self.motion(sound.samples, avatar, controls, how)
+            motion = at_rate(motion, FPS, fps, loop=bool(form.idle))
+        notes = (*portrait.notes, *(sound.notes if sound else ()), *controls.ignored(self.trained_controls))
+        sources = (image, *([sound.original] if sound and isinstance(sound.original, Path) else []))
         return TalkingHead(
-            avatar, motion, sound, notes, portrait.crop, sources, size, self.model, frames,
-            edited="photograph" if whole else "",
+            avatar, motion, sound, notes, portrait.crop, sources, composition.size, self.model,
+            lambda: composition.frames(motion), fps, "photograph" if paste else "", composition.transparent, subtitles,
         )  # fmt: skip
 
     def stream(
@@ -194,15 +210,19 @@ class VideoGenerator(PortraitAnimator):
         return super().render(avatar, motion, batch)
 
     def reenact(
-        self, image: str | Path, video: str | Path, how: Driving | None = None, *, audio: Any = None, crop: str = "",
-        background: str = "", paste: bool = False, limits: InputLimits = DEFAULT_LIMITS,
-        payload: Payload | None = None, **changes: Any,
+        self, image: str | Path, video: str | Path, how: Driving | None = None, *, form: VideoForm | None = None,
+        audio: Any = None, crop: str = "", background: str = "", paste: bool = False,
+        limits: InputLimits = DEFAULT_LIMITS, payload: Payload | None = None, **changes: Any,
     ) -> TalkingHead:  # fmt: skip
-        """Makes a video in which a portrait moves as a driving face does: see `reenactment.reenact`."""
-        how = dataclasses.replace(how or Driving(), **changes)
+        """Makes a video in which a portrait moves as a driving face does: see `reenactment.reenact`.
+
+        `changes` are fields of `Driving` or `VideoForm`.
+        """
+        shown = {name: changes.pop(name) for name in [*changes] if name in fields_of(VideoForm)}
+        how, form = dataclasses.replace(how or Driving(), **changes), dataclasses.replace(form or VideoForm(), **shown)
         return reenact(
-            self, image, video, how, audio=audio, crop=crop, background=background, paste=paste, limits=limits,
-            payload=payload,
+            self, image, video, how, form=form, audio=audio, crop=crop, background=background, paste=paste,
+            limits=limits, payload=payload,
         )[0]  # fmt: skip
 
     def motion(

@@ -1,4 +1,4 @@
-"""The `generate` job: portrait and speech in, an MP4 and a summary out."""
+"""The `generate` job: portrait and speech in, a video and a summary out."""
 
 import contextlib
 import functools
@@ -15,11 +15,14 @@ from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.image_files import existing_file, parse_colour
 from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
+from vasa_jax.generation.composition import Form, check_sound
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.job_list import generate_listed
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.settings import part_of
 from vasa_jax.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
@@ -69,33 +72,38 @@ def generate(config: VASAConfig, workdir: str | Path = "") -> Path | list[Path]:
 
 
 def _generate_one(config: VASAConfig, load: Callable[..., "VideoGenerator"]) -> Path:
-    for name in ("image", "audio", "output"):
+    form = part_of(VideoForm, config)
+    for name in ("image", "output") if config.idle else ("image", "audio", "output"):
         if not getattr(config, name):
             raise InputError(f"config.{name}: not set; give a file, e.g. --config.{name}={_EXAMPLES[name]}")
     # Bad files are found before the networks are loaded.
     audio_path, image_path = (_file(config, name) for name in ("audio", "image"))
-    output = video_output(config.output, [audio_path, image_path, config.controls or image_path])
+    given = [image_path, *(name for name in (audio_path, config.controls, config.subtitles, config.backdrop) if name)]
+    read = Form.read(form, config.paste, config.limits)
+    output = video_output(config.output, given, read.backdrop.transparent)
+    check_sound(form, audio_path, "config")
     existing_file(image_path, "picture")
     parse_colour(config.background)
     controls = controls_of(config)
     signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
     stage = Stopwatch()
     with stage("read"):
-        audio = read_audio(audio_path, config.limits)
+        audio = read_audio(audio_path, config.limits) if audio_path else None
     with stage("load"):
         generator = load(
             config.checkpoint, config.decode_batch, config.mark, config.size, config.motion_generator
         )
     video = generator.generate(
-        image_path, audio, controls, crop=config.crop, background=config.background, paste=config.paste,
-        limits=config.limits, how=Driving.from_config(config), stage=stage, payload=asked_payload(config),
+        image_path, audio, controls, form=form, fps=config.fps or FPS, crop=config.crop,
+        background=config.background, paste=config.paste, limits=config.limits, how=part_of(Driving, config),
+        stage=stage, payload=asked_payload(config),
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
     with progress(len(video.motion)) as counted:
         path = video.save(output, stage=stage, progress=counted, signer=signer)
     mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"
-    say(summary(path, len(video.motion), video.size, mark, stage.seconds))
+    say(summary(path, len(video.motion), video.size, mark, stage.seconds, video.fps))
     say(f"  crop      --config.crop={video.crop}")
     return path
 

@@ -3,8 +3,8 @@
     {"image": "anna.jpg", "audio": "hello.wav", "output": "anna.mp4"}
     {"image": "ben.png", "audio": "hello.wav", "output": "ben.mp4", "emotion": "happiness:0.5", "seed": 3}
 
-One JSON object a line: files, `crop`, `background`, `paste`, `size`, any control. What a line leaves out is as on the
-command line.
+One JSON object a line: files, `crop`, `background`, `paste`, `size`, `fps`, any control, any field of `VideoForm`. What
+a line leaves out is as on the command line.
 """
 
 import dataclasses
@@ -21,11 +21,12 @@ from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.files import LARGEST_JSON, fingerprint, parse_json, read_bytes
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.settings import fields_of, nearest_name
 
-FILES = ("image", "audio", "controls")  # that a job reads
-_ALIKE = ("checkpoint", "mark", "motion_generator", *fields_of(Driving))  # of all jobs of a run
-NAMES = (*FILES, "output", "crop", "background", "paste", "size", *fields_of(Controls))
+FILES = ("image", "audio", "controls", "subtitles")  # that a job reads
+NAMES = (*FILES, "output", "crop", "background", "paste", "size", "fps", *fields_of(Controls), *fields_of(VideoForm))
+_ALIKE = tuple(name for name in ("checkpoint", "mark", "motion_generator", *fields_of(Driving)) if name not in NAMES)
 
 
 def generate_listed(config: VASAConfig, make: Callable[[VASAConfig], Path]) -> list[Path]:
@@ -92,7 +93,7 @@ def _settings(line: bytes, config: VASAConfig, where: str) -> VASAConfig:
 def _key(job: VASAConfig) -> int:
     """Returns a number for what a job makes: its settings, and the state of its files."""
     files = []
-    for name in FILES:
+    for name in (*FILES, *(["backdrop"] if os.path.isfile(job.backdrop) else [])):
         value = getattr(job, name)
         if value and value != "demo":
             state = existing_file(value, name).stat()

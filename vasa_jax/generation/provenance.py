@@ -32,7 +32,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
+from vasa_jax.data.encodings import SEQUENCE, mime_of
 from vasa_jax.data.image_files import existing_file
+from vasa_jax.data.output_files import video_output
+from vasa_jax.data.subtitles import Cue
 from vasa_jax.data.video_files import AI_COMMENT, write_video
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.files import read_bytes, replacing
@@ -47,6 +50,7 @@ TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff", ".tiff": "image/tiff", ".avi": "video/avi",
 }  # fmt: skip
+WITHOUT_MANIFEST_COMMENT = f"{AI_COMMENT} Its frames carry an invisible mark; WebM holds no C2PA manifest."
 UNMARKED_COMMENT = f"{AI_COMMENT} Marks were switched off: it has no manifest and no invisible mark."
 LARGEST_PEM = 2**20  # bytes of a file with certificates or a key
 LONGEST_CLAIM = 100  # characters of a manifest's word that are shown
@@ -225,18 +229,30 @@ def write_generated(
     signer: Signer | None = None,
     fps: int | Fraction = FPS,
     edited: str = "",
+    transparent: bool = False,
+    subtitles: tuple[Cue, ...] = (),
 ) -> Path:
-    """Writes generated frames, uint8 (H, W, 3), and sound as an MP4 with its manifest; returns the path.
+    """Writes generated frames, uint8 (H, W, 3 or 4), and sound as a video with its manifest; returns the path.
+
+    Of a sequence of pictures each has its manifest. WebM holds none (C2PA 2.2, appendix A): its comment says so.
 
     payload: of the mark in the frames; None: they have none, the file gets no manifest, and its comment says so.
     model: its name. signer: by default this machine's. edited: see `manifest`.
     InputError where the file cannot be written or signed; nothing is left behind then.
     """
+    sequence = Path(path).suffix.lower() == SEQUENCE
+    kind = "image/png" if sequence else mime_of(video_output(path))
     if payload is None:
-        return write_video(path, frames, audio, fps, comment=UNMARKED_COMMENT)
-    signer = signer or Signer.of_machine()
-    seal = functools.partial(sign_file, kind="video/mp4", content=manifest(payload, model, edited), signer=signer)
-    return write_video(path, frames, audio, fps, seal=seal)
+        comment, seal = UNMARKED_COMMENT, None
+    elif kind == "video/webm":
+        comment, seal = WITHOUT_MANIFEST_COMMENT, None
+    else:
+        signer = signer or Signer.of_machine()
+        content = manifest(payload, model, edited)
+        comment, seal = AI_COMMENT, functools.partial(sign_file, kind=kind, content=content, signer=signer)
+    return write_video(
+        path, frames, audio, fps, comment=comment, seal=seal, transparent=transparent, subtitles=subtitles
+    )
 
 
 def point_to_responsible_use() -> None:

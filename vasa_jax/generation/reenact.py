@@ -8,7 +8,7 @@ import numpy as np
 
 from vasa_jax.conventions import POSE_DIM, rotation_matrices
 from vasa_jax.errors import InputError
-from vasa_jax.generation.driving import Driving
+from vasa_jax.generation.driving import KEYPOINT_REGIONS, Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_edit import scaled_rotation
 from vasa_jax.generation.motion_smoothing import steadied
@@ -33,7 +33,7 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
 
     InputError for what this codec cannot do: its dynamics are one vector, which does not tell lips from eyes.
     """
-    if how.region in ("lip", "eyes"):
+    if how.region in KEYPOINT_REGIONS:
         raise InputError(
             f"config.region: {how.region} cannot be told apart by this codec, whose dynamics move the whole face; "
             "choose all, pose or expression, or give a keypoint codec's config.checkpoint"

@@ -1,4 +1,4 @@
-"""The `reenact` job: a portrait and a driving video in, an MP4 and a summary out."""
+"""The `reenact` job: a portrait and a driving video in, a video and a summary out."""
 
 import sys
 from pathlib import Path
@@ -8,10 +8,13 @@ from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.image_files import existing_file, parse_colour
 from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
+from vasa_jax.generation.composition import Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import save_motion
 from vasa_jax.generation.job import DEMO, Stopwatch, asked_payload, progress, summary
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
+from vasa_jax.generation.video_form import VideoForm
+from vasa_jax.settings import part_of
 from vasa_jax.stopping import ended_by_sigterm
 
 _EXAMPLES = {"image": "me.jpg", "video": "driving.mp4", "output": "moved.mp4"}
@@ -35,11 +38,14 @@ def _reenact(config: VASAConfig) -> Path:
     # Bad files are found before the networks are loaded.
     existing_file(image, "picture")
     existing_file(config.video, "video")
-    output = video_output(config.output, [image, config.video, *([config.audio] if config.audio else [])])
+    form = part_of(VideoForm, config)
+    given = (image, config.video, config.audio, config.subtitles, config.backdrop)
+    transparent = Form.read(form, config.paste, config.limits).backdrop.transparent
+    output = video_output(config.output, [name for name in given if name], transparent)
     if config.motion_output and Path(config.motion_output).suffix != ".npz":
         raise InputError(f"{config.motion_output}: motion is saved as .npz; give such a name")
     parse_colour(config.background)
-    how = Driving.from_config(config)
+    how = part_of(Driving, config)
     signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
     stage = Stopwatch()
     with stage("read"):
@@ -52,7 +58,7 @@ def _reenact(config: VASAConfig) -> Path:
             config.checkpoint, config.decode_batch, mark=config.mark, size=config.size
         )
     video, driving = reenactment.reenact(
-        animator, image, config.video, how, audio=audio, crop=config.crop, background=config.background,
+        animator, image, config.video, how, form=form, audio=audio, crop=config.crop, background=config.background,
         paste=config.paste, limits=config.limits, stage=stage,
         payload=asked_payload(config),
     )  # fmt: skip

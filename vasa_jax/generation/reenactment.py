@@ -14,14 +14,17 @@ from vasa_jax.data.face_crop import crop_square
 from vasa_jax.data.image_files import existing_file, parse_colour
 from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.portraits import Portrait, read_portrait
+from vasa_jax.data.subtitles import Cue, read_subtitles
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
+from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.framing import KeypointFraming
 from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
+from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
 
 _AT_ONCE = 256  # driving frames that are held
@@ -98,6 +101,7 @@ def reenact(
     video: str | Path,
     how: Driving | None = None,
     *,
+    form: VideoForm | None = None,
     audio: str | Path | Audio | None = None,
     crop: str = "",
     background: str = "",
@@ -111,6 +115,7 @@ def reenact(
     Args:
       image: the portrait, see `read_portrait` for it, `crop` and `background`.
       video: a video, a picture, or saved motion.
+      form: how it is shown; no idle loop.
       audio: the sound; by default that of the driving video, if it has one.
       paste: whether frames are the whole picture (see paste.py), not the square.
       stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
@@ -120,43 +125,46 @@ def reenact(
 
     Raises InputError for bad files and settings, and for what the codec cannot do.
     """
-    how = (how or Driving()).validate("config")
+    how, form = (how or Driving()).validate("config"), (form or VideoForm()).validate("config")
+    if form.idle:
+        raise InputError("config.idle: a loop has no driving video; leave it out, or use configs/generate.py")
     if how.dub:
-        return _dubbed(animator, image, video, how, audio, crop, limits, stage, payload)
+        return _dubbed(animator, image, video, how, form, audio, crop, limits, stage, payload)
     with stage("read"):
+        read = Form.read(form, paste, limits)
         portrait, how = framed_portrait(animator, image, crop, background, limits, how)
         sound, notes = _sound(audio, video, limits)
+        subtitles = _subtitles(form, sound)
     with stage("driving"):
         driving = motion_of(animator, video, how, limits)
     with stage("portrait"):
         avatar = animator.prepare(portrait.pixels, payload)
-        whole = animator.paste(portrait, avatar) if paste else None
+        composition = Composition(animator, avatar, portrait, read, paste)
     with stage("motion"):
         motion = drive(animator, avatar, driving, how)
 
-    def frames():
-        if whole:
-            return animator.render_whole(whole, avatar, motion)
-        return itertools.chain.from_iterable(animator.render(avatar, motion))
-
-    size = whole.size if whole else (animator.image_size, animator.image_size)
     sources = (image, video, *([sound.original] if sound and isinstance(sound.original, Path) else []))
     head = TalkingHead(
-        avatar, motion, sound, (*portrait.notes, *driving.notes, *notes), portrait.crop, sources, size, animator.model,
-        frames, driving.fps, "photograph" if whole else "",
+        avatar, motion, sound, (*portrait.notes, *driving.notes, *notes), portrait.crop, sources, composition.size,
+        animator.model, lambda: composition.frames(motion), driving.fps, "photograph" if paste else "",
+        composition.transparent, subtitles,
     )  # fmt: skip
     return head, driving
 
 
 def _dubbed(
-    animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, audio, crop: str,
+    animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, form: VideoForm, audio, crop: str,
     limits: InputLimits, stage: Stage, payload: Payload | None,
 ) -> tuple[TalkingHead, DrivingMotion]:  # fmt: skip
     """Does what `reenact` does with a source video; as long as the shorter of the two."""
+    for name in ("shape", "backdrop"):
+        if getattr(form, name):
+            raise InputError(f"config.{name}: a dubbed video stays as it is but for the face; leave it out")
     if animator.codec != "volume":
         raise InputError("config.dub: keypoint codecs move one portrait only; leave it out, or give a volume codec")
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
+        subtitles = _subtitles(form, sound)
         source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop")
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
@@ -178,7 +186,7 @@ def _dubbed(
 
     head = TalkingHead(
         avatar, motion, sound, (*source.notes, *driving.notes, *notes), source.crop, (image, video), whole.size,
-        animator.model, frames, source.fps, "video",
+        animator.model, frames, source.fps, "video", subtitles=subtitles,
     )  # fmt: skip
     return head, driving
 
@@ -206,6 +214,10 @@ def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLim
     except InputError as error:
         return None, (f"the video is silent: {error}",)
     return sound, sound.notes
+
+
+def _subtitles(form: VideoForm, sound: Audio | None) -> tuple[Cue, ...]:
+    return read_subtitles(form.subtitles, sound.samples if sound else None) if form.subtitles else ()
 
 
 def _check_fits(animator: PortraitAnimator, motion: DrivingMotion, source: str | Path) -> None:

@@ -1,5 +1,6 @@
 """What the HTTP API says, as its OpenAPI document shows it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +10,7 @@ from vasa_jax.errors import one_line
 from vasa_jax.generation.controls import Controls
 from vasa_jax.serving.store import Job
 from vasa_jax.serving.worker import Progress
-from vasa_jax.settings import described, fields_of
+from vasa_jax.settings import Settings, described, fields_of
 
 
 class Fault(BaseModel):
@@ -30,10 +31,13 @@ class VideoResult(BaseModel):
 
     frames: int
     seconds: float
-    size: int = Field(description="pixels per side")
+    fps: float
+    width: int = Field(description="pixels")
+    height: int
     bytes: int
     crop: str = Field(description="the square of the portrait that is seen: x,y,size in its pixels")
     mark: str | None = Field(description="what the invisible mark in its frames says; null: it has none")
+    subtitles: bool = Field(description="whether it has a track of text")
     notes: list[str]
     took: float = Field(description="seconds that it took to make")
 
@@ -51,26 +55,33 @@ class VideoJob(BaseModel):
     left: float | None = Field(description="seconds until it is done, about; null: not known yet")
     error: str | None = Field(description="why it failed")
     result: VideoResult | None
-    settings: dict[str, Any] = Field(description="as the command line takes them: a line of --config.jobs=FILE.jsonl")
+    job: str = Field(description="generate or reenact: the name of the command line's configuration")
+    settings: dict[str, Any] = Field(
+        description="as the command line takes them: of generate a line of --config.jobs=FILE.jsonl"
+    )
 
     @classmethod
     def of(cls, job: Job, progress: Progress | None, ahead: int) -> "VideoJob":
         """Returns what is told of a job."""
-        settings = {"image": job.settings["image"], "audio": job.settings["audio"], "output": "video.mp4"}
-        settings |= {name: job.settings[name] for name in ("crop", "background") if job.settings[name]}
+        asked, form = job.settings, dict(job.settings.get("form", {}))
+        settings = {"image": asked["image"], "output": f"video.{form.pop('format', 'mp4')}"}
+        settings |= {name: asked[name] for name in ("audio", "video", "crop", "background") if asked.get(name)}
+        files = {"subtitles": "subtitles_name", "backdrop": "backdrop_name"}
+        settings |= form | {name: asked[file] for name, file in files.items() if asked.get(file)}
+        settings |= asked.get("controls", {}) | asked.get("motion", {})
         progress = progress or Progress("")
         return cls(
             id=job.id, state=job.state, made=job.made, ahead=ahead, stage=progress.stage, done=progress.done,
             total=progress.total, left=progress.left, error=job.error, result=job.result,
-            settings=settings | job.settings["controls"],
+            job=asked.get("job", "generate"), settings=settings,
         )  # fmt: skip
 
 
 class Control(BaseModel):
-    """A control: a field of `Controls`, as the command line declares it."""
+    """A control: a field of a section of settings, as the command line declares it."""
 
     name: str
-    kind: str = Field(description="int, float or str")
+    kind: str = Field(description="int, float, str or bool")
     count: int = Field(description="numbers that it has")
     default: Any
     low: float | None
@@ -90,12 +101,14 @@ class About(BaseModel):
     steps: int = Field(description="the most that may be asked for")
     live_sessions: int
     controls: list[Control]
+    motion: list[Control] = Field(description="what may be asked of a driving video")
+    form: list[Control] = Field(description="what may be asked of a video's form")
     emotions: list[str]
     speech: bool = Field(description="whether texts can be spoken")
 
 
-def controls_told(most_steps: int) -> list[Control]:
-    """Returns every control of `Controls`, steps up to `most_steps`."""
+def controls_told(cls: type[Settings], names: Iterable[str], most_steps: int = 0) -> list[Control]:
+    """Returns the named fields of a section, steps up to `most_steps`."""
     return [
         Control(
             name=item.name,
@@ -108,7 +121,7 @@ def controls_told(most_steps: int) -> list[Control]:
             unit=item.unit,
             help=item.help,
         )
-        for item in fields_of(Controls).values()
+        for item in (fields_of(cls)[name] for name in names)
     ]
 
 

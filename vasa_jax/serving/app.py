@@ -13,12 +13,16 @@ from starlette.middleware import Middleware
 
 import vasa_jax
 from vasa_jax.conventions import EMOTIONS
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving import KEYPOINT_REGIONS, REGIONS
 from vasa_jax.serving.answers import About, Fault, controls_told, described_fault
+from vasa_jax.serving.forms import AskedDriving, AskedForm, names_of
 from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
 from vasa_jax.serving.live_routes import live_router
 from vasa_jax.serving.samples import can_speak, samples_router
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.videos import videos_router
+from vasa_jax.settings import fields_of
 
 PAGES = Path(__file__).parent / "pages"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -62,13 +66,21 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
             raise HTTPException(401, "the key is wrong; ask who runs this server")
         response.set_cookie(COOKIE, cookie_of(key), httponly=True, samesite="strict", path="/")
 
+    driving = controls_told(AskedDriving, names_of(AskedDriving))
+    if studio.generator.codec == "volume":
+        driving = [item for item in driving if not item.help.startswith("keypoint codecs")]
+        whole = [name for name in REGIONS if name not in KEYPOINT_REGIONS]
+        driving = [item.model_copy(update={"choices": whole}) if item.name == "region" else item for item in driving]
+
     @app.get("/v1/about", tags=["server"])
     def about() -> About:
         """Tells what this server takes: limits, and every control with its range and unit."""
         return About(
             version=vasa_jax.__version__, size=studio.generator.image_size, upload=settings.upload,
             seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
-            controls=controls_told(settings.steps), emotions=list(EMOTIONS), speech=can_speak(),
+            controls=controls_told(Controls, fields_of(Controls), settings.steps),
+            motion=driving, form=controls_told(AskedForm, names_of(AskedForm)), emotions=list(EMOTIONS),
+            speech=can_speak(),
         )  # fmt: skip
 
     @app.get("/metrics", tags=["server"], response_class=Response)

@@ -9,7 +9,6 @@ lines `{"type": "interrupt"}`, `pause`, `resume` and `report` (latency and skew 
 import asyncio
 import contextlib
 import json
-import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -200,7 +199,12 @@ async def _play(socket: WebSocket, session: LiveSession, studio: Studio) -> None
     finally:
         session.stop_playing(send)
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-        await socket.close(1008 if fault else 1000, (fault or session.reason)[:120])
+        await socket.close(1008 if fault else 1000, _close_reason(fault or session.reason))
+
+
+def _close_reason(text: str) -> str:
+    """Returns what fits into a close frame: 123 bytes of UTF-8 (RFC 6455, 5.5)."""
+    return text.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
 
 
 def _obey(text: str, session: LiveSession, studio: Studio, rate: int) -> int:
@@ -220,7 +224,7 @@ def _obey(text: str, session: LiveSession, studio: Studio, rate: int) -> int:
     elif kind == "report":
         for name, measure in (("latency", studio.metrics.seen_latency), ("skew", studio.metrics.skew)):
             value = word.get(name)
-            if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 60:
+            if type(value) in (int, float) and abs(value) < 60:  # not NaN, nor an integer too large for a float
                 measure.observe(value)
     else:
         raise InputError("message: its type is unknown; send microphone, interrupt, pause, resume or report")

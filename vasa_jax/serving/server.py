@@ -1,6 +1,7 @@
 """The web server: uvicorn, made impatient with clients that send slowly, and quick to end."""
 
 import asyncio
+import logging
 import signal
 import socket
 from types import FrameType
@@ -40,6 +41,13 @@ def protocol_for(seconds: float) -> type[H11Protocol]:
             if not self._between_requests():
                 self._rest()
 
+        def send_400_response(self, msg: str) -> None:
+            # What follows a request that was refused may be nonsense too: its answer has been given.
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            else:
+                self.transport.close()
+
         def _between_requests(self) -> bool:
             return self.conn.their_state is h11.IDLE
 
@@ -60,6 +68,8 @@ class StudioServer(uvicorn.Server):
     """Tells the studio that it ends as soon as a signal says so: streams of events and live sessions end too."""
 
     def __init__(self, app: ASGIApp, studio: Studio):
+        """Its log has no line for every form that is none, which any client can send in thousands."""
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         settings: StudioConfig = studio.config.studio
         super().__init__(
             uvicorn.Config(

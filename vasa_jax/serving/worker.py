@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.conventions import FPS
+from vasa_jax.data.subtitles import as_vtt, within
 from vasa_jax.errors import InputError, one_line, say
+from vasa_jax.files import write_text
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.provenance import Signer
+from vasa_jax.generation.reenactment import reenact
+from vasa_jax.generation.video_form import VideoForm
+from vasa_jax.serving.forms import AskedDriving, AskedForm, video_form
 from vasa_jax.serving.metrics import Metrics
 from vasa_jax.serving.store import CANCELLED, DONE, FAILED, Job, JobStore
 
 T = TypeVar("T")
 
-PORTRAIT, SOUND, RESULT = "portrait", "sound", "result.mp4"  # files of a job
-PROGRAMS = 8  # combinations of steps, solver and hop whose compiled code is kept
+PORTRAIT, SOUND, DRIVING, BACKDROP, CUES = "portrait", "sound", "driving", "backdrop", "cues.vtt"  # files of a job
+PROGRAMS = 12  # combinations of steps, solver and hop, and sizes of frames, whose compiled code is kept
 RETRY = 5.0  # seconds after a failure of the disk
 SWEEP = 60.0  # seconds between looks for old jobs
 
@@ -154,23 +158,36 @@ class Worker:
 
     def _make(self, job: Job, folder: Path) -> dict[str, Any]:
         settings, start = job.settings, time.perf_counter()
-        controls = Controls(**settings["controls"])
-        self._make_room(controls)
-        video = self._generator.generate(
-            folder / PORTRAIT, folder / SOUND, controls, crop=settings["crop"], background=settings["background"],
-            limits=self._config.limits, stage=self._stage,
-        )  # fmt: skip
+        asked, form = asked_form(settings, folder)
+        sound = folder / SOUND if settings["audio"] else None
+        shared = {
+            "form": form, "crop": settings["crop"], "background": settings["background"], "paste": asked.paste,
+            "limits": self._config.limits, "stage": self._stage,
+        }  # fmt: skip
+        if settings.get("job") == "reenact":
+            how = AskedDriving(**settings["motion"], fps=asked.fps)
+            video, _ = reenact(self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound, **shared)
+        else:
+            controls = Controls(**settings["controls"])
+            self._make_room((controls.steps, controls.solver, controls.hop, controls.look_ahead))
+            video = self._generator.generate(folder / PORTRAIT, sound, controls, fps=asked.fps, **shared)
+        self._make_room((*video.size, asked.paste, video.transparent))
         total = len(video.motion)
+        if video.subtitles:
+            write_text(folder / CUES, as_vtt(within(video.subtitles, video.seconds)))
         path = video.save(
-            folder / RESULT,
+            folder / result_name(settings),
             stage=self._stage,
             progress=lambda frames: self._counted(frames, total),
             signer=self._signer,
         )
         return {
             "frames": total,
-            "seconds": total / FPS,
-            "size": self._generator.image_size,
+            "seconds": video.seconds,
+            "fps": video.fps,
+            "width": video.size[1],
+            "height": video.size[0],
+            "subtitles": bool(video.subtitles),
             "bytes": path.stat().st_size,
             "crop": str(video.crop),
             "mark": str(video.avatar.payload) if video.avatar.payload else None,
@@ -178,11 +195,11 @@ class Worker:
             "took": round(time.perf_counter() - start, 3),
         }
 
-    def _make_room(self, controls: Controls) -> None:
+    def _make_room(self, program: tuple) -> None:
         """Forgets compiled code when requests have asked for many kinds of it: it is never freed otherwise."""
         import jax
 
-        self._programs.add((controls.steps, controls.solver, controls.hop, controls.look_ahead))
+        self._programs.add(program)
         if len(self._programs) > PROGRAMS and not self._live():
             jax.clear_caches()
             self._programs.clear()
@@ -213,6 +230,18 @@ class Worker:
             self._progress = Progress("waits for the live avatar", progress.done, progress.total)
             time.sleep(0.1)
         return time.monotonic() - start
+
+
+def asked_form(settings: dict[str, Any], folder: Path) -> tuple[AskedForm, VideoForm]:
+    """Returns what a job asks of its form, and that form with the job's own files."""
+    form = AskedForm(**settings.get("form", {}))  # jobs of older studios have none
+    subtitles = folder / settings["subtitles"] if settings.get("subtitles") else None
+    return form, video_form(form, folder / BACKDROP, subtitles)
+
+
+def result_name(settings: dict[str, Any]) -> str:
+    """Returns the name of a job's finished file."""
+    return f"result.{settings.get('form', {}).get('format', 'mp4')}"
 
 
 def without_folder(text: str, folder: Path) -> str:

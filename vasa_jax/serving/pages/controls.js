@@ -38,8 +38,24 @@ export class ControlsInput {
   text() { return JSON.stringify(this.values()); }
 }
 
-function row(name, help, unit, fields) {
-  const title = name.replaceAll("_", " ");
+/** Shows settings, as the server declares them; returns a function that gives those that differ from their defaults. */
+export function settingRows(place, settings) {
+  const rows = settings.map((setting) => {
+    const field = setting.kind === "bool" ? make("input", { type: "checkbox", checked: setting.default })
+      : setting.choices ? choice(setting) : setting.kind === "str" ? make("input", { type: "text", maxLength: 60, placeholder: "found" }) : numbers(setting)[0];
+    place.append(row(setting.name, setting.help, told(setting), [field]));
+    return { setting, field };
+  });
+  return () => Object.fromEntries(rows.flatMap(({ setting, field }) => {
+    if (!field.checkValidity()) { field.reportValidity(); throw new Error(`${setting.name}: ${field.validationMessage}`); }
+    const number = ["int", "float"].includes(setting.kind);
+    const value = setting.kind === "bool" ? field.checked : number ? Number(field.value) : field.value;
+    return value === setting.default || (number && field.value === "") ? [] : [[setting.name, value]];
+  }));
+}
+
+/** A row of the page: a setting's title, its fields, its unit and help. */
+export function row(name, help, unit, fields, title = name.replaceAll("_", " ")) {
   fields.forEach((field, index) => {
     field.dataset.control = name;
     field.setAttribute("aria-label", AXES[name] ? `${title}, ${AXES[name][index]}` : field.getAttribute("aria-label") ?? title);

@@ -3,7 +3,7 @@
 import { ask, askJson, form, make } from "./server.js";
 
 /** Posts a video; returns the job. */
-export const post = (fields) => askJson("v1/videos", { method: "POST", body: form(fields) });
+export const post = (fields, path = "v1/videos") => askJson(path, { method: "POST", body: form(fields) });
 
 /** Shows a job in a card until it has ended; `full` with what can be done with the result. Returns the card. */
 export function card(job, title, full = true) {
@@ -41,14 +41,31 @@ function told(job) {
 }
 
 function shown(job, full) {
-  const path = `v1/videos/${job.id}/result`, parts = [make("video", { src: path, controls: true, playsInline: true, loop: !full })];
+  const path = `v1/videos/${job.id}/result`, { output, backdrop, idle } = job.settings, parts = [];
+  const clear = backdrop === "transparent";
+  if (output.endsWith(".zip") || (clear && output.endsWith(".mov"))) parts.push(make("p", { className: "hint" }, "Browsers do not play this kind of file: download it."));
+  else {
+    const video = make("video", { src: path, controls: true, playsInline: true, loop: !full || Boolean(idle), className: clear ? "clear" : "" });
+    if (job.result.subtitles) {
+      const track = make("track", { kind: "subtitles", src: `v1/videos/${job.id}/subtitles`, label: "Subtitles", default: true });
+      video.append(track);
+    }
+    parts.push(video);
+  }
   if (!full) return parts;
   const settings = JSON.stringify(job.settings);
   const line = URL.createObjectURL(new Blob([`${settings}\n`], { type: "application/jsonl" }));
   parts.push(...job.result.notes.map((note) => make("p", { className: "hint" }, note)));
-  parts.push(make("p", { className: "buttons" }, make("a", { href: path, download: "video.mp4", className: "button" }, "Download"),
+  parts.push(make("p", { className: "buttons" }, make("a", { href: path, download: output, className: "button" }, "Download"),
     make("a", { href: line, download: "video.jsonl", className: "button" }, "Settings")));
-  const command = "python -m vasa_jax.main --config configs/generate.py --config.jobs=video.jsonl";
-  parts.push(make("details", {}, make("summary", {}, "The same from the command line"), make("pre", {}, `${command}\n\nvideo.jsonl:\n${settings}`)));
+  const command = job.job === "generate"
+    ? `python -m vasa_jax.main --config configs/generate.py --config.jobs=video.jsonl\n\nvideo.jsonl:\n${settings}`
+    : ["python -m vasa_jax.main --config configs/reenact.py", ...Object.entries(job.settings).map(([name, value]) => `--config.${name}=${quoted(value)}`)].join(" \\\n    ");
+  parts.push(make("details", {}, make("summary", {}, "The same from the command line"), make("pre", {}, command)));
   return parts;
+}
+
+function quoted(value) {
+  const text = value === true ? "True" : value === false ? "False" : String(value);
+  return /^[\w.,:#%@/+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -3,14 +3,14 @@
 import { ask, make } from "./server.js";
 
 export class SoundInput {
-  constructor(place, about) {
+  constructor(place, about, where) {
     this.file = null; // [blob, name]
     const field = make("input", { type: "file", accept: "audio/*,video/*", onchange: () => field.files[0] && this.take(field.files[0], field.files[0].name) });
     field.setAttribute("aria-label", "sound file");
     this.record = make("button", { type: "button", onclick: () => this.tried(() => this.fromMicrophone()) }, "Record");
     this.record.setAttribute("aria-pressed", "false");
     const example = make("button", { type: "button", onclick: () => this.tried(() => this.fromPackage()) }, "Shipped sentence");
-    this.note = make("p", { className: "hint" }, "Speech: a sound file, or a video with sound. Nothing chosen: the shipped sentence.");
+    this.note = make("p", { className: "hint" }, where === "perform" ? "Nothing chosen: the driving video's." : "Speech: a sound file, or a video with sound. Nothing chosen: the shipped sentence.");
     this.note.setAttribute("role", "status");
     this.player = make("audio", { controls: true, hidden: true });
     place.append(field, make("p", { className: "buttons" }, this.record, example));

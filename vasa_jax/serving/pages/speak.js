@@ -3,7 +3,7 @@
 import { card, post } from "./jobs.js";
 import { make } from "./server.js";
 
-export function speak(panel, { portrait, sound, controls }) {
+export function speak(panel, { portrait, sound, controls, form }) {
   const place = panel.querySelector("#speak-jobs"), send = panel.querySelector("[type=submit]");
   panel.querySelector("form").onsubmit = async (event) => {
     event.preventDefault();
@@ -11,9 +11,10 @@ export function speak(panel, { portrait, sound, controls }) {
     place.querySelector(":scope > .fault")?.remove();
     try {
       const asked = controls.text();
-      const fields = { ...(await portrait.fields()), ...(await sound.fields()), controls: asked, background: controls.background.value };
+      const heard = form.loops ? {} : await sound.fields();
+      const fields = { ...(await portrait.fields()), ...heard, controls: asked, background: controls.background.value, ...form.fields() };
       const job = await post(fields);
-      place.prepend(card(job, `${fields.portrait[1]} · ${fields.sound[1]}`));
+      place.prepend(card(job, `${fields.portrait[1]} · ${form.loops ? "silent loop" : fields.sound[1]}`));
     } catch (error) {
       place.prepend(make("p", { className: "fault" }, error.message));
     } finally {

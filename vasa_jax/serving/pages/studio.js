@@ -5,6 +5,8 @@ import { SoundInput } from "./sound.js";
 import { PortraitInput } from "./portrait.js";
 import { ControlsInput } from "./controls.js";
 import { speak } from "./speak.js";
+import { FormInput } from "./form.js";
+import { perform } from "./perform.js";
 import { live } from "./live.js";
 import { look } from "./look.js";
 
@@ -38,11 +40,12 @@ function inputs(panel) {
   const find = (name) => panel.querySelector(`[data-${name}]`);
   return {
     portrait: find("portrait") && new PortraitInput(find("portrait"), panel),
-    sound: find("sound") && new SoundInput(find("sound"), about),
+    sound: find("sound") && new SoundInput(find("sound"), about, panel.id),
+    form: find("form") && new FormInput(find("form"), about, { loops: panel.id === "speak" }),
     controls: find("controls") && new ControlsInput(find("controls"), about, panel.id),
   };
 }
-for (const [name, begin] of Object.entries({ speak, live, look })) {
+for (const [name, begin] of Object.entries({ speak, perform, live, look })) {
   const panel = document.getElementById(name);
   begin(panel, inputs(panel), about);
 }
