@@ -19,6 +19,7 @@ IDENTITY_POSE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 # Alphabetical: the order of the emotion condition.
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
+JOYVASA_POSITIONS = ("constant", "sequence")  # what its two releases add to a window
 SOLVERS = ("ddim", "dpmpp", "ancestral")  # of the sampler; dpmpp: DPM-Solver++(2M); ancestral: DDIM with eta = 1
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 CODECS = ("opus", "mp3", "phone", "aac")  # that a voice may have passed through, corpus/voices/alteration.py

@@ -25,6 +25,7 @@ ROOMS = (
     "evaluation.photo_figures",
     "evaluation.photo_motion",
     "evaluation.photo_people",
+    "evaluation.picture_judges",
     "evaluation.recognition",
     "evaluation.stage",
     "evaluation.sync",
@@ -32,6 +33,9 @@ ROOMS = (
     "evaluation.video_metrics",
     "evaluation.watched_video",
     "generation.animator",
+    "generation.ditto",
+    "generation.ditto_motion",
+    "generation.joyvasa",
     "generation.sampler",
     "generation.windows",
     "losses",
@@ -43,6 +47,7 @@ ROOMS = (
     "training.tasks.face_probe",
     "training.tasks.loss_networks",
     "training.tasks.motion_data",
+    "training.tasks.sync_data",
 )  # packages and modules whose annotations name shapes
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # the tower: a whole number passes for a float

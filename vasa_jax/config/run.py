@@ -37,12 +37,12 @@ from vasa_jax.config.training import (
     SyncConfig,
     TrainConfig,
 )
+from vasa_jax.conventions import JOYVASA_POSITIONS
 from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.video_form import VideoForm
-from vasa_jax.models.joyvasa import POSITIONS
 from vasa_jax.settings import choice, flag, number, part, section, text
 
 
@@ -79,7 +79,8 @@ class VASAConfig(Controls, Driving, VideoForm):
     decode_batch: int = number(8, 1, 1024, "frames", "decoded at once")
     files: str = text("", "folder of downloaded open weights, for job import_weights (docs/weights.md)")
     joyvasa_positions: str = choice(
-        "constant", POSITIONS, "of job import_weights: sequence = of weights trained with JoyVASA's code since Dec 2025"
+        "constant", JOYVASA_POSITIONS,
+        "of job import_weights: sequence = of weights trained with JoyVASA's code since Dec 2025",
     )
     mark: bool = flag(True, "invisible mark and C2PA manifest; read docs/responsible-use.md before you leave them out")
     mark_id: str = text("", "of the invisible mark, 7 hexadecimal digits, to make a video anew; empty = a random one")

@@ -1,6 +1,5 @@
 """What a person can ask when a video moves a portrait: the settings of reenactment."""
 
-import dataclasses
 
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
@@ -41,8 +40,3 @@ class Driving(Settings):
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
     )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
-
-    @classmethod
-    def from_config(cls, config: "Driving") -> "Driving":
-        """Returns these settings among those of a run (`VASAConfig`)."""
-        return cls(**{item.name: getattr(config, item.name) for item in dataclasses.fields(cls)})

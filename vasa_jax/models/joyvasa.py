@@ -11,12 +11,12 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from vasa_jax.conventions import JOYVASA_POSITIONS
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.motion import MotionConditions
 from vasa_jax.models.transformer import FeedForward, SelfAttention, gelu
 
 _FEED_FORWARD = 4  # over the width
-POSITIONS = ("constant", "sequence")
 
 
 class JoyVASAContext(NamedTuple):
@@ -89,8 +89,8 @@ class JoyVASATransformer(nn.Module):
         return self.previous + self.window
 
     def setup(self):
-        if self.positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {POSITIONS}, not {self.positions!r}")
+        if self.positions not in JOYVASA_POSITIONS:
+            raise ValueError(f"positions must be one of {JOYVASA_POSITIONS}, not {self.positions!r}")
         normal = nn.initializers.normal(1.0)
         self.start_motion_feat = self.param("start_motion_feat", normal, (self.previous, self.motion_dim))
         self.start_audio_feat = self.param("start_audio_feat", normal, (self.previous, self.width))
