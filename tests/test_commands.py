@@ -60,7 +60,7 @@ DEAR = {
         "benchmark.variants=('face_tiny',) benchmark.audio_variants=('audio_tiny',)"
         " benchmark.motion_variants=('motion_tiny',) benchmark.batch_sizes=(1,) benchmark.window_steps=(2,)"
         " benchmark.live_hops=(4,) benchmark.live_steps=(2,) benchmark.live_sessions=(1,) benchmark.live_calls=2"
-        " benchmark.update_batches=(2,) benchmark.repeats=1",
+        " benchmark.update_batches=(4,) benchmark.repeats=1",
         "benchmark.json",
     ),
     "benchmark_renderer": (
@@ -132,7 +132,7 @@ DEAR = {
         "export/face.safetensors",
     ),
     "train_face_photos": (
-        f"{FACE} corpus.shards= corpus.groups=1 corpus.motions=2 corpus.supersample=1 corpus.style=0"
+        f"{FACE} corpus.shards= corpus.groups=1 corpus.poses=1 corpus.motions=2 corpus.supersample=1 corpus.style=0"
         " train.batch_size=8 train.minutes=0 train.init_from=MODEL face.anchor_from=MODEL photos.models=MESH"
         " photo_heads.folder=HEADS photo_heads.share=0.5 photo_heads.groups=1 photo_heads.photos=1 photo_heads.heads=1"
         " photo_heads.faces=2 photo_heads.poses=1 photo_heads.style=0",

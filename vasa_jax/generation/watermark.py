@@ -25,14 +25,14 @@ STEPS = 16  # places per axis of a shifted group
 SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 
 # Amplitudes, in levels of 255, as standard deviations over the picture.
-EVEN = 0.6  # on flat ground, slow gradients too: nothing hides the mark there
-SMOOTH = 0.7  # of a cell that is even itself, such as skin, where the ground around it is not
+EVEN = 0.7  # on flat ground, slow gradients too: nothing hides the mark there
+SMOOTH = 0.8  # of a cell that is even itself, such as skin, where the ground around it is not
 SLOPE = 2.0  # gained per level of contrast of the cell
 STEEPEST = 2.0  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
 LOUDEST = 1.55  # root mean square over a frame: at least 44 dB against the unmarked frame
 # Levels of contrast around a cell. Up to the first its ground is flat: the rounding of a gradient is 0.3, its noise may
 # be a little more. From the second on grain is not seen.
-CALM, LIVELY = 0.3, 0.8
+CALM, LIVELY = 0.45, 1.2
 AROUND = 9  # cells per side of that neighbourhood
 CELLS = 64  # per side, in which the texture is measured
 LUMA = (0.299, 0.587, 0.114)  # BT.601
