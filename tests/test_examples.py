@@ -69,6 +69,11 @@ def check_file(names):
     assert Path("hello.mp4").stat().st_size > 1000
 
 
+def check_forms(names):
+    assert read_video("idle.mp4").fps == 25 and len(list(read_video("idle.mp4").frames)) == 100
+    assert read_video("hello.mp4").fps == 30 and next(read_video("hello.mp4").frames).shape == (64, 114, 3)
+
+
 def check_frames(names):
     assert [frame.shape for frame in frames_of(names)] == 13 * [(64, 64, 3)]
 
@@ -109,10 +114,11 @@ BUILDER = "vasa_jax/corpus/vasa_corpus/vasa_corpus_dataset_builder.py"
 CHECKS = {
     "README.md, 0": check_file,
     "docs/data.md, 0": check_pairs,
-    "docs/generation.md, 0": check_driven,
-    "docs/generation.md, 1": check_whole,
-    "docs/generation.md, 2": lambda names: [len(batch) for batch in names["frames"]] == [8, 5],
-    "docs/generation.md, 3": check_frames,
+    "docs/generation.md, 0": check_forms,
+    "docs/generation.md, 1": check_driven,
+    "docs/generation.md, 2": check_whole,
+    "docs/generation.md, 3": lambda names: [len(batch) for batch in names["frames"]] == [8, 5],
+    "docs/generation.md, 4": check_frames,
     "docs/weights.md, 0": lambda names: names["pictures"].shape == (2, 64, 64, 3),
     f"{BUILDER}, 0": lambda names: Path("tfds/vasa_corpus/1.0.0/dataset_info.json").is_file(),
     "vasa_jax/generation/generator.py, 0": check_file,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from PIL import Image
 from quick_compilation import QUICK_FLAGS
 from tiny_face import SIZE
@@ -35,6 +36,7 @@ def run(arguments, cache, devices):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_vasas_recipe_trains_from_tfrecord_shards_on_eight_devices(tmp_path):
     write_tiny(tmp_path / "data", clips=24, shards=2, formats=("tfrecord",), unlabelled=("pose", "matte"))
     write_tiny(tmp_path / "data", clips=4, shards=1, split="heldout", formats=("tfrecord",))

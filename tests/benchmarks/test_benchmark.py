@@ -43,6 +43,7 @@ def test_sampler_rows_cover_batches_and_steps():
     np.testing.assert_allclose(rows[3].frames_per_second, 24 / (rows[3].milliseconds / 1e3))
 
 
+@pytest.mark.slow
 def test_an_update_is_timed_as_the_trainer_runs_it(monkeypatch):
     use_stub(monkeypatch)
     draw_heads(monkeypatch)
@@ -63,6 +64,7 @@ def test_a_streaming_encoder_is_also_timed_by_the_step(name, steps):
     assert all(row.milliseconds > 0 and row.gflop > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_live_points_are_consistent():
     settings = BenchmarkConfig(
         variants=("face_tiny",), audio_variants=("audio_tiny",), motion_variants=("motion_tiny",),

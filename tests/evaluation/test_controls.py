@@ -205,6 +205,7 @@ def test_without_a_reader_emotions_are_not_measured(fake_corpus, tmp_path):
     assert "### Emotion\n\nNot measured: there is no reader of emotions" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_report_of_a_real_generator(monkeypatch, tmp_path):
     """All three controls, a tiny model and a reader of emotions, both with random weights."""
     use_fake_heads(monkeypatch)
@@ -212,7 +213,7 @@ def test_report_of_a_real_generator(monkeypatch, tmp_path):
 
     from vasa_jax.training.tasks.emotion import EmotionSettings, EmotionTask
 
-    generator = VideoGenerator.from_pretrained(save_tiny_model(tmp_path / "model"))
+    generator = VideoGenerator.from_pretrained(save_tiny_model(tmp_path / "model"), mark=False)
     reader = EmotionReader(random_params(EmotionTask(EmotionSettings(), CorpusConfig(), 2).init))
     few = dataclasses.replace(
         SETTINGS,

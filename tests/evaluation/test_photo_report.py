@@ -149,6 +149,7 @@ def test_columns_of_numbers_are_binned_and_names_with_too_many_values_left_out()
     assert "id" not in groups[0] and groups[0]["skin"] == "dark"
 
 
+@pytest.mark.slow
 def test_a_run_writes_the_report(tmp_path):
     stage = photos.PhotoStage(PhotosEvaluationConfig(), {"model": Codec(), "against": Codec(5)}, Analyzer(), None)
     stage.draw = lambda head, curves, poses: np.repeat(person().portrait[None], len(poses), 0)

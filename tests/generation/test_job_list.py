@@ -155,13 +155,13 @@ def test_control_tracks_that_are_no_small_json_are_one_line(tmp_path):
 def test_any_terminal_and_the_crop_of_the_picture(tmp_path, checkpoint, sound, monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert main(arguments(checkpoint, image=DEMO["image"], audio=sound, output=tmp_path / "日é\n.mp4")) == 0
+    given = {"image": DEMO["image"], "audio": sound, "mark_id": "00000aa"}
+    assert main(arguments(checkpoint, output=tmp_path / "日é\n.mp4", **given)) == 0
     lines = terminal.buffer.getvalue().decode("ascii").splitlines()
     assert r"\u65e5\xe9\n.mp4: 7 frames" in lines[0]
     crop = lines[-1].partition("--config.crop=")[2]
     assert len(crop.split(",")) == 3
-    again = arguments(checkpoint, image=DEMO["image"], audio=sound, output=tmp_path / "b.mp4", crop=crop)
-    assert main(again) == 0
+    assert main(arguments(checkpoint, output=tmp_path / "b.mp4", crop=crop, **given)) == 0
     first, second = (list(read_video(tmp_path / name).frames) for name in ("日é\n.mp4", "b.mp4"))
     np.testing.assert_array_equal(first, second)
 

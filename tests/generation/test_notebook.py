@@ -78,6 +78,7 @@ def _pictures(cell):
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in _of_kind(cell, "image/png")]
 
 
+@pytest.mark.slow
 def test_the_video_that_is_shown_is_whole(run):
     folder, cells = run
     (page,) = _of_kind(cells["speak"], "text/html")
@@ -90,6 +91,7 @@ def test_the_video_that_is_shown_is_whole(run):
     assert abs(len(read_audio(path).samples) - len(speech.samples)) < 1024
 
 
+@pytest.mark.slow
 def test_pictures_are_shown(run):
     _, cells = run
     (strip,) = _pictures(cells["strip"])
@@ -108,6 +110,7 @@ def test_pictures_are_shown(run):
             assert (plot == colour).all(-1).any(0).sum() > 400
 
 
+@pytest.mark.slow
 def test_controls_do_what_the_text_says(run):
     _, cells = run
     findings = json.loads(cells["findings"].outputs[0].text)

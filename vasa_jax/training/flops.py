@@ -37,8 +37,9 @@ def _count(jaxpr) -> int:
 
 def _operations(equation) -> int:
     name, parameters = equation.primitive.name, equation.params
-    result = equation.outvars[0].aval
-    size = getattr(result, "size", 0)
+    if not equation.outvars:
+        return 0  # nothing is left of it, such as a resizing to the same size
+    size = getattr(equation.outvars[0].aval, "size", 0)
     if name in _ELEMENTWISE:
         return size
     if name == "dot_general":

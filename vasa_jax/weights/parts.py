@@ -60,7 +60,7 @@ def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[di
     generator: "joyvasa" or "ditto" for open weights (see `motion_generators.py`), whose name then stands in the place
     of motion; empty: what the folder has, first of all motion.safetensors.
     """
-    if not generator and directory and not (folder_of(directory, "motion") / "motion.safetensors").exists():
+    if not generator and os.path.isdir(directory) and not (Path(directory) / "motion.safetensors").exists():
         generator = find_generator(directory)
     if generator:
         return _open_model(Path(directory), generator)
