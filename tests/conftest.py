@@ -1,14 +1,17 @@
 """Shared by all tests: CPU only, programs compiled quickly, and kept between runs."""
 
 import os
+import tempfile
 
 from quick_compilation import QUICK_FLAGS
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS)
-# librosa's import compiles for half a minute in every new process cache; the tests call its compiled parts for moments.
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+# Two processes that fill one cache of Numba at once (librosa's, at its import) leave programs that crash when called.
+os.environ["NUMBA_CACHE_DIR"] = os.path.join(
+    tempfile.gettempdir(), f"vasa_jax-numba-{os.getuid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+)
 
 import jax
 import pytest
