@@ -4,9 +4,8 @@ import dataclasses
 
 import jax
 import numpy as np
-import optax
 import pytest
-from random_params import random_params
+from learning import learnt_accuracies
 from tiny_records import tiny_record
 
 from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
@@ -94,17 +93,5 @@ def test_it_learns_which_sound_a_head_nods_to():
     task = CAPPTask(settings, CorpusConfig(), 16, 0)
     clips = [([np.repeat(beat[:, None], 128, 1)], [np.stack([0 * beat, 4 * beat, 0 * beat], -1)]) for beat in beats]
     data = WindowPairs(PoseSpeech.of_clips(clips), settings, 16, 0)
-    optimizer = optax.adam(3e-3)
-
-    @jax.jit
-    def update(params, state, batch):
-        (_, terms), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, None)
-        change, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, change), state, terms["accuracy"]
-
-    params = random_params(task.init)
-    state, accuracies = optimizer.init(params), []
-    for step in range(40):
-        params, state, accuracy = update(params, state, data.batch(step))
-        accuracies.append(float(accuracy))
+    accuracies = learnt_accuracies(task, data, 3e-3, 40)
     assert accuracies[0] < 0.3 and np.mean(accuracies[-5:]) > 0.6

@@ -4,10 +4,9 @@ import dataclasses
 
 import jax
 import numpy as np
-import optax
 import pytest
 from fake_heads import FakeFaceReader
-from random_params import random_params
+from learning import learnt_accuracies
 from tiny_records import tiny_record
 
 from vasa_jax.config import CorpusConfig, SyncConfig, VASAConfig
@@ -100,17 +99,5 @@ def test_it_learns_which_sound_a_mouth_makes():
     settings = dataclasses.replace(PLAIN, frames=24)
     task = SyncTask(settings, CorpusConfig(), 8, 0)
     data = MouthSpeechBatches([stretches(tracks)], [1.0], settings, 8, 0)
-    optimizer = optax.adam(5e-3)
-
-    @jax.jit
-    def update(params, state, batch):
-        (_, terms), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, None)
-        change, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, change), state, terms["accuracy"]
-
-    params = random_params(task.init)
-    state, accuracies = optimizer.init(params), []
-    for step in range(60):
-        params, state, accuracy = update(params, state, data.batch(step))
-        accuracies.append(float(accuracy))
+    accuracies = learnt_accuracies(task, data, 5e-3, 60)
     assert accuracies[0] < 0.2 and np.mean(accuracies[-5:]) > 0.5

@@ -299,6 +299,11 @@ class MotionConfig(Settings):
             raise InputError(f"{path}.live: not together with {path}.unrolled; turn one of them off")
 
 
+def _check_sources(settings: "CAPPConfig | SyncConfig", path: str) -> None:
+    if not settings.corpus and not settings.shards:
+        raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")
+
+
 @section
 class CAPPConfig(Settings):
     """CAPP, the score of head motion against speech (VASA-1 section 4)."""
@@ -316,8 +321,7 @@ class CAPPConfig(Settings):
 
     def check_together(self, path: str) -> None:
         """Raises InputError where there is nothing to learn from."""
-        if not self.corpus and not self.shards:
-            raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")
+        _check_sources(self, path)
 
 
 @section
@@ -338,5 +342,4 @@ class SyncConfig(Settings):
 
     def check_together(self, path: str) -> None:
         """Raises InputError where there is nothing to learn from."""
-        if not self.corpus and not self.shards:
-            raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")
+        _check_sources(self, path)

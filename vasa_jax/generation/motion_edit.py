@@ -3,6 +3,7 @@
 import numpy as np
 
 from vasa_jax.conventions import POSE_DIM, rotation_columns, rotation_matrices
+from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.schedule import ConditionSchedule
 
 _PLACE = slice(6, POSE_DIM)  # log scale, tx, ty
@@ -33,8 +34,9 @@ def finish_motion(
         motion[:, _PLACE] = mean[_PLACE] + amplitude[:, None] * (motion[:, _PLACE] - mean[_PLACE])
     if portrait is not None and controls.pose_anchor == "portrait":
         motion[:, _PLACE] += portrait[_PLACE] - mean[_PLACE]
-        turned = portrait_turn(portrait, mean) @ rotation_matrices(motion)
-        motion[:, :6] = np.concatenate([turned[:, :, 0], turned[:, :, 1]], axis=-1)
+    turn = anchor_turn(controls, mean, portrait)
+    if turn is not None:
+        motion[:, :6] = _columns(turn @ rotation_matrices(motion))
     angles = schedule.frames("head_pose", first, len(motion))
     if angles is not None:
         motion[:, :6] = rotation_columns(angles)
@@ -46,8 +48,11 @@ def finish_motion(
     return motion
 
 
-def portrait_turn(portrait: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Returns the rotation, float64 (3, 3), from the mean head pose to the portrait's, in the camera's frame."""
+def anchor_turn(controls: Controls, mean: np.ndarray, portrait: np.ndarray | None) -> np.ndarray | None:
+    """Returns the rotation, float64 (3, 3), that `finish_motion` gives generated heads: from the mean pose to the
+    portrait's, in the camera's frame. None where they keep their own, or where a head pose takes its place."""
+    if portrait is None or controls.pose_anchor != "portrait" or controls.head_pose is not None:
+        return None
     return rotation_matrices(portrait[:6]) @ rotation_matrices(mean[:6]).T
 
 
@@ -58,4 +63,9 @@ def scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray
     base = Rotation.from_matrix(rotation_matrices(rest))
     turn = (base.inv() * Rotation.from_matrix(rotation_matrices(columns))).as_rotvec()
     matrix = (base * Rotation.from_rotvec(turn * amplitude[:, None])).as_matrix()
-    return np.concatenate([matrix[:, :, 0], matrix[:, :, 1]], axis=-1).astype(np.float32)
+    return _columns(matrix).astype(np.float32)
+
+
+def _columns(rotation: np.ndarray) -> np.ndarray:
+    """The first two columns (T, 6) of rotations (T, 3, 3)."""
+    return np.concatenate([rotation[:, :, 0], rotation[:, :, 1]], axis=-1)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Shaped
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.motion_edit import finish_motion, portrait_turn
+from vasa_jax.generation.motion_edit import anchor_turn, finish_motion
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
 from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
@@ -83,14 +83,8 @@ class MotionSampler:
         )  # fmt: skip
 
     def turn(self, schedule: ConditionSchedule, avatar: Avatar | None) -> Float[np.ndarray, "3 3"] | None:
-        """Returns the rotation that `finish` gives the generated heads so that they turn about the portrait's; or None.
-
-        A head pose that is asked for takes its place.
-        """
-        controls = schedule.controls
-        if avatar is None or controls.pose_anchor != "portrait" or controls.head_pose is not None:
-            return None
-        return portrait_turn(avatar.motion, self._mean)
+        """Returns the rotation that `finish` gives the avatar's heads, see `anchor_turn`; or None."""
+        return anchor_turn(schedule.controls, self._mean, None if avatar is None else avatar.motion)
 
     def finish(
         self,
