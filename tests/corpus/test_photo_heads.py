@@ -12,9 +12,9 @@ from drawn_portrait import drawn_mesh, drawn_person, drawn_points, write_connect
 from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
 from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.build import Builder
-from vasa_jax.corpus.photos.draw import BEYOND, COPIED, LID, PhotoRenderer, eye_colours
+from vasa_jax.corpus.photos.draw import COPIED, LID, PhotoRenderer, eye_colours
 from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, WHITE_PATCH
-from vasa_jax.corpus.photos.framing import draw_framing, from_canonical, place, to_canonical
+from vasa_jax.corpus.photos.framing import CANVAS, draw_framing, from_canonical, place, to_canonical
 from vasa_jax.corpus.photos.lashes import DARKEST, lash_shade
 from vasa_jax.corpus.photos.store import read_heads, write_heads
 from vasa_jax.corpus.photos.vary import vary
@@ -46,8 +46,12 @@ def fitted():
 
 @functools.cache
 def frames():
-    """Named frames, drawn at once: at rest, lids shut, jaw open, turned, lower, and broad stills."""
-    photo, head, draw = fitted()
+    return shown(fitted()[1])
+
+
+def shown(head):
+    """Named frames of a head, drawn at once: at rest, lids shut, jaw open, turned, lower, and broad stills."""
+    photo, _, draw = fitted()
     rest = photo.pose
     turn = np.array([0.94, 0.0, 0.342, 0.0, 1.0, 0.0, *rest[6:]], np.float32)
     tilt = np.array([1.0, 0.0, 0.0, 0.0, 0.94, 0.342, *rest[6:]], np.float32)
@@ -61,8 +65,8 @@ def frames():
     }  # fmt: skip
     motions = [{**{n: np.asarray(v) for n, v in neutral_motion().items()}, **m} for m, _ in asked.values()]
     stacked = {name: jnp.asarray([m[name] for m in motions], jnp.float32) for name in motions[0]}
-    shown = jax.tree.map(np.asarray, draw(head, stacked, jnp.asarray([pose for _, pose in asked.values()])))
-    return {name: jax.tree.map(lambda x, i=i: x[i], shown) for i, name in enumerate(asked)}
+    drawn = jax.tree.map(np.asarray, draw(head, stacked, jnp.asarray([pose for _, pose in asked.values()])))
+    return {name: jax.tree.map(lambda x, i=i: x[i], drawn) for i, name in enumerate(asked)}
 
 
 def small(image):
@@ -147,12 +151,22 @@ def test_copied_places_hold_the_colours_that_are_shown(name):
     assert np.abs(seen - shown)[told].mean() < 4
 
 
-def test_what_lies_beyond_the_photograph_is_marked():
-    photo = fitted()[0]
-    assert photo.bounds[3] > 1.0 - 0.1 and (frames()["rest"].segmentation == BEYOND).mean() < 0.05
-    higher = frames()["low"]
-    assert (higher.segmentation == BEYOND).sum() >= (frames()["rest"].segmentation == BEYOND).sum()
-    assert ((higher.kind == COPIED) & (higher.segmentation[::2, ::2] == BEYOND)).sum() <= SIZE // 2
+@pytest.mark.parametrize("edge", ["left", "right", "bottom"])
+def test_beyond_the_photograph_its_colours_go_on_without_streaks(edge):
+    """A person with stripes across the photograph's edge: inside it the stripes, beyond it their mean."""
+    side, at = ("left", "top", "right", "bottom").index(edge), {"left": -0.1, "right": 0.1, "bottom": 0.5}[edge]
+    stripes = np.broadcast_to(np.where(np.arange(CANVAS) // 16 % 2, 200, 80)[:, None], (CANVAS, CANVAS))
+    texture, bounds = np.full_like(fitted()[1]["texture"], 255), np.array([-2.0, -2.0, 2.0, 2.0], np.float32)
+    texture[..., :3], bounds[side] = (stripes.T if edge == "bottom" else stripes)[..., None], at
+    frame = shown({**fitted()[1], "texture": texture, "bounds": bounds})["rest"]
+    across, down = np.meshgrid(*[(np.arange(SIZE) * 2 + 1) / SIZE - 1] * 2)
+    out = (down if edge == "bottom" else across) - at
+    out = -out if edge == "left" else out
+    skin = (frame.segmentation == SEGMENTS.index("skin")) & (frame.matte > 0.99)
+    assert (skin & (out > 0.15)).sum() > 30 and (skin & (out < 0)).sum() > 30
+    beyond, within = frame.rgb[skin & (out > 0.15)], frame.rgb[skin & (out < 0)]
+    assert beyond.std() < 6 and within.std() > 30 and abs(beyond.mean() - 140) < 10
+    assert not ((frame.kind == COPIED) & (out > 0.05)[::2, ::2]).any()
 
 
 def test_frames_are_finite_and_alike_alone_and_together():

@@ -16,10 +16,16 @@ from vasa_jax.corpus.voices.speech_set import (
     frame_energy,
     joined,
     make_speech_set,
-    read_passages,
     shares_of,
 )
-from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, read_shard, shard_key, write_shard
+from vasa_jax.corpus.voices.speech_shards import (
+    UNKNOWN_STRESS,
+    Passage,
+    read_passages,
+    read_shard,
+    shard_key,
+    write_shard,
+)
 from vasa_jax.errors import InputError
 
 

@@ -130,8 +130,7 @@ def test_kept_pixels_have_the_portraits_detail():
     params["shift"]["bias"], params["keep"]["bias"] = jnp.zeros(2), jnp.full(4, -50.0)
     painted = decode({"params": params}, x, small, still, detail)
     coarse = decode({"params": params}, x, small, still)
-    inner = slice(24, 40)  # the rim is the portrait's
-    np.testing.assert_allclose(painted.rgb[:, inner, inner], resized(coarse.rgb, 64)[:, inner, inner], atol=1e-6)
+    np.testing.assert_allclose(painted.rgb, resized(coarse.rgb, 64), atol=1e-6)
 
 
 def test_no_streaks_beyond_the_portrait():
@@ -145,20 +144,16 @@ def test_no_streaks_beyond_the_portrait():
 
 
 @pytest.mark.parametrize("finer", [False, True])
-def test_what_lies_beyond_the_portrait_is_not_painted(finer):
-    """Even a network that paints everything shows the portrait's blurred colours there."""
+def test_what_is_kept_from_beyond_the_portrait_is_blurred(finer):
     net = ImageNet2D(8, 0, (8,), shuffle=2, pixel_blocks=1, cubic_pixels=True, groups=4)
     portrait, lifted = pictures(1), jnp.broadcast_to(jnp.array([0.0, 0.5]), (1, SIDE, SIDE, 2))
     detail = resized(portrait, 2 * portrait.shape[1]) if finer else None
     x = jnp.zeros((1, SIDE, SIDE, 8))
     params = random_params(net.init, x, portrait, lifted)["params"]
     params["shift"] = jax.tree.map(jnp.zeros_like, params["shift"])
-    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, -50.0)}
-    params["head"] = {"kernel": jnp.zeros((3, 3, 8, 16)), "bias": jnp.full(16, -50.0)}  # black
+    params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, 50.0)}
     rgb = jax.jit(net.apply)({"params": params}, x, portrait, lifted, detail).rgb
-    size = rgb.shape[1]
-    assert rgb[0, size // 16 : 11 * size // 16, size // 16 : -size // 16].max() < 1e-6
-    finest = portrait if detail is None else detail
+    size, finest = rgb.shape[1], portrait if detail is None else detail
     np.testing.assert_allclose(rgb[0, 3 * size // 4 - 1], finest[0, -1], atol=1e-6)
     np.testing.assert_allclose(rgb[0, -8:], blurred(portrait, lifted, size)[0, -8:], atol=1e-6)
 

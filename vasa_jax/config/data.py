@@ -40,6 +40,8 @@ class CorpusConfig(Settings):
     decoders: int = number(0, 0, 1024, "processes", "that decode shards; 0 = threads of this one")
     clips: int = number(2400, 1, 10**7, "", "speech clips of the audio and motion sets")
     voices_per_clip: int = number(2, 1, 100, "", "augmented versions of each clip's sound")
+    passages: str = text("", "directory that job speech_corpus wrote, whose voices speak some clips; empty = none")
+    passage_share: float = number(0.5, 0, 1, "", "share of the training clips that they speak")
     workers: int = number(0, 0, 1024, "processes", "that synthesise speech; 0 = one per core")
     cache: str = text("", "directory that keeps synthesised clip sets between runs; empty = synthesise anew")
 

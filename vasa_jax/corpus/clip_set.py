@@ -1,6 +1,7 @@
 """A set of spoken clips in memory: sound in several voices' colours, phonemes, motion and labels, all of one length."""
 
 import dataclasses
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from vasa_jax.conventions import SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clips import sample_clip
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.corpus.speech.voice_augmentation import augment_voice
+from vasa_jax.corpus.voices.passage_clips import passage_clip
+from vasa_jax.corpus.voices.speech_shards import Passage, natural_passages, passages_key
 from vasa_jax.errors import InputError
 from vasa_jax.files import cached, run_in_processes
 
@@ -42,17 +45,30 @@ class ClipSet:
         if not corpus.cache:
             return cls(**_synthesised(corpus, count, split, seed))
         shipped = "-shipped" if corpus.speech == "shipped" else ""
+        shipped += "-voices" if _passage_share(corpus, split) else ""
         path = Path(corpus.cache) / f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
         key = {
             "split": split, "seed": seed, "clips": count, "voices_per_clip": corpus.voices_per_clip,
             "speech": corpus.speech, "frames": FRAMES, "samples": SAMPLES,
         }  # fmt: skip
+        if share := _passage_share(corpus, split):
+            key |= {"passages": passages_key(corpus.passages), "passage_share": share}
         return cls(**cached(path, key, lambda: _synthesised(corpus, count, split, seed)))
+
+
+def _passage_share(corpus: CorpusConfig, split: str) -> float:
+    """The share of a split's clips that speak passages; those held out are eSpeak's, as those of every other run."""
+    return corpus.passage_share if corpus.passages and split == "train" else 0.0
 
 
 def _synthesised(corpus: CorpusConfig, count: int, split: str, seed: int) -> dict[str, np.ndarray]:
     """The arrays of a clip set; clip i has the seed 1,000,003 seed + i."""
-    jobs = [(split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech) for i in range(count)]
+    share = _passage_share(corpus, split)
+    passages = itertools.cycle(natural_passages(corpus.passages)) if share else iter(())
+    jobs = []
+    for i in range(count):
+        passage = next(passages) if int((i + 1) * share) > int(i * share) else None
+        jobs.append((split, seed * 1_000_003 + i, corpus.voices_per_clip, corpus.speech, passage))
     workers = min(corpus.workers or os.cpu_count() or 1, count)
     clips = dict(run_in_processes(_make_clip, jobs, 0 if workers == 1 else workers, lost=refuse_lost_clips))
     return {name: np.stack([clips[index][name] for index in range(count)]) for name in clips[0]}
@@ -66,9 +82,9 @@ def refuse_lost_clips(job: Any) -> None:
     )
 
 
-def _make_clip(job: tuple[str, int, int, str]) -> dict[str, np.ndarray]:
-    split, seed, voices, speech = job
-    clip = sample_clip(seed, split, speech=speech)
+def _make_clip(job: tuple[str, int, int, str, Passage | None]) -> dict[str, np.ndarray]:
+    split, seed, voices, speech, passage = job
+    clip = sample_clip(seed, split, speech=speech) if passage is None else passage_clip(passage, seed)
     rng = np.random.default_rng([seed, 1])
     versions = [clip.samples] + [augment_voice(clip.samples, rng) for _ in range(voices - 1)]
     sound = np.stack([fitted(version, SAMPLES) for version in versions])

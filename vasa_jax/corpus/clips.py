@@ -18,6 +18,7 @@ from vasa_jax.errors import InputError
 
 MIN_SECONDS, MAX_SECONDS = 8.0, 10.0
 SILENT_SHARE = 0.03  # training clips in which the head only listens
+LEVEL = -21.0, 2.5  # decibels relative to full scale: mean and spread over clips
 
 
 class Clip(NamedTuple):
@@ -75,28 +76,32 @@ def sample_takes(
     voice = names[rng.integers(len(names))]
     emotion = sample_emotion(rng)
     spoken, text = _compose(rng, voice, split, emotion, speech)
-    frames = len(spoken.samples) // SAMPLES_PER_FRAME
-    ids, stress = frame_labels(spoken.phonemes, 2 * frames)
     clips = []
     for take in takes:
         performing = np.random.default_rng([seed, which, 1 + take])  # trailing zeros would repeat the stream above
-        performance = perform(spoken, performing, emotion if shown is None else shown)
-        clips.append(
-            Clip(
-                samples=augment_voice(spoken.samples, performing) if augment else spoken.samples,
-                frames=frames,
-                motion=performance.motion,
-                phoneme_ids=ids,
-                stress=stress,
-                energy=log_energy(spoken.samples, 2 * frames),
-                emotion=performance.emotion,
-                gaze=performance.gaze,
-                distance=performance.distance,
-                text=text,
-                voice=voice,
-            )
-        )
+        clip = performed(spoken, performing, emotion if shown is None else shown, text, voice)
+        clips.append(clip._replace(samples=augment_voice(spoken.samples, performing)) if augment else clip)
     return clips
+
+
+def performed(spoken: Speech, rng: np.random.Generator, emotion: np.ndarray, text: str, voice: str) -> Clip:
+    """Makes the clip of a speech of a whole number of video frames; emotion: 8 coefficients."""
+    frames = len(spoken.samples) // SAMPLES_PER_FRAME
+    ids, stress = frame_labels(spoken.phonemes, 2 * frames)
+    performance = perform(spoken, rng, emotion)
+    return Clip(
+        samples=spoken.samples,
+        frames=frames,
+        motion=performance.motion,
+        phoneme_ids=ids,
+        stress=stress,
+        energy=log_energy(spoken.samples, 2 * frames),
+        emotion=performance.emotion,
+        gaze=performance.gaze,
+        distance=performance.distance,
+        text=text,
+        voice=voice,
+    )
 
 
 def frame_labels(phonemes: Sequence[Phoneme], frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +142,7 @@ def _compose(rng, voice, split, emotion, source):
         next_sentence, samples, start, limit - trail, lambda: min(0.12 + rng.gamma(2.0, 0.17), 1.4), 0.7 * SAMPLE_RATE
     )
     frames = min(max(-(-(end + trail) // SAMPLES_PER_FRAME), round(MIN_SECONDS * FPS)), limit // SAMPLES_PER_FRAME)
-    samples = set_level(samples[: frames * SAMPLES_PER_FRAME], rng.normal(-21.0, 2.5))
+    samples = set_level(samples[: frames * SAMPLES_PER_FRAME], rng.normal(*LEVEL))
     return Speech(samples, fill_pauses(phonemes, frames / FPS)), " ".join(texts)
 
 

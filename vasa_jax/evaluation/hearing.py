@@ -19,8 +19,8 @@ from absl import logging
 from vasa_jax.config import VASAConfig
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, fitted
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
-from vasa_jax.corpus.voices.speech_set import read_passages, shares_of
-from vasa_jax.corpus.voices.speech_shards import Passage
+from vasa_jax.corpus.voices.speech_set import shares_of
+from vasa_jax.corpus.voices.speech_shards import Passage, read_passages
 from vasa_jax.evaluation.phoneme_naming import FIGURES, counts, shares_with_error
 from vasa_jax.evaluation.report import markdown_table, save_report
 from vasa_jax.models.audio_encoders import audio_encoder

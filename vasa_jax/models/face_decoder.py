@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import FADE, Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
+from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
 KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
@@ -84,11 +84,8 @@ class ImageNet2D(nn.Module):
             pixels = moved_pixels(finest, places, cubic)
             kept = nn.sigmoid(resized(kept, finest.shape[1]))
             if cubic or detail is not None:
-                # Photographs, for which such pixels are, teach nothing of what lies there: it would be painted black.
-                size = finest.shape[1]
-                share = beyond_share(places, size)
-                pixels = share * blurred(portrait, places, size) + (1.0 - share) * pixels
-                kept = jnp.maximum(kept, beyond_share(places, size, inwards=2 * FADE))
+                share = beyond_share(places, finest.shape[1])
+                pixels = share * blurred(portrait, places, finest.shape[1]) + (1.0 - share) * pixels
             rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte)
 

@@ -64,13 +64,9 @@ def moved_pixels(
     return geometry.bilinear_sample(portrait, places, "border")
 
 
-def beyond_share(moved: Float[Array, "T h h 2"], size: int, inwards: float = 0.0) -> Float[Array, "T N N 1"]:
-    """Returns how far each pixel of a view of `size` was seen beyond the portrait's edges: 0 inside, 1 from FADE on.
-
-    It begins to rise `inwards` (image coordinates) inside the portrait.
-    """
-    beyond = jnp.abs(_places(moved, size)).max(-1, keepdims=True) - 1.0
-    return jnp.clip((beyond + inwards) / FADE, 0.0, 1.0)
+def beyond_share(moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 1"]:
+    """Returns how far each pixel of a view of `size` was seen beyond the portrait's edges: 0 inside, 1 from FADE on."""
+    return jnp.clip((jnp.abs(_places(moved, size)).max(-1, keepdims=True) - 1.0) / FADE, 0.0, 1.0)
 
 
 def blurred(portrait: Float[Array, "V H H 3"], moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 3"]:

@@ -19,13 +19,15 @@ from vasa_jax.corpus.photos.raster import rasterise
 from vasa_jax.corpus.photos.texture import bilinear, step
 from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.models.geometry import pose_matrix
+from vasa_jax.models.portrait_pixels import CELLS, FADE
 
 NECK = (0.0, 0.45, 0.36)  # where the head sits on the neck, canonical
 RING_FOLLOW = (0.85, 0.6, 0.38, 0.2, 0.08, 0.0, 0.0, 0.0, 0.0)  # share of the oval's expression that each ring takes
 EYES_BACK, MOUTH_BACK = 0.06, 0.3  # depth by which what lies behind the mesh's holes loses against skin
-LID, BEYOND = len(SEGMENTS), 255  # beside SEGMENTS: skin about an eye; a part of the person that is not in the picture
+LID = len(SEGMENTS)  # beside SEGMENTS: skin about an eye
 COPIED, PAINTED = 1, 2  # kinds of places: seen in the photograph; nowhere in it. 0: not told
 LID_ZONE = 0.65, 0.42  # half axes of the ellipse about an eye, over its width
+CELLS_OF_CANVAS = round(CELLS * REACH)  # a side, as large as the decoder's
 TILES, SLOTS = 32, 80  # along each side; triangles in one of them, of which 72 were seen at most
 _SEGMENT = {name: SEGMENTS.index(name) for name in SEGMENTS}
 
@@ -37,7 +39,7 @@ class PhotoFrame(NamedTuple):
 
     rgb: Float[Array, "n n 3"]  # over the photograph's background, 0 to 255
     matte: Float[Array, "n n"]
-    segmentation: UInt8[Array, "n n"]  # into SEGMENTS, LID, BEYOND
+    segmentation: UInt8[Array, "n n"]  # into SEGMENTS, LID
     moved: Float[Array, "n/2 n/2 2"]  # where COPIED cells lie in the photograph, as displacements in image coordinates
     kind: UInt8[Array, "n/2 n/2"]  # COPIED, PAINTED or 0
 
@@ -83,16 +85,18 @@ class PhotoRenderer:
         on_skin = drawn & (material < T.EYE_LEFT)
         alpha = jnp.where(on_skin, alpha, drawn.astype(jnp.float32))
         left, top, right, bottom = head["bounds"]
-        off = on_skin & ((u < left) | (u > right) | (v < top))
-        beyond = (off | (on_skin & (v > bottom))) & (alpha > 0.02)
-        alpha = jnp.where(off, 0.0, alpha)  # hair that the photograph's edge cuts ends there
+        beyond = jnp.maximum(jnp.maximum(left - u, u - right), v - bottom)  # the photograph; image coordinates
+        colour = jnp.where(
+            (on_skin & (beyond > 0.0))[..., None], _gone_on(head["texture"], colour, u, v, beyond), colour
+        )
+        alpha = jnp.where(on_skin & (v < top), 0.0, alpha)  # hair that the photograph's edge cuts ends there
         matte = self._shrunk(alpha)
         behind = head["background"].astype(jnp.float32)
         if behind.shape[0] != self._size:
             behind = jax.image.resize(behind, (self._size, self._size, 3), "linear")
         rgb = self._shrunk(alpha[..., None] * colour) + (1.0 - matte[..., None]) * behind
-        segment = self._segment(material, alpha, points[jnp.array(T.EYE_CORNERS), :2], beyond)
-        copied = on_skin & (alpha > 0.92) & ~beyond & (lashes > 0.97)
+        segment = self._segment(material, alpha, points[jnp.array(T.EYE_CORNERS), :2])
+        copied = on_skin & (alpha > 0.92) & (beyond <= 0.0) & (lashes > 0.97)
         painted = ((material == T.MOUTH) & (own < 0.2)) | (on_skin & (lashes < 0.85))
         return PhotoFrame(rgb, matte, segment, *self._places(u, v, copied, painted))
 
@@ -126,12 +130,12 @@ class PhotoRenderer:
         s = self._supersample
         return x.reshape(self._size, s, self._size, s, *x.shape[2:]).mean((1, 3))
 
-    def _segment(self, material, alpha, corners, beyond) -> UInt8[Array, "n n"]:
+    def _segment(self, material, alpha, corners) -> UInt8[Array, "n n"]:
         names = ("skin", "lip", "brow", "sclera", "sclera", "mouth")  # by material
         segment = jnp.asarray([_SEGMENT[name] for name in names])[jnp.maximum(material, 0)]
         segment = jnp.where(alpha < 0.5, 0, segment)[:: self._supersample, :: self._supersample]
         segment = jnp.where(lid_zone(corners, self._size) & (segment == _SEGMENT["skin"]), LID, segment)
-        return jnp.where(self._shrunk(beyond.astype(jnp.float32)) > 0, BEYOND, segment).astype(jnp.uint8)
+        return segment.astype(jnp.uint8)
 
     def _places(self, u, v, copied, painted) -> tuple[Array, Array]:
         """`moved` and `kind` of cells of two pixels a side, told by the four samples about each cell's middle."""
@@ -162,6 +166,15 @@ def lid_zone(corners: Float[Array, "2 2 2"], size: int) -> Array:
         along, over = (dx * across[0] + dy * across[1]) / square, (dy * across[0] - dx * across[1]) / square
         inside |= jnp.square(along / LID_ZONE[0]) + jnp.square(over / LID_ZONE[1]) < 1.0
     return inside
+
+
+def _gone_on(texture: Array, colour: Array, u: Array, v: Array, beyond: Array) -> Float[Array, "h w 3"]:
+    """Returns colours `beyond` the photograph's edge, where it is fainter and fainter itself and more its means."""
+    cell = CANVAS // CELLS_OF_CANVAS
+    means = texture[..., :3].astype(jnp.float32).reshape(CELLS_OF_CANVAS, cell, CELLS_OF_CANVAS, cell, 3).mean((1, 3))
+    share = jnp.clip(beyond / FADE, 0.0, 1.0)[..., None]
+    rough = bilinear(means, *((_canvas(x) + 0.5) / cell - 0.5 for x in (u, v)))
+    return share * rough + (1.0 - share) * colour
 
 
 def _canvas(x: Array) -> Array:

@@ -1,10 +1,10 @@
 """Reading pictures at places, and soft steps; for jit and vmap."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num
 
 
-def bilinear(image: UInt8[Array, "h w c"], x: Array, y: Array) -> Float[Array, "... c"]:
+def bilinear(image: Num[Array, "h w c"], x: Array, y: Array) -> Float[Array, "... c"]:
     """Samples an image at pixel positions (centres at integers), float32; the image's edge is repeated."""
     height, width = image.shape[:2]
     x, y = jnp.clip(x, 0.0, width - 1.0), jnp.clip(y, 0.0, height - 1.0)

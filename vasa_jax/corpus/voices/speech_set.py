@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,7 @@ from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet, as_int16, fitted
 from vasa_jax.corpus.speech.acoustics import HOP, WINDOW, rms_between
 from vasa_jax.corpus.voices.alteration import altered
-from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards, read_shard
-from vasa_jax.errors import InputError
+from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage
 from vasa_jax.files import run_in_processes
 
 _BABBLE_SECONDS = 30
@@ -27,14 +25,6 @@ class SpeechSet(NamedTuple):
     energy: np.ndarray  # float16 (M, 2 T), log energy of the voice before it was altered
     frames: np.ndarray  # int32 (M,), video frames that are no padding
     weight: np.ndarray  # float32 (M,), how often each is drawn; their sum is 1
-
-
-def read_passages(folder: str | Path, split: str) -> list[Passage]:
-    """Returns the passages of a split; InputError where the folder holds none."""
-    found = [passage for path in find_shards(folder) for passage in read_shard(path) if passage.split == split]
-    if not found:
-        raise InputError(f"{folder}: holds no speech of the split {split}; run job speech_corpus with more minutes")
-    return found
 
 
 def make_speech_set(

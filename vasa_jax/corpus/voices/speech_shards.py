@@ -15,7 +15,7 @@ import numpy as np
 from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
 from vasa_jax.errors import InputError
-from vasa_jax.files import parse_json, read_arrays, replacing
+from vasa_jax.files import parse_json, read_arrays, replacing, sha256
 from vasa_jax.schema import Each, Text, Whole, check
 
 UNKNOWN_STRESS = 2  # of a source that does not tell it
@@ -84,6 +84,27 @@ def read_shard(path: str | Path) -> list[Passage]:
         )  # fmt: skip
         byte, label = byte + entry["bytes"], label + count
     return passages
+
+
+def read_passages(folder: str | Path, split: str) -> list[Passage]:
+    """Returns the passages of a split; InputError where the folder holds none."""
+    found = [passage for path in find_shards(folder) for passage in read_shard(path) if passage.split == split]
+    if not found:
+        raise InputError(f"{folder}: holds no speech of the split {split}; run job speech_corpus with more minutes")
+    return found
+
+
+def natural_passages(folder: str | Path) -> list[Passage]:
+    """Returns the training passages that eSpeak does not speak; InputError where there is none."""
+    found = [passage for passage in read_passages(folder, "train") if passage.source != "espeak"]
+    if not found:
+        raise InputError(f"{folder}: only eSpeak speaks in it; run job speech_corpus with minutes of other sources")
+    return found
+
+
+def passages_key(folder: str | Path) -> str:
+    """Returns what tells folders of other passages apart."""
+    return "-".join(sha256(path)[:8] for path in find_shards(folder))
 
 
 def shard_key(path: str | Path) -> Any:

@@ -16,8 +16,8 @@ from vasa_jax.config import AudioConfig, CorpusConfig, VASAConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES, ClipSet, as_int16, fitted
 from vasa_jax.corpus.speech.phonemes import PHONEME_CLASSES
-from vasa_jax.corpus.voices.speech_set import SpeechSet, joined, make_speech_set, of_clips, read_passages, shares_of
-from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards
+from vasa_jax.corpus.voices.speech_set import SpeechSet, joined, make_speech_set, of_clips, shares_of
+from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards, read_passages
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation import phoneme_naming

@@ -114,5 +114,5 @@ class Task(abc.ABC):
 
 def clip_settings(corpus: CorpusConfig) -> dict[str, Any]:
     """Returns the settings that decide the clips of the built-in corpus, for `Task.data_settings`."""
-    names = ("clips", "voices_per_clip", "speech")
+    names = ("clips", "voices_per_clip", "speech", *(("passages", "passage_share") if corpus.passages else ()))
     return {f"corpus.{name}": getattr(corpus, name) for name in names}

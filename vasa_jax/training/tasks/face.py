@@ -154,8 +154,6 @@ class FaceTask(Task):
         )
         told: dict[str, jax.Array] | None = {} if self._photo_heads.folder else None
         shown = self._decoded(params, pairs, views, motions, key, keys, weights, told)
-        if told is not None:
-            views, pairs["segmentation"] = forward.with_beyond_hidden(views, shown["image"], pairs["segmentation"])
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
         if told is not None:

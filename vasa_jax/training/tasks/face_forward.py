@@ -11,16 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
-from vasa_jax.corpus.photos.draw import BEYOND, COPIED, PAINTED
+from vasa_jax.corpus.photos.draw import COPIED, PAINTED
 from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
-from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
-
-SKIN = SEGMENTS.index("skin")
 
 Network = Any  # an encoder or a decoder, as `models.face.face_codec` gives them
 Params = Mapping[str, Any]
@@ -270,19 +267,6 @@ def photo_terms(told: Mapping[str, Array], pairs: Pairs, motions: Motions, weigh
         "flow_coarse": coarse_place_loss(told["places_coarse"], moved, copied, size),
         "kept": kept_loss(told["kept"][..., 0], copied, painted, weight),
     }
-
-
-def with_beyond_hidden(
-    views: Views, shown: Shown, segmentation: Shaped[Array, "B n n"]
-) -> tuple[Views, Shaped[Array, "B n n"]]:
-    """Takes what a photograph does not show of the person, and no truth tells, as right whatever is painted there.
-
-    Returns the views with that in the target, and the segmentation, in which it is skin.
-    """
-    beyond = (segmentation == BEYOND).astype(jnp.float32)
-    near = jax.lax.reduce_window(beyond, 0.0, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME") > 0
-    target = jnp.where(near[..., None], jax.lax.stop_gradient(shown.image), views.target)
-    return views._replace(target=target), jnp.where(segmentation == BEYOND, SKIN, segmentation)
 
 
 def gan_terms(
