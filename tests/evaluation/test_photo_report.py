@@ -12,7 +12,7 @@ from hostile import refused
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
-from vasa_jax.conventions import DYNAMICS_DIM, POSE_DIM
+from vasa_jax.conventions import DYNAMICS_DIM, IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
@@ -61,7 +61,7 @@ class Codec:
         self._dark = dark
 
     def prepare(self, portrait):
-        motion = np.zeros(POSE_DIM + DYNAMICS_DIM, np.float32)
+        motion = np.concatenate([IDENTITY_POSE, np.zeros(DYNAMICS_DIM)]).astype(np.float32)
         return dataclasses.make_dataclass("Avatar", ["portrait", "motion"])(portrait, motion)
 
     def encode_motion(self, frames):
@@ -168,11 +168,15 @@ def test_a_run_writes_the_report(tmp_path):
     assert Image.open(tmp_path / "sheet.png").size[1] == 2 * 128
 
 
-def test_motion_is_asked_around_the_portraits_place():
+def test_motion_is_asked_about_the_portraits_turn_and_place():
     codec, motion = Codec(), asked()
     avatar = codec.prepare(person().portrait)
-    avatar.motion[6:9] = 0.1, 0.2, 0.3
-    np.testing.assert_allclose(motion.of(codec, avatar)[:, 6:9].mean(0), [0.1, 0.2, 0.3], atol=1e-6)
+    plain = motion.of(codec, avatar)
+    avatar.motion[:6], avatar.motion[6:9] = rotation_columns(np.array([[30.0, 5.0, 0.0]]))[0], (0.1, 0.2, 0.3)
+    turned = motion.of(codec, avatar)
+    np.testing.assert_allclose(turned[:, 6:9].mean(0), [0.1, 0.2, 0.3], atol=1e-6)
+    own = rotation_matrices(avatar.motion[:6])
+    np.testing.assert_allclose(rotation_matrices(turned), own @ rotation_matrices(plain), atol=1e-6)
 
 
 @pytest.mark.parametrize("array", [np.zeros((5, 3)), np.zeros((2, 137)), np.full((5, 137), np.nan)])

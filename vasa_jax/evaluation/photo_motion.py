@@ -17,11 +17,11 @@ from vasa_jax.corpus.photos.groups import usual_poses
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.files import read_array
+from vasa_jax.generation.motion_edit import about_portrait
 
 TURN, NOD, TILT, LOOK = 0.17, 0.06, 0.05, 0.28  # radians, largest
 JAW, SYLLABLES = 0.95, 5  # how far and how often the mouth opens
 BLINKS, BLINK_FRAMES = (0.28, 0.74), 7  # where in the performance; from open to open
-_PLACE = slice(6, POSE_DIM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,12 @@ class FixedMotion:
     lids: np.ndarray | None
 
     def of(self, codec, avatar) -> Float[np.ndarray, "T 137"]:
-        """Returns the motion for a codec's avatar: turned as asked, around the portrait's own place."""
+        """Returns the motion for a codec's avatar: as asked, about the portrait's own turn and place."""
         if self.vectors is None:
             vectors = np.concatenate([self.pose, codec.encode_motion(self.driver)[:, POSE_DIM:]], 1)
         else:
-            vectors = self.vectors.copy()
-        vectors[:, _PLACE] += avatar.motion[_PLACE] - vectors[:, _PLACE].mean(0)
-        return vectors.astype(np.float32)
+            vectors = self.vectors
+        return about_portrait(vectors, avatar.motion).astype(np.float32)
 
 
 def performance(frames: int) -> dict[str, np.ndarray]:

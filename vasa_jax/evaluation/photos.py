@@ -31,6 +31,7 @@ from vasa_jax.evaluation.photo_report import photos_markdown
 from vasa_jax.evaluation.recognition import MISSING, Recogniser
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.generation.control_track import controls_of
+from vasa_jax.generation.motion_edit import about_portrait
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 
@@ -140,18 +141,14 @@ class PhotoStage:
         return [blank if truth is None else truth, videos["model"], videos["against"]], figures
 
     def _poses(self, person: Person, asked) -> np.ndarray:
-        """The asked turns around the photo head's own place."""
-        poses = asked.pose.copy()
-        poses[:, 6:] += person.head["pose"][6:] - poses[:, 6:].mean(0)
-        return poses
+        """The asked poses about the photo head's own."""
+        return about_portrait(asked.pose, person.head["pose"]).astype(np.float32)
 
     def _spoken(self, person: Person, motion: np.ndarray) -> dict[str, Figures]:
         figures = {}
         for name, codec in self._codecs.items():
             avatar = codec.prepare(person.portrait)
-            placed = motion.copy()
-            placed[:, 6:9] += avatar.motion[6:9] - motion[:, 6:9].mean(0)
-            video = np.concatenate(list(codec.render(avatar, placed)))
+            video = np.concatenate(list(codec.render(avatar, about_portrait(motion, avatar.motion))))
             figures[name] = self._measure(person, video)
         return figures
 

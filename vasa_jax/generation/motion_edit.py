@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vasa_jax.conventions import POSE_DIM, rotation_columns, rotation_matrices
+from vasa_jax.conventions import IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.schedule import ConditionSchedule
 
@@ -53,7 +53,23 @@ def anchor_turn(controls: Controls, mean: np.ndarray, portrait: np.ndarray | Non
     portrait's, in the camera's frame. None where they keep their own, or where a head pose takes its place."""
     if portrait is None or controls.pose_anchor != "portrait" or controls.head_pose is not None:
         return None
-    return rotation_matrices(portrait[:6]) @ rotation_matrices(mean[:6]).T
+    return _turn(mean, portrait)
+
+
+def about_portrait(motion: np.ndarray, portrait: np.ndarray) -> np.ndarray:
+    """Returns motion (T, 9 and more) about the portrait's pose (9,) that varied about a head that looks ahead.
+
+    Turn, scale and position, as `pose_anchor` does it; the mean scale and position are the motion's own.
+    """
+    rest = np.concatenate([IDENTITY_POSE[:6], motion[:, _PLACE].mean(0)])
+    moved = motion.copy()
+    moved[:, _PLACE] += portrait[_PLACE] - rest[_PLACE]
+    moved[:, :6] = _columns(_turn(rest, portrait) @ rotation_matrices(motion))
+    return moved
+
+
+def _turn(rest: np.ndarray, portrait: np.ndarray) -> np.ndarray:
+    return rotation_matrices(portrait[:6]) @ rotation_matrices(rest[:6]).T
 
 
 def scaled_rotation(columns: np.ndarray, rest: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
