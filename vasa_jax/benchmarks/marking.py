@@ -9,11 +9,10 @@ import numpy as np
 from absl import logging
 
 from vasa_jax.benchmarks.random_model import random_like
-from vasa_jax.generation.animator import PortraitAnimator, finished
+from vasa_jax.generation.animator import PortraitAnimator
+from vasa_jax.generation.watermark import finished
 from vasa_jax.models.face import init_face
 from vasa_jax.models.variants import FACE_VARIANTS
-
-_last_step = jax.jit(finished)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +43,8 @@ def mark_cost(variant: str, batch: int, pairs: int, dtype) -> MarkCost:
     marked, unmarked = _in_turn(lambda name: animator.decode(avatars[name], motion, batch), pairs, clock) / batch
     low, share, high = np.percentile((marked - unmarked) / unmarked, (25, 50, 75))
     rng = np.random.default_rng(0)
-    rgb, matte = (rng.random((batch, *grey.shape[:2], channels), np.float32) for channels in (3, 1))
-    painted = jax.device_put((rgb, matte))
-    alone = _in_turn(lambda name: _last_step(*painted, avatar.canvas, avatars[name].pattern), pairs, clock) / batch
+    pictures = jax.device_put(255 * rng.random((batch, *grey.shape), np.float32))
+    alone = _in_turn(lambda name: finished(pictures, avatars[name].pattern), pairs, clock) / batch
     cost = MarkCost(
         variant, batch, "CPU" if on_cpu else "wall", pairs, float(np.median(unmarked)), float(np.median(marked)),
         float(share), (float(low), float(high)), float(np.median(alone[0] - alone[1])),

@@ -19,7 +19,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.provenance import model_name
-from vasa_jax.generation.watermark import Payload, embed, pattern, rounded
+from vasa_jax.generation.watermark import Payload, finished, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.keypoint_motion import RawMotion
 from vasa_jax.models.layers import fold_standardisation
@@ -213,7 +213,8 @@ class PortraitAnimator:
     ) -> UInt8[Array, "{batch} n n 3"]:
         """Returns frames on the device of a motion, T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
-        return _decode(self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.pattern, padded)
+        pictures = _decode(self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, padded)
+        return finished(pictures, avatar.pattern)
 
 
 # Compiled per network and shape, not per animator: a process may make many, and compiled code is never freed.
@@ -243,12 +244,13 @@ def _encode_motion(encoder, face, images):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(decoder, face, latents, detail, canvas, pattern, motion):
+def _decode(decoder, face, latents, detail, canvas, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
     decoded = decoder.apply(
         {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
     )
-    return finished(decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32), canvas, pattern)
+    rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
+    return (matte * rgb + (1.0 - matte) * canvas) * 255.0
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -262,16 +264,6 @@ def _layers(decoder, face, latents, detail, motion):
     seen = jnp.clip(matte / HIDDEN, 0.0, 1.0)
     rgb = seen * decoded.rgb.astype(jnp.float32) + (1.0 - seen) * 0.5
     return rounded(255.0 * jnp.concatenate([rgb, matte], -1))
-
-
-def finished(rgb: jax.Array, matte: jax.Array, canvas: jax.Array, pattern: jax.Array | None) -> jax.Array:
-    """Returns uint8 frames (N, n, n, 3) of colours (N, n, n, 3) and a matte (N, n, n, 1): on a canvas, marked, rounded.
-
-    canvas: float32 (n, n, 3) in [0, 1], as the colours; pattern: (n, n) of the mark, None = unmarked.
-    """
-    picture = (matte * rgb + (1.0 - matte) * canvas) * 255.0
-    # An unmarked avatar's pattern, None, is part of the compiled function: it costs nothing.
-    return rounded(picture if pattern is None else embed(picture, pattern))
 
 
 def _detail(detail: jax.Array | None) -> dict[str, jax.Array]:

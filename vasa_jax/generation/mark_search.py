@@ -19,9 +19,9 @@ from vasa_jax.generation.watermark import GROUPS, HIGHEST, LUMA, STEPS, Payload,
 
 SIDE = 192  # pixels of the shorter side at which pictures are searched
 LONGEST = 4  # times SIDE, of the longer side
-BLUR = 2.6  # pixels: standard deviation of the neighbourhoods that whitening compares with
-WHITENING = 1.8  # power of the deviation that is divided by; over 1, since texture hides a mark more than flat ground
-QUIET = 0.5  # squared levels added to the variance: below there are rounding and codes only
+BLUR = 1.8  # pixels: standard deviation of the neighbourhoods that whitening compares with
+WHITENING = 1.4  # power of the deviation that is divided by; over 1, since texture hides a mark more than flat ground
+QUIET = 0.1  # squared levels added to the variance: below there are rounding and codes only
 GRID = 128  # offsets tried per axis of the marked square
 SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
 PLAIN = 1e-12  # p-value of the picture as it was made below which no other hypothesis is tried

@@ -138,7 +138,7 @@ def marked(pictures: np.ndarray, payload: Payload, batch: int = 8) -> np.ndarray
     is what leaves. ValueError for a side below SMALLEST.
     """
     waves = _last_pattern(payload, *pictures.shape[1:3])
-    parts = [np.asarray(_marked(pictures[start : start + batch], waves)) for start in range(0, len(pictures), batch)]
+    parts = [np.asarray(finished(pictures[start : start + batch], waves)) for start in range(0, len(pictures), batch)]
     return np.concatenate(parts) if parts else pictures.copy()
 
 
@@ -147,9 +147,14 @@ def _last_pattern(payload: Payload, height: int, width: int) -> jax.Array:
     return jnp.asarray(pattern(payload, height, width))
 
 
+# A program of its own, not a part of the decoder's: there a CPU's compiler computes the decoder's last layers anew for
+# every sum over cells, which costs a fifth of decoding.
 @jax.jit
-def _marked(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
-    return rounded(embed(pictures.astype(jnp.float32), pattern))
+def finished(pictures: jax.Array, pattern: jax.Array | None) -> jax.Array:
+    """Returns uint8 frames of pictures (N, H, W, 3) in levels, marked with a pattern (H, W); None = unmarked."""
+    pictures = pictures.astype(jnp.float32)
+    # None is part of the compiled function: an unmarked frame pays for no mark.
+    return rounded(pictures if pattern is None else embed(pictures, pattern))
 
 
 def rounded(pictures: jax.Array) -> jax.Array:
