@@ -28,6 +28,7 @@ from vasa_jax.evaluation.video_report import interval_cell
 from vasa_jax.evaluation.videos import Evaluator
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
+from vasa_jax.preparation.report import plain_text
 
 SETS = {
     "real": "real clips",
@@ -143,7 +144,7 @@ def tables_markdown(report: dict[str, Any]) -> str:
     if missing:
         lines += ["", f"Not measured: {'; '.join(missing)} (config.videos_evaluation.networks)."]
     if report["faults"]:
-        lines += ["", "## Not used", "", *(f"* {text}" for text in report["faults"].values())]
+        lines += ["", "## Not used", "", *(f"* {plain_text(text)}" for text in report["faults"].values())]
     return "\n".join([*lines, ""])
 
 

@@ -30,6 +30,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.prepare import find_videos, run_jobs, same_settings
+from vasa_jax.preparation.report import plain_text
 from vasa_jax.preparation.work import read_clip, read_outcome
 
 IMAGE_SIDE = 32  # pixels: the records' images are not used here, landmarks are found in large ones
@@ -269,7 +270,7 @@ def voices_markdown(report: dict[str, Any]) -> str:
     ]
     if report["none"]:
         lines += ["", "## Videos that gave no clip", ""]
-        lines += [f"* {name}: {reason}" for name, reason in report["none"].items()]
+        lines += [f"* {plain_text(f'{name}: {reason}')}" for name, reason in report["none"].items()]
     return "\n".join([*lines, "", "curves.png shows both openings of every clip.", ""])
 
 
@@ -290,7 +291,7 @@ def _people_lines(people: dict[str, Any] | None) -> list[str]:
 def _clip_row(row: dict[str, Any]) -> list[str]:
     own, shuffled = row["own"], row["shuffled"]
     return [
-        row["name"],
+        plain_text(row["name"]),
         f"{row['seconds']:.1f}",
         f"{own['r']:.3f}",
         f"{shuffled['r']:.3f}",
