@@ -188,7 +188,7 @@ def test_no_name_is_taken_for_markup(tmp_path):
     text = votes_markdown(sums(key, [paper("1", vote(0, "left"))]))
     assert "<img" not in text and "| `" not in text and "[b](" not in text and "\n# d" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 3 and {len(re.findall(r"(?<!\\\\)\|", row)) for row in rows} == {7}
+    assert len(rows) == 3 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
 @pytest.mark.parametrize(
