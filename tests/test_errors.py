@@ -1,8 +1,10 @@
 """What a terminal shows of names and values that somebody else chose."""
 
+import ast
 import contextlib
 import io
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +85,7 @@ PLACES = {
 @pytest.mark.parametrize(("job", "setting"), [(job, name) for job, names in PLACES.items() for name in names])
 @pytest.mark.parametrize("place", ["n" * 300, "file/x", "nul\0", "folder"])
 def test_a_path_that_cannot_be_used_is_one_line_in_every_job(tmp_path, monkeypatch, job, setting, place):
-    """Too long, below a file, with a NUL, a folder in the place of a file, and an empty one where a full one belongs."""
+    """Too long, below a file, with a NUL, a folder in the place of a file, an empty one where a full one belongs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("{}")
     (tmp_path / "folder").mkdir()
@@ -101,14 +103,29 @@ def test_a_path_that_cannot_be_used_is_one_line_in_every_job(tmp_path, monkeypat
 
 
 def test_a_place_that_is_taken_is_one_line(tmp_path):
-    """A folder where a report should stand, and the other way round."""
+    """A folder where a report should stand."""
     for name in ("report.md", "report.json"):
         (tmp_path / name / "x").mkdir(parents=True)
         with pytest.raises(InputError, match=f"{name}: cannot be written") as fault:
             save_report({}, "text", tmp_path, printed=False)
         assert ".part" not in str(fault.value) and "; " in str(fault.value)
-        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert not list(tmp_path.glob("*.part"))
         shutil.rmtree(tmp_path / name)
+
+
+def test_every_line_about_bad_input_has_a_remedy():
+    """Texts that end in another fault's text have that one's."""
+    for path in sorted((Path(__file__).parents[1] / "vasa_jax").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError" and node.args):
+                continue
+            text = node.args[0]
+            if not isinstance(text, (ast.Constant, ast.JoinedStr)):
+                continue
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            passed_on = isinstance(parts[-1], ast.FormattedValue)
+            words = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+            assert ";" in words or passed_on, f"{path}: line {node.lineno}: {words}"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,10 @@ def make_sets(
         logging.info("%s: %d of %d", clip.name, number + 1, len(clips))
     if len(made) < 2:
         why = "; ".join(list(faults.values())[:3])
-        raise InputError(f"config.videos: {len(made)} of {len(clips)} clips can be used, two are needed ({why})")
+        raise InputError(
+            f"config.videos: {len(made)} of {len(clips)} clips can be used, two are needed ({why}); give videos of "
+            "talking people, with their sound"
+        )
     sets: dict[str, list[File]] = {"real": [clip for clip, *_ in made]}
     for number, (clip, portrait, samples, frames) in enumerate(made):
         other = made[(number + 1) % len(made)][3]

@@ -132,7 +132,10 @@ def measure_voices(
     if len({clip.video for clip in clips}) < 2:
         found = f"{len(clips)} clips of {len({clip.video for clip in clips})} videos"
         why = "; ".join(f"{name}: {reason}" for name, reason in list(none.items())[:3])
-        raise InputError(f"config.videos: {found} can be used, two videos are needed{f' ({why})' if why else ''}")
+        raise InputError(
+            f"config.videos: {found} can be used, two videos are needed{f' ({why})' if why else ''}; give more "
+            "videos of talking people"
+        )
     avatars = [generator.prepare(portrait) for portrait in portraits]
     generated = []
     for number, clip in enumerate(clips):
