@@ -31,7 +31,6 @@ from vasa_jax.errors import InputError
 
 _KEY = "made from"  # name of the key among a cache's arrays
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
-_OF_A_PATH = (*_NOT_WRITABLE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 LARGEST_JSON = 32 * 2**20  # bytes; a control track of an hour takes 10 million
 DEEPEST_JSON = 64  # lists and objects within each other
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # anything else is a device
@@ -122,22 +121,6 @@ def _remove_unheld(path: str) -> None:
 def _unwritable(path: Path, error: OSError) -> InputError:
     fault = (error.strerror or str(error)).lower()
     return InputError(f"{path}: cannot be written ({fault}); free some space, or choose another path")
-
-
-@contextlib.contextmanager
-def faults_of_paths() -> Iterator[None]:
-    """Makes an InputError of what the system says of a path: too long, closed, a folder in the place of a file.
-
-    Looking whether a path exists raises that too. Other errors of the system pass: they are no fault of a path.
-    """
-    try:
-        yield
-    except OSError as error:
-        path = error.filename2 or error.filename  # of a renaming the second is the one that was given
-        if error.errno not in _OF_A_PATH or path is None:
-            raise
-        fault = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: cannot be used ({fault}); give another path, or change its permissions") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -33,8 +33,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.errors import InputError, NonFiniteError, say
-from vasa_jax.files import faults_of_paths
+from vasa_jax.errors import InputError, NonFiniteError, faults_of_paths, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
 
 JOBS = {
