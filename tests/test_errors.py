@@ -1,12 +1,17 @@
 """What a terminal shows of names and values that somebody else chose."""
 
+import ast
 import contextlib
 import io
+import shutil
+from pathlib import Path
 
 import pytest
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import LONGEST_LINE, InputError, one_line, say
-from vasa_jax.main import main
+from vasa_jax.evaluation.report import save_report
+from vasa_jax.main import main, run
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,61 @@ def test_a_missing_flag_file_is_one_line(capsys):
 @pytest.mark.parametrize("name", ["n" * 300 + ".py", "two\nlines.py", "folder/", "/dev/null", "nul\0.py"])
 def test_a_configuration_that_is_no_file_is_one_line(name, capsys):
     assert "no such configuration file" in line_of([f"--config={name}"], capsys)
+
+
+PLACES = {
+    "count_votes": ("votes.key", "votes.cast"), "vote_page": ("votes.folders",), "evaluate_audio": ("speech.shards",),
+    "evaluate_videos": ("videos", "references", "manifest"), "evaluate_tables": ("videos",), "detect": ("video",),
+    "prepare": ("videos", "output"), "import_weights": ("files", "output"), "fit_photos": ("photos.folder",),
+    "reenact": ("image", "video", "output", "motion_output", "audio"),
+    "generate": ("image", "audio", "output", "backdrop", "subtitles", "controls", "jobs", "sign_certificate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("job", "setting"), [(job, name) for job, names in PLACES.items() for name in names])
+@pytest.mark.parametrize("place", ["n" * 300, "file/x", "nul\0", "folder"])
+def test_a_path_that_cannot_be_used_is_one_line_in_every_job(tmp_path, monkeypatch, job, setting, place):
+    """Too long, below a file, with a NUL, a folder in the place of a file, an empty one where a full one belongs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    values = {**dict.fromkeys(PLACES[job], "missing"), setting: place}
+    config = VASAConfig(job=job).to_config_dict()
+    config.sign_key = values.get("sign_certificate", "")
+    for name, value in values.items():
+        section, _, last = name.rpartition(".")
+        holder = config[section] if section else config
+        holder[last] = (value, "missing") if name == "votes.folders" else value
+    with pytest.raises(InputError) as fault:
+        run(VASAConfig.from_config_dict(config), tmp_path / "work")
+    text = str(fault.value)
+    assert "; " in text and text.isprintable() and len(text) < LONGEST_LINE, text
+
+
+def test_a_place_that_is_taken_is_one_line(tmp_path):
+    """A folder where a report should stand."""
+    for name in ("report.md", "report.json"):
+        (tmp_path / name / "x").mkdir(parents=True)
+        with pytest.raises(InputError, match=f"{name}: cannot be written") as fault:
+            save_report({}, "text", tmp_path, printed=False)
+        assert ".part" not in str(fault.value) and "; " in str(fault.value)
+        assert not list(tmp_path.glob("*.part"))
+        shutil.rmtree(tmp_path / name)
+
+
+def test_every_line_about_bad_input_has_a_remedy():
+    """Texts that end in another fault's text have that one's."""
+    for path in sorted((Path(__file__).parents[1] / "vasa_jax").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError" and node.args):
+                continue
+            text = node.args[0]
+            if not isinstance(text, (ast.Constant, ast.JoinedStr)):
+                continue
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            passed_on = isinstance(parts[-1], ast.FormattedValue)
+            words = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+            assert ";" in words or passed_on, f"{path}: line {node.lineno}: {words}"
 
 
 @pytest.mark.parametrize(

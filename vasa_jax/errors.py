@@ -1,13 +1,19 @@
 """Errors that a person can act on, and lines that any terminal shows."""
 
 import contextlib
+import errno
 import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TextIO
 
 LONGEST_WORD = 300  # characters of one word, such as a path, that a line shows in full
 LONGEST_LINE = 1000
+_OF_A_PATH = (
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC,
+    errno.EDQUOT,
+)  # fmt: skip
 
 
 def one_line(text: str) -> str:
@@ -51,3 +57,19 @@ class InputError(ValueError):
 
 class NonFiniteError(RuntimeError):
     """Training produced a loss that is not finite; the command line exits with code 3."""
+
+
+@contextlib.contextmanager
+def faults_of_paths() -> Iterator[None]:
+    """Makes an InputError of what the system says of a path: too long, closed, a folder in the place of a file.
+
+    Looking whether a path exists raises that too. Other errors of the system pass: they are no fault of a path.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = error.filename2 or error.filename  # of a renaming the second is the one that was given
+        if error.errno not in _OF_A_PATH or path is None:
+            raise
+        fault = (error.strerror or str(error)).lower()
+        raise InputError(f"{path}: cannot be used ({fault}); give another path, or change its permissions") from error

@@ -30,7 +30,7 @@ import numpy as np
 from vasa_jax.errors import InputError
 
 _KEY = "made from"  # name of the key among a cache's arrays
-_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
 LARGEST_JSON = 32 * 2**20  # bytes; a control track of an hour takes 10 million
 DEEPEST_JSON = 64  # lists and objects within each other
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # anything else is a device

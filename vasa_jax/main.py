@@ -33,7 +33,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.errors import InputError, NonFiniteError, say
+from vasa_jax.errors import InputError, NonFiniteError, faults_of_paths, say
 from vasa_jax.settings import described, nearest_name, setting_names, with_current_names
 
 JOBS = {
@@ -85,7 +85,8 @@ def run(config: VASAConfig, workdir: str | Path = "") -> object:
     """
     config = dataclasses.replace(config, job=current_job(config.validate().job))
     # A training that is preempted while it makes its data has nothing to save.
-    with _ended_by_sigterm(config) if _stop_code(config) == PREEMPTED else contextlib.nullcontext():
+    ended = _ended_by_sigterm(config) if _stop_code(config) == PREEMPTED else contextlib.nullcontext()
+    with ended, faults_of_paths():
         return job_function(config.job)(config, Path(workdir or Path("runs") / config.job))
 
 

@@ -320,6 +320,8 @@ def _check_one(item: Field, value: Any, path: str) -> None:
     wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[item.kind]
     if not isinstance(value, wanted) or (isinstance(value, bool) and item.kind is not bool):
         raise InputError(f"{path}: {_shown(value)} is not {_NAMES[item.kind]}; {item.remedy}")
+    if item.kind is str and "\0" in value:
+        raise InputError(f"{path}: {_shown(value)} holds a NUL, which no name has; leave it out")
     if item.choices is not None and value not in item.choices:
         raise InputError(f"{path}: {_shown(value)} is unknown; {item.remedy}")
     if item.kind in (int, float) and not item.low <= value <= item.high:  # nor is NaN in any range

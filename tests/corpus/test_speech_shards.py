@@ -1,9 +1,11 @@
 """Shards of speech: what is read is what was written, damage is one line, and alterations keep labels in step."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+import soundfile
 from hostile import refused
 from tiny_speech import shipped_passages, write_tiny_speech
 
@@ -19,6 +21,7 @@ from vasa_jax.corpus.voices.speech_set import (
     shares_of,
 )
 from vasa_jax.corpus.voices.speech_shards import (
+    LONGEST,
     UNKNOWN_STRESS,
     Passage,
     read_passages,
@@ -123,28 +126,68 @@ def test_arrays_of_another_kind_are_refused(tmp_path, name, kind):
     refused(lambda: read_shard(path), f"its {name} is none of")
 
 
-def test_only_as_much_sound_is_decoded_as_has_labels(tmp_path, monkeypatch):
-    """A passage whose index tells a second less than its sound holds."""
-    import soundfile
-
-    path = tmp_path / "speech-x-0000.npz"
-    write_shard(path, [passage(2.0)], 24.0, {})
+def with_sound(path, coded, frames):
+    """Writes a shard of one passage with this sound and labels of so many video frames."""
+    write_shard(path, [passage()], 24.0, {})
     with np.load(path) as file:
         content = dict(file)
     index = json.loads(content["index"].tobytes())
-    index["passages"][0]["frames"] = 25
-    content |= {"index": np.frombuffer(json.dumps(index).encode(), np.uint8)}
-    content |= {name: content[name][:50] for name in ("phonemes", "stress")}
+    index["passages"][0] |= {"frames": frames, "bytes": len(coded)}
+    content |= {"index": np.frombuffer(json.dumps(index).encode(), np.uint8), "sound": np.frombuffer(coded, np.uint8)}
+    content |= {name: np.ones(2 * frames, np.uint8) for name in ("phonemes", "stress")}
     np.savez(path, **content)
-    read, seen = soundfile.read, []
+
+
+def coded_sound(seconds=2.0, rate=16_000, channels=1, kind=("OGG", "OPUS"), peak=0.1):
+    samples = np.random.default_rng(0).uniform(-peak, peak, (round(seconds * rate), channels)).astype(np.float32)
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, rate, format=kind[0], subtype=kind[1])
+    return memory.getvalue()
+
+
+def test_only_as_much_sound_is_decoded_as_has_labels(tmp_path, monkeypatch):
+    """A passage whose labels are for a second less than its sound."""
+    with_sound(tmp_path / "speech-x-0000.npz", coded_sound(2.0), 25)
+    read, seen = soundfile.SoundFile.read, []
 
     def watched(*args, **rest):
-        samples, rate = read(*args, **rest)
-        seen.append(len(samples))
-        return samples, rate
+        seen.append(read(*args, **rest))
+        return seen[-1]
 
-    monkeypatch.setattr(soundfile, "read", watched)
-    assert [len(each.samples) for each in read_shard(path)] == [16_000] and seen == [16_000]
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    (found,) = read_shard(tmp_path / "speech-x-0000.npz")
+    assert [len(found.samples)] == [16_000] == [len(samples) for samples in seen]
+
+
+@pytest.mark.parametrize("frames", [51, 500, LONGEST])
+def test_labels_claim_no_more_sound_than_there_is(tmp_path, frames):
+    with_sound(tmp_path / "speech-x-0000.npz", coded_sound(2.0), frames)
+    refused(lambda: read_shard(tmp_path / "speech-x-0000.npz"), "the sound of passage 0 is damaged")
+
+
+def test_a_passage_has_a_longest_length(tmp_path):
+    with_sound(tmp_path / "speech-x-0000.npz", coded_sound(1.0), LONGEST + 1)
+    refused(lambda: read_shard(tmp_path / "speech-x-0000.npz"), "[0].frames", str(LONGEST))
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        {"rate": 8000}, {"rate": 48_000}, {"channels": 2}, {"kind": ("WAV", "PCM_16")}, {"kind": ("OGG", "VORBIS")},
+        {"kind": ("WAV", "FLOAT"), "peak": np.float32(3e38)}, {"kind": ("FLAC", "PCM_16")},
+    ],
+)  # fmt: skip
+def test_sound_is_opus_at_16_khz_in_one_channel(tmp_path, sound):
+    """Else a shard could hold numbers that are not finite, or have any decoder run."""
+    with_sound(tmp_path / "speech-x-0000.npz", coded_sound(**sound), 25)
+    refused(lambda: read_shard(tmp_path / "speech-x-0000.npz"), "the sound of passage 0 is damaged")
+
+
+@pytest.mark.parametrize("folder", ["n" * 300, "file", "closed/speech", "", "nul\0"])
+def test_a_place_that_is_no_folder_is_one_line(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    refused(lambda: read_passages(folder, "train"), "holds no speech-*.npz")
 
 
 def test_a_folder_without_shards_or_without_the_split_is_one_line(tmp_path):

@@ -24,6 +24,7 @@ from vasa_jax.data.speech_level import USUAL, speech_level
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
+from vasa_jax.generation.backdrop import read_backdrop
 
 
 def fails(function, path, *words, **settings) -> None:
@@ -313,8 +314,15 @@ def test_the_background_of_a_cut_out_is_chosen(tmp_path):
     for text, colour in (("", MATTE), ("white", (255, 255, 255)), ("#204060", (32, 64, 96))):
         assert parse_colour(text) == colour
         np.testing.assert_array_equal(read_image(tmp_path / "a.png", background=colour)[0, 0], colour)
-    with pytest.raises(InputError, match=r"config\.background: 'nocolour' is no colour; "):
-        parse_colour("nocolour")
+
+
+@pytest.mark.parametrize(
+    "text", ["nocolour", "rgb(300,0,0)", f"rgb({10**20},0,0)", "hsl(0,200%,300%)", "#12345", "rgb(-1,0,0)", "white "]
+)
+def test_what_is_no_colour_is_one_line(text):
+    for given in (parse_colour, lambda text: read_backdrop(text, where="config.background")):
+        with pytest.raises(InputError, match=r"config\.background: '.*' is no(ne| colour); give "):
+            given(text)
 
 
 def test_a_videos_frame_is_a_portrait(tmp_path):

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hostile import refused
 from studio_process import CHROMIUM, chromium
 
 from vasa_jax.config import VASAConfig, VotesConfig
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation.votes import count_votes, page_text, sums, vote_page
+from vasa_jax.evaluation.votes import count_votes, page_text, sums, vote_page, votes_markdown
 
 
 def video(path, grey, frames=3):
@@ -79,6 +80,13 @@ def test_the_same_videos_give_the_same_page_and_another_seed_other_names(made, f
     assert not set(other["videos"]) & set(again["videos"])
     with pytest.raises(InputError, match=r"key.json: is of another study.*choose another --workdir"):
         vote_page(replace(config(folders, "ours", "theirs"), seed=1), tmp_path / "again")
+
+
+@pytest.mark.parametrize("old", ["[]", "null", "5", '"x"', "{}"])
+def test_a_key_that_is_none_is_not_written_over(folders, tmp_path, old):
+    (tmp_path / "key.json").write_text(old)
+    refused(lambda: vote_page(config(folders, "ours", "theirs"), tmp_path), "key.json: is of another study")
+    assert (tmp_path / "key.json").read_text() == old
 
 
 def test_three_folders_give_three_pairs_of_each_clip(folders, tmp_path, capsys):
@@ -171,6 +179,16 @@ def test_the_report_has_a_row_for_each_question(tmp_path):
     assert "3 votes of 2 raters" in text and "| real? | ours over theirs | 1.000 [0.342, 1.000]" in text
     assert "| lips? | ours over theirs | 1.000 [0.207, 1.000] | 1.000 | 1, 0, 0 | 1 |" in text
     assert json.loads((tmp_path / "out" / "report.json").read_text())["papers"] == 2
+
+
+def test_no_name_is_taken_for_markup(tmp_path):
+    odd = "<img src=x onerror=alert(1)> | `a` [b](javascript:c)\n# d"
+    key = {**KEY, "questions": [odd, "lips?"], "systems": ["ours", odd]}
+    key["videos"] = {name: {**one, "system": key["systems"][name[0] == "b"]} for name, one in KEY["videos"].items()}
+    text = votes_markdown(sums(key, [paper("1", vote(0, "left"))]))
+    assert "<img" not in text and "| `" not in text and "[b](" not in text and "\n# d" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 3 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
 @pytest.mark.parametrize(

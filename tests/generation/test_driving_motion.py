@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hostile import refused
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
-from vasa_jax.generation.driving_motion import DrivingMotion, read_motion, save_motion
+from vasa_jax.generation.driving_motion import MOST_FRAMES, DrivingMotion, motion_file, read_motion, save_motion
+from vasa_jax.generation.job import DEMO
+from vasa_jax.main import run
 
 
 def example(frames=6, codec="keypoint"):
@@ -144,6 +147,41 @@ def test_arrays_of_other_kinds_are_one_line_without_a_warning(tmp_path, changes)
     assert len(read_motion(tmp_path / "a.npz")) == 3
     np.savez(tmp_path / "a.npz", **{**good, **changes})
     refused(lambda: read_motion(tmp_path / "a.npz"), "a.npz")
+
+
+@pytest.mark.parametrize("scale", [-60.0, -3.1, 3.1, 100.0, 9000.0])
+def test_heads_have_sizes_that_can_be_computed_with(tmp_path, scale):
+    """The scale is kept as a logarithm: exp(100) is no number of an image."""
+    pose = example().pose
+    pose[2, 6] = scale
+    refused(lambda: save_and_read(tmp_path / "a.npz", pose), "a.npz: has heads of more than 20 times")
+    pose[2, 6] = np.sign(scale) * 2.9
+    assert save_and_read(tmp_path / "a.npz", pose).pose[2, 6] == pose[2, 6]
+
+
+def save_and_read(path, pose):
+    save_motion(path, DrivingMotion(pose, example().dynamics, 25.0, "keypoint"))
+    return read_motion(path)
+
+
+def test_a_motion_of_few_frames_a_second_does_not_become_endless():
+    pose = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0, 0]), (20_000, 1))
+    slow = DrivingMotion(pose, np.zeros((20_000, 3), np.float32), 1.0, "keypoint")
+    refused(lambda: slow.at_rate(120), "5.6 hours at 120 frames a second")
+    assert len(slow.at_rate(25)) == 500_000 <= MOST_FRAMES
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "folder.npz", "n" * 300 + ".npz", "file/a.npz", "/proc/a.npz", "me.npz"])
+def test_where_a_motion_is_saved_is_checked_before_anything_is_read(tmp_path, name):
+    """Also what drives: it would be lost."""
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").write_text("x")
+    save_motion(tmp_path / "me.npz", example())
+    refused(lambda: motion_file(tmp_path / name, [tmp_path / "me.npz"]), name[-8:])
+    given = {"image": DEMO["image"], "video": tmp_path / "me.npz", "output": tmp_path / "o.mp4"}
+    given |= {"motion_output": tmp_path / name, "checkpoint": "missing"}
+    config = VASAConfig(job="reenact", **{key: str(value) for key, value in given.items()})
+    refused(lambda: run(config), name[-8:])
 
 
 @pytest.mark.filterwarnings("error")

@@ -56,6 +56,17 @@ def test_an_unmoved_portrait_is_the_photograph(checkpoint, crop):
     assert max(np.abs(frame.astype(int) - picture).max() for frame in frames) <= 2
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 12, 33])
+@pytest.mark.parametrize("place", [(20, 20), (0, 0), (79, 59)])
+def test_squares_of_a_few_pixels_are_pasted_too(size, place):
+    picture = photograph(60, 80)
+    _, rest, paste = pasted(picture, Crop(*place, size))
+    np.testing.assert_array_equal(paste(rest), picture)
+    made = paste(np.roll(rest, 5, 0)).astype(int)
+    far = np.hypot(*(np.indices((60, 80)) - np.array(place[::-1])[:, None, None] - size / 2)) > 2 * size + 3
+    np.testing.assert_array_equal(made[far], picture[far])
+
+
 def test_a_moved_portrait_keeps_grain_and_colours():
     picture, crop = photograph(256, 256), Crop(32, 32, 192)
     _, rest, paste = pasted(picture, crop)

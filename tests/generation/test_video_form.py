@@ -220,3 +220,14 @@ def test_covering_keeps_proportions():
     picture[:, 150:] = 200
     made = covering(picture, 64, 64)
     assert made.shape == (64, 64, 3) and made[:, :30].max() == 0 and made[:, 34:].min() == 200
+    for height, width in ((1, 1), (1, 3), (2, 1), (5, 900), (900, 5)):  # a colour is a picture of one pixel
+        for size in ((64, 64), (64, 256), (256, 64), (2, 8)):
+            colour = np.full((height, width, 3), 77, np.uint8)
+            np.testing.assert_array_equal(covering(colour, *size), np.full((*size, 3), 77))
+
+
+@pytest.mark.parametrize("shape", ["4:1", "1:4", "2:1", "square"])
+@pytest.mark.parametrize("backdrop", ["green", "transparent", "blur", ""])
+def test_every_backdrop_has_every_shape(shown, backdrop, shape):
+    wide, high = map(int, shape.split(":")) if ":" in shape else (1, 1)
+    assert shown(backdrop=backdrop, shape=shape).shape[1:3] == (64 * max(high // wide, 1), 64 * max(wide // high, 1))

@@ -251,7 +251,9 @@ def parse_colour(text: str, where: str = "config.background") -> tuple[int, int,
 
     if not text:
         return MATTE
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise InputError(f"{where}: '{text}' is no colour; give a name such as white, or #rrggbb") from None
+    colour = ()
+    with contextlib.suppress(ValueError):
+        colour = ImageColor.getrgb(text)[:3]
+    if not colour or max(colour) > 255:
+        raise InputError(f"{where}: '{text}' is no colour; give a name such as white, or #rrggbb")
+    return colour

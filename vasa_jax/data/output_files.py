@@ -26,6 +26,12 @@ def video_output(
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: the result is a video; give a name that ends in .mp4, .m4v, .mov, .webm or .zip")
     check_transparency(path, transparent)
+    return output_file(path, inputs)
+
+
+def output_file(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> Path:
+    """Returns the path that any file is written to; InputError as of `video_output`, but for the suffix."""
+    path = expanded(path)
     try:
         if os.path.exists(path):
             _check_existing(path, inputs)
@@ -41,7 +47,7 @@ def video_output(
 def _check_existing(path: Path, inputs: Iterable[str | os.PathLike]) -> None:
     kind = os.stat(path).st_mode
     if stat.S_ISDIR(kind):
-        raise InputError(f"{path}: is a folder; give the name of a video file in it")
+        raise InputError(f"{path}: is a folder; give the name of a file in it")
     if not stat.S_ISREG(kind):
         raise InputError(f"{path}: is not a regular file; choose another path")
     if not os.access(path, os.W_OK):

@@ -24,6 +24,7 @@ from vasa_jax.corpus.voices.speech_shards import Passage, read_passages
 from vasa_jax.evaluation.phoneme_naming import FIGURES, counts, shares_with_error
 from vasa_jax.evaluation.report import markdown_table, save_report
 from vasa_jax.models.audio_encoders import audio_encoder
+from vasa_jax.preparation.report import plain_text
 from vasa_jax.weights.parts import load_part
 
 UPDATES, BATCH, PEAK_RATE = 1500, 8192, 2e-2
@@ -110,13 +111,14 @@ def hearing_markdown(report: dict[str, Any]) -> str:
     """Writes the table of held-out voices."""
     rows = []
     for name, row in report["voices"].items():
-        rows.append([name, str(row["passages"]), *(_cell(row.get(figure)) for figure in FIGURES)])
+        rows.append([plain_text(name), str(row["passages"]), *(_cell(row.get(figure)) for figure in FIGURES)])
+    checkpoint, shards = plain_text(report["checkpoint"]), plain_text(report["shards"])
     lines = [
         "# Phonemes on voices that no training heard",
         "",
-        f"{report['checkpoint']}: {report['parameters'] / 1e6:.2f} M parameters. A linear read-out of its frozen "
-        f"features, fitted on the training passages of {report['shards']}. Shares of 20 ms frames, silence left out; "
-        "+- standard error over passages.",
+        f"{checkpoint}: {report['parameters'] / 1e6:.2f} M parameters. A linear read-out of its frozen features, "
+        f"fitted on the training passages of {shards}. Shares of 20 ms frames, silence left out; +- standard error "
+        "over passages.",
         "",
         *markdown_table(("voice", "passages", *COLUMNS.values()), rows),
     ]

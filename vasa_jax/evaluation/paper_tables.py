@@ -28,6 +28,7 @@ from vasa_jax.evaluation.video_report import interval_cell
 from vasa_jax.evaluation.videos import Evaluator
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
+from vasa_jax.preparation.report import plain_text
 
 SETS = {
     "real": "real clips",
@@ -86,7 +87,10 @@ def make_sets(
         logging.info("%s: %d of %d", clip.name, number + 1, len(clips))
     if len(made) < 2:
         why = "; ".join(list(faults.values())[:3])
-        raise InputError(f"config.videos: {len(made)} of {len(clips)} clips can be used, two are needed ({why})")
+        raise InputError(
+            f"config.videos: {len(made)} of {len(clips)} clips can be used, two are needed ({why}); give videos of "
+            "talking people, with their sound"
+        )
     sets: dict[str, list[File]] = {"real": [clip for clip, *_ in made]}
     for number, (clip, portrait, samples, frames) in enumerate(made):
         other = made[(number + 1) % len(made)][3]
@@ -143,7 +147,7 @@ def tables_markdown(report: dict[str, Any]) -> str:
     if missing:
         lines += ["", f"Not measured: {'; '.join(missing)} (config.videos_evaluation.networks)."]
     if report["faults"]:
-        lines += ["", "## Not used", "", *(f"* {text}" for text in report["faults"].values())]
+        lines += ["", "## Not used", "", *(f"* {plain_text(text)}" for text in report["faults"].values())]
     return "\n".join([*lines, ""])
 
 

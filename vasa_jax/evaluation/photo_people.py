@@ -168,7 +168,7 @@ def clips(
         raise InputError(f"config.photos_evaluation.clips: no folder '{settings.clips}'; give one of videos")
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
-        raise InputError(f"{folder}: holds no videos ({', '.join(VIDEO_SUFFIXES)})")
+        raise InputError(f"{folder}: holds no videos; give a folder of {', '.join(VIDEO_SUFFIXES)}")
     for path in files[:: max(len(files) // settings.most_clips, 1)][: settings.most_clips]:
         try:
             whole = list(itertools.islice(read_video(path, FPS).frames, round(settings.clip_seconds * FPS)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vasa_jax.evaluation.report import Rows, cell, markdown_table, metrics_table
+from vasa_jax.preparation.report import plain_text
 
 COLUMNS = {
     "model": "this codec",
@@ -78,7 +79,8 @@ def photos_markdown(report: dict[str, Any]) -> str:
     if report["groups"]:
         lines += ["## Groups (this codec, fixed motion)", "", *_groups(report["groups"]), ""]
     if report["left_out"]:
-        lines += ["## Left out", "", *(f"* {name}: {why}" for name, why in report["left_out"].items()), ""]
+        left = [plain_text(f"{name}: {why}") for name, why in report["left_out"].items()]
+        lines += ["## Left out", "", *(f"* {line}" for line in left), ""]
     order = "the widest mouth, a shut eye, the furthest turn"
     return "\n".join([*lines, f"sheet.png: the portrait, then truth, this codec, the one beside it in {order}.", ""])
 
@@ -86,8 +88,11 @@ def photos_markdown(report: dict[str, Any]) -> str:
 def _groups(groups: dict[str, dict[str, Any]]) -> list[str]:
     known = [name for name in GROUP_FIGURES if any(name in v for values in groups.values() for v in values.values())]
     rows = [
-        [f"{name}: {value}", str(figures["photographs"]), *(cell(figures.get(k), GROUP_FIGURES[k]) for k in known)]
+        [
+            plain_text(f"{name}: {value}"), str(figures["photographs"]),
+            *(cell(figures.get(k), GROUP_FIGURES[k]) for k in known),
+        ]
         for name, values in groups.items()
         for value, figures in values.items()
-    ]
+    ]  # fmt: skip
     return markdown_table(["", "photographs", *(FIXED[k][0] for k in known)], rows)

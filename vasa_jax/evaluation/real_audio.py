@@ -30,6 +30,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.preparation import landmark_labels
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.preparation.prepare import find_videos, run_jobs, same_settings
+from vasa_jax.preparation.report import plain_text
 from vasa_jax.preparation.work import read_clip, read_outcome
 
 IMAGE_SIDE = 32  # pixels: the records' images are not used here, landmarks are found in large ones
@@ -131,7 +132,10 @@ def measure_voices(
     if len({clip.video for clip in clips}) < 2:
         found = f"{len(clips)} clips of {len({clip.video for clip in clips})} videos"
         why = "; ".join(f"{name}: {reason}" for name, reason in list(none.items())[:3])
-        raise InputError(f"config.videos: {found} can be used, two videos are needed{f' ({why})' if why else ''}")
+        raise InputError(
+            f"config.videos: {found} can be used, two videos are needed{f' ({why})' if why else ''}; give more "
+            "videos of talking people"
+        )
     avatars = [generator.prepare(portrait) for portrait in portraits]
     generated = []
     for number, clip in enumerate(clips):
@@ -269,7 +273,7 @@ def voices_markdown(report: dict[str, Any]) -> str:
     ]
     if report["none"]:
         lines += ["", "## Videos that gave no clip", ""]
-        lines += [f"* {name}: {reason}" for name, reason in report["none"].items()]
+        lines += [f"* {plain_text(f'{name}: {reason}')}" for name, reason in report["none"].items()]
     return "\n".join([*lines, "", "curves.png shows both openings of every clip.", ""])
 
 
@@ -290,7 +294,7 @@ def _people_lines(people: dict[str, Any] | None) -> list[str]:
 def _clip_row(row: dict[str, Any]) -> list[str]:
     own, shuffled = row["own"], row["shuffled"]
     return [
-        row["name"],
+        plain_text(row["name"]),
         f"{row['seconds']:.1f}",
         f"{own['r']:.3f}",
         f"{shuffled['r']:.3f}",

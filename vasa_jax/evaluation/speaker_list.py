@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
 from vasa_jax.files import read_table
+from vasa_jax.preparation.report import plain_text
 
 COLUMNS = ("video", "person", "language", "kind", "split")
 SPLITS = ("train", "test")
@@ -88,7 +89,7 @@ def people_rows(found: Mapping[str, Any], columns: Sequence[str]) -> list[list[s
     for name, group in found.items():
         count = max((group[column] or {"count": 0})["count"] for column in columns)
         cells = [_cell(group[column]) for column in columns]
-        rows.append([name, str(group["clips"]), str(count), *cells, f"{group['in_step']:.0%}"])
+        rows.append([plain_text(name), str(group["clips"]), str(count), *cells, f"{group['in_step']:.0%}"])
     return rows
 
 

@@ -16,6 +16,7 @@ from vasa_jax.evaluation.measured_video import Measured
 from vasa_jax.evaluation.report import Rows, markdown_table, save_report
 from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS
 from vasa_jax.files import write_text
+from vasa_jax.preparation.report import plain_text
 
 COLUMNS = {"videos": "videos", "references": "references"}
 FEW_CLIPS = 200  # below, a Fréchet distance says more about the number of clips than about the videos
@@ -201,7 +202,7 @@ def _from_zero(track: np.ndarray) -> np.ndarray:
 
 def _line(name: str, text: str) -> str:
     """A line of a list; most texts name their file themselves."""
-    return f"* {text}" if name in text else f"* {name}: {text}"
+    return f"* {plain_text(text if name in text else f'{name}: {text}')}"
 
 
 def _notes(clip: dict[str, Any]) -> list[str]:

@@ -73,7 +73,7 @@ class Evaluator:
         shown = [(known[f"video {entry.video.name}"], _of(known, "video", entry.reference)) for entry in videos]
         write_report(report, shown, workdir, printed)
         if all(clip["fault"] for clip in clips):
-            raise InputError(f"config.videos: none of {len(clips)} can be measured ({clips[0]['fault']})")
+            raise InputError(f"config.videos: none of {len(clips)} can be measured ({clips[0]['fault']}); give others")
         return report
 
     def _clip(self, entry: Entry, known: dict[str, Measured]) -> dict[str, Any]:

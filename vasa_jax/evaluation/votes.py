@@ -25,6 +25,7 @@ from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.report import markdown_table, save_report
 from vasa_jax.evaluation.video_list import File, files_of, stem_of
 from vasa_jax.files import read_json, replacing, sha256, write_json, write_text
+from vasa_jax.preparation.report import plain_text
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 
 PLAYED = (".mp4", ".m4v", ".webm", ".mov")  # what browsers play
@@ -157,7 +158,7 @@ def votes_markdown(report: dict[str, Any]) -> str:
         mean = f"{raters['mean']:.3f}" if raters else ""
         mean += f" [{raters['low']:.3f}, {raters['high']:.3f}]" if "low" in raters else ""
         tested = f"{row['p']:.3g}" if "p" in row else ""
-        body.append([row["question"], f"{row['first']} over {row['second']}", rate, mean,
+        body.append([plain_text(row["question"]), plain_text(f"{row['first']} over {row['second']}"), rate, mean,
                      f"{row['wins']}, {row['losses']}, {row['equal']}", tested])  # fmt: skip
     titles = ["question", "systems", "win rate [95 %]", "mean of raters [95 %]", "won, lost, equal", "p"]
     lines = ["# Votes", "", f"{report['votes']} votes of {report['papers']} raters.", "", *markdown_table(titles, body)]
@@ -212,12 +213,13 @@ def _blind(seed: int, system: str, clip: str, file: File) -> str:
 
 
 def _refuse_another(path: Path, study: str) -> None:
-    if path.exists() and read_json(path, "choose another workdir").get("study") != study:
+    known = read_json(path, "choose another workdir") if os.path.exists(path) else {"study": study}
+    if not isinstance(known, dict) or known.get("study") != study:
         raise InputError(f"{path}: is of another study, whose votes need it; choose another --workdir")
 
 
 def _cast(folder: str) -> list[Path]:
-    if not folder or not Path(folder).is_dir():
+    if not folder or not os.path.isdir(folder):
         raise InputError(f"config.votes.cast: {folder or 'empty'}: no folder; give the one with the raters' files")
     found = sorted(Path(folder).glob("*.json"))
     if not found:

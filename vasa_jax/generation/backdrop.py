@@ -54,7 +54,7 @@ def covering(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
     have = picture.shape[:2]
     factor = max(height / have[0], width / have[1])
-    part = [min(round(n / factor), m) for n, m in zip((height, width), have)]
+    part = [min(max(round(n / factor), 1), m) for n, m in zip((height, width), have)]
     y, x = ((m - n) // 2 for n, m in zip(part, have))
     cut = np.ascontiguousarray(picture[y : y + part[0], x : x + part[1]])
     return cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)

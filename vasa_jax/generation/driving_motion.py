@@ -1,6 +1,7 @@
 """The motion that a driving video shows, and its files: .npz, and LivePortrait's templates."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.image_files import existing_file
+from vasa_jax.data.output_files import output_file
 from vasa_jax.errors import InputError
 from vasa_jax.files import read_arrays, replacing
 from vasa_jax.generation.motion_rate import at_rate
@@ -16,7 +18,8 @@ from vasa_jax.weights.pickle_reader import read_pickle
 SUFFIXES = (".npz", ".pkl", ".pickle")
 CODECS = ("volume", "keypoint")
 LARGEST_FILE = 2**28  # bytes
-MOST_FRAMES = 2**20
+MOST_FRAMES = 2**19  # 5.8 hours at 25 frames a second
+LARGEST_SCALE = 20.0  # of a head: as many times as large as the codec's own, or as small
 _REMEDY = "save it again with config.motion_output, or give the video"
 
 
@@ -47,17 +50,30 @@ class DrivingMotion:
         return np.concatenate([self.pose, self.dynamics], 1)
 
     def at_rate(self, fps: float) -> "DrivingMotion":
-        """Returns the motion at another frame rate, linear between its frames; rotations stay rotations."""
+        """Returns the motion at another frame rate, linear between its frames; rotations stay rotations.
+
+        InputError for a motion of so few frames a second that it would become one of more than MOST_FRAMES.
+        """
+        if len(self) * fps > MOST_FRAMES * self.fps:
+            raise InputError(
+                f"config.fps: {len(self) / self.fps / 3600:.1f} hours at {fps:g} frames a second are more than "
+                f"{MOST_FRAMES} frames; choose fewer, or give a shorter motion"
+            )
         moved = at_rate(self.vectors, self.fps, fps)
         return dataclasses.replace(self, pose=moved[:, :POSE_DIM], dynamics=moved[:, POSE_DIM:], fps=fps)
 
 
-def save_motion(path: str | Path, motion: DrivingMotion) -> None:
-    """Writes a motion as .npz, whole or not at all; InputError where it cannot be written, or for another suffix."""
-    path = Path(path)
+def motion_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
+    """Returns the path that a motion is saved to; InputError for another suffix, and as `output_file`."""
+    path = output_file(path, inputs)
     if path.suffix != ".npz":
         raise InputError(f"{path}: motion is saved as .npz; give such a name")
-    with replacing(path) as part, open(part, "wb") as file:
+    return path
+
+
+def save_motion(path: str | Path, motion: DrivingMotion) -> None:
+    """Writes a motion as .npz, whole or not at all; InputError where it cannot be written, or for another suffix."""
+    with replacing(motion_file(path)) as part, open(part, "wb") as file:
         np.savez(
             file, pose=motion.pose, dynamics=motion.dynamics, fps=np.float64(motion.fps), codec=np.array(motion.codec),
             model=np.array(motion.model), absolute_lips=np.array(motion.absolute_lips),
@@ -140,6 +156,8 @@ def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
     largest = np.abs(motion.vectors).max()
     if not largest < 1e4:  # nor NaN
         raise InputError(f"{path}: holds numbers that are no motion; {_REMEDY}")
+    if np.abs(pose[:, 6]).max() > np.log(LARGEST_SCALE):
+        raise InputError(f"{path}: has heads of more than {LARGEST_SCALE:g} times the usual size, or less; {_REMEDY}")
     columns = pose[:, :6].reshape(-1, 2, 3)
     area = np.linalg.norm(np.cross(columns[:, 0], columns[:, 1]), axis=-1)
     if area.min() < 0.1:

@@ -123,7 +123,7 @@ class Paste:
         self._colour = cv2.GaussianBlur(errors, (0, 0), max(COLOUR * side, 0.5))
         self._edges = _inner_edges(self._place, picture.shape[:2])
         self._fade = _fade(side, self._edges)
-        self._beyond = round(BEYOND * side)
+        self._beyond = max(round(BEYOND * side), 1)
         self._wide = self._place.widened(self._beyond)
         self._reach = _reach(side, self._beyond)[..., None] * _held(self._wide, picture.shape[:2], HELD * side)
         self._grid = np.stack(np.meshgrid(*[np.arange(side, dtype=np.float32)] * 2), -1)

@@ -10,7 +10,7 @@ from vasa_jax.data.output_files import video_output
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.generation.composition import Form
 from vasa_jax.generation.driving import Driving
-from vasa_jax.generation.driving_motion import save_motion
+from vasa_jax.generation.driving_motion import motion_file, save_motion
 from vasa_jax.generation.job import DEMO, Stopwatch, asked_payload, progress, summary
 from vasa_jax.generation.provenance import Signer, point_to_responsible_use
 from vasa_jax.generation.video_form import VideoForm
@@ -41,9 +41,9 @@ def _reenact(config: VASAConfig) -> Path:
     form = part_of(VideoForm, config)
     given = (image, config.video, config.audio, config.subtitles, config.backdrop)
     transparent = Form.read(form, config.paste, config.limits).backdrop.transparent
-    output = video_output(config.output, [name for name in given if name], transparent)
-    if config.motion_output and Path(config.motion_output).suffix != ".npz":
-        raise InputError(f"{config.motion_output}: motion is saved as .npz; give such a name")
+    inputs = [name for name in given if name]
+    output = video_output(config.output, inputs, transparent)
+    motion_output = motion_file(config.motion_output, inputs) if config.motion_output else None
     parse_colour(config.background)
     how = part_of(Driving, config)
     signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None
@@ -64,8 +64,8 @@ def _reenact(config: VASAConfig) -> Path:
     )  # fmt: skip
     for note in video.notes:
         say(f"note: {one_line(note)}", sys.stderr)
-    if config.motion_output:
-        save_motion(config.motion_output, driving)
+    if motion_output:
+        save_motion(motion_output, driving)
     with progress(len(video.motion)) as counted:
         path = video.save(output, stage=stage, progress=counted, signer=signer)
     mark = f"mark {video.avatar.payload}" if config.mark else "NOT marked: config.mark=False"

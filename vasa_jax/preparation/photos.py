@@ -67,7 +67,7 @@ def fit_photos(config: VASAConfig, workdir: Path) -> Path:
         raise InputError(f"{folder}: no such folder; give a folder of portrait photographs")
     photographs = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not photographs:
-        raise InputError(f"{folder}: holds no photographs ({', '.join(SUFFIXES)})")
+        raise InputError(f"{folder}: holds no photographs; give a folder of {', '.join(SUFFIXES)}")
     if any(output.glob(PATTERN)):
         raise InputError(f"{output}: holds photo heads already; delete them, or choose another config.output")
     _start(settings)  # what is missing is found here, not once per photograph

@@ -115,12 +115,12 @@ def _video_row(outcome: dict[str, Any]) -> tuple[Any, ...]:
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Returns a Markdown table; whatever the cells hold is shown as it is, not taken for Markdown or HTML."""
     lines = [header, *rows]
-    cells = [[shown(str(cell)) for cell in line] for line in lines]
+    cells = [[plain_text(str(cell)) for cell in line] for line in lines]
     text = [f"| {' | '.join(line)} |" for line in cells]
     return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
 
 
-def shown(text: str) -> str:
+def plain_text(text: str) -> str:
     """Returns a text that Markdown shows as one line of plain text: names of files may hold markup and scripts."""
     line = " ".join(text.split())
     plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)

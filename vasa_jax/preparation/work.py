@@ -132,7 +132,7 @@ def read_clip(work: Path, key: str, index: int) -> Record:
             for number in range(index + 1):
                 (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
                 if file.tell() + length > total:
-                    raise InputError("it is cut off")
+                    raise struct.error("it is cut off")
                 if number < index:
                     file.seek(length, os.SEEK_CUR)
             return Record.from_bytes(file.read(length))

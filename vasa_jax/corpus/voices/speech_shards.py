@@ -6,6 +6,7 @@ A shard is an `.npz` file without pickles: `sound` (bytes of Ogg Opus, one after
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +22,10 @@ from vasa_jax.schema import Each, Text, Whole, check
 UNKNOWN_STRESS = 2  # of a source that does not tell it
 PATTERN = "speech-*.npz"
 REMEDY = "give a folder that job speech_corpus wrote"
+LONGEST = 1500  # video frames of a passage: a minute, where job speech_corpus makes 8 s
 _SPLITS = ("train", "heldout")
 _PASSAGE = {
-    "bytes": Whole(1, 2**31), "frames": Whole(1, 2**24),
+    "bytes": Whole(1, 2**31), "frames": Whole(1, LONGEST),
     **dict.fromkeys(("source", "person", "language"), Text()), "split": Text(choices=_SPLITS), "text": Text(0, 10**6),
 }  # fmt: skip
 _LOWEST, _HIGHEST = 6.0, 256.0  # kbit/s of libsndfile's compression levels 1 and 0, mono
@@ -114,7 +116,7 @@ def shard_key(path: str | Path) -> Any:
 
 def find_shards(folder: str | Path) -> list[Path]:
     """Returns the shards of a folder by name; InputError where there is none."""
-    found = sorted(Path(folder).glob(PATTERN))
+    found = sorted(Path(folder).glob(PATTERN)) if os.path.isdir(folder) else []
     if not found:
         raise InputError(f"{folder}: holds no {PATTERN}; {REMEDY}")
     return found
@@ -156,10 +158,15 @@ def _opus(samples: np.ndarray, bit_rate: float) -> bytes:
 
 
 def _decoded(coded: bytes, length: int) -> np.ndarray:
+    """Returns the first `length` samples; ValueError for sound of another kind, and where there are fewer."""
     import soundfile
 
-    # No more than the labels are for: an hour of silence takes a few kilobytes.
-    samples, rate = soundfile.read(io.BytesIO(coded), length, dtype="float32")
-    if rate != SAMPLE_RATE or samples.ndim != 1:
-        raise ValueError(f"{rate} Hz, {samples.ndim} dimensions")
-    return np.pad(samples, (0, max(length - len(samples), 0)))[:length]
+    with soundfile.SoundFile(io.BytesIO(coded)) as file:
+        kind = (file.format, file.subtype, file.samplerate, file.channels)
+        if kind != ("OGG", "OPUS", SAMPLE_RATE, 1):
+            raise ValueError(f"{kind} is no Opus of {SAMPLE_RATE} Hz in one channel")
+        samples = file.read(length, dtype="float32")
+    # Labels may not claim sound that is not there: it would be made up, and take its memory.
+    if len(samples) < length or not np.isfinite(samples).all():
+        raise ValueError(f"{len(samples)} of {length} samples")
+    return samples

@@ -39,7 +39,7 @@ class MediapipeAnalyzer:
 
     def __init__(self, path: str | os.PathLike):
         if not path:
-            raise InputError("config.prepare.models: the mediapipe analyzer needs the path of a face landmarker .task")
+            raise InputError("config.prepare.models: is empty; give the path of a face landmarker .task of mediapipe")
         path = Path(path) / BUNDLE if Path(path).is_dir() else Path(path)
         if not path.is_file():
             raise InputError(f"{path}: is not there; give the path of a face landmarker .task, or use analyzer=litert")
@@ -57,7 +57,9 @@ class MediapipeAnalyzer:
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             fault = " ".join(str(error).split())
-            raise InputError(f"{path}: MediaPipe takes it for no face landmarker ({fault})") from error
+            raise InputError(
+                f"{path}: MediaPipe takes it for no face landmarker ({fault}); give another .task"
+            ) from error
         self._mediapipe = mediapipe
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
