@@ -8,13 +8,13 @@ from PIL import Image
 from tiny_model import save_tiny_model
 
 from vasa_jax.data.face_crop import Crop, crop_square
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.mark_search import search, small_luma
 from vasa_jax.generation.paste import LONGEST, Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.provenance import read_manifest
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.main import main

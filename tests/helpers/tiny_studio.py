@@ -10,8 +10,8 @@ import numpy as np
 from fastapi.testclient import TestClient
 
 from vasa_jax.config import StudioConfig, VASAConfig
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.generation.job import DEMO
+from vasa_jax.limits import InputLimits
 from vasa_jax.serving.app import create_app
 from vasa_jax.serving.studio import Studio
 

@@ -16,13 +16,13 @@ from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.containers import check_length, open_container
 from vasa_jax.data.encodings import SEQUENCE, TextTrack, encoding_of
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.output_files import unwritable, video_output
 from vasa_jax.data.picture_sequence import SequenceWriter, check_frame
 from vasa_jax.data.sound_track import SoundTrack
 from vasa_jax.data.subtitles import Cue
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 AI_COMMENT = "AI-generated video: a face animated by vasa_jax. It does not show real events."
 BYTES_PER_PIXEL = 16  # of a video while it is decoded: FFmpeg's few frames and the RGB of one

@@ -12,7 +12,6 @@ from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 
 from vasa_jax.data.audio_files import read_audio
-from vasa_jax.data.driving_video import check_driving
 from vasa_jax.data.encodings import mime_of
 from vasa_jax.data.image_files import parse_colour
 from vasa_jax.data.subtitles import read_subtitles
@@ -22,6 +21,7 @@ from vasa_jax.generation.composition import Form as Composed
 from vasa_jax.generation.composition import check_sound
 from vasa_jax.generation.control_track import checked_controls
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving_video import check_driving
 from vasa_jax.serving.answers import CONTROLS_HELP, Fault, VideoJob
 from vasa_jax.serving.forms import (
     DRIVING_HELP,
