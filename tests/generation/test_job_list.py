@@ -41,7 +41,7 @@ def listed(folder, *lines):
 
 
 def arguments(checkpoint, **settings):
-    given = {"checkpoint": checkpoint, "steps": 2, **settings}
+    given = {"checkpoint": checkpoint, "steps": 2, "decode_batch": 4, **settings}
     return ["main", "--config=configs/generate.py", *(f"--config.{name}={value}" for name, value in given.items())]
 
 

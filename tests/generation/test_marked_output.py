@@ -43,12 +43,12 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(checkpoint):
-    return VideoGenerator.from_pretrained(checkpoint, decode_batch=5)
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch=4)
 
 
 @pytest.fixture(scope="module")
 def unmarked(checkpoint):
-    return VideoGenerator.from_pretrained(checkpoint, decode_batch=5, mark=False)
+    return VideoGenerator.from_pretrained(checkpoint, decode_batch=4, mark=False)
 
 
 def portrait(seed=0):
@@ -144,7 +144,7 @@ def test_stream_has_the_files_payload_and_frames(generator, sound, tmp_path):
 
 def run(checkpoint, sound, path, **changes):
     settings = {"image": "demo", "audio": str(sound), "crop": CROP, "steps": 1, "pose_anchor": "absolute"} | changes
-    return generate(VASAConfig(checkpoint=str(checkpoint), output=str(path), **settings))
+    return generate(VASAConfig(checkpoint=str(checkpoint), output=str(path), decode_batch=4, **settings))
 
 
 def test_job_signs_and_points_to_the_duties_once(checkpoint, sound, tmp_path, monkeypatch, capsys):

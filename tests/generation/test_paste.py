@@ -161,8 +161,9 @@ def test_the_command_writes_the_whole_turned_picture(tmp_path, checkpoint, capsy
     exif = Image.Exif()
     exif[0x0112] = 6  # is to be turned clockwise
     stored.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
-    arguments = {"image": tmp_path / "turned.png", "audio": write_wav(tmp_path / "a.wav"), "checkpoint": checkpoint,
-                 "output": tmp_path / "a.mp4", "paste": True, "steps": 1, "crop": "50,100,200"}  # fmt: skip
+    arguments = {"image": tmp_path / "turned.png", "audio": write_wav(tmp_path / "a.wav"), "output": tmp_path / "a.mp4",
+                 "checkpoint": checkpoint, "paste": True, "steps": 1, "decode_batch": 4,
+                 "crop": "50,100,200"}  # fmt: skip
     assert main(["main", "--config=configs/generate.py", *(f"--config.{k}={v}" for k, v in arguments.items())]) == 0
     assert "300 x 400, 25 fps" in capsys.readouterr().out
     with av.open(str(tmp_path / "a.mp4")) as file:
