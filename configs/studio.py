@@ -6,7 +6,7 @@ Then open http://127.0.0.1:7860/. Jobs are kept in runs/studio. The codec is the
 """
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.limits import InputLimits
+from vasa_jax.limits import InputLimits
 
 
 def get_config():

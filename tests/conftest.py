@@ -8,6 +8,7 @@ from quick_compilation import QUICK_FLAGS
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS)
+os.environ.setdefault("NUMBA_OPT", "0")  # of librosa: its import compiles for 11 s instead of 19
 # Two processes that fill one cache of Numba at once (librosa's, at its import) leave programs that crash when called.
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(
     tempfile.gettempdir(), f"vasa_jax-numba-{os.getuid()}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("conventions", "errors", "rng", "dtypes", "pretrained"),
     ("settings", "files", "schema", "stopping"),
+    ("limits",),
     ("models",),
-    ("generation.controls", "generation.driving", "generation.video_form", "data.limits"),
+    ("generation.controls", "generation.driving", "generation.video_form"),
     ("config",),
     ("diffusion", "losses"),
     ("weights",),

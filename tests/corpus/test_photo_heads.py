@@ -56,7 +56,8 @@ def shown(head):
     turn = np.array([0.94, 0.0, 0.342, 0.0, 1.0, 0.0, *rest[6:]], np.float32)
     tilt = np.array([1.0, 0.0, 0.0, 0.0, 0.94, 0.342, *rest[6:]], np.float32)
     low = rest + np.array([0, 0, 0, 0, 0, 0, -0.1, 0, 0.25], np.float32)
-    still = [{name: np.asarray(v) for name, v in sample_motion(jax.random.key(i)).items()} for i in range(3)]
+    sampled = jax.jit(jax.vmap(lambda seed: sample_motion(jax.random.key(seed))))(jnp.arange(3))
+    still = [{name: np.asarray(v)[i] for name, v in sampled.items()} for i in range(3)]
     asked = {
         "rest": ({}, rest), "shut": ({"blink_l": 1.0, "blink_r": 1.0}, rest),
         "open": ({"jaw": 1.0}, rest), "turned": ({}, turn), "low": ({}, low),
@@ -174,8 +175,9 @@ def test_frames_are_finite_and_alike_alone_and_together():
         assert all(np.isfinite(x).all() for x in frame)
         assert frame.rgb.min() >= 0 and frame.rgb.max() <= 255
     photo, head, draw = fitted()
-    motion = {n: jnp.broadcast_to(v, (8,)) for n, v in neutral_motion().items()}
-    poses = jnp.broadcast_to(photo.pose, (8, 9))
+    count = len(frames())  # the same program
+    motion = {n: jnp.broadcast_to(v, (count,)) for n, v in neutral_motion().items()}
+    poses = jnp.broadcast_to(photo.pose, (count, 9))
     again = draw(head, motion, poses)
     for part, alone in zip(again, frames()["rest"]):
         np.testing.assert_allclose(np.asarray(part[4], np.float32), np.asarray(alone, np.float32), atol=2e-3)

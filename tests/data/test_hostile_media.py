@@ -16,15 +16,15 @@ from PIL import Image
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.containers import FORMATS
 from vasa_jax.data.image_files import MATTE, NotAPicture, parse_colour, read_image
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.data.output_files import video_output
 from vasa_jax.data.picture_tags import orientation, upright
-from vasa_jax.data.portraits import read_portrait
 from vasa_jax.data.speech_level import USUAL, speech_level
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
 from vasa_jax.generation.backdrop import read_backdrop
+from vasa_jax.generation.portraits import read_portrait
+from vasa_jax.limits import InputLimits
 
 
 def fails(function, path, *words, **settings) -> None:

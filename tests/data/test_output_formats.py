@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from vasa_jax.data.audio_files import Audio, read_audio
+from vasa_jax.data.output_files import AI_COMMENT
 from vasa_jax.data.subtitles import LINE, Cue, as_vtt, read_subtitles, spread, within
-from vasa_jax.data.video_files import AI_COMMENT, read_video, write_video
+from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 
 RATE = 44_100

@@ -9,8 +9,6 @@ from fake_heads import FakeFaceReader
 
 from vasa_jax.config import VASAConfig, VideosConfig
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.limits import DEFAULT_LIMITS
-from vasa_jax.data.portraits import read_portrait
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.paper_tables import SETS, make_sets, measure_sets
@@ -18,6 +16,8 @@ from vasa_jax.evaluation.protocol import Instruments, protocol
 from vasa_jax.evaluation.video_list import files_of
 from vasa_jax.evaluation.videos import Evaluator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.portraits import read_portrait
+from vasa_jax.limits import DEFAULT_LIMITS
 
 SIDE, SECONDS = 192, 3.0
 SETTINGS = VideosConfig(size=64, seconds=SECONDS)

@@ -1,18 +1,19 @@
 """Frames larger than the codec's own images: they have the portrait's detail, or one line says why not."""
 
 import dataclasses
+import functools
 
 import av
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_params import random_params
+from sounds import write_wav
 from tiny_face import LEAST, SIZE
 from tiny_model import save_tiny_model
 
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
-from vasa_jax.generation.job import DEMO
 from vasa_jax.main import main
 from vasa_jax.models.face import init_face
 from vasa_jax.weights.parts import load_part
@@ -27,6 +28,7 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+@functools.cache  # compiled once per size
 def animator(checkpoint, size=0):
     return PortraitAnimator.from_checkpoint(checkpoint, decode_batch=2, mark=False, size=size)
 
@@ -93,9 +95,10 @@ def test_a_codec_that_does_not_see_pixels_has_one_size(tmp_path):
 
 
 def test_the_command_writes_videos_of_that_size(checkpoint, tmp_path, capsys):
+    sound = write_wav(tmp_path / "hello.wav")
     settings = [
-        f"--config.checkpoint={checkpoint}", "--config.image=demo", f"--config.audio={DEMO['audio']}",
-        "--config.steps=1", f"--config.output={tmp_path / 'a.mp4'}",
+        f"--config.checkpoint={checkpoint}", "--config.image=demo", f"--config.audio={sound}", "--config.steps=1",
+        f"--config.output={tmp_path / 'a.mp4'}",
     ]  # fmt: skip
     main(["main", "--config=configs/generate.py", *settings, f"--config.size={2 * SIZE}"])
     with av.open(str(tmp_path / "a.mp4")) as file:
@@ -103,4 +106,4 @@ def test_the_command_writes_videos_of_that_size(checkpoint, tmp_path, capsys):
     assert f"{2 * SIZE}x{2 * SIZE}" in capsys.readouterr().out.replace(" ", "")
     assert main(["main", "--config=configs/generate.py", *settings, "--config.size=50"]) == 2
     assert "error: config.size: 50 is none that this codec can make" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "hello.wav"]

@@ -140,7 +140,7 @@ def test_position_and_scale_move_around_the_portraits(generator, portrait):
 
 def test_untrained_controls_warn_and_change_nothing(tmp_path, capsys):
     checkpoint = save_tiny_model(tmp_path / "model", trained_controls=("gaze",))
-    generator = VideoGenerator.from_pretrained(checkpoint)
+    generator = VideoGenerator.from_pretrained(checkpoint, decode_batch=4)
     plain = generator.motion(speech(0.4), steps=2)
     np.testing.assert_array_equal(plain, generator.motion(speech(0.4), steps=2, distance=1.3, emotion="anger"))
     arguments = [f"--config.checkpoint={checkpoint}", "--config.emotion=anger", f"--config.output={tmp_path / 'a.mp4'}"]
@@ -203,6 +203,7 @@ def run_generate(folder, *arguments):
         "audio": write_wav(folder / "speech.wav", speech(0.5)),
         "output": folder / "out.mp4",
         "steps": 2,
+        "decode_batch": 4,  # as above: compiled once
     }
     given = {argument.split("=")[0].removeprefix("--config.") for argument in arguments}
     rest = [f"--config.{name}={value}" for name, value in defaults.items() if name not in given]

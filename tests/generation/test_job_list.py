@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-import wave
 
 import numpy as np
 import pytest
+from sounds import write_wav
 from tiny_model import save_tiny_model
 
 from vasa_jax import main as command
@@ -31,13 +31,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def sound(tmp_path):
-    path = tmp_path / "speech.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes((3000 * np.random.default_rng(0).standard_normal(4000)).astype("<i2").tobytes())
-    return path
+    return write_wav(tmp_path / "speech.wav", 0.25)
 
 
 def listed(folder, *lines):
@@ -47,7 +41,7 @@ def listed(folder, *lines):
 
 
 def arguments(checkpoint, **settings):
-    given = {"checkpoint": checkpoint, "steps": 2, **settings}
+    given = {"checkpoint": checkpoint, "steps": 2, "decode_batch": 4, **settings}
     return ["main", "--config=configs/generate.py", *(f"--config.{name}={value}" for name, value in given.items())]
 
 

@@ -7,12 +7,12 @@ from PIL import Image
 from tiny_keypoint import FIELDS, random_variables
 
 from vasa_jax.data.face_crop import find_face
-from vasa_jax.data.landmark_crop import TurnedSquare
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
 from vasa_jax.generation.framing import BOX_SCALE, KeypointFraming
+from vasa_jax.generation.landmark_crop import TurnedSquare
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
 from vasa_jax.models.keypoint_face import exported

@@ -5,16 +5,17 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import write_wav
 from tiny_model import save_tiny_model
 
 from vasa_jax.data.face_crop import Crop, crop_square
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.mark_search import search, small_luma
 from vasa_jax.generation.paste import LONGEST, Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.provenance import read_manifest
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.main import main
@@ -171,8 +172,9 @@ def test_the_command_writes_the_whole_turned_picture(tmp_path, checkpoint, capsy
     exif = Image.Exif()
     exif[0x0112] = 6  # is to be turned clockwise
     stored.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
-    arguments = {"image": tmp_path / "turned.png", "audio": "demo", "output": tmp_path / "a.mp4", "paste": True,
-                 "checkpoint": checkpoint, "steps": 1, "crop": "50,100,200"}  # fmt: skip
+    arguments = {"image": tmp_path / "turned.png", "audio": write_wav(tmp_path / "a.wav"), "output": tmp_path / "a.mp4",
+                 "checkpoint": checkpoint, "paste": True, "steps": 1, "decode_batch": 4,
+                 "crop": "50,100,200"}  # fmt: skip
     assert main(["main", "--config=configs/generate.py", *(f"--config.{k}={v}" for k, v in arguments.items())]) == 0
     assert "300 x 400, 25 fps" in capsys.readouterr().out
     with av.open(str(tmp_path / "a.mp4")) as file:

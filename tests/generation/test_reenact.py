@@ -157,7 +157,7 @@ def driving_video(tmp_path_factory):
 def run(checkpoint, output, *arguments):
     return main([
         "main", "--config=configs/reenact.py", f"--config.checkpoint={checkpoint}", f"--config.image={DEMO['image']}",
-        f"--config.output={output}", *arguments,
+        f"--config.output={output}", "--config.decode_batch=4", *arguments,
     ])  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def test_command_keeps_sound_rate_and_motion(tmp_path, checkpoint, driving_video
 
 
 def test_from_python(checkpoint, driving_video):
-    generator = VideoGenerator.from_pretrained(checkpoint, mark=False)
+    generator = VideoGenerator.from_pretrained(checkpoint, decode_batch=4, mark=False)
     motion = generator.motion_of(driving_video)
     assert len(motion) == 25 and motion.fps == 25.0
     avatar = generator.prepare(generator.read_portrait(DEMO["image"]).pixels)
@@ -205,7 +205,7 @@ def test_from_python(checkpoint, driving_video):
 
 def test_a_source_video_stays_as_it_is_but_for_the_face(tmp_path, checkpoint, driving_video):
     source = write_video(tmp_path / "source.mp4", faces(10, (86, 80, 32), side=180))
-    animator = PortraitAnimator.from_checkpoint(checkpoint, mark=False)
+    animator = PortraitAnimator.from_checkpoint(checkpoint, decode_batch=4, mark=False)
     with contextlib.closing(read_video(source).frames) as frames:
         stored = np.stack(list(frames)).astype(int)
     still, _ = reenact(animator, source, driving_video, Driving(dub=True, driving_multiplier=0.0))

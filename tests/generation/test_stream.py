@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from sounds import write_wav
 from tiny_model import WINDOW, save_tiny_model
 
 from vasa_jax.conventions import HISTORY, TAIL
@@ -77,10 +78,11 @@ def test_any_cut_gives_the_offline_frames(generator, avatar, offline, name):
     assert np.abs(np.diff(frames.astype(int), axis=0)).max() > 1  # they move
 
 
-def test_generated_file_with_a_hop_has_the_streams_frames(generator):
-    sound = read_audio(DEMO["audio"])
+def test_generated_file_with_a_hop_has_the_streams_frames(generator, tmp_path):
+    path = write_wav(tmp_path / "hello.wav", 1.05)
+    sound = read_audio(path)
     stream = generator.stream(str(DEMO["image"]), LIVE)
-    frames = np.stack(list(generator.generate(DEMO["image"], DEMO["audio"], LIVE, payload=stream.payload).frames()))
+    frames = np.stack(list(generator.generate(DEMO["image"], path, LIVE, payload=stream.payload).frames()))
     np.testing.assert_array_equal(stream_frames(stream, [sound.samples]), frames)
 
 

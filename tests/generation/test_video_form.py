@@ -27,7 +27,7 @@ SOUND = Audio.from_samples(np.random.default_rng(0).normal(0, 0.1, 6400).astype(
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
-    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=5)
+    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=4)
 
 
 @pytest.fixture(scope="module")

@@ -105,20 +105,8 @@ class Attack:
 
     def texts(self, rng):
         """Crops and colours that are none, and files where texts belong."""
-        odd = [
-            "x",
-            "1,2",
-            "0,0,0",
-            "-9,-9,9e99",
-            "nan,nan,nan",
-            "1,2,3,4",
-            "9" * 61,
-            "\x00",
-            "\udcff",
-            "center ",
-            "1e9,1e9,1e9",
-        ]
-        odd += [str(rng.randint(-(10**12), 10**12)) + ",0," + str(rng.randint(-5, 10**12))]
+        odd = ["x", "1,2", "0,0,0", "-9,-9,9e99", "nan,nan,nan", "1,2,3,4", "9" * 61, "\x00", "\udcff", "center "]
+        odd += ["1e9,1e9,1e9", str(rng.randint(-(10**12), 10**12)) + ",0," + str(rng.randint(-5, 10**12))]
         text = rng.choice(odd).encode("utf-8", "surrogateescape")
         fields = {"portrait": ("p", PORTRAIT), "sound": ("s", wav(0.1)), "driving": ("d", PORTRAIT)}
         fields[rng.choice(("crop", "background", "controls", "form", "motion"))] = rng.choice((text, ("f", text)))

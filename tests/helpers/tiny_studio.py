@@ -1,32 +1,20 @@
 """A studio with a tiny model, over HTTP in this process, and as a server of its own."""
 
 import contextlib
-import io
 import time
-import wave
 from pathlib import Path
 
-import numpy as np
 from fastapi.testclient import TestClient
+from sounds import wav
 
 from vasa_jax.config import StudioConfig, VASAConfig
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.generation.job import DEMO
+from vasa_jax.limits import InputLimits
 from vasa_jax.serving.app import create_app
 from vasa_jax.serving.studio import Studio
 
 LIMITS = InputLimits(hours=0.02, megapixels=2, memory=0.25)
 QUICK = '{"steps": 1, "pose_anchor": "absolute"}'
-
-
-def wav(seconds: float = 0.4, rate: int = 16_000) -> bytes:
-    """A WAV file of noise."""
-    samples = np.random.default_rng(0).normal(0, 3000, round(seconds * rate)).astype("<i2")
-    with io.BytesIO() as file:
-        with wave.open(file, "wb") as sound:
-            sound.setnchannels(1), sound.setsampwidth(2), sound.setframerate(rate)
-            sound.writeframes(samples.tobytes())
-        return file.getvalue()
 
 
 @contextlib.contextmanager

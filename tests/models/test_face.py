@@ -1,5 +1,6 @@
 """The volume codec: sizes, warps, batching, gradients."""
 
+import functools
 import hashlib
 import json
 
@@ -32,6 +33,7 @@ ENCODER, DECODER = face_codec("face_tiny")
 SIZE = ENCODER.image_size
 
 
+@functools.cache
 def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
     params = jax.eval_shape(lambda key: init_face(key, variant), jax.random.key(0))
     return {name: leaf.shape for name, leaf in flatten_dict(params, sep="/").items()}

@@ -8,4 +8,4 @@ from vasa_jax.generation.generator import VideoGenerator
 
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory):
-    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=5)
+    return VideoGenerator.from_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")), decode_batch=4)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 from quick_compilation import QUICK_FLAGS
 from tiny_extraction import extraction_config, fake_make, fake_motion
@@ -22,6 +23,7 @@ WORKER = Path(__file__).parents[1] / "helpers" / "several_devices.py"
 
 def start(arguments, devices=1, **variables):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(WORKER.parents[2]), **variables}
+    environment["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir  # what one compiles, the next reads
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     environment["XLA_FLAGS"] = f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, str(WORKER), *map(str, arguments)]

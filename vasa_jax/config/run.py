@@ -38,11 +38,11 @@ from vasa_jax.config.training import (
     TrainConfig,
 )
 from vasa_jax.conventions import JOYVASA_POSITIONS
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.video_form import VideoForm
+from vasa_jax.limits import InputLimits
 from vasa_jax.settings import choice, flag, number, part, section, text
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.sound_decoder import SoundDecoder, bounded, loudest_of_cancelled
 from vasa_jax.data.speech_level import settle
 from vasa_jax.errors import InputError
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 SEGMENT = 10 * 2**20  # samples stored together: so large that their memory goes back to the system at once

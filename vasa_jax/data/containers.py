@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.errors import InputError
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 # FFmpeg's demuxers that read nothing but the file itself. Playlists (hls, dash, concat, sdp), numbered pictures and
 # devices open other files; formats without a mark of their own are guessed wrongly.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.picture_tags import claims_too_much, orientation, upright
 from vasa_jax.errors import InputError
 from vasa_jax.files import expanded
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,15 +1,56 @@
-"""Where a video may be written, found out before anything is computed."""
+"""Where a video may be written, found out before anything is computed, and what its writers are given."""
 
 import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
+from vasa_jax.conventions import FPS
+from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.encodings import SUFFIXES, check_transparency
+from vasa_jax.data.subtitles import Cue
 from vasa_jax.errors import InputError
 from vasa_jax.files import expanded
+
+AI_COMMENT = "AI-generated video: a face animated by vasa_jax. It does not show real events."
+
+
+class FrameWriter:
+    """What is the same in every writer of a video: what it is given, and which frames it takes.
+
+    Raises InputError for a `path` that cannot be written, before any frame is asked for. `frames` counts those added.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        audio: Audio | None = None,
+        fps: int | Fraction = FPS,
+        title: str | None = None,
+        comment: str = AI_COMMENT,
+        seal: Callable[[Path], None] | None = None,
+        transparent: bool = False,
+        subtitles: tuple[Cue, ...] = (),
+    ):
+        heard = None if audio is None else audio.original
+        self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
+        self.frames = 0
+        self._channels, self._shape = 4 if transparent else 3, None
+        self._audio, self._fps, self._seal, self._subtitles = audio, fps, seal, subtitles
+        self._title, self._comment = title, comment
+
+    def _check(self, frame: np.ndarray) -> None:
+        """Raises ValueError for what is no frame, uint8 (H, W, channels), or has another size than the first."""
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != self._channels:
+            raise ValueError(f"a frame must be uint8 (H, W, {self._channels}), not {frame.dtype} {frame.shape}")
+        if self._shape not in (None, frame.shape):
+            raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
+        self._shape = frame.shape
 
 
 def video_output(

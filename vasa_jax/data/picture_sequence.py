@@ -8,21 +8,18 @@ import os
 import tempfile
 import wave
 import zipfile
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.conventions import FPS
-from vasa_jax.data.audio_files import Audio
-from vasa_jax.data.output_files import unwritable, video_output
+from vasa_jax.data.output_files import FrameWriter, unwritable
 from vasa_jax.data.sound_track import as_int16
-from vasa_jax.data.subtitles import Cue, as_vtt
+from vasa_jax.data.subtitles import as_vtt
 from vasa_jax.files import replacing
 
 
-class SequenceWriter:
+class SequenceWriter(FrameWriter):
     """A ZIP file of 00000.png, 00001.png, ..., sound.wav and subtitles.vtt, complete or absent. Nothing is compressed
     twice.
 
@@ -30,24 +27,8 @@ class SequenceWriter:
     sound is the original one in 16 bits, cut where the pictures end. ReadMe.txt tells the frame rate, and the comment.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        audio: Audio | None = None,
-        fps: int | Fraction = FPS,
-        title: str | None = None,
-        comment: str = "",
-        seal: Callable[[Path], None] | None = None,
-        transparent: bool = False,
-        subtitles: tuple[Cue, ...] = (),
-    ):
-        heard = None if audio is None else audio.original
-        self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
-        self.frames = 0
-        self._channels, self._shape = 4 if transparent else 3, None
-        self._audio, self._fps, self._seal, self._subtitles = audio, fps, seal, subtitles
-        self._about = "\n".join([*([title] if title else []), comment, f"{float(fps):g} frames per second", ""])
-        self._comment = comment
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
         self._open = contextlib.ExitStack()  # the ZIP file, its unfinished name, and a folder for one picture
 
     def __enter__(self) -> SequenceWriter:
@@ -65,10 +46,8 @@ class SequenceWriter:
         from PIL import Image
         from PIL.PngImagePlugin import PngInfo
 
-        check_frame(frame, self._channels)
-        if self._shape not in (None, frame.shape):
-            raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
-        self._shape, name, text = frame.shape, f"{self.frames:05}.png", PngInfo()
+        self._check(frame)
+        name, text = f"{self.frames:05}.png", PngInfo()
         text.add_text("Comment", self._comment)
         part = self._folder / name
         try:
@@ -96,7 +75,8 @@ class SequenceWriter:
                 self._file.writestr("sound.wav", self._sound())
             if self._subtitles:
                 self._file.writestr("subtitles.vtt", as_vtt(self._subtitles))
-            self._file.writestr("ReadMe.txt", self._about)
+            about = [*([self._title] if self._title else []), self._comment, f"{float(self._fps):g} frames per second"]
+            self._file.writestr("ReadMe.txt", "\n".join([*about, ""]))
         except OSError as error:
             raise unwritable(self.path, error) from None
 
@@ -111,9 +91,3 @@ class SequenceWriter:
                     if left <= 0:
                         break
             return file.getvalue()
-
-
-def check_frame(frame: np.ndarray, channels: int) -> None:
-    """Raises ValueError for what is no frame, uint8 (H, W, channels)."""
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != channels:
-        raise ValueError(f"a frame must be uint8 (H, W, {channels}), not {frame.dtype} {frame.shape}")

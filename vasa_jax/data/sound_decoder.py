@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vasa_jax.data.containers import check_length, open_container
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.errors import InputError
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 RATES = (2_000, 768_000)  # Hz; the lowest that holds some speech, and the highest of any converter
 BLOCK_SECONDS = 1.0

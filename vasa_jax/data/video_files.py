@@ -16,15 +16,14 @@ from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.containers import check_length, open_container
 from vasa_jax.data.encodings import SEQUENCE, TextTrack, encoding_of
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.output_files import unwritable, video_output
-from vasa_jax.data.picture_sequence import SequenceWriter, check_frame
+from vasa_jax.data.output_files import AI_COMMENT, FrameWriter, unwritable
+from vasa_jax.data.picture_sequence import SequenceWriter
 from vasa_jax.data.sound_track import SoundTrack
 from vasa_jax.data.subtitles import Cue
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
-AI_COMMENT = "AI-generated video: a face animated by vasa_jax. It does not show real events."
 BYTES_PER_PIXEL = 16  # of a video while it is decoded: FFmpeg's few frames and the RGB of one
 
 
@@ -154,7 +153,7 @@ def write_video(
     return writer.path
 
 
-class VideoWriter:
+class VideoWriter(FrameWriter):
     """A video file that is either complete or absent: frames and the ORIGINAL sound, both from time 0.
 
     The name's suffix says how (`encodings.py`): .mp4, .m4v, .mov are H.264 (crf 18, 4:2:0) and AAC; .webm is VP9 and
@@ -170,24 +169,11 @@ class VideoWriter:
     Raises InputError for a path that cannot be written (before any frame is asked for) or a disk that fills up.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        audio: Audio | None = None,
-        fps: int | Fraction = FPS,
-        title: str | None = None,
-        comment: str = AI_COMMENT,
-        seal: Callable[[Path], None] | None = None,
-        transparent: bool = False,
-        subtitles: tuple[Cue, ...] = (),
-    ):
-        heard = None if audio is None else audio.original
-        self.path = video_output(path, [heard] if isinstance(heard, Path) else [])
-        self.frames = 0
-        self._encoding = encoding_of(self.path, transparent)
-        self._layout = "rgba" if transparent else "rgb24"
-        self._audio, self._fps, self._seal, self._subtitles = audio, fps, seal, subtitles
-        self._metadata = {"comment": comment, **({"title": title} if title else {})}
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
+        self._encoding = encoding_of(self.path, self._channels == 4)
+        self._layout = "rgba" if self._channels == 4 else "rgb24"
+        self._metadata = {"comment": self._comment, **({"title": self._title} if self._title else {})}
         self._place = replacing(os.path.realpath(self.path))  # a link stays one
         self._container = self._video = self._sound = self._text = None
 
@@ -205,12 +191,10 @@ class VideoWriter:
         """Encodes one frame, uint8 (H, W, 3 or 4); all of one size."""
         import av
 
-        check_frame(frame, len(self._layout.rstrip("24")))
+        self._check(frame)
         with self._writing():
             if self._video is None:
                 self._open_streams(*frame.shape[:2])
-            elif frame.shape[:2] != (self._video.height, self._video.width):
-                raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the first was another size")
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=self._layout)
             image.pts = self.frames
             image.time_base = Fraction(1, self._fps)

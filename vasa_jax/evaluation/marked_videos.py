@@ -19,7 +19,6 @@ from vasa_jax.conventions import FPS, SAMPLE_RATE
 from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.face_crop import Crop
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
@@ -29,6 +28,7 @@ from vasa_jax.files import cached, fingerprint
 from vasa_jax.generation.detect import PICTURES, SECONDS
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.watermark import Payload, marked
 
 LENGTH = int(SECONDS * FPS)

@@ -10,7 +10,6 @@ import numpy as np
 from vasa_jax.config import VideosConfig
 from vasa_jax.conventions import SAMPLES_PER_FRAME, head_angles
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.evaluation import capp, frechet, sheets
 from vasa_jax.evaluation.face_readings import Measurements
@@ -21,6 +20,7 @@ from vasa_jax.evaluation.video_list import File
 from vasa_jax.evaluation.video_metrics import own_metrics
 from vasa_jax.evaluation.watched_video import WatchedVideo, portrait_reading, watch, whole_frames
 from vasa_jax.files import as_json, cached, fingerprint, sha256
+from vasa_jax.limits import InputLimits
 
 STRIP = 8  # frames of a video on its sheet
 _READING = tuple(field.name for field in dataclasses.fields(Measurements))

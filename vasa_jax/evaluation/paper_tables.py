@@ -17,7 +17,6 @@ from absl import logging
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.protocol import Instruments
@@ -28,6 +27,7 @@ from vasa_jax.evaluation.video_report import interval_cell
 from vasa_jax.evaluation.videos import Evaluator
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.controls import Controls
+from vasa_jax.limits import InputLimits
 from vasa_jax.preparation.report import plain_text
 
 SETS = {

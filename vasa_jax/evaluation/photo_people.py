@@ -15,11 +15,11 @@ from vasa_jax.conventions import FPS, head_angles
 from vasa_jax.corpus.photos.build import Builder, PhotoHead
 from vasa_jax.corpus.photos.framing import place
 from vasa_jax.data.face_crop import crop_square, find_face
-from vasa_jax.data.portraits import read_portrait
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.photo_figures import is_grey, yaw_group
 from vasa_jax.files import read_table
+from vasa_jax.generation.portraits import read_portrait
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.landmark_labels import fit_pose
 from vasa_jax.preparation.photos import SUFFIXES

@@ -16,7 +16,6 @@ from absl import logging
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import FPS
 from vasa_jax.data.face_crop import crop_square, parse_crop
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import frechet, metrics
 from vasa_jax.evaluation.image_metrics import image_metrics
@@ -27,6 +26,7 @@ from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, asked_metrics, id
 from vasa_jax.evaluation.video_report import write_report
 from vasa_jax.evaluation.watched_video import whole_frames
 from vasa_jax.files import write_json
+from vasa_jax.limits import InputLimits
 
 COMPARED = 50  # frames of a pair whose pixels are compared
 

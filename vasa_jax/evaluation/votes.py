@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from vasa_jax.config import VASAConfig
-from vasa_jax.data.limits import InputLimits
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
 from vasa_jax.evaluation.report import markdown_table, save_report
 from vasa_jax.evaluation.video_list import File, files_of, stem_of
 from vasa_jax.files import read_json, replacing, sha256, write_json, write_text
+from vasa_jax.limits import InputLimits
 from vasa_jax.preparation.report import plain_text
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 

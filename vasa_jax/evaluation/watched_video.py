@@ -12,11 +12,11 @@ from vasa_jax.config import VideosConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.face_crop import Crop, FaceBox, crop_square, crop_within, find_face, find_faces
-from vasa_jax.data.limits import InputLimits
-from vasa_jax.data.portraits import read_portrait
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.face_readings import FaceReader, Measurements
+from vasa_jax.generation.portraits import read_portrait
+from vasa_jax.limits import InputLimits
 
 SHORTEST = 2  # frames
 

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, UInt8
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.provenance import model_name
 from vasa_jax.generation.watermark import Payload, finished, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec

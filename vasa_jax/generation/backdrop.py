@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from vasa_jax.data.image_files import parse_colour, read_image
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.errors import InputError
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 TRANSPARENT, BLUR = "transparent", "blur"
 GREEN = (0, 177, 64)  # of painted studio walls: further from skin and hair than the colour named green

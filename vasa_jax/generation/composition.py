@@ -14,14 +14,14 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.backdrop import BLUR, GREY, Backdrop, blurred, covering, read_backdrop
 from vasa_jax.generation.picture_window import PictureWindow, around
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload, marked
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 SHAPES = {"square": (1, 1), "portrait": (9, 16), "landscape": (16, 9)}
 LARGEST_RATIO = 4  # of a frame's sides

@@ -3,8 +3,8 @@
 import numpy as np
 
 from vasa_jax.data.face_crop import find_face
-from vasa_jax.data.landmark_crop import FaceOpenness, TurnedSquare, openness_of, square_of
 from vasa_jax.errors import InputError
+from vasa_jax.generation.landmark_crop import FaceOpenness, TurnedSquare, openness_of, square_of
 from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29

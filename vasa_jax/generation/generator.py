@@ -20,8 +20,6 @@ import numpy as np
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.data.subtitles import read_subtitles
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
@@ -33,6 +31,7 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.joyvasa import JoyVASASampler
 from vasa_jax.generation.motion_rate import at_rate, looped, needed
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.reenactment import drive, framed_portrait, motion_of, reenact
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.speech_features import as_speech
@@ -40,6 +39,7 @@ from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.settings import fields_of
 from vasa_jax.weights.parts import load_model
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vasa_jax.data.face_crop import Crop
-from vasa_jax.data.landmark_crop import TurnedSquare, square_place
 from vasa_jax.generation.crop_flow import Edges, continued, mended, smooth_step
+from vasa_jax.generation.landmark_crop import TurnedSquare, square_place
 
 LONGEST = 4096  # pixels of the longer side of a picture that is written; larger ones are reduced
 FADE = 0.1  # of the square's side, over which paint fades within edges that lie inside the picture

@@ -3,11 +3,11 @@
 import numpy as np
 
 from vasa_jax.data.face_crop import Crop
-from vasa_jax.data.landmark_crop import TurnedSquare
-from vasa_jax.data.portraits import Portrait
 from vasa_jax.generation.backdrop import blurred, covering
+from vasa_jax.generation.landmark_crop import TurnedSquare
 from vasa_jax.generation.paste import LONGEST
 from vasa_jax.generation.picture_mark import picture_mark
+from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.watermark import SMALLEST, Payload
 
 

@@ -34,9 +34,9 @@ from vasa_jax.conventions import FPS
 from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.encodings import SEQUENCE, mime_of
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.output_files import video_output
+from vasa_jax.data.output_files import AI_COMMENT, video_output
 from vasa_jax.data.subtitles import Cue
-from vasa_jax.data.video_files import AI_COMMENT, write_video
+from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.files import read_bytes, replacing
 from vasa_jax.generation.watermark import Payload

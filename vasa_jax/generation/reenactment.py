@@ -9,23 +9,23 @@ import numpy as np
 
 from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.audio_files import Audio, read_audio
-from vasa_jax.data.driving_video import DrivingVideo, has_sound, open_driving
 from vasa_jax.data.face_crop import crop_square
 from vasa_jax.data.image_files import existing_file, parse_colour
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
-from vasa_jax.data.portraits import Portrait, read_portrait
 from vasa_jax.data.subtitles import Cue, read_subtitles
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
+from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
 from vasa_jax.generation.framing import KeypointFraming
 from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
+from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 _AT_ONCE = 256  # driving frames that are held
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import anyio
 import numpy as np
-from fastapi import APIRouter, File, Form, HTTPException, UploadFile, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, File, HTTPException, UploadFile, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field
 
 from vasa_jax.data.audio_files import read_audio
@@ -25,11 +25,11 @@ from vasa_jax.files import parse_json
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.control_track import checked_controls
 from vasa_jax.generation.controls import Controls
-from vasa_jax.serving.answers import CONTROLS_HELP
 from vasa_jax.serving.fragments import RATE
 from vasa_jax.serving.live import MOST_UNSENT, Busy, LiveSession
+from vasa_jax.serving.parts import Background, ControlsText, Crop
 from vasa_jax.serving.studio import Studio
-from vasa_jax.serving.videos import CROP_HELP, PORTRAIT, SOUND, faults, refusals, save_upload
+from vasa_jax.serving.videos import PORTRAIT, SOUND, faults, refusals, save_upload
 
 RATES = (8_000, 96_000)  # Hz, of a microphone
 LONGEST_WORD = 4096  # characters of a line from a player
@@ -75,9 +75,9 @@ def live_router(studio: Studio) -> APIRouter:
     @router.post("", status_code=201, responses=faults(413, 422, 503))
     def open_session(
         portrait: Annotated[UploadFile, File(description="a picture, or a video")],
-        controls: Annotated[str, Form(description=CONTROLS_HELP)] = "{}",
-        crop: Annotated[str, Form(description=CROP_HELP, max_length=60)] = "",
-        background: Annotated[str, Form(max_length=60)] = "",
+        controls: ControlsText = "{}",
+        crop: Crop = "",
+        background: Background = "",
     ) -> LiveOpened:
         """Opens a session, which ends when nobody plays it; 503 when all are in use. Steps and hop are the server's."""
         if studio.closing.is_set():
@@ -99,8 +99,8 @@ def live_router(studio: Studio) -> APIRouter:
     def change_portrait(
         session: str,
         portrait: Annotated[UploadFile, File()],
-        crop: Annotated[str, Form(max_length=60)] = "",
-        background: Annotated[str, Form(max_length=60)] = "",
+        crop: Crop = "",
+        background: Background = "",
     ) -> None:
         """Shows another portrait from the next hop on."""
         found = known(session)
@@ -108,7 +108,7 @@ def live_router(studio: Studio) -> APIRouter:
             found.change_avatar(avatar_of(portrait, folder, crop, background)())
 
     @router.put("/{session}/controls", status_code=204, responses=faults(404, 422))
-    def change_controls(session: str, controls: Annotated[str, Form(description=CONTROLS_HELP)]) -> None:
+    def change_controls(session: str, controls: ControlsText) -> None:
         """Asks something else of the motion from the next hop on."""
         found = known(session)
         with refusals(Path()):

@@ -12,7 +12,6 @@ from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 
 from vasa_jax.data.audio_files import read_audio
-from vasa_jax.data.driving_video import check_driving
 from vasa_jax.data.encodings import mime_of
 from vasa_jax.data.image_files import parse_colour
 from vasa_jax.data.subtitles import read_subtitles
@@ -22,16 +21,17 @@ from vasa_jax.generation.composition import Form as Composed
 from vasa_jax.generation.composition import check_sound
 from vasa_jax.generation.control_track import checked_controls
 from vasa_jax.generation.controls import Controls
-from vasa_jax.serving.answers import CONTROLS_HELP, Fault, VideoJob
+from vasa_jax.generation.driving_video import check_driving
+from vasa_jax.serving.answers import Fault, VideoJob
 from vasa_jax.serving.forms import (
     DRIVING_HELP,
-    FORM_HELP,
     AskedDriving,
     checked,
     checked_form,
     given,
     subtitles_name,
 )
+from vasa_jax.serving.parts import Backdrop, Background, ControlsText, Crop, FormText, Subtitles
 from vasa_jax.serving.store import DONE, FINAL, ID, WAITING, Job
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.worker import (
@@ -46,8 +46,6 @@ from vasa_jax.serving.worker import (
 )
 
 LOOK = 0.25  # seconds between looks at a job whose events are read
-SUBTITLES_HELP = "a track of text: SubRip, WebVTT, or plain text that is spread over the speech"
-CROP_HELP = "x,y,size in pixels, or center; empty = find the face"
 REST = 15.0  # seconds after which a stream of events shows that it lives
 FAULTS: dict[int | str, dict[str, Any]] = {
     code: {"model": Fault} for code in (401, 403, 404, 408, 409, 413, 422, 429, 503)
@@ -101,12 +99,12 @@ def videos_router(studio: Studio) -> APIRouter:
     def make_video(
         portrait: Annotated[UploadFile, File(description="a picture, or a video whose best early frame is taken")],
         sound: Annotated[UploadFile | None, File(description="speech: a sound file, or a video with sound")] = None,
-        controls: Annotated[str, Form(description=CONTROLS_HELP)] = "{}",
-        crop: Annotated[str, Form(description=CROP_HELP, max_length=60)] = "",
-        background: Annotated[str, Form(description="colour behind a cut-out", max_length=60)] = "",
-        form: Annotated[str, Form(description=FORM_HELP)] = "{}",
-        backdrop: Annotated[UploadFile | None, File(description="a picture behind the head")] = None,
-        subtitles: Annotated[UploadFile | None, File(description=SUBTITLES_HELP)] = None,
+        controls: ControlsText = "{}",
+        crop: Crop = "",
+        background: Background = "",
+        form: FormText = "{}",
+        backdrop: Backdrop = None,
+        subtitles: Subtitles = None,
     ) -> VideoJob:
         """Puts a video into the queue. Files are known by their content, not by their names."""
         with new_job() as (folder, settings):
@@ -139,11 +137,11 @@ def videos_router(studio: Studio) -> APIRouter:
         driving: Annotated[UploadFile, File(description="a video whose face moves the portrait's, or a picture")],
         sound: Annotated[UploadFile | None, File(description="another sound than the driving video's")] = None,
         motion: Annotated[str, Form(description=DRIVING_HELP)] = "{}",
-        crop: Annotated[str, Form(description=CROP_HELP, max_length=60)] = "",
-        background: Annotated[str, Form(description="colour behind a cut-out", max_length=60)] = "",
-        form: Annotated[str, Form(description=FORM_HELP)] = "{}",
-        backdrop: Annotated[UploadFile | None, File(description="a picture behind the head")] = None,
-        subtitles: Annotated[UploadFile | None, File(description=SUBTITLES_HELP)] = None,
+        crop: Crop = "",
+        background: Background = "",
+        form: FormText = "{}",
+        backdrop: Backdrop = None,
+        subtitles: Subtitles = None,
     ) -> VideoJob:
         """Puts a video into the queue in which the portrait moves as a driving face does; a job as of /v1/videos."""
         with new_job() as (folder, settings):
@@ -230,7 +228,7 @@ def videos_router(studio: Studio) -> APIRouter:
     @router.post("/crops", responses=faults(413, 422))
     def find_crop(
         portrait: Annotated[UploadFile, File(description="a picture, or a video")],
-        crop: Annotated[str, Form(max_length=60)] = "",
+        crop: Crop = "",
     ) -> dict[str, Any]:
         """Finds the square of a picture that a video would show: crop (x,y,size) and notes. Keeps nothing."""
         with studio.store.temporary_folder() as folder, refusals(folder):

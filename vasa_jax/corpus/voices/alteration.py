@@ -99,7 +99,7 @@ def through_phone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def through_aac(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Passes 16 kHz speech through AAC at 16 to 48 kbit/s, by FFmpeg."""
-    from vasa_jax.data.sound_codecs import through_aac as pass_through
+    from vasa_jax.corpus.voices.sound_codecs import through_aac as pass_through
 
     return pass_through(samples, int(rng.uniform(16_000, 48_000)))
 

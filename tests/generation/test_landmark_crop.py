@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from drawn_portrait import drawn_points
 
-from vasa_jax.data.landmark_crop import CALIBRATION, EXTENT, TurnedSquare, cut_square, openness_of, square_of
 from vasa_jax.errors import InputError
+from vasa_jax.generation.landmark_crop import CALIBRATION, EXTENT, TurnedSquare, cut_square, openness_of, square_of
 
 FACE = drawn_points(256)[:, :2].astype(np.float64)
 

@@ -11,10 +11,10 @@ import numpy as np
 from vasa_jax.data.containers import open_container
 from vasa_jax.data.face_crop import Crop, FaceBox, crop_square, crop_within, find_face, find_faces, parse_crop
 from vasa_jax.data.image_files import NotAPicture, read_image
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.data.video_files import Video, read_video
 from vasa_jax.errors import InputError
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 LOOK_SECONDS = 0.4  # between two looks for the face
 RIVAL = 0.5  # a second face of this size, over the first, makes it unclear whose motion is meant

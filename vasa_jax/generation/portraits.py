@@ -10,10 +10,10 @@ import numpy as np
 
 from vasa_jax.data.face_crop import Crop, crop_square, find_face, frontal_quality
 from vasa_jax.data.image_files import MATTE, NotAPicture, read_image
-from vasa_jax.data.landmark_crop import TurnedSquare, cut_square
-from vasa_jax.data.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
+from vasa_jax.generation.landmark_crop import TurnedSquare, cut_square
+from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 SEARCHED_SECONDS = 2  # of a video, from its start
 SEARCHED_FPS = 10
