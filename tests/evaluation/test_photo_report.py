@@ -17,6 +17,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
 from vasa_jax.evaluation.photo_motion import FixedMotion, from_file, performance
+from vasa_jax.evaluation.recognition import Recogniser
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.main import run
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
@@ -147,6 +148,29 @@ def test_columns_of_numbers_are_binned_and_names_with_too_many_values_left_out()
     groups = [p.groups for p in photo_people._binned(found)]
     assert len({g["age"] for g in groups}) == 3 and [g["age"] for g in groups[:3]] == ["under 22.7"] * 3
     assert "id" not in groups[0] and groups[0]["skin"] == "dark"
+
+
+class Who(Recogniser):
+    """Describes a picture by its mean brightness; black ones have no face."""
+
+    def __init__(self):  # without dlib
+        pass
+
+    def __call__(self, picture):
+        return np.full(128, picture.mean() / np.sqrt(128)) if picture.max() else None
+
+
+def test_who_is_seen_and_who_of_those_that_trained_is_near(tmp_path):
+    stage = photos.PhotoStage(PhotosEvaluationConfig(), {}, Analyzer(), Who())
+    own = person().portrait
+    frames = np.stack([own, own, np.zeros_like(own)])  # the last one has no face and does not count
+    assert stage._recognised(person(), frames) == {"identity": 0.0}
+    stage.known = np.stack([Who()(np.full((2, 2, 3), level, np.uint8)) for level in (10, 250)])
+    found = stage._recognised(person(), frames)
+    assert found["nearest_training"] == pytest.approx(min(abs(own.mean() - 10), abs(own.mean() - 250)), rel=1e-6)
+    assert stage._recognised(person(), frames[2:]) == {}
+    with pytest.raises(InputError, match=r"photos_evaluation.training: .* no photograph"):
+        photo_people.known_faces(Who(), str(tmp_path), SIDE)
 
 
 @pytest.mark.slow

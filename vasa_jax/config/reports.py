@@ -248,6 +248,7 @@ class PhotosEvaluationConfig(Settings):
     against: str = text("", "directory of the codec beside this one; empty = the shipped default")
     portraits: int = number(32, 1, 10**5, "photographs", "spread over the folder, at most")
     truths: int = number(16, 0, 10**5, "photographs", "that are compared with a photo head of themselves, at most")
+    training: str = text("", "folder of the photographs that trained the codec: is one near? empty = not asked")
     motion: str = text("", "fixed motion, .npy (frames, 137); empty = the built-in performance, which has a truth")
     frames: int = number(40, 20, 10**4, "frames", "of the built-in performance")
     seconds: float = number(4.0, 0.4, 600, "seconds", "of speech (config.audio; empty = the shipped sentence)")

@@ -18,6 +18,7 @@ from vasa_jax.data.face_crop import crop_square, find_face
 from vasa_jax.data.video_files import read_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.photo_figures import is_grey, yaw_group
+from vasa_jax.evaluation.recognition import Recogniser
 from vasa_jax.files import read_table
 from vasa_jax.generation.portraits import read_portrait
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
@@ -97,6 +98,22 @@ def people(
     if not found:
         raise InputError(f"{folder}: no photograph with a face; {next(iter(left_out.values()), 'it holds none')}")
     return _binned(found), left_out
+
+
+def known_faces(who: Recogniser, folder: str, size: int) -> Float[np.ndarray, "N 128"]:
+    """Describes the portraits of a folder; InputError where none shows a face."""
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+    described = []
+    for path in files:
+        try:
+            found = who(read_portrait(path, size).pixels)
+        except InputError:
+            continue
+        if found is not None:
+            described.append(found)
+    if not described:
+        raise InputError(f"config.photos_evaluation.training: '{folder}' holds no photograph with a face; name another")
+    return np.stack(described)
 
 
 def _fitted(square: np.ndarray, analyzer: FaceAnalyzer, builder: Builder) -> PhotoHead | None:

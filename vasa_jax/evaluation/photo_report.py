@@ -16,6 +16,7 @@ COLUMNS = {
 FIXED: Rows = {
     "identity": ("identity: distance of dlib's descriptor (one person < 0.45)", 3),
     "identity_turned": ("identity, portraits turned 20 degrees and more", 3),
+    "nearest_training": ("distance to the nearest face that trained the codec", 3),
     "sharpness": ("sharpness of the face over the portrait's", 2),
     "truth_fine_r": ("fine detail of the face, r with the truth", 3),
     "truth_psnr": ("PSNR against the truth, whole, dB", 2),

@@ -26,9 +26,9 @@ from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, sheets
-from vasa_jax.evaluation.photo_people import Person, clips, people, read_points
+from vasa_jax.evaluation.photo_people import Person, clips, known_faces, people, read_points
 from vasa_jax.evaluation.photo_report import photos_markdown
-from vasa_jax.evaluation.recognition import MISSING, Recogniser
+from vasa_jax.evaluation.recognition import MISSING, Recogniser, nearest
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.motion_edit import about_portrait
@@ -66,6 +66,8 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     spoken = model.motion(samples[: round(settings.seconds * FPS) * SAMPLES_PER_FRAME], None, controls_of(config))
     stage = PhotoStage(settings, {"model": model, "against": against}, analyzer, Recogniser.find())
     stage.draw = photo_motion.drawer(PhotoRenderer(mesh, size, config.corpus.supersample))
+    if settings.training and stage.who:
+        stage.known = known_faces(stage.who, settings.training, size)
     return stage.run(found, left_out, asked, spoken, workdir, config.checkpoint)
 
 
@@ -73,11 +75,12 @@ class PhotoStage:
     """Moves portraits by two codecs and measures what comes out."""
 
     draw: Any = None  # of `photo_motion.drawer`
+    known: np.ndarray | None = None  # float64 (N, 128), descriptors of the photographs that trained the codec
 
     def __init__(
         self, settings: PhotosEvaluationConfig, codecs: dict[str, Any], analyzer: FaceAnalyzer, who: Recogniser | None
     ):
-        self._settings, self._codecs, self._analyzer, self._who = settings, codecs, analyzer, who
+        self._settings, self._codecs, self._analyzer, self.who = settings, codecs, analyzer, who
 
     def run(
         self,
@@ -104,7 +107,7 @@ class PhotoStage:
         report = {
             "checkpoint": checkpoint or "shipped", "against": self._settings.against or "shipped",
             "photographs": len(found), "with_truth": sum("truth" in row["fixed"] for row in each),
-            "left_out": left_out, "notes": [] if self._who else [MISSING],
+            "left_out": left_out, "notes": [] if self.who else [MISSING],
             "asked": _spreads(asked),
             "fixed": {column: F.means(values) for column, values in fixed.items()},
             "speech": {column: F.means(values) for column, values in speech.items()},
@@ -131,6 +134,8 @@ class PhotoStage:
         figures = {name: self._measure(person, video) for name, video in videos.items()}
         for name, video in videos.items():
             figures[name] |= self._against_asked(video, asked)
+        if self.known is not None:
+            figures["portrait"] = self._recognised(person, person.portrait[None])
         if truth is not None:
             curves = F.curves(points)
             still = np.broadcast_to(person.portrait, truth.shape)
@@ -168,12 +173,19 @@ class PhotoStage:
             }
         mattes = np.stack([self._analyzer.matte(frame) for frame in frames[::4]])
         figures["background"] = F.background_change(frames[::4], person.portrait, mattes, person.matte)
-        if self._who is not None:
-            distances = self._who.distances(person.portrait, frames)
-            if distances is not None and np.isfinite(distances).any():
-                figures["identity"] = float(np.nanmean(distances))
-                if abs(person.yaw) >= 20.0:
-                    figures["identity_turned"] = figures["identity"]
+        return figures | self._recognised(person, frames)
+
+    def _recognised(self, person: Person, frames: np.ndarray) -> Figures:
+        """Who is seen: how far from the portrait, and from the nearest photograph of `photos_evaluation.training`."""
+        own = None if self.who is None else self.who(person.portrait)
+        seen = None if own is None else self.who.describe(frames)
+        if seen is None or not np.isfinite(seen).any():
+            return {}
+        figures = {"identity": float(np.nanmean(np.linalg.norm(seen - own, axis=-1)))}
+        if abs(person.yaw) >= 20.0:
+            figures["identity_turned"] = figures["identity"]
+        if self.known is not None:
+            figures["nearest_training"] = float(np.nanmean(nearest(seen, self.known)))
         return figures
 
     def _against_asked(self, frames: np.ndarray, asked) -> Figures:

@@ -48,10 +48,12 @@ class Recogniser:
         face = max(found, key=lambda box: box.area())
         return np.array(self._describe.compute_face_descriptor(large, self._points(large, face)))
 
-    def distances(self, portrait: np.ndarray, frames: np.ndarray) -> Float[np.ndarray, "T"] | None:
-        """Returns how far each frame is from the portrait, nan where it has no face; None if the portrait has none."""
-        own = self(portrait)
-        if own is None:
-            return None
+    def describe(self, frames: UInt8[np.ndarray, "T n n 3"]) -> Float[np.ndarray, "T 128"]:
+        """Returns the descriptors of frames, nan where one has no face."""
         seen = [self(frame) for frame in frames]
-        return np.array([np.nan if other is None else np.linalg.norm(own - other) for other in seen])
+        return np.stack([np.full(128, np.nan) if one is None else one for one in seen])
+
+
+def nearest(seen: Float[np.ndarray, "T 128"], known: Float[np.ndarray, "N 128"]) -> Float[np.ndarray, "T"]:
+    """Returns how far each described face is from the nearest known one, nan where there is none."""
+    return np.linalg.norm(seen[:, None] - known[None], axis=-1).min(1)
