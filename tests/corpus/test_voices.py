@@ -219,8 +219,9 @@ def test_a_program_speaks_with_times(name):
     for speaker in synthesiser.speakers:
         speech = synthesiser.cast(speaker, np.random.default_rng(0))("My mother bought a paper.")
         gapless(speech.phonemes, speech.phonemes[-1].end)
-        symbols = [phoneme.symbol for phoneme in speech.phonemes if phoneme.symbol != "sil"]
-        assert symbols[:2] == ["m", "ay"] and symbols[-4:].count("p") == 2 and "er" in symbols[-2:], speaker
+        # One of Festival's voices says an r after the last vowel.
+        symbols = [phoneme.symbol for phoneme in speech.phonemes if phoneme.symbol not in ("sil", "r")]
+        assert symbols[:2] == ["m", "ay"] and symbols[-4:] == ["p", "ey", "p", "er"], speaker
         assert 0.8 < speech.phonemes[-1].end < 4.0
 
 
