@@ -120,7 +120,8 @@ def _remove_unheld(path: str) -> None:
 
 def _unwritable(path: Path, error: OSError) -> InputError:
     fault = (error.strerror or str(error)).lower()
-    return InputError(f"{path}: cannot be written ({fault}); free some space, or choose another path")
+    remedy = "move it away" if error.errno == errno.EISDIR else "free some space"
+    return InputError(f"{path}: cannot be written ({fault}); {remedy}, or choose another path")
 
 
 def write_text(path: str | Path, text: str) -> None:
