@@ -247,6 +247,7 @@ def test_the_recipe_trains_two_steps(folder, tmp_path, monkeypatch):
         ("--config.photo_heads.folder=", "config.face.anchor: only photo heads tell it"),
         ("--config.face.recipe=self", "config.face.recipe"),
         ("--config.face.flip=0.5", "config.face.flip"),
+        ("--config.face.variant=face_tiny", "config.face.variant: .* choose face_demo"),
         ("--config.photo_heads.faces=3", "config.photo_heads.faces"),
         ("--config.photo_heads.clip_share=0.6", "config.photo_heads.clip_share"),
     ],

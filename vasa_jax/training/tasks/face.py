@@ -84,6 +84,11 @@ class FaceTask(Task):
             raise InputError(
                 f"config.face.{told[0]}: only photo heads tell it; name a folder of them, config.photo_heads.folder"
             )
+        if config.photo_heads.folder and not FACE_VARIANTS[config.face.variant].get("decoder", {}).get("pixel_blocks"):
+            raise InputError(
+                f"config.face.variant: {config.face.variant} does not look at the portrait's own pixels twice, which "
+                "photo heads teach; choose face_demo"
+            )
         return cls(
             config.face, config.corpus, train.batch_size, train.precision, config.seed, config.photo_heads,
             config.photos.models,
