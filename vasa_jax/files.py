@@ -30,7 +30,7 @@ import numpy as np
 from vasa_jax.errors import InputError
 
 _KEY = "made from"  # name of the key among a cache's arrays
-_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 LARGEST_JSON = 32 * 2**20  # bytes; a control track of an hour takes 10 million
 DEEPEST_JSON = 64  # lists and objects within each other
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # anything else is a device
@@ -120,8 +120,7 @@ def _remove_unheld(path: str) -> None:
 
 def _unwritable(path: Path, error: OSError) -> InputError:
     fault = (error.strerror or str(error)).lower()
-    remedy = "move it away" if error.errno == errno.EISDIR else "free some space"
-    return InputError(f"{path}: cannot be written ({fault}); {remedy}, or choose another path")
+    return InputError(f"{path}: cannot be written ({fault}); free some space, or choose another path")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -97,7 +97,7 @@ IN_THE_WAY = {
 @pytest.mark.parametrize(("name", "make"), [(name, make) for name, makes in IN_THE_WAY.items() for make in makes])
 def test_what_stands_in_the_place_of_a_runs_files_is_one_line(tmp_path, name, make):
     make(tmp_path / name)
-    refused(VASATrainer(Regression(), SETTINGS, tmp_path).fit, str(tmp_path), "choose another")
+    refused(VASATrainer(Regression(), SETTINGS, tmp_path).fit, str(tmp_path), "another --workdir")
 
 
 @contextlib.contextmanager

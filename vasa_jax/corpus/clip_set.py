@@ -44,14 +44,14 @@ class ClipSet:
         """
         if not corpus.cache:
             return cls(**_synthesised(corpus, count, split, seed))
-        shipped = "-shipped" if corpus.speech == "shipped" else ""
-        shipped += "-voices" if _passage_share(corpus, split) else ""
-        path = Path(corpus.cache) / f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{shipped}.npz"
+        share = _passage_share(corpus, split)
+        kind = ("-shipped" if corpus.speech == "shipped" else "") + ("-voices" if share else "")
+        path = Path(corpus.cache) / f"clips-{split}-{seed}-{count}x{corpus.voices_per_clip}{kind}.npz"
         key = {
             "split": split, "seed": seed, "clips": count, "voices_per_clip": corpus.voices_per_clip,
             "speech": corpus.speech, "frames": FRAMES, "samples": SAMPLES,
         }  # fmt: skip
-        if share := _passage_share(corpus, split):
+        if share:
             key |= {"passages": passages_key(corpus.passages), "passage_share": share}
         return cls(**cached(path, key, lambda: _synthesised(corpus, count, split, seed)))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vasa_jax.errors import InputError
 from vasa_jax.files import write_text
 
 Rows = Mapping[str, tuple[str, int]]  # metric -> (title, digits)
@@ -29,10 +30,14 @@ PROBE_ROWS: Rows = {
 def save_report(report: dict[str, Any], text: str, workdir: str | Path, printed: bool = True) -> None:
     """Writes report.md (`text`) and report.json, and prints the text; each file appears whole or not at all.
 
-    The JSON is strict: what is not a finite number is null.
+    The JSON is strict: what is not a finite number is null. InputError where a folder stands in a file's place.
     """
-    write_text(Path(workdir) / "report.md", text)
-    write_text(Path(workdir) / "report.json", json.dumps(_plain(report), indent=1, allow_nan=False))
+    data = json.dumps(_plain(report), indent=1, allow_nan=False)
+    for path, content in ((Path(workdir) / "report.md", text), (Path(workdir) / "report.json", data)):
+        try:
+            write_text(path, content)
+        except IsADirectoryError:
+            raise InputError(f"{path}: cannot be written (a folder); move it away, or choose another path") from None
     if printed:
         print(text)
 

@@ -33,10 +33,7 @@ def finish_motion(
         motion[:, :6] = scaled_rotation(motion[:, :6], mean[:6], amplitude)
         motion[:, _PLACE] = mean[_PLACE] + amplitude[:, None] * (motion[:, _PLACE] - mean[_PLACE])
     if portrait is not None and controls.pose_anchor == "portrait":
-        motion[:, _PLACE] += portrait[_PLACE] - mean[_PLACE]
-    turn = anchor_turn(controls, mean, portrait)
-    if turn is not None:
-        motion[:, :6] = _columns(turn @ rotation_matrices(motion))
+        motion = about_portrait(motion, portrait, mean)
     angles = schedule.frames("head_pose", first, len(motion))
     if angles is not None:
         motion[:, :6] = rotation_columns(angles)
@@ -56,12 +53,13 @@ def anchor_turn(controls: Controls, mean: np.ndarray, portrait: np.ndarray | Non
     return _turn(mean, portrait)
 
 
-def about_portrait(motion: np.ndarray, portrait: np.ndarray) -> np.ndarray:
-    """Returns motion (T, 9 and more) about the portrait's pose (9,) that varied about a head that looks ahead.
+def about_portrait(motion: np.ndarray, portrait: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
+    """Returns motion (T, 9 and more) about the portrait's pose (9,) that varied about `rest` (9,).
 
-    Turn, scale and position, as `pose_anchor` does it; the mean scale and position are the motion's own.
+    Turn, scale and position. rest: None is a head that looks ahead, at the motion's own mean scale and position.
     """
-    rest = np.concatenate([IDENTITY_POSE[:6], motion[:, _PLACE].mean(0)])
+    if rest is None:
+        rest = np.concatenate([IDENTITY_POSE[:6], motion[:, _PLACE].mean(0)])
     moved = motion.copy()
     moved[:, _PLACE] += portrait[_PLACE] - rest[_PLACE]
     moved[:, :6] = _columns(_turn(rest, portrait) @ rotation_matrices(motion))

@@ -86,9 +86,7 @@ class PhotoRenderer:
         alpha = jnp.where(on_skin, alpha, drawn.astype(jnp.float32))
         left, top, right, bottom = head["bounds"]
         beyond = jnp.maximum(jnp.maximum(left - u, u - right), v - bottom)  # the photograph; image coordinates
-        colour = jnp.where(
-            (on_skin & (beyond > 0.0))[..., None], _gone_on(head["texture"], colour, u, v, beyond), colour
-        )
+        colour = jnp.where(on_skin[..., None], _gone_on(head["texture"], colour, u, v, beyond), colour)
         alpha = jnp.where(on_skin & (v < top), 0.0, alpha)  # hair that the photograph's edge cuts ends there
         matte = self._shrunk(alpha)
         behind = head["background"].astype(jnp.float32)
