@@ -19,10 +19,10 @@ from vasa_jax.corpus.speech.phonemes import PHONEME_IDS, arpabet_class
 from vasa_jax.corpus.speech.sentences import LANGUAGES, sample_sentence
 from vasa_jax.corpus.voices import kokoro, piper, write_speech
 from vasa_jax.corpus.voices.alignment import words_of
-from vasa_jax.corpus.voices.grid import find_grid_clips, grid_words
 from vasa_jax.corpus.voices.kokoro import Kokoro
 from vasa_jax.corpus.voices.phonemization import Unit, phonemize
 from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, read_shard
+from vasa_jax.corpus.voices.spoken import find_grid_clips, find_recordings, grid_words
 from vasa_jax.corpus.voices.synthesiser import SYNTHESISERS, Speaker, open_synthesiser
 from vasa_jax.corpus.voices.unit_times import spoken_phonemes
 from vasa_jax.corpus.voices.write_speech import Order, labelled, orders_of, say_passage, speech_corpus
@@ -262,6 +262,49 @@ def test_a_bad_table_is_one_line(tmp_path, table, said):
         find_grid_clips(tmp_path / "clips.tsv")
     with pytest.raises(InputError, match="no such folder or table"):
         find_grid_clips(tmp_path / "nothing.tsv")
+
+
+def test_recordings_of_a_table(tmp_path):
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "one.wav").write_bytes(b"")
+    (tmp_path / "people.tsv").write_text("file\tperson\twords\nwav/one.wav\tann\tIt's two, please.\n")
+    (clip,) = find_recordings(tmp_path / "people.tsv")
+    assert clip == (tmp_path / "wav" / "one.wav", "ann", ("it's", "two", "please"))
+    (tmp_path / "people.tsv").write_text("file\tperson\twords\nwav/two.wav\tann\tyes\n")
+    with pytest.raises(InputError, match=r"two\.wav is not there; name files as seen from"):
+        find_recordings(tmp_path / "people.tsv")
+    (tmp_path / "people.tsv").write_text("file\tperson\n")
+    with pytest.raises(InputError, match="lacks columns"):
+        find_recordings(tmp_path / "people.tsv")
+
+
+@needs("pocketsphinx")
+def test_people_speak_known_words(tmp_path):
+    """Who is held out is; a word that nobody knows, a recording too long and one of silence are listed."""
+    from vasa_jax.corpus.speech.shipped import shipped_utterances
+
+    spoken = next(u for u in shipped_utterances() if u.voice.startswith("en-us") and len(u.speech.samples) < 100_000)
+    sound = (np.asarray(spoken.speech.samples) * 32767).astype(np.int16)
+    rows = ["file\tperson\twords"]
+    for name, person, words, samples in (
+        ("a", "ann", spoken.text, sound), ("b", "bob", spoken.text, sound), ("c", "ann", "qwxz", sound),
+        ("d", "ann", spoken.text, np.tile(sound, 9)), ("e", "ann", "yes", np.zeros(16_000, np.int16)),
+    ):  # fmt: skip
+        wavfile.write(tmp_path / f"{name}.wav", 16_000, samples)
+        rows.append(f"{name}.wav\t{person}\t{words}")
+    (tmp_path / "people.tsv").write_text("\n".join(rows))
+    people = str(tmp_path / "people.tsv")
+    settings = SpeechCorpusConfig(espeak=0.0, people=people, people_held_out=("bob",), workers=1)
+    config = VASAConfig(job="speech_corpus", speech_corpus=settings, output=str(tmp_path / "speech"))
+    folder = speech_corpus(config, tmp_path)
+    passages = [passage for path in sorted(folder.glob("*.npz")) for passage in read_shard(path)]
+    splits = {("people", "ann", "train"), ("people", "bob", "heldout")}
+    assert {(passage.source, passage.person, passage.split) for passage in passages} == splits
+    report = (folder / "report.md").read_text()
+    assert "c.wav: word 'qwxz'" in report and "d.wav: longer than 8 s" in report and "e.wav: is silent" in report
+    nobody = dataclasses.replace(config, speech_corpus=dataclasses.replace(settings, people_held_out=("eve",)))
+    with pytest.raises(InputError, match="'eve' is nobody in"):
+        speech_corpus(nobody, tmp_path)
 
 
 @needs("pocketsphinx")

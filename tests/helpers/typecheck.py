@@ -41,6 +41,7 @@ ROOMS = (
     "losses",
     "models",
     "preparation.landmark_labels",
+    "training.mel_changes",
     "training.tasks.face_forward",
     "training.tasks.face_mixture",
     "training.tasks.face_pairs",

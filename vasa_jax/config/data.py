@@ -175,8 +175,10 @@ class SpeechCorpusConfig(Settings):
     kokoro_styles: str = text("", ".npz of Kokoro's styles; empty = those of the package")
     kokoro_vocabulary: str = text("", ".json of Kokoro's letters; empty = that of the package")
     piper_voices: tuple[str, ...] = text((), ".onnx files, each with its .onnx.json beside it")
-    grid: str = text("", "folder of GRID's clips, or a table of them (corpus/voices/grid.py); empty = none")
+    grid: str = text("", "folder of GRID's clips, or a table of them (corpus/voices/spoken.py); empty = none")
     grid_train: tuple[str, ...] = text((), "persons of GRID that train; all others are held out")
+    people: str = text("", "table of recordings with known English words (corpus/voices/spoken.py); empty = none")
+    people_held_out: tuple[str, ...] = text((), "persons of people that never train")
     bit_rate: float = number(24.0, 8, 128, "kbit/s", "of the sound, as Opus")
     workers: int = number(0, 0, 1024, "processes", "that speak; 0 = one per core")
 

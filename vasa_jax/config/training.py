@@ -244,6 +244,10 @@ class AudioConfig(Settings):
     espeak_share: float = number(0.5, 0, 1, "", "of the shards' examples that eSpeak speaks")
     person_seconds: float = number(120.0, 1, 10**6, "seconds", "of one person that count, at most")
     corpus_share: float = number(0.0, 0, 1, "", "of examples from the corpus's own clips beside the shards")
+    mel_changes: float = number(
+        0.0, 0, 1, "", "share of examples whose log mels get another vocal tract, microphone, noise and masked parts"
+    )
+    feature_dropout: float = number(0.0, 0, 0.9, "", "share of features that the read-outs lack in training")
 
 
 @section

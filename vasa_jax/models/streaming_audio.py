@@ -20,6 +20,7 @@ from vasa_jax.models.layers import Dtype
 MEL_HOP, MEL_SPAN, MEL_WINDOW, FFT = 160, 480, 400, 512  # samples; the window stands in the middle of the span
 LOWEST, HIGHEST = 60.0, 7600.0  # Hz
 FLOOR = 1e-7  # power below which sound is silence
+LOG_OFFSET, LOG_SCALE = 5.0, 4.0  # a log mel m of a power is (log power + LOG_OFFSET) / LOG_SCALE
 STEM_KERNEL = 4  # mels at 100 Hz, with a stride of 2
 LOOK_AHEAD = 2  # video frames after its own that a feature may depend on: 80 ms
 
@@ -28,12 +29,21 @@ State = tuple[Array, ...]
 
 def mel_filters(mels: int) -> np.ndarray:
     """Returns triangular filters of equal width in mels (HTK): float32 (FFT / 2 + 1, mels)."""
-    ends = 2595.0 * np.log10(1.0 + np.array([LOWEST, HIGHEST]) / 700.0)
-    points = 700.0 * (10.0 ** (np.linspace(*ends, mels + 2) / 2595.0) - 1.0)
+    points = _mel_points(mels)
     bins = np.linspace(0.0, SAMPLE_RATE / 2, FFT // 2 + 1)[:, None]
     rise = (bins - points[:-2]) / (points[1:-1] - points[:-2])
     fall = (points[2:] - bins) / (points[2:] - points[1:-1])
     return np.maximum(0.0, np.minimum(rise, fall)).astype(np.float32)
+
+
+def mel_centres(mels: int) -> np.ndarray:
+    """Returns the frequency in Hz at which each filter of `mel_filters` is greatest: float32 (mels,)."""
+    return _mel_points(mels)[1:-1].astype(np.float32)
+
+
+def _mel_points(mels: int) -> np.ndarray:
+    ends = 2595.0 * np.log10(1.0 + np.array([LOWEST, HIGHEST]) / 700.0)
+    return 700.0 * (10.0 ** (np.linspace(*ends, mels + 2) / 2595.0) - 1.0)
 
 
 def _fourier() -> np.ndarray:
@@ -51,7 +61,7 @@ def log_mels(samples_BN: Float[Array, "batch samples"], mels: int) -> Float[Arra
     parts = samples_BN.astype(jnp.float32)[:, places] @ _fourier()
     real, imaginary = jnp.split(parts, 2, axis=-1)
     power = (real**2 + imaginary**2) @ mel_filters(mels)
-    return (jnp.log(power + FLOOR) + 5.0) / 4.0
+    return (jnp.log(power + FLOOR) + LOG_OFFSET) / LOG_SCALE
 
 
 class TimeBlock(nn.Module):
@@ -146,10 +156,18 @@ class StreamingAudioEncoder(nn.Module):
 
         Silence is heard before and after them.
         """
+        return self.of_mels(self.spectrum(samples_BN))
+
+    def spectrum(self, samples_BN: Float[Array, "batch samples"]) -> Float[Array, "batch steps mels"]:
+        """Returns the log mels at 100 Hz that `__call__` hears, with the silence before and after."""
         frames = max((samples_BN.shape[-1] - TAIL) // SAMPLES_PER_FRAME, 1)
         after = (frames + LOOK_AHEAD) * SAMPLES_PER_FRAME - samples_BN.shape[-1]
         heard = jnp.pad(samples_BN, ((0, 0), (context_samples(self.kernel, self.dilations), after)))
-        features, _ = self.encoder(self._stem(log_mels(heard, self.mels)))
+        return log_mels(heard, self.mels)
+
+    def of_mels(self, mels_BTC: Float[Array, "batch steps mels"]) -> Float[Array, "batch time width"]:
+        """Returns the features of what `spectrum` gives."""
+        features, _ = self.encoder(self._stem(mels_BTC))
         return features.astype(jnp.float32)
 
     def step(

@@ -22,8 +22,8 @@ from vasa_jax.corpus.clips import fill_pauses, frame_labels, set_level, speak_in
 from vasa_jax.corpus.speech.espeak import Speech, trim
 from vasa_jax.corpus.speech.sentences import sample_sentence
 from vasa_jax.corpus.voices.alignment import EnglishAligner
-from vasa_jax.corpus.voices.grid import GridClip, aligned, find_grid_clips
 from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, read_shard, shard_key, write_shard
+from vasa_jax.corpus.voices.spoken import SpokenClip, aligned, find_grid_clips, find_recordings
 from vasa_jax.corpus.voices.synthesiser import SYNTHESISERS, Speaker, Synthesiser, open_synthesiser
 from vasa_jax.errors import InputError
 from vasa_jax.files import as_json, difference, run_in_processes, write_json, write_text
@@ -41,6 +41,7 @@ LICENCES = {
     "flite": "Flite, BSD-like (CMU)",
     "festival": "Festival and its English voices, free (CSTR, CMU)",
     "grid": "GRID audiovisual sentence corpus (Cooke, Barker, Cunningham, Shao 2006), CC BY 4.0; times by pocketsphinx",
+    "people": "recordings of the user's: see the column licence of their table; times by pocketsphinx, BSD",
 }
 
 
@@ -57,14 +58,18 @@ def speech_corpus(config: VASAConfig, workdir: str | Path) -> Path:
     """Writes shards, report.md and manifest.json to `config.output`, by default the workdir; returns the folder."""
     settings, folder = config.speech_corpus, Path(config.output or workdir)
     sources = [name for name in SYNTHESISERS if getattr(settings, name) > 0]
-    if not sources and not settings.grid:
-        raise InputError("config.speech_corpus: no source has minutes; set espeak, kokoro or another one, or grid")
+    if not sources and not settings.grid and not settings.people:
+        raise InputError("config.speech_corpus: no source has minutes; set espeak, kokoro, another one, grid or people")
     opened = {name: open_synthesiser(name, settings) for name in sources}  # what is missing is said before work starts
     clips, unspelled = find_grid_clips(settings.grid) if settings.grid else ([], [])
-    if clips:
-        if unknown := sorted(set(settings.grid_train) - {clip.person for clip in clips}):
-            fault = f"config.speech_corpus.grid_train: {unknown[0]!r} is nobody in {settings.grid}"
+    recordings = find_recordings(settings.people) if settings.people else []
+    for name, known, place in (
+        ("grid_train", clips, settings.grid), ("people_held_out", recordings, settings.people)
+    ):  # fmt: skip
+        if unknown := sorted(set(getattr(settings, name)) - {clip.person for clip in known}):
+            fault = f"config.speech_corpus.{name}: {unknown[0]!r} is nobody in {place or 'no table'}"
             raise InputError(f"{fault}; leave it out")
+    if clips or recordings:
         EnglishAligner()
     refused = {}
     for name in sources:
@@ -72,7 +77,9 @@ def speech_corpus(config: VASAConfig, workdir: str | Path) -> Path:
         refused[name] = _written(folder, name, orders, settings, _say_passage, (name, settings))
     if clips:
         unspelled = [f"{name}: its name spells no sentence" for name in unspelled]
-        refused["grid"] = unspelled + _written(folder, "grid", clips, settings, _grid_passage, ("grid", settings))
+        refused["grid"] = unspelled + _written(folder, "grid", clips, settings, _spoken_passage, ("grid", settings))
+    if recordings:
+        refused["people"] = _written(folder, "people", recordings, settings, _spoken_passage, ("people", settings))
     _report(folder, settings, refused)
     return folder
 
@@ -128,13 +135,13 @@ def _key(name: str, settings: SpeechCorpusConfig, jobs: list) -> dict[str, Any]:
     return {"bit_rate": settings.bit_rate, "seconds": SECONDS, "jobs": asked, **own}
 
 
-_OPENED: dict[str, Any] = {}  # of this process: the synthesiser or the aligner that its jobs use
+_OPENED: dict[str, Any] = {}  # of this process: its source, and the synthesiser or aligner that its jobs use
 
 
 def _open(name: str, settings: SpeechCorpusConfig) -> None:
     logging.set_verbosity(logging.WARNING)
-    _OPENED["settings"] = settings
-    _OPENED[name] = EnglishAligner() if name == "grid" else open_synthesiser(name, settings)
+    _OPENED.update(settings=settings, source=name)
+    _OPENED[name] = EnglishAligner() if name in ("grid", "people") else open_synthesiser(name, settings)
 
 
 def _lost(job: Any) -> tuple[None, list[str]]:
@@ -145,16 +152,18 @@ def _say_passage(order: Order) -> tuple[Passage | None, list[str]]:
     return say_passage(_OPENED[order.source], order)
 
 
-def _grid_passage(clip: GridClip) -> tuple[Passage | None, list[str]]:
+def _spoken_passage(clip: SpokenClip) -> tuple[Passage | None, list[str]]:
+    source, settings = _OPENED["source"], _OPENED["settings"]
     try:
-        speech = aligned(clip, _OPENED["grid"])
-    except InputError as error:  # a damaged clip, or one without sound
-        return None, [str(error)]
+        speech = aligned(clip, _OPENED[source], SECONDS)
+    except InputError as error:  # a damaged clip, one without sound, or a word that the dictionary lacks
+        said = str(error)
+        return None, [said if clip.file.name in said else f"{clip.file.name}: {said}"]
     if speech is None:
         return None, [f"{clip.file.name}: its words do not fit its sound"]
-    split = "train" if clip.person in _OPENED["settings"].grid_train else "heldout"
-    text = " ".join(clip.words)
-    return labelled(speech, "grid", Speaker(clip.person, "en", split), clip.person, text), []
+    trains = clip.person in settings.grid_train if source == "grid" else clip.person not in settings.people_held_out
+    speaker = Speaker(clip.person, "en", "train" if trains else "heldout")
+    return labelled(speech, source, speaker, clip.person, " ".join(clip.words)), []
 
 
 def say_passage(synthesiser: Synthesiser, order: Order) -> tuple[Passage | None, list[str]]:

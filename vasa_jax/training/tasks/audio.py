@@ -20,12 +20,15 @@ from vasa_jax.corpus.voices.speech_set import SpeechSet, joined, make_speech_set
 from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS, Passage, find_shards, read_passages
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation import phoneme_naming
 from vasa_jax.files import fingerprint
 from vasa_jax.models.audio import PhonemeHead
 from vasa_jax.models.audio_encoders import audio_encoder
+from vasa_jax.models.streaming_audio import StreamingAudioEncoder
 from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.rng import named_key
+from vasa_jax.training.mel_changes import changed_mels
 from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.base import Task, clip_settings
 from vasa_jax.training.tasks.speech_crops import SpeechCrops
@@ -82,6 +85,9 @@ class AudioTask(Task):
         self._variant = AUDIO_VARIANTS[speech.variant]
         self._encoder = audio_encoder(self._variant, compute_dtype(precision))
         self._head = PhonemeHead(len(PHONEME_CLASSES))
+        if speech.mel_changes and not isinstance(self._encoder, StreamingAudioEncoder):
+            said = f"config.speech.mel_changes: {speech.variant} hears sound itself, not log mels"
+            raise InputError(f"{said}; leave it at 0, or take a variant audio_stream")
         self._held_out: ClipSet | None = None
         self._unheard: list[Passage] | None = None
         self._guess = jax.jit(self._phonemes)
@@ -122,7 +128,9 @@ class AudioTask(Task):
         gain = jnp.exp(jax.random.uniform(keys[0], (count, 1), minval=jnp.log(0.25), maxval=jnp.log(2.0)))
         noise = jnp.exp(jax.random.uniform(keys[1], (count, 1), minval=jnp.log(1e-5), maxval=jnp.log(1e-2)))
         samples = samples * gain + noise * jax.random.normal(keys[2], samples.shape)
-        logits, stress, energy = self._read(params, samples)
+        logits, stress, energy = self._head.apply(
+            {"params": params["head"]}, self._features(params, samples, jax.random.fold_in(key, 3))
+        )
         phoneme = optax.softmax_cross_entropy_with_integer_labels(logits, batch["phonemes"].astype(jnp.int32)).mean()
         known = batch["stress"] != UNKNOWN_STRESS  # some sources do not tell it
         stressed = optax.sigmoid_binary_cross_entropy(stress, batch["stress"].astype(jnp.float32))
@@ -173,6 +181,20 @@ class AudioTask(Task):
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params["encoder"], {"variant": self._speech.variant, "fields": self._variant}
+
+    def _features(self, params, samples, key):
+        """Returns features as training hears and drops them."""
+        speech, variables, keys = self._speech, {"params": params["encoder"]}, jax.random.split(key)
+        if speech.mel_changes:
+            mels = self._encoder.apply(variables, samples, method="spectrum")
+            mels = changed_mels(mels, keys[0], speech.mel_changes)
+            features = self._encoder.apply(variables, mels, method="of_mels")
+        else:
+            features = self._encoder.apply(variables, samples)
+        if speech.feature_dropout:
+            kept = 1.0 - speech.feature_dropout
+            features = jnp.where(jax.random.bernoulli(keys[1], kept, features.shape), features / kept, 0.0)
+        return features
 
     def _read(self, params, samples):
         features = self._encoder.apply({"params": params["encoder"]}, samples)

@@ -1,13 +1,16 @@
-"""Real speech with known words: clips of the GRID corpus, whose names spell their sentences.
+"""Real speech with known words: recordings that a table describes, and GRID's clips, whose names spell their sentences.
 
-Cooke, Barker, Cunningham and Shao (2006), CC BY 4.0. `bbaf2n` is "bin blue at f two now".
+GRID: Cooke, Barker, Cunningham and Shao (2006), CC BY 4.0. `bbaf2n` is "bin blue at f two now".
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.speech.espeak import Speech
-from vasa_jax.corpus.voices.alignment import EnglishAligner
+from vasa_jax.corpus.voices.alignment import EnglishAligner, words_of
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
 from vasa_jax.files import read_table
@@ -24,10 +27,12 @@ _PLACES = (
 )
 SUFFIXES = (".mpg", ".mp4", ".wav", ".mov", ".mkv", ".flac", ".mp3", ".ogg", ".webm")
 COLUMNS = ("file", "person", "path")
+QUIETEST = 1e-3  # peak of a recording that holds speech
+SPOKEN_COLUMNS = ("file", "person", "words")
 
 
-class GridClip(NamedTuple):
-    """Names a clip, its person, and the words of its sentence."""
+class SpokenClip(NamedTuple):
+    """Names a recording, its person, and the words of its sentence."""
 
     file: Path
     person: str
@@ -42,7 +47,7 @@ def grid_words(code: str) -> tuple[str, ...] | None:
     return words if all(words) else None
 
 
-def find_grid_clips(source: str | Path) -> tuple[list[GridClip], list[str]]:
+def find_grid_clips(source: str | Path) -> tuple[list[SpokenClip], list[str]]:
     """Returns the clips of a folder or a table, by name, and the names of those that spell no sentence.
 
     A folder holds GRID's own layout: PERSON/bbaf2n.mpg. A table (.tsv) has columns file, person and path: clips
@@ -64,15 +69,36 @@ def find_grid_clips(source: str | Path) -> tuple[list[GridClip], list[str]]:
         if words is None:
             others.append(path.name)
         else:
-            clips.append(GridClip(path, person, words))
+            clips.append(SpokenClip(path, person, words))
     if not clips:
         raise InputError(f"{source}: no clip's name spells a sentence of GRID, as bbaf2n does; give its clips")
     return clips, others
 
 
-def aligned(clip: GridClip, aligner: EnglishAligner) -> Speech | None:
-    """Returns a clip's sound with the phonemes of its sentence; None where the words do not fit the sound."""
+def find_recordings(table: str | Path) -> list[SpokenClip]:
+    """Returns the recordings of a table: columns file (beside the table), person and words, which are English.
+
+    InputError for a table without them, and for a file that is not there.
+    """
+    table = Path(table)
+    rows = read_table(table, SPOKEN_COLUMNS, f"give a table of recordings with {', '.join(SPOKEN_COLUMNS)}")
+    clips = [SpokenClip(table.parent / row["file"], row["person"], tuple(words_of(row["words"]))) for row in rows]
+    missing = next((clip.file for clip in clips if not clip.file.is_file()), None)
+    if missing is not None:
+        raise InputError(f"{table}: {missing} is not there; name files as seen from the table's folder")
+    return clips
+
+
+def aligned(clip: SpokenClip, aligner: EnglishAligner, longest: float) -> Speech | None:
+    """Returns a recording's sound with the phonemes of its sentence; None where the words do not fit the sound.
+
+    InputError for one that is silent, damaged, or longer than `longest` seconds.
+    """
     samples = read_audio(clip.file).samples
+    if len(samples) > longest * SAMPLE_RATE:
+        raise InputError(f"{clip.file.name}: longer than {longest:g} s; cut it at a pause")
+    if np.abs(samples).max(initial=0.0) < QUIETEST:
+        raise InputError(f"{clip.file.name}: is silent; leave it out")
     phonemes = aligner(samples, clip.words)
     return None if phonemes is None else Speech(samples, phonemes)
 
