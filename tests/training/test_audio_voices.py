@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from shrunk import shrunk
 from tiny_speech import shipped_passages, write_tiny_speech
+from tiny_whisper import WIDTH, hf_state
 
 from vasa_jax.config import AudioConfig, CorpusConfig, VASAConfig
 from vasa_jax.corpus.voices.speech_set import make_speech_set
@@ -13,10 +15,12 @@ from vasa_jax.corpus.voices.speech_shards import UNKNOWN_STRESS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import hearing
 from vasa_jax.evaluation.hearing import evaluate_audio, fit_read_out
+from vasa_jax.models import whisper
 from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks.audio import AudioTask
 from vasa_jax.training.tasks.speech_crops import SpeechCrops
+from vasa_jax.training.teacher import Teacher
 from vasa_jax.weights.parts import load_part
 
 
@@ -111,3 +115,47 @@ def test_a_folder_without_speech_is_one_line(tmp_path):
     config = VASAConfig(job="evaluate_audio", speech=AudioConfig(shards=str(tmp_path)))
     with pytest.raises(InputError, match="give a folder that job speech_corpus wrote"):
         evaluate_audio(config, tmp_path)
+
+
+@pytest.fixture
+def teacher(tmp_path, monkeypatch):
+    """A Whisper file that hears ten seconds."""
+    monkeypatch.setattr(whisper, "WINDOW", 160_000)
+    save_file(hf_state(positions=500), tmp_path / "whisper.safetensors")
+    return tmp_path / "whisper.safetensors"
+
+
+def test_a_teacher_is_heard_standardised_and_cropped_in_step(teacher):
+    speech = make_speech_set(shipped_passages(2), 1, (), np.array([0.5, 0.5]), 0, workers=1)
+    taught = Teacher(teacher)(speech.samples)
+    assert taught.shape == (2, 400, WIDTH) and taught.dtype == np.float16
+    flat = taught.reshape(-1, WIDTH).astype(np.float32)
+    assert np.abs(flat.mean(0)).max() < 0.01 and np.abs(flat.std(0) - 1.0).max() < 0.01
+    batch = jax.tree.map(np.asarray, SpeechCrops(speech, 1.0, 8, 0, taught).batch(0))
+    for sound, features in zip(batch["samples"], batch["taught"]):
+        (place,) = [
+            (number, start)
+            for number in range(2)
+            for start in range(200 - 25)
+            if np.array_equal(speech.samples[number, 640 * start : 640 * start + 16_080], sound)
+        ][:1]
+        np.testing.assert_array_equal(features, taught[place[0], 2 * place[1] : 2 * place[1] + 50])
+
+
+def test_an_encoder_learns_from_a_teacher_too(shards, teacher, tmp_path):
+    options = ("variant=audio_stream_tiny", "seconds=1.0", f"shards={shards}", "versions=1", f"teacher={teacher}")
+    settings = [f"--config.speech.{option}" for option in options]
+    train(shrunk("train_audio_voices", "--config.corpus.workers=1", *settings), tmp_path / "run")
+    assert "taught" in (tmp_path / "run" / "metrics.jsonl").read_text()
+    params, _ = load_part(tmp_path / "run" / "export", "audio")
+    assert params.keys() == {"stem", "encoder"}  # what the teacher taught stays, its read-out does not
+
+
+def test_a_file_that_is_no_teacher_is_one_line(tmp_path):
+    save_file({"weight": np.zeros((3, 3), np.float32)}, tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors.*give weights of wav2vec 2\.0"):
+        Teacher(tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match=r"needs config\.speech\.shards"):
+        save_file(hf_state(positions=1500), tmp_path / "whisper.safetensors")
+        teacher = str(tmp_path / "whisper.safetensors")
+        AudioTask(AudioConfig(variant="audio_stream_tiny", teacher=teacher), CorpusConfig(workers=1), 2, "float32", 0)

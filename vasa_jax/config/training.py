@@ -247,6 +247,8 @@ class AudioConfig(Settings):
     mel_changes: float = number(
         0.0, 0, 1, "", "share of examples whose log mels get another vocal tract, microphone, noise and masked parts"
     )
+    teacher: str = text("", "weight file of Whisper, wav2vec 2.0 or HuBERT whose features are learnt too; empty = none")
+    teacher_weight: float = number(1.0, 0, 1e6, "", "of the squared error of its standardised features")
     feature_dropout: float = number(0.0, 0, 0.9, "", "share of features that the read-outs lack in training")
 
 

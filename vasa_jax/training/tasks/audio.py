@@ -6,6 +6,7 @@ Its features then stand where the paper uses wav2vec2's (VASA-1 section 3.2).
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +33,7 @@ from vasa_jax.training.mel_changes import changed_mels
 from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.base import Task, clip_settings
 from vasa_jax.training.tasks.speech_crops import SpeechCrops
+from vasa_jax.training.teacher import Teacher
 
 HELD_OUT_CLIPS = 32
 
@@ -88,6 +90,10 @@ class AudioTask(Task):
         if speech.mel_changes and not isinstance(self._encoder, StreamingAudioEncoder):
             said = f"config.speech.mel_changes: {speech.variant} hears sound itself, not log mels"
             raise InputError(f"{said}; leave it at 0, or take a variant audio_stream")
+        self._teacher = Teacher(speech.teacher) if speech.teacher else None
+        self._pupil = nn.Dense(self._teacher.width) if self._teacher else None
+        if speech.teacher and not speech.shards:
+            raise InputError("config.speech.teacher: needs config.speech.shards; give a folder of job speech_corpus")
         self._held_out: ClipSet | None = None
         self._unheard: list[Passage] | None = None
         self._guess = jax.jit(self._phonemes)
@@ -100,19 +106,26 @@ class AudioTask(Task):
     def init(self, key: jax.Array) -> dict[str, Any]:
         keys = jax.random.split(key)
         width = self._variant["width"]
-        return {
+        params = {
             "encoder": self._encoder.init(keys[0], jnp.zeros((1, SAMPLE_RATE)))["params"],
             "head": self._head.init(keys[1], jnp.zeros((1, 1, width)))["params"],
         }
+        if self._pupil is not None:
+            params["pupil"] = self._pupil.init(jax.random.fold_in(key, 2), jnp.zeros((1, 1, width)))["params"]
+        return params
 
     def data(self, sharding: NamedSharding | None = None) -> ClipCrops | SpeechCrops:
         if self._speech.shards:
-            return SpeechCrops(self._many_voices(), self._speech.seconds, self._batch, self._seed)
+            speech = self._many_voices()
+            features = self._teacher(speech.samples) if self._teacher else None
+            return SpeechCrops(speech, self._speech.seconds, self._batch, self._seed, features)
         clips = ClipSet.make(self._corpus, self._corpus.clips, "train", self._seed)
         return ClipCrops(clips, self._speech.seconds, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
         names = ("seconds", "versions", "codecs", "espeak_share", "person_seconds", "corpus_share")
+        if self._speech.teacher:
+            names += ("teacher",)
         chosen = names if self._speech.shards else names[:1]
         known = {f"speech.{name}": getattr(self._speech, name) for name in chosen}
         if self._speech.shards:
@@ -128,9 +141,8 @@ class AudioTask(Task):
         gain = jnp.exp(jax.random.uniform(keys[0], (count, 1), minval=jnp.log(0.25), maxval=jnp.log(2.0)))
         noise = jnp.exp(jax.random.uniform(keys[1], (count, 1), minval=jnp.log(1e-5), maxval=jnp.log(1e-2)))
         samples = samples * gain + noise * jax.random.normal(keys[2], samples.shape)
-        logits, stress, energy = self._head.apply(
-            {"params": params["head"]}, self._features(params, samples, jax.random.fold_in(key, 3))
-        )
+        features = self._features(params, samples, jax.random.fold_in(key, 3))
+        logits, stress, energy = self._head.apply({"params": params["head"]}, features)
         phoneme = optax.softmax_cross_entropy_with_integer_labels(logits, batch["phonemes"].astype(jnp.int32)).mean()
         known = batch["stress"] != UNKNOWN_STRESS  # some sources do not tell it
         stressed = optax.sigmoid_binary_cross_entropy(stress, batch["stress"].astype(jnp.float32))
@@ -138,7 +150,12 @@ class AudioTask(Task):
         loudness = jnp.square(energy - batch["energy"].astype(jnp.float32)).mean()
         accuracy = (logits.argmax(-1) == batch["phonemes"]).mean()
         terms = {"phoneme": phoneme, "stress": stressed, "energy": loudness, "accuracy": accuracy}
-        return phoneme + 0.5 * stressed + 0.2 * loudness, terms
+        total = phoneme + 0.5 * stressed + 0.2 * loudness
+        if self._pupil is not None:
+            error = self._pupil.apply({"params": params["pupil"]}, features) - batch["taught"].astype(jnp.float32)
+            terms["taught"] = jnp.square(error).mean()
+            total += self._speech.teacher_weight * terms["taught"]
+        return total, terms
 
     def evaluate(self, params) -> dict[str, float]:
         if self._speech.shards:

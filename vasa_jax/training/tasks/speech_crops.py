@@ -15,12 +15,17 @@ from vasa_jax.training.processes import ProcessPart
 class SpeechCrops(StepIterator):
     """Iterator of random crops. A crop of a passage that is shorter begins at its start; silence follows.
 
+    taught: a teacher's features (M, 2 T, width) of the same passages, cropped alike.
     Of P processes each draws batch_size / P examples from a stream of its own.
     """
 
-    def __init__(self, speech: SpeechSet, seconds: float, batch_size: int, seed: int):
+    def __init__(self, speech: SpeechSet, seconds: float, batch_size: int, seed: int, taught: np.ndarray | None = None):
         names = ("samples", "phonemes", "stress", "energy", "frames")
         self._arrays = {name: jnp.asarray(getattr(speech, name)) for name in names}
+        self._tracks = ("phonemes", "stress", "energy")
+        if taught is not None:
+            self._arrays["taught"] = jnp.asarray(taught)
+            self._tracks += ("taught",)
         sums = np.cumsum(speech.weight, dtype=np.float64)
         self._arrays["sums"] = jnp.asarray(sums / sums[-1], jnp.float32)
         self._frames = min(round(seconds * FPS), FRAMES)
@@ -29,7 +34,7 @@ class SpeechCrops(StepIterator):
         self._draw = jax.jit(self._crops)
 
     def batch(self, step: int) -> dict[str, jax.Array]:
-        """Returns samples (B, 640 T + 80) int16 and phonemes, stress, energy (B, 2 T)."""
+        """Returns samples (B, 640 T + 80) int16 and phonemes, stress, energy (B, 2 T), and taught (B, 2 T, width)."""
         return self._draw(self._arrays, step)
 
     def _crops(self, arrays, step):
@@ -43,8 +48,8 @@ class SpeechCrops(StepIterator):
             length = self._frames * SAMPLES_PER_FRAME + TAIL
             sound = jax.lax.dynamic_slice(arrays["samples"], (passage, start * SAMPLES_PER_FRAME), (1, length))[0]
             labels = {
-                name: jax.lax.dynamic_slice(arrays[name], (passage, 2 * start), (1, 2 * self._frames))[0]
-                for name in ("phonemes", "stress", "energy")
+                name: jax.lax.dynamic_slice_in_dim(arrays[name][passage], 2 * start, 2 * self._frames)
+                for name in self._tracks
             }
             return {"samples": sound, **labels}
 

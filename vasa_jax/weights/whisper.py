@@ -1,0 +1,58 @@
+"""Whisper's encoder from the files that Hugging Face has: model.safetensors or pytorch_model.bin.
+
+openai/whisper-tiny, -tiny.en, -base, -small and larger ones of 80 mels; MIT (Apache-2.0 by some mirrors).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from vasa_jax.errors import InputError
+from vasa_jax.models.whisper import WhisperEncoder, initial
+from vasa_jax.weights.tensor_files import flat_state, read_tensors
+from vasa_jax.weights.wav2vec2 import key_table
+
+_PREFIXES = ("model.encoder.", "encoder.")
+_POSITIONS = "embed_positions.weight"
+_WANTED = "give model.safetensors of a Whisper with 80 mels, in the naming of Hugging Face"
+
+
+def is_whisper(state: dict[str, Any]) -> bool:
+    """Says whether tensors by name are those of a Whisper."""
+    return any(f"{prefix}{_POSITIONS}" in state for prefix in _PREFIXES)
+
+
+def load_whisper(state: dict[str, Any], path: Path) -> tuple[WhisperEncoder, dict[str, Any]]:
+    """Returns the encoder that tensors by name describe, and its parameters, float32; InputError names the fault."""
+    prefix = next(prefix for prefix in _PREFIXES if f"{prefix}{_POSITIONS}" in state)
+    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    width = state[_POSITIONS].shape[-1]
+    count = 1 + max((int(name.split(".")[1]) for name in state if name.startswith("layers.")), default=-1)
+    encoder = WhisperEncoder(width, count)
+    shapes = initial(encoder)
+    expected, params = traverse_util.flatten_dict(shapes), {}
+    positions = {_POSITIONS: ((_POSITIONS.split(".")[0],), False)}
+    layers = key_table({name: value for name, value in shapes.items() if (name,) not in expected})
+    for name, (target, turned) in (positions | layers).items():
+        shape = expected[target].shape
+        if name.endswith("k_proj.bias"):  # Whisper's keys have none
+            params[target] = np.zeros(shape, np.float32)
+            continue
+        if name not in state:
+            raise InputError(f"{path}: no tensor '{prefix}{name}'; {_WANTED}")
+        value = np.asarray(state[name], np.float32)
+        value = value.T if turned else value
+        if value.shape != shape or not np.isfinite(value).all():
+            raise InputError(f"{path}: '{prefix}{name}' is no finite {shape}; {_WANTED}")
+        params[target] = np.ascontiguousarray(value)
+    return encoder, traverse_util.unflatten_dict(params)
+
+
+def read_whisper(path: str | Path) -> tuple[WhisperEncoder, dict[str, Any]]:
+    """Reads a file as `load_whisper` does."""
+    state = flat_state(read_tensors(path))
+    if not is_whisper(state):
+        raise InputError(f"{path}: holds no Whisper encoder; {_WANTED}")
+    return load_whisper(state, Path(path))
