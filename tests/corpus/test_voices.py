@@ -424,6 +424,23 @@ def test_the_job_writes_shards_once(beeping, tmp_path):
         speech_corpus(other, tmp_path)
 
 
+def test_a_shard_whose_processes_all_die_is_not_written(beeping, tmp_path, monkeypatch):
+    """Else it would stand there empty, and the next run would take it for done."""
+
+    def dying(function, jobs, *_, lost, **__):
+        return ((number, lost(job)) for number, job in enumerate(jobs))
+
+    settings = SpeechCorpusConfig(espeak=0.0, kokoro=0.5, held_out=0.2, workers=1)
+    config = VASAConfig(job="speech_corpus", speech_corpus=settings, output=str(tmp_path / "speech"))
+    with monkeypatch.context() as patch:
+        patch.setattr(write_speech, "run_in_processes", dying)
+        with pytest.raises(InputError, match=r"processes of all its passages were killed; free memory"):
+            speech_corpus(config, tmp_path)
+    assert not list((tmp_path / "speech").glob("*.npz"))
+    folder = speech_corpus(config, tmp_path)
+    assert read_shard(next(folder.glob("*.npz")))
+
+
 def test_a_job_without_sources_is_one_line(tmp_path):
     config = VASAConfig(job="speech_corpus", speech_corpus=SpeechCorpusConfig(espeak=0.0))
     with pytest.raises(InputError, match="no source has minutes"):

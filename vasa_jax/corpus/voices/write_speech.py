@@ -32,6 +32,7 @@ SECONDS = 8.0  # of a passage, at most
 TYPICAL = 6.5  # seconds of a passage
 LETTERS = 14  # of a text, per second of speech
 PER_SHARD = 32  # passages
+_KILLED = ": its process was killed"
 MOST_REFUSALS = 12  # sentences of one passage that a synthesiser may refuse
 LICENCES = {
     "espeak": "eSpeak NG, GPL-3.0",
@@ -116,10 +117,15 @@ def _written(folder: Path, name: str, jobs: list, settings: SpeechCorpusConfig, 
     results = run_in_processes(
         make, [jobs[index] for index, _ in wanted], 0 if workers == 1 else workers, _open, opening, lost=_lost
     )
+    killed: collections.Counter[Path] = collections.Counter()
     for number, (passage, said) in results:
         path = place[number]
         done[path][number] = passage
         refused += said
+        killed[path] += any(line.endswith(_KILLED) for line in said)
+        if killed[path] == len(paths[path][1]):  # no fault of the passages: an empty shard would never be made again
+            remedy = "free memory, or set config.speech_corpus.workers lower, and run the command again"
+            raise InputError(f"{path}: the processes of all its passages were killed; {remedy}")
         key, indices = paths[path]
         if len(done[path]) == len(indices):
             kept = [passage for _, passage in sorted(done.pop(path).items()) if passage is not None]
@@ -145,7 +151,7 @@ def _open(name: str, settings: SpeechCorpusConfig) -> None:
 
 
 def _lost(job: Any) -> tuple[None, list[str]]:
-    return None, [f"{job}: its process was killed"]
+    return None, [f"{job}{_KILLED}"]
 
 
 def _say_passage(order: Order) -> tuple[Passage | None, list[str]]:
