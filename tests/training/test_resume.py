@@ -180,7 +180,7 @@ def test_checkpoint_and_export_say_what_made_them(tmp_path):
     assert (metadata["version"], metadata["step"]) == (vasa_jax.__version__, 4)
 
 
-@pytest.mark.parametrize(("precision", "exact"), [("float32", True), ("bfloat16", False)])
+@pytest.mark.parametrize(("precision", "exact"), [("float32", True), ("bfloat16", False), ("int8", False)])
 def test_a_run_that_starts_from_an_export_loses_nothing_unless_it_was_made_to_ship(tmp_path, precision, exact):
     settings = dataclasses.replace(SHORT, export_precision=precision)
     first = VASATrainer(Regression(), settings, tmp_path / "first").fit()
@@ -189,7 +189,8 @@ def test_a_run_that_starts_from_an_export_loses_nothing_unless_it_was_made_to_sh
     settings = dataclasses.replace(settings, init_from=str(tmp_path / "first" / "export"))
     start = VASATrainer(Regression(), settings, tmp_path / "second").initial_state()
     assert bool((start.params["w"] == first.ema["w"]).all()) == exact
-    np.testing.assert_allclose(start.params["w"], first.ema["w"], rtol=1e-2)
+    step = float(np.abs(first.ema["w"]).max()) / 127.0  # of int8, which is the coarsest
+    np.testing.assert_allclose(start.params["w"], first.ema["w"], atol=0.51 * step)
 
 
 def test_a_checkpoint_comes_before_the_initial_parameters(tmp_path):

@@ -69,7 +69,7 @@ class TrainConfig(Settings):
     )
     discriminator_beta1: float = number(0.5, 0, 1 - 1e-9, "", "of the discriminator", was="opponent_beta1")
     export_precision: str = choice(
-        "float32", ("float32", "bfloat16"), "of exported kernels: float32 to train on from, bfloat16 to ship"
+        "float32", ("float32", "bfloat16", "int8"), "of exported kernels: float32 to train on from, the others to ship"
     )
     profile: int = number(0, 0, 10**4, "updates", "traced to <workdir>/profile, from the run's fourth on; 0 = none")
     wandb: str = choice("", ("", "offline", "online"), "Weights & Biases; empty = off")

@@ -18,15 +18,17 @@ DTYPES = (*FLOATS, "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 LARGEST_WEIGHT = 1e6  # of a network made here; products of larger ones overflow
 LARGEST_HEADER = 16 * 2**20  # bytes
 MOST_TENSORS, LONGEST_NAME = 50_000, 300
+SCALE = "@scale"  # what the scales of an int8 tensor have behind its name
 _REMEDY = "export it again"
 
 
 def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, Any], dtype=jnp.bfloat16) -> None:
     """Writes a nested dict of arrays under dotted names; float arrays are stored as `dtype`, vectors as float32.
 
-    bfloat16 ships weights in half the bytes and keeps 8 bits of their mantissa. float32 keeps every bit: use it for
-    weights that are trained further. Vectors (biases, norm scales, statistics) are a small share of the bytes and the
-    most sensitive to rounding. `metadata` values are stored as JSON. The file appears whole or not at all.
+    bfloat16 ships weights in half the bytes and keeps 8 bits of their mantissa. int8 takes a quarter: each output
+    channel (last axis) is stored as whole numbers up to 127 times a float32 of its own. float32 keeps every bit: use it
+    for weights that are trained further. Vectors (biases, norm scales, statistics) are a small share of the bytes and
+    the most sensitive to rounding. `metadata` values are stored as JSON. The file appears whole or not at all.
     """
     from safetensors.numpy import save_file
 
@@ -34,7 +36,10 @@ def save_params(path: str | Path, params: dict[str, Any], metadata: dict[str, An
     for key, value in traverse_util.flatten_dict(params, sep=".").items():
         value = np.asarray(value)
         if np.issubdtype(value.dtype, np.floating):
-            value = value.astype(dtype if value.ndim > 1 else np.float32)
+            if value.ndim > 1 and jnp.dtype(dtype) == jnp.int8:
+                value, tensors[key + SCALE] = _whole_numbers(value)
+            else:
+                value = value.astype(dtype if value.ndim > 1 else np.float32)
         tensors[key] = np.ascontiguousarray(value)
     with replacing(path) as part:
         save_file(tensors, part, metadata={key: json.dumps(value) for key, value in metadata.items()})
@@ -61,22 +66,37 @@ def load_params(
             stored = file.metadata() or {}
             metadata = {key: parse_json(value, f"{path}: metadata {key}", _REMEDY) for key, value in stored.items()}
             _check_names(path, names)
+            scales = {name for name in names if name.endswith(SCALE)}
             shapes = {}
             for name in names:
                 tensor = file.get_slice(name)
                 shapes[name] = tuple(tensor.get_shape())
-                if tensor.get_dtype() not in (DTYPES if check is None else FLOATS):
-                    raise InputError(f"{path}: '{name}' is {tensor.get_dtype()}; save it as float32 or bfloat16")
+                scaled = tensor.get_dtype() == "I8" and name + SCALE in scales
+                if not scaled and tensor.get_dtype() not in (DTYPES if check is None else FLOATS):
+                    raise InputError(f"{path}: '{name}' is {tensor.get_dtype()}; save it as float32, bfloat16 or int8")
+            for name in scales:
+                if shapes.pop(name) != shapes.get(name.removesuffix(SCALE), (0,))[-1:]:
+                    raise InputError(f"{path}: '{name}' are not the scales of a tensor's last axis; {_REMEDY}")
             if check is not None:
                 check(shapes, metadata)
             largest = np.inf if check is None else LARGEST_WEIGHT
-            flat = {name: _read_tensor(path, name, file, largest) for name in names}
+            flat = {name: _read_tensor(path, name, file, largest) for name in shapes}
+            for name in scales:
+                whole = name.removesuffix(SCALE)
+                flat[whole] = flat[whole] * _read_tensor(path, name, file, largest / 128)
     except InputError:
         raise
     except (SafetensorError, OSError, ValueError) as error:
         fault = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a readable safetensors file ({fault}); {_REMEDY}") from error
     return traverse_util.unflatten_dict(flat, sep="."), metadata
+
+
+def _whole_numbers(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns int8 and the float32 of each entry of the last axis by which it is multiplied."""
+    scale = np.abs(value).max(tuple(range(value.ndim - 1))).astype(np.float32) / 127.0
+    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    return np.round(value / scale).astype(np.int8), scale
 
 
 def check_header(path: Path) -> None:
