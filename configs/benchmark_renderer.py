@@ -1,6 +1,7 @@
 """Speed of the corpus's renderer: `python -m vasa_jax.main --config configs/benchmark_renderer.py`.
 
-Frames/s, operations per frame and compile time at 64, 128, 256 and 512 pixels.
+Frames/s, operations per frame and compile time at 64, 128, 256 and 512 pixels. Photo heads too:
+--config.photo_heads.folder=HEADS (configs/fit_photos.py) --config.photos.models=face_models.
 Also writes runs/benchmark_renderer/renderer.md and renderer.json.
 """
 

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_portrait import drawn_head, drawn_mesh
 from jax import lax
 
 from vasa_jax.benchmarks import renderer as benchmark
 from vasa_jax.config import RendererBenchmarkConfig, VASAConfig
+from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.errors import InputError
 from vasa_jax.training.flops import flop_count
 
@@ -62,6 +64,19 @@ def test_the_table_has_a_row_per_size(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "renderer.json").read_text())[1]["size"] == 32
     assert capsys.readouterr().out.strip() == (tmp_path / "renderer.md").read_text().strip()
     assert benchmark.render_benchmark((64,), repeats=1)[0].batch == benchmark.BATCHES["cpu"][64]
+
+
+def test_photo_heads_have_a_row_of_their_own(tmp_path, monkeypatch):
+    write_heads(tmp_path / "heads", 0, [drawn_head()], ["a.jpg"])
+    monkeypatch.setattr(benchmark, "face_mesh", lambda models: drawn_mesh())
+    monkeypatch.setattr(benchmark, "render_benchmark", lambda *_: [])
+    monkeypatch.setattr(benchmark, "MOTIONS", 2)
+    settings = RendererBenchmarkConfig(sizes=(32,), repeats=1, supersample=1)
+    (row,) = benchmark.benchmark_renderer(settings, tmp_path, str(tmp_path / "heads"), "face_models")
+    assert (row.heads, row.size, row.batch) == ("photo heads", 32, 2) and row.frames_per_second > 0
+    assert "| photo heads | 32 |" in (tmp_path / "renderer.md").read_text()
+    with pytest.raises(InputError, match="holds no photo heads"):
+        benchmark.benchmark_renderer(settings, tmp_path, str(tmp_path))
 
 
 @pytest.mark.parametrize(
