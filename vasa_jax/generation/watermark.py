@@ -25,7 +25,7 @@ STEPS = 16  # places per axis of a shifted group
 SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 
 # Amplitudes, in levels of 255, as standard deviations over the picture.
-EVEN = 0.4  # on flat ground, slow gradients too: nothing hides the mark there
+EVEN = 0.5  # on flat ground, slow gradients too: nothing hides the mark there
 SMOOTH = 0.8  # of a cell that is even itself, such as skin, where the ground around it is not
 SLOPE = 2.0  # gained per level of contrast of the cell
 STEEPEST = 2.0  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
