@@ -135,7 +135,8 @@ def test_bounds_of_rates():
 
 
 def trial(**changes):
-    return {"kind": "real", "size": 256, "psnr": 45.0, "flicker": 0.1} | {
+    flat = {"share": 0.5, "rms": 0.5, "most": 2.0, "flicker": 0.01}
+    return {"kind": "real", "size": 256, "psnr": 45.0, "flicker": 0.1, "flat": flat} | {
         "p": dict.fromkeys(ATTACKS, SURE), "certainty": dict.fromkeys(ATTACKS, READABLE),
         "right": dict.fromkeys(ATTACKS, True),
     } | changes  # fmt: skip
@@ -156,6 +157,32 @@ def test_recall_is_counted_by_kind_and_size():
     assert "| crf 18: found; payload read | 3; 2 (1 wrong) | 1; 1 |" in lines
     whole = mark_recall.summary([trial(kind=WHOLE, size=size) for size in (512, 300, 400)])
     assert {title: group["videos"] for title, group in whole.items()} == {"whole photographs, 300 to 512 pixels": 3}
+
+
+def test_flat_ground_is_counted_where_there_is_some():
+    bare = {"share": 0.0, "rms": 0.0, "most": 0.0, "flicker": 0.0}
+    loud = {"share": 0.1, "rms": 0.7, "most": 3.0, "flicker": 0.03}
+    report = mark_recall.summary([trial(), trial(flat=bare), trial(flat=loud), trial(size=512, flat=bare)])
+    assert report["real, 256 x 256"]["flat"] == [2, pytest.approx(0.6), 3.0, pytest.approx(0.02)]
+    lines = mark_recall.as_lines(report)
+    wanted = "0.60, 3; 0.020 levels in 2 videos | 0.00, 0; 0.000 levels in 0 videos"
+    assert f"| flat ground: rms, most; frame-to-frame | {wanted} |" in lines
+
+
+def test_what_a_mark_adds_on_flat_ground():
+    """The left of every frame is flat, the right is texture: only the left counts."""
+    shown = np.full((3, 64, 128, 3), 90, np.uint8)
+    shown[:, :, 64:] = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3))
+    difference = np.zeros(shown.shape, np.float32)
+    difference[:, :, 64:] = 50
+    difference[:, :, :16] = np.array([1, -1, 2], np.float32)[:, None, None, None]
+    found = mark_recall.on_flat_ground(difference, shown)
+    part = 16 / 128 / found["share"]  # of the flat ground
+    assert 0.3 < found["share"] < 0.5 and found["most"] == 2
+    assert found["rms"] == pytest.approx(np.sqrt(part * (1 + 1 + 4) / 3), rel=1e-5)
+    assert found["flicker"] == pytest.approx(part * (2 + 3) / 2, rel=1e-5)
+    none = mark_recall.on_flat_ground(difference[:, :, 64:], shown[:, :, 64:])
+    assert none == {"share": 0, "rms": 0, "most": 0, "flicker": 0}
 
 
 def test_every_video_gets_every_size_and_several_payloads():

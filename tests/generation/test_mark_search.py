@@ -49,6 +49,33 @@ def test_chances_hold_for_random_phases():
     assert np.mean(np.array(p_values) <= 0.9) > 0.02  # not simply always one
 
 
+@pytest.mark.parametrize("shape", [(240, 240), (240, 413), (51, 816)])
+def test_bands_share_every_wave(shape):
+    """Together they are 1 from the first size on, and fade below it: no wave counts twice, and a plane not at all."""
+    bands = mark_search._bands(*shape)
+    assert len(bands) == len(mark_search.BANDS) * mark_search.DIRECTIONS and bands.min() == 0
+    waves = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])) * SIDE
+    whole = bands.sum(0)
+    np.testing.assert_allclose(whole[waves >= mark_search.BANDS[0]], 1, atol=1e-5)
+    assert whole.max() < 1.00001 and not whole[waves <= mark_search.BANDS[0] / 4].any()
+
+
+def test_edges_hide_no_waves_of_other_directions():
+    """Whitening keeps a faint wave along loud stripes, and drops one across them."""
+    place = (np.arange(SIDE) + 0.5) / SIDE
+    stripes = np.where(np.random.default_rng(0).random(SIDE // 6) < 0.5, 40.0, 200.0).repeat(6)[None]
+    along, across = (np.cos(2 * np.pi * 22 * axis) for axis in (place[:, None], place[None]))
+
+    def left(wave, ground):
+        """The wave's share of the whitened picture beside its share without that ground."""
+        wave = np.broadcast_to(wave, (SIDE, SIDE))
+        parts = [mark_search.whitened((ground + sign * wave).astype(np.float32)) for sign in (1, -1)]
+        return ((parts[0] - parts[1]) * wave).mean()
+
+    assert left(along, stripes) > 0.9 * left(along, 120.0) > 0
+    assert left(across, stripes) < 0.1 * left(across, 120.0)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_unmarked_pictures_stay_unmarked(seed):
     assert found(smooth_pictures(1, 256, seed)[0]).p_value > 1e-3

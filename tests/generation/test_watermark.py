@@ -10,7 +10,7 @@ import scipy.ndimage
 from marked_pictures import smooth_pictures
 
 from vasa_jax.generation import watermark
-from vasa_jax.generation.watermark import Payload, embed, marked, pattern, shifts, waves
+from vasa_jax.generation.watermark import Payload, embed, flat_ground, marked, pattern, shifts, waves
 
 GOLDEN_NUMBERS = [[0, 9], [17, 21], [34, 0]]
 GOLDEN_PHASES = [2.6602045, 1.278263, 5.6629727]
@@ -102,6 +102,20 @@ def test_slow_gradients_change_as_little_as_flat_ground(size):
         picture = np.round(picture).astype(np.uint8)[None]
         change = marked(picture, Payload(7)).astype(int) - picture
         assert np.abs(change).max() <= 3 and change.std() < watermark.EVEN + 0.1
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (130, 201)])
+def test_flat_ground_is_where_the_mark_is_faintest(shape):
+    """A gradient on the left and texture on the right: the first is flat ground, but for what is near the second."""
+    row, column = np.indices(shape)
+    picture = np.round(100 + 0.2 * row + 0.1 * column)
+    texture = np.random.default_rng(0).integers(-20, 20, shape)
+    picture = np.where(column < shape[1] // 2, picture, picture + texture)
+    picture = np.repeat(picture[..., None], 3, 2).astype(np.uint8)[None]
+    flat = np.asarray(flat_ground(picture))[0]
+    assert flat.shape == shape and flat[:, : shape[1] // 3].all() and not flat[:, shape[1] // 2 :].any()
+    change = np.asarray(embed(jnp.asarray(picture, jnp.float32), np.ones(shape, np.float32)) - picture)[0, ..., 0]
+    assert change[flat].max() < watermark.EVEN + 0.01 < 1.2 < change[:, shape[1] // 2 :].mean()
 
 
 def test_smooth_skin_among_features_carries_more_than_a_wall():

@@ -1,12 +1,12 @@
 """Finds the mark of `watermark.py` in a picture or in the mean of many frames, blindly, and says how sure it is.
 
-The mean luma is whitened, so that flat ground and strong edges weigh alike. Under a hypothesis of scale, offset and
-mirroring its Fourier phases at the waves of the mark are compared with the mark's own. Without a mark these differences
-are uniform whatever the picture shows, because the mark's phases were drawn without looking at it. So each group's sum
-of cosines, over its standard deviation, is a standard normal number, and the p-value needs no training. It is the tail
-of a sum of one such number and of four maxima over 256 (one per byte). It is multiplied by the number of hypotheses
-tried (Bonferroni). Half of the error is spent on the picture as it was made, the rest on cut, scaled or mirrored
-copies.
+The mean luma is whitened in bands of size and direction, so that flat ground and strong edges weigh alike: an edge is
+loud in one direction, and hides nothing in the others. Under a hypothesis of scale, offset and mirroring its Fourier
+phases at the waves of the mark are compared with the mark's own. Without a mark these differences are uniform whatever
+the picture shows, because the mark's phases were drawn without looking at it. So each group's sum of cosines, over its
+standard deviation, is a standard normal number, and the p-value needs no training. It is the tail of a sum of one such
+number and of four maxima over 256 (one per byte). It is multiplied by the number of hypotheses tried (Bonferroni). Half
+of the error is spent on the picture as it was made, the rest on cut, scaled or mirrored copies.
 """
 
 import dataclasses
@@ -19,9 +19,12 @@ from vasa_jax.generation.watermark import GROUPS, HIGHEST, LUMA, STEPS, Payload,
 
 SIDE = 192  # pixels of the shorter side at which pictures are searched
 LONGEST = 4  # times SIDE, of the longer side
-BLUR = 1.8  # pixels: standard deviation of the neighbourhoods that whitening compares with
+BANDS = (10, 36)  # cycles per SIDE, where bands of size are highest; the last goes on to the finest
+DIRECTIONS = 4  # bands of direction
+NEAR = 3.0  # pixels: standard deviation of the neighbourhoods in which a band's deviation is taken
 WHITENING = 1.4  # power of the deviation that is divided by; over 1, since texture hides a mark more than flat ground
-QUIET = 0.1  # squared levels added to the variance: below there are rounding and codes only
+QUIET = 0.05  # squared levels added to a band's variance: below there are rounding and codes only
+MARGIN = 24  # pixels beyond the rim, where the picture is mirrored, so that bands do not wrap around
 GRID = 128  # offsets tried per axis of the marked square
 SCALES = 1.02 ** np.arange(-14, 28)  # side of the marked square over the shorter side: 0.76 to 1.71
 PLAIN = 1e-12  # p-value of the picture as it was made below which no other hypothesis is tried
@@ -63,12 +66,42 @@ def small_luma(frame: np.ndarray) -> np.ndarray:
 
 
 def whitened(luma: np.ndarray) -> np.ndarray:
-    """Returns the luma (H, W) without its slow part and divided by a power of its local deviation."""
+    """Returns the luma (H, W) as a sum of bands, each divided by a power of its local deviation."""
     import cv2
+    import scipy.fft
 
-    fine = luma - cv2.GaussianBlur(luma, (0, 0), BLUR)
-    variance = cv2.GaussianBlur(fine * fine, (0, 0), BLUR)
-    return fine / (variance + QUIET) ** (WHITENING / 2)
+    padded = np.pad(luma.astype(np.float32, copy=False), MARGIN, "reflect")
+    spectrum = scipy.fft.rfft2(padded)
+    total = np.zeros_like(padded)
+    for band in _bands(*padded.shape):
+        part = scipy.fft.irfft2(spectrum * band, padded.shape)
+        total += part / (cv2.GaussianBlur(part * part, (0, 0), NEAR) + QUIET) ** (WHITENING / 2)
+    return total[MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+@functools.lru_cache(maxsize=4)
+def _bands(height: int, width: int) -> np.ndarray:
+    """Shares of every band in the half spectrum of a picture, float32 (bands, H, W // 2 + 1).
+
+    They sum to 1 from the first size of BANDS on; slower waves fade, and at a third of it they are gone.
+    """
+    down, right = np.fft.fftfreq(height)[:, None] * SIDE, np.fft.rfftfreq(width)[None] * SIDE
+    sizes, steps = np.log(np.maximum(np.hypot(down, right), 1e-3)), np.log(BANDS)
+    turns = np.arctan2(down, right) / np.pi * DIRECTIONS
+    bands = []
+    for index, step in enumerate(steps):
+        away = np.abs(sizes - step) / (steps[1] - steps[0])
+        if index == len(steps) - 1:
+            away = np.where(sizes > step, 0, away)
+        for direction in range(DIRECTIONS):
+            aside = np.abs((turns - direction + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2)
+            bands.append(_bump(away) * _bump(aside))
+    return np.stack(bands).astype(np.float32)
+
+
+def _bump(away: np.ndarray) -> np.ndarray:
+    """1 at distance 0, 0 from 1 on; the bumps around whole numbers sum to 1."""
+    return np.where(away < 1, np.cos(np.pi / 2 * away) ** 2, 0)
 
 
 def search(luma: np.ndarray, watch: Callable[[np.ndarray], None] | None = None) -> Evidence:

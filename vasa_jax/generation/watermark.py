@@ -25,7 +25,7 @@ STEPS = 16  # places per axis of a shifted group
 SMALLEST = 64  # pixels per side; smaller pictures cannot carry the waves
 
 # Amplitudes, in levels of 255, as standard deviations over the picture.
-EVEN = 0.7  # on flat ground, slow gradients too: nothing hides the mark there
+EVEN = 0.5  # on flat ground, slow gradients too: nothing hides the mark there
 SMOOTH = 0.8  # of a cell that is even itself, such as skin, where the ground around it is not
 SLOPE = 2.0  # gained per level of contrast of the cell
 STEEPEST = 2.0  # of any cell: codecs drop what is faint everywhere, so an even mark is better than loud textures
@@ -170,16 +170,32 @@ def embed(pictures: jax.Array, pattern: jax.Array) -> jax.Array:
     it: the neighbourhood says where grain would be seen.
     """
     height, width = pictures.shape[1:3]
+    cell, contrast, lively = _cells(pictures)
+    amplitude = EVEN + lively * (jnp.minimum(SMOOTH + SLOPE * contrast, STEEPEST) - EVEN)
+    loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
+    amplitude = _enlarged(amplitude * jnp.minimum(1.0, LOUDEST / loudness), cell)
+    return pictures + (amplitude[:, :height, :width] * pattern)[..., None]
+
+
+@jax.jit
+def flat_ground(pictures: jax.Array) -> jax.Array:
+    """Returns where pictures (N, H, W, 3) in levels are flat or slow gradients, bool (N, H, W): EVEN is added there."""
+    height, width = pictures.shape[1:3]
+    cell, _, lively = _cells(pictures.astype(jnp.float32))
+    # Amplitudes are interpolated: the cells around count as well.
+    near = jax.lax.reduce_window(lively, 0.0, jax.lax.max, (1, 3, 3), (1, 1, 1), "SAME")
+    return jnp.repeat(jnp.repeat(near == 0, cell, 1), cell, 2)[:, :height, :width]
+
+
+def _cells(pictures: jax.Array) -> tuple[int, jax.Array, jax.Array]:
+    """Returns the pixels per side of cells, the contrast of each (N, R, C), and how lively its ground is, 0 to 1."""
+    height, width = pictures.shape[1:3]
     size = min(height, width)
     cell = size // min(CELLS, size // 4)
     red, green, blue = LUMA
     luma = red * pictures[..., 0] + green * pictures[..., 1] + blue * pictures[..., 2]
     contrast = _contrast(jnp.pad(luma, ((0, 0), (0, -height % cell), (0, -width % cell)), "edge"), cell)
-    lively = jnp.clip((jnp.sqrt(_around(contrast**2)) - CALM) / (LIVELY - CALM), 0.0, 1.0)
-    amplitude = EVEN + lively * (jnp.minimum(SMOOTH + SLOPE * contrast, STEEPEST) - EVEN)
-    loudness = jnp.sqrt((amplitude * amplitude).mean((1, 2), keepdims=True))
-    amplitude = _enlarged(amplitude * jnp.minimum(1.0, LOUDEST / loudness), cell)
-    return pictures + (amplitude[:, :height, :width] * pattern)[..., None]
+    return cell, contrast, jnp.clip((jnp.sqrt(_around(contrast**2)) - CALM) / (LIVELY - CALM), 0.0, 1.0)
 
 
 # Both are written as sums of whole rows: reductions and products over cells take a CPU six times as long.
