@@ -1,5 +1,6 @@
 """Shared by all tests: CPU only, programs compiled quickly, and kept between runs."""
 
+import gc
 import os
 import tempfile
 
@@ -8,6 +9,7 @@ from quick_compilation import QUICK_FLAGS
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS)
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # programs carry no lines of Python: lowered sooner
 os.environ.setdefault("NUMBA_OPT", "0")  # of librosa: its import compiles for 11 s instead of 19
 # Two processes that fill one cache of Numba at once (librosa's, at its import) leave programs that crash when called.
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(
@@ -19,6 +21,7 @@ import pytest
 from typecheck import check_annotations
 
 check_annotations()
+gc.set_threshold(50_000, 20, 50)  # traces make millions of objects that die without it
 
 
 @pytest.fixture(scope="session", autouse=True)

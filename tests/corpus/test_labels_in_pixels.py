@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 from vasa_jax.corpus.heads import truth
 from vasa_jax.corpus.heads.anatomy import HEAD_CENTRE, build_anatomy, head_to_world
 from vasa_jax.corpus.heads.camera import DISTANCE, FOCAL, HEIGHT
 from vasa_jax.corpus.heads.identity import STYLE_NAMES, sample_identity
 from vasa_jax.corpus.heads.labels import labels, to_canonical
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES, VISEME_FIELDS, VISEMES, neutral_motion, sample_motion
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 SIZE, BATCH = 64, 16
 CLASS = {name: index for index, name in enumerate(SEGMENTS)}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_portrait import drawn_mesh, drawn_person, drawn_points, write_connections
 
+from vasa_jax.conventions import SEGMENTS
 from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
 from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.build import Builder
@@ -18,7 +19,6 @@ from vasa_jax.corpus.photos.framing import CANVAS, draw_framing, from_canonical,
 from vasa_jax.corpus.photos.lashes import DARKEST, lash_shade
 from vasa_jax.corpus.photos.store import read_heads, write_heads
 from vasa_jax.corpus.photos.vary import vary
-from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.errors import InputError
 from vasa_jax.preparation.photos import Portrait
 

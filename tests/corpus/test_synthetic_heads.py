@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vasa_jax.conventions import EMOTIONS
+from vasa_jax.conventions import EMOTIONS, LANDMARKS, SEGMENTS
 from vasa_jax.corpus.heads.anatomy import build_anatomy, head_to_world, world_to_head
 from vasa_jax.corpus.heads.field import head_skin
 from vasa_jax.corpus.heads.identity import RANGES, STYLE_NAMES, sample_identity
@@ -21,7 +21,6 @@ from vasa_jax.corpus.performance.muscles import (
     neutral_motion,
     sample_motion,
 )
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 SIZE = 32
 POINT = {name: index for index, name in enumerate(LANDMARKS)}

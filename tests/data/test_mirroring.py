@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from tiny_records import tiny_record
 
+from vasa_jax.conventions import LANDMARK_SET
 from vasa_jax.corpus.heads.anatomy import build_anatomy
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.heads.landmarks import landmarks
 from vasa_jax.corpus.performance.muscles import sample_motion
 from vasa_jax.data.dataset import VASADataset
-from vasa_jax.data.face_points import LANDMARK_SET
 from vasa_jax.data.mirroring import mirror_label, partners
 from vasa_jax.data.records import LABELS, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Shard, write_manifest, write_shard

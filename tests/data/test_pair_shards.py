@@ -8,8 +8,8 @@ import pytest
 from tiny_records import tiny_record, write_tiny
 
 from vasa_jax.config import CorpusConfig
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 from vasa_jax.data.dataset import VASADataset
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 from vasa_jax.data.face_regions import OUTLINES, segmentation_of
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.data.records import decode_jpeg, decode_matte

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vasa_jax.data.face_points import LANDMARKS
+from vasa_jax.conventions import LANDMARKS
 
 
 def drawn_people(who, key, size, supersample, style):

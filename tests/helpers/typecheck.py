@@ -15,7 +15,6 @@ from beartype import BeartypeConf, beartype
 ROOMS = (
     "corpus.heads.style",
     "corpus.photos",
-    "data.augmentation",
     "diffusion",
     "evaluation.capp",
     "evaluation.face_readings",
@@ -41,6 +40,7 @@ ROOMS = (
     "losses",
     "models",
     "preparation.landmark_labels",
+    "training.augmentation",
     "training.mel_changes",
     "training.tasks.face_forward",
     "training.tasks.face_mixture",

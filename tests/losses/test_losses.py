@@ -7,7 +7,7 @@ import pytest
 
 from vasa_jax import losses
 from vasa_jax.config import FaceConfig
-from vasa_jax.data.augmentation import apply_colour_transform, sample_colour_transform
+from vasa_jax.training.augmentation import apply_colour_transform, sample_colour_transform
 
 
 @pytest.fixture

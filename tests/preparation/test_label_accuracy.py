@@ -14,7 +14,7 @@ import pytest
 from landmark_faces import face_points, rotation
 
 from vasa_jax.config import LabelAccuracyConfig, PrepareConfig, VASAConfig
-from vasa_jax.data.face_points import LANDMARKS
+from vasa_jax.conventions import LANDMARKS
 from vasa_jax.errors import InputError
 from vasa_jax.preparation import label_accuracy as accuracy
 from vasa_jax.preparation import landmark_labels

@@ -8,7 +8,7 @@ from stub_face import JUDGES, PARAMS, Decoder, Encoder, N, use_stub
 
 from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
-from vasa_jax.data.augmentation import random_warp
+from vasa_jax.training.augmentation import random_warp
 from vasa_jax.training.tasks import face, face_forward
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.face_pairs import composited, mirrored, prepared, to_float

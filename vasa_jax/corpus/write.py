@@ -21,14 +21,13 @@ import jax
 import numpy as np
 
 from vasa_jax.config import SynthesisConfig, VASAConfig
-from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.conventions import FPS, LANDMARK_SET, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import Clip, sample_clip
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES
 from vasa_jax.corpus.render_cache import restyle
-from vasa_jax.data.face_points import LANDMARK_SET
 from vasa_jax.data.records import Record, encode_jpeg, encode_matte
 from vasa_jax.data.shards import Manifest, Shard, is_finished, write_manifest, write_shard
 from vasa_jax.errors import InputError

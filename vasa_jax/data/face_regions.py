@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 
 # Outlines as indices of points, by the number of points in the set: lips, image-left eye, image-right eye.
 _OWN = {name: index for index, name in enumerate(LANDMARKS)}

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from vasa_jax.data.face_points import LANDMARK_SET, LANDMARKS
+from vasa_jax.conventions import LANDMARK_SET, LANDMARKS
 from vasa_jax.errors import InputError
 
 # FaceMesh's points on the middle line. Of the others, the n-th below 248 is the mirror image of number 248 + n: so
@@ -74,7 +74,7 @@ def _mesh_partners() -> np.ndarray:
     return result
 
 
-# Contours run from left to right, or clockwise from their left corner (see data/face_points.py): number of a point
+# Contours run from left to right, or clockwise from their left corner (see conventions.py): number of a point
 # -> number of its partner.
 _CONTOURS = {
     "jaw": lambda i: 16 - i,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.conventions import FPS, LANDMARKS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clips import MAX_SECONDS, MIN_SECONDS, Clip, sample_clip
 from vasa_jax.corpus.heads.anatomy import build_anatomy
 from vasa_jax.corpus.heads.identity import sample_identity
@@ -26,7 +26,6 @@ from vasa_jax.corpus.heads.landmarks import landmarks
 from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.heads.truth import MOTION_FACTORS, Scene, exchanged
 from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
-from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
 from vasa_jax.rng import named_key

@@ -142,6 +142,8 @@ FACE_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "face_demo": _variant(**_DEMO),  # the shipped size
     "face_demo_128": _variant(**_DEMO_128),  # what it starts from: most of its networks, at half the side
     "face_tiny": _variant(**_TINY),  # tests
+    # the same that sees the portrait's own pixels twice, as photo heads ask for
+    "face_tiny_pixels": _variant(**_TINY | {"portrait_pixels": True, "pixel_blocks": 1, "cubic_pixels": True}),
 }
 
 # fmt: off

@@ -17,12 +17,11 @@ import jax
 import numpy as np
 
 from vasa_jax.config import LabelAccuracyConfig, PrepareConfig, VASAConfig
-from vasa_jax.conventions import head_angles
+from vasa_jax.conventions import LANDMARKS, head_angles
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels as exact_labels
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import sample_motion
-from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.errors import InputError
 from vasa_jax.files import write_json, write_text
 from vasa_jax.preparation import landmark_labels

@@ -11,10 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vasa_jax.corpus.heads.anatomy import SOCKET_CLEARANCE, head_to_world
-from vasa_jax.corpus.heads.field import LIP_BLEND, LIP_SQUASH, head_skin, lid_edges, lip_arcs, lip_radii
-from vasa_jax.corpus.heads.markings import brow_line, lip_borders
-from vasa_jax.data.face_points import (
+from vasa_jax.conventions import (
     BROW_POINTS,
     EYE_POINTS,
     INNER_LIP_POINTS,
@@ -22,6 +19,9 @@ from vasa_jax.data.face_points import (
     NOSE_POINTS,
     OUTER_LIP_POINTS,
 )
+from vasa_jax.corpus.heads.anatomy import SOCKET_CLEARANCE, head_to_world
+from vasa_jax.corpus.heads.field import LIP_BLEND, LIP_SQUASH, head_skin, lid_edges, lip_arcs, lip_radii
+from vasa_jax.corpus.heads.markings import brow_line, lip_borders
 
 
 def inner_lip_edges(a, x):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 from vasa_jax.corpus.heads import shading
 from vasa_jax.corpus.heads.anatomy import build_anatomy
 from vasa_jax.corpus.heads.field import NOTHING
@@ -21,7 +22,6 @@ from vasa_jax.corpus.heads.trace import (
     normal_probes,
     trace,
 )  # fmt: skip
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 __all__ = ["LANDMARKS", "SEGMENTS", "render"]
 

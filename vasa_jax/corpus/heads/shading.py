@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from vasa_jax.conventions import SEGMENTS
 from vasa_jax.corpus.heads import markings
 from vasa_jax.corpus.heads.anatomy import world_to_head
 from vasa_jax.corpus.heads.field import CLOTH, EYE, GLASSES, HAIR, NOTHING, SKIN, TEETH, TONGUE
 from vasa_jax.corpus.heads.palette import build_palette
 from vasa_jax.corpus.heads.sdf import dot, gauss, mix, normalize, rotate, smoothstep
 from vasa_jax.corpus.heads.trace import hit_points, unit_normal
-from vasa_jax.data.face_points import SEGMENTS
 
 _SEGMENT = {name: index for index, name in enumerate(SEGMENTS)}
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from vasa_jax.conventions import SEGMENTS
 from vasa_jax.corpus.photos import topology as T
 from vasa_jax.corpus.photos.expression import Expression, Motion, gaze_shift
 from vasa_jax.corpus.photos.eyes import HALF_HEIGHT, HALF_WIDTH, IRIS_PATCH, IRIS_REACH, WHITE_PATCH
@@ -17,7 +18,6 @@ from vasa_jax.corpus.photos.inner_mouth import inner_mouth, mouth_opening
 from vasa_jax.corpus.photos.lashes import lash_shade
 from vasa_jax.corpus.photos.raster import rasterise
 from vasa_jax.corpus.photos.texture import bilinear, step
-from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.models.geometry import pose_matrix
 from vasa_jax.models.portrait_pixels import CELLS, FADE
 

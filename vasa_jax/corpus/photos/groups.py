@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vasa_jax.config import PhotoHeadsConfig
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.muscles import POSE_FIELDS, sample_motion
 from vasa_jax.corpus.photos.draw import LID, Head, PhotoRenderer, lid_zone
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 
 Arrays = dict[str, Any]  # arrays by name, or such dictionaries
 NOD, TILT, SHIFT, LOG_DISTANCE, NEARER = 0.92, 1.33, 1.17, 1.0, 0.02  # of head motion, over `turn`

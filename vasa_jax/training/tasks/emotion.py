@@ -16,14 +16,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vasa_jax.config import CorpusConfig, VASAConfig
-from vasa_jax.conventions import EMOTIONS
+from vasa_jax.conventions import EMOTIONS, LANDMARKS
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
-from vasa_jax.data.face_points import LANDMARKS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation.face_readings import named_feeling

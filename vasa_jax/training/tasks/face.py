@@ -19,12 +19,12 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, VASAConfig
+from vasa_jax.conventions import SEGMENTS
 from vasa_jax.corpus.photos.cache import DECIDING as PHOTO_DECIDING
 from vasa_jax.corpus.photos.draw import LID
 from vasa_jax.corpus.photos.topology import face_mesh
 from vasa_jax.corpus.render_cache import DECIDING as RENDER_DECIDING
 from vasa_jax.corpus.render_cache import RenderCache
-from vasa_jax.data.face_points import SEGMENTS
 from vasa_jax.data.pairs import PairShards
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
 from vasa_jax.corpus.photos.draw import COPIED, PAINTED
-from vasa_jax.data.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_matching, generator_hinge
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
+from vasa_jax.training.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
 
 Network = Any  # an encoder or a decoder, as `models.face.face_codec` gives them

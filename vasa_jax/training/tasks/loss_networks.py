@@ -16,12 +16,12 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Shaped
 
 from vasa_jax.config import LossNetworksConfig, VASAConfig
+from vasa_jax.conventions import LANDMARKS, SEGMENTS
 from vasa_jax.corpus.devices import frames_per_device, on_each_device, own_key
 from vasa_jax.corpus.heads.identity import in_other_surroundings, sample_identity
 from vasa_jax.corpus.heads.render import render
 from vasa_jax.corpus.heads.style import stylise
 from vasa_jax.corpus.performance.muscles import sample_motion
-from vasa_jax.data.face_points import LANDMARKS, SEGMENTS
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.evaluation.metrics import verification_auc
