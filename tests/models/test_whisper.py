@@ -11,9 +11,14 @@ from tiny_whisper import LAYERS, WIDTH, hf_state
 from vasa_jax.errors import InputError
 from vasa_jax.models import whisper
 from vasa_jax.models.whisper import WhisperEncoder, whisper_features, whisper_mels
-from vasa_jax.weights.whisper import read_whisper
+from vasa_jax.weights.tensor_files import flat_state, read_tensors
+from vasa_jax.weights.whisper import is_whisper, load_whisper
 
 ENCODER = "model.encoder"
+
+
+def read(path):
+    return load_whisper(flat_state(read_tensors(path)), path)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +74,7 @@ def reference(state, mels):
 def test_a_file_gives_the_features_of_the_published_network(tmp_path):
     state = hf_state()
     save_file(state, tmp_path / "model.safetensors")
-    encoder, params = read_whisper(tmp_path / "model.safetensors")
+    encoder, params = read(tmp_path / "model.safetensors")
     assert (encoder.width, encoder.layers) == (WIDTH, LAYERS)
     mels = np.random.default_rng(1).normal(size=(200, 80)).astype(np.float32)
     found = np.asarray(encoder.apply({"params": params}, mels[None]))[0]
@@ -80,8 +85,12 @@ def test_a_decoder_and_other_prefixes_do_no_harm(tmp_path):
     state = hf_state()
     renamed = {name.removeprefix("model."): value for name, value in state.items()}
     save_file({**renamed, "decoder.layer_norm.weight": np.ones(3, np.float32)}, tmp_path / "model.safetensors")
-    _, params = read_whisper(tmp_path / "model.safetensors")
+    _, params = read(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(params["embed_positions"], state["model.encoder.embed_positions.weight"])
+
+
+def test_other_files_are_told_apart():
+    assert is_whisper(hf_state()) and not is_whisper({"wav2vec2.encoder.layer_norm.weight": np.ones(3)})
 
 
 def test_a_sound_is_heard_with_silence_after_it():
@@ -102,7 +111,10 @@ def test_a_sound_is_heard_with_silence_after_it():
         (lambda state: state.pop(f"{ENCODER}.layers.1.fc2.bias"), r"no tensor 'model\.encoder\.layers\.1\.fc2\.bias'"),
         (lambda state: state.update({f"{ENCODER}.conv1.weight": np.zeros((WIDTH, 128, 3), "f")}), "is no finite"),
         (lambda state: state[f"{ENCODER}.layer_norm.bias"].fill(np.nan), "is no finite"),
-        (lambda state: state.pop(f"{ENCODER}.embed_positions.weight"), "holds no Whisper encoder"),
+        (lambda state: state.update({f"{ENCODER}.embed_positions.weight": np.ones(3, "f")}), "no Whisper has these"),
+        (lambda state: state.update({f"{ENCODER}.embed_positions.weight": np.ones((), "f")}), "no Whisper has these"),
+        (lambda state: state.update({f"{ENCODER}.layers.{n}.x": np.ones(1, "f") for n in range(40)}), "no Whisper has"),
+        (lambda state: state.update({f"{ENCODER}.layers.no.x": np.ones(1, "f")}), "no tensor"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_one_line(tmp_path, change, said):
@@ -110,4 +122,4 @@ def test_a_bad_file_is_one_line(tmp_path, change, said):
     change(state)
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=said):
-        read_whisper(tmp_path / "model.safetensors")
+        read(tmp_path / "model.safetensors")

@@ -70,11 +70,16 @@ def test_int8_keeps_each_channel_to_half_a_step(params, tmp_path):
     ("tensors", "said"),
     [
         ({"w": np.ones((3, 4), np.int8)}, "is I8; save it as"),
-        ({"w": np.ones((3, 4), np.int8), "w@scale": np.ones(3, np.float32)}, "are not the scales of a tensor's last"),
+        ({"w": np.ones((3, 4), np.int8), "w@scale": np.ones(3, np.float32)}, "are not the scales of an int8 tensor's"),
         ({"w@scale": np.ones(3, np.float32)}, "are not the scales"),
         ({"w": np.ones((3, 4), np.int8), "w@scale": np.full(4, np.nan, np.float32)}, "is not finite"),
         ({"w": np.ones((3, 4), np.int8), "w@scale": np.full(4, 1e5, np.float32)}, "holds numbers beyond"),
-        ({"w": np.ones((3, 4), np.int8), "w@scale": np.ones(4, np.int8)}, "is I8; save it as"),
+        ({"w": np.ones((3, 4), np.int8), "w@scale": np.ones(4, np.int8)}, "are not the scales"),
+        ({"w": np.ones((3, 4), np.float32), "w@scale": np.ones(4, np.float32)}, "are not the scales"),
+        ({"w@scale": np.ones(0, np.float32)}, "are not the scales"),
+        ({"@scale": np.ones(0, np.float32)}, "are not the scales"),
+        ({"w": np.ones((), np.int8), "w@scale": np.ones((), np.float32)}, "are not the scales"),
+        ({name: np.ones(2, np.int8) for name in ("w", "w@scale", "w@scale@scale")}, "are not the scales"),
     ],
 )
 def test_scales_that_belong_to_nothing_are_one_line(tensors, said, tmp_path):

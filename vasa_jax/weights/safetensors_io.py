@@ -66,17 +66,18 @@ def load_params(
             stored = file.metadata() or {}
             metadata = {key: parse_json(value, f"{path}: metadata {key}", _REMEDY) for key, value in stored.items()}
             _check_names(path, names)
-            scales = {name for name in names if name.endswith(SCALE)}
-            shapes = {}
-            for name in names:
-                tensor = file.get_slice(name)
-                shapes[name] = tuple(tensor.get_shape())
-                scaled = tensor.get_dtype() == "I8" and name + SCALE in scales
-                if not scaled and tensor.get_dtype() not in (DTYPES if check is None else FLOATS):
-                    raise InputError(f"{path}: '{name}' is {tensor.get_dtype()}; save it as float32, bfloat16 or int8")
+            slices = {name: file.get_slice(name) for name in names}
+            shapes = {name: tuple(tensor.get_shape()) for name, tensor in slices.items()}
+            types = {name: tensor.get_dtype() for name, tensor in slices.items()}
+            scales = [name for name in names if name.endswith(SCALE)]
             for name in scales:
-                if shapes.pop(name) != shapes.get(name.removesuffix(SCALE), (0,))[-1:]:
-                    raise InputError(f"{path}: '{name}' are not the scales of a tensor's last axis; {_REMEDY}")
+                whole, axis = name.removesuffix(SCALE), shapes.pop(name)
+                fits = types.get(whole) == "I8" and types[name] in FLOATS
+                if not fits or not axis or axis != shapes.get(whole, ())[-1:]:
+                    raise InputError(f"{path}: '{name}' are not the scales of an int8 tensor's last axis; {_REMEDY}")
+            for name in shapes:
+                if types[name] not in (DTYPES if check is None else FLOATS) and name + SCALE not in scales:
+                    raise InputError(f"{path}: '{name}' is {types[name]}; save it as float32, bfloat16 or int8")
             if check is not None:
                 check(shapes, metadata)
             largest = np.inf if check is None else LARGEST_WEIGHT

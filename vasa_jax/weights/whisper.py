@@ -10,10 +10,10 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.errors import InputError
-from vasa_jax.models.whisper import WhisperEncoder, initial
-from vasa_jax.weights.tensor_files import flat_state, read_tensors
+from vasa_jax.models.whisper import HEAD_WIDTH, WhisperEncoder, initial
 from vasa_jax.weights.wav2vec2 import key_table
 
+MOST_WIDTH, MOST_LAYERS = 1280, 32  # of the large ones
 _PREFIXES = ("model.encoder.", "encoder.")
 _POSITIONS = "embed_positions.weight"
 _WANTED = "give model.safetensors of a Whisper with 80 mels, in the naming of Hugging Face"
@@ -28,8 +28,10 @@ def load_whisper(state: dict[str, Any], path: Path) -> tuple[WhisperEncoder, dic
     """Returns the encoder that tensors by name describe, and its parameters, float32; InputError names the fault."""
     prefix = next(prefix for prefix in _PREFIXES if f"{prefix}{_POSITIONS}" in state)
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    width = state[_POSITIONS].shape[-1]
-    count = 1 + max((int(name.split(".")[1]) for name in state if name.startswith("layers.")), default=-1)
+    width = (0, *state[_POSITIONS].shape)[-1]
+    count = len({name.split(".")[1] for name in state if name.startswith("layers.")})
+    if width % HEAD_WIDTH or not 0 < width <= MOST_WIDTH or not 0 < count <= MOST_LAYERS:
+        raise InputError(f"{path}: {count} layers of width {width}, no Whisper has these; {_WANTED}")
     encoder = WhisperEncoder(width, count)
     shapes = initial(encoder)
     expected, params = traverse_util.flatten_dict(shapes), {}
@@ -48,11 +50,3 @@ def load_whisper(state: dict[str, Any], path: Path) -> tuple[WhisperEncoder, dic
             raise InputError(f"{path}: '{prefix}{name}' is no finite {shape}; {_WANTED}")
         params[target] = np.ascontiguousarray(value)
     return encoder, traverse_util.unflatten_dict(params)
-
-
-def read_whisper(path: str | Path) -> tuple[WhisperEncoder, dict[str, Any]]:
-    """Reads a file as `load_whisper` does."""
-    state = flat_state(read_tensors(path))
-    if not is_whisper(state):
-        raise InputError(f"{path}: holds no Whisper encoder; {_WANTED}")
-    return load_whisper(state, Path(path))
