@@ -12,6 +12,7 @@ from tiny_speech import shipped_passages, write_tiny_speech
 from vasa_jax.conventions import CODECS
 from vasa_jax.corpus.clip_set import FRAMES, SAMPLES
 from vasa_jax.corpus.speech.acoustics import log_energy
+from vasa_jax.corpus.voices import speech_shards
 from vasa_jax.corpus.voices.alteration import altered, at_speed
 from vasa_jax.corpus.voices.speech_set import (
     SpeechSet,
@@ -291,3 +292,19 @@ def test_unknown_stress_stays_unknown():
 def test_tiny_speech_has_both_splits(tmp_path):
     folder = write_tiny_speech(tmp_path)
     assert read_passages(folder, "train") and read_passages(folder, "heldout")
+
+
+def test_sound_that_nobody_wants_is_not_decoded(tmp_path, monkeypatch):
+    passages = shipped_passages(4)
+    write_shard(tmp_path / "speech-x-0000.npz", passages, 24.0, {})
+    decode, lengths = speech_shards._decoded, []
+
+    def counted(coded, length):
+        lengths.append(length)
+        return decode(coded, length)
+
+    monkeypatch.setattr(speech_shards, "_decoded", counted)
+    chosen = passages[2]
+    (found,) = read_shard(tmp_path / "speech-x-0000.npz", lambda entry: entry["text"] == chosen.text)
+    assert lengths == [len(chosen.samples)] and found.text == chosen.text
+    np.testing.assert_array_equal(found.phonemes, chosen.phonemes)

@@ -7,7 +7,7 @@ A shard is an `.npz` file without pickles: `sound` (bytes of Ogg Opus, one after
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,8 +65,11 @@ def write_shard(path: str | Path, passages: Sequence[Passage], bit_rate: float, 
         np.savez(file, **content)
 
 
-def read_shard(path: str | Path) -> list[Passage]:
-    """Returns the passages of a shard; InputError for a file that is none, and for damaged sound."""
+def read_shard(path: str | Path, wanted: Callable[[dict[str, Any]], bool] = lambda entry: True) -> list[Passage]:
+    """Returns the passages of a shard whose entry in the index (source, person, language, split) is wanted.
+
+    InputError for a file that is no shard, and for damaged sound among them; the others' sound is not decoded.
+    """
     content, entries = _opened(path)
     sound, passages = content["sound"].tobytes(), []
     byte = label = 0
@@ -74,6 +77,9 @@ def read_shard(path: str | Path) -> list[Passage]:
         coded = sound[byte : byte + entry["bytes"]]
         count = 2 * entry["frames"]
         span = slice(label, label + count)
+        byte, label = byte + entry["bytes"], label + count
+        if not wanted(entry):
+            continue
         try:
             samples = _decoded(coded, entry["frames"] * SAMPLES_PER_FRAME)
         except Exception as error:  # libsndfile's errors are its own
@@ -84,13 +90,12 @@ def read_shard(path: str | Path) -> list[Passage]:
                 *(entry[name] for name in ("source", "person", "language", "split", "text")),
             )
         )  # fmt: skip
-        byte, label = byte + entry["bytes"], label + count
     return passages
 
 
 def read_passages(folder: str | Path, split: str) -> list[Passage]:
     """Returns the passages of a split; InputError where the folder holds none."""
-    found = [passage for path in find_shards(folder) for passage in read_shard(path) if passage.split == split]
+    found = _found(folder, lambda entry: entry["split"] == split)
     if not found:
         raise InputError(f"{folder}: holds no speech of the split {split}; run job speech_corpus with more minutes")
     return found
@@ -98,10 +103,14 @@ def read_passages(folder: str | Path, split: str) -> list[Passage]:
 
 def natural_passages(folder: str | Path) -> list[Passage]:
     """Returns the training passages that eSpeak does not speak; InputError where there is none."""
-    found = [passage for passage in read_passages(folder, "train") if passage.source != "espeak"]
+    found = _found(folder, lambda entry: entry["split"] == "train" and entry["source"] != "espeak")
     if not found:
         raise InputError(f"{folder}: only eSpeak speaks in it; run job speech_corpus with minutes of other sources")
     return found
+
+
+def _found(folder: str | Path, wanted: Callable[[dict[str, Any]], bool]) -> list[Passage]:
+    return [passage for path in find_shards(folder) for passage in read_shard(path, wanted)]
 
 
 def passages_key(folder: str | Path) -> str:
