@@ -91,8 +91,8 @@ def benchmark_renderer(
 ) -> list[RenderSpeed]:
     """Prints the table and writes renderer.md and renderer.json.
 
-    photo_heads: output of job fit_photos, of which PHOTO_HEADS are drawn too, with the mesh of the folder `models`;
-    empty = none.
+    photo_heads: output of job fit_photos; PHOTO_HEADS of them are drawn too, with the mesh of the folder `models`.
+    Empty = none.
     """
     batches = dict(zip(settings.sizes, settings.batch_sizes))
     heads = read_heads(photo_heads) if photo_heads else {}  # what is wrong with it is said before work starts
