@@ -7,6 +7,7 @@ import pytest
 from stub_face import PARAMS, Decoder, Encoder, N
 
 from vasa_jax.models.discriminator import PatchDiscriminator
+from vasa_jax.models.geometry import pixel_grid
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.face_forward import Motion, Motions, Request, Views
 
@@ -156,3 +157,42 @@ def test_players_of_a_gan_do_not_move_each_other():
     assert (of_image[1] == 0).all() and (of_image[0] != 0).any()
     of_params, _ = gradients(params, image, jnp.float32(0))  # before `gan_from` the discriminator does not learn
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(of_params))
+
+
+def test_pairs_without_weight_play_no_part_in_a_gan():
+    discriminator = PatchDiscriminator((4, 4), scales=2)
+    params = jax.jit(discriminator.initial, static_argnums=1)(jax.random.key(0), N)
+    image, target, weights = images(1, 4), images(2, 4), {"adversarial": 1.0, "feature_matching": 1.0}
+    run = jax.jit(lambda *x: forward.gan_terms(discriminator, params, *x[:2], weights, *x[2:]))
+    some = run(image, target, jnp.array([1.0, 0.0, 1.0, 0.0]))
+    alone = run(image[::2], target[::2])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), some, alone)
+    name = "feature_matching"
+    assert abs(some[0][name] / run(image, target)[0][name] - 1) > 1e-3
+
+
+class Surveyor:
+    """Reads the pose exactly from images whose first two colours are the coordinates of their points, over 4."""
+
+    def apply(self, variables, images, method):
+        assert method == "encode_motion"
+        middle = slice(N // 2 - 1, N // 2 + 1)
+        colours = 4.0 * (images[:, middle, middle, :2] - 0.5)  # of the four pixels around the centre
+        slope = jnp.stack([jnp.diff(colours, axis=axis).mean((1, 2)) for axis in (2, 1)], -1) * (N / 2)
+        there = jnp.linalg.inv(slope)  # k Q
+        scale = jnp.sqrt(jnp.linalg.det(there))
+        turn = there / scale[:, None, None]
+        place = -jnp.einsum("bij,bj->bi", there, colours.mean((1, 2)))
+        zero = jnp.zeros((len(images), 1))
+        pose = [turn[..., 0], zero, turn[..., 1], zero, jnp.log(scale)[:, None], place]
+        return jnp.concatenate(pose, -1), colours.mean((1, 2))
+
+
+def test_poses_read_in_moved_images_are_those_of_the_images():
+    grid = pixel_grid(N, N) / 4.0 + 0.5
+    rows = [jnp.broadcast_to(jnp.dstack([grid, grid[..., :1]]), (n, N, N, 3)) for n in (SOURCES, SOURCES, ROWS, ROWS)]
+    found = forward.encode_motions(Surveyor(), PARAMS["encoder"], Views(*rows), jax.random.key(3), 0.0, placement=1.0)
+    for motion in found:
+        still = np.tile(np.array([1, 0, 0, 0, 1, 0, 0, 0, 0], np.float32), (len(motion.pose), 1))
+        np.testing.assert_allclose(motion.pose, still, atol=1e-4)
+        assert np.abs(motion.dynamics).max() > 0.05  # the encoder saw moved images

@@ -172,6 +172,9 @@ class FaceConfig(Settings):
     feature_matching: float | None = number(
         None, 0, 1e6, "", "weight of the L1 distance between the discriminator's features; MegaPortraits' 40"
     )
+    adversarial_rendered: float = number(
+        1.0, 0, 1, "", "weight of rendered heads in these two terms, where a batch has photo heads too"
+    )
     gan_from: int = number(0, 0, MOST, "updates", "before the discriminator and its two terms come in")
     discriminator_widths: tuple[int, ...] = number(
         (64, 128, 256, 512),
@@ -189,6 +192,10 @@ class FaceConfig(Settings):
     crop_warp: float = number(
         0.0, 0, 4, "cells", "random warp of the crop that dynamics are read from; of its 9 x 9 grid"
     )
+    placement: float = number(
+        0.0, 0, 1, "", "share of images whose pose and dynamics are read moved, scaled and turned in the plane"
+    )
+    degrade: float = number(0.0, 0, 1, "", "share of images that are read blurred, blocky, noisy or recoloured")
     pose_pool: float = number(0.0, 0, 1, "", "share of l_cross_id's examples whose pose is of a third person")
     flip: float = number(0.0, 0, 1, "", "share of examples mirrored, source and driver together")
     dynamics_noise: float = number(

@@ -155,8 +155,9 @@ class FaceTask(Task):
             pairs = mirrored(pairs, jax.random.fold_in(key, 3), face.flip)
         views = forward.jittered(pairs, keys, face.jitter)
         motions = forward.encode_motions(
-            self._encoder, params["encoder"], views, jax.random.fold_in(key, 4), face.crop_warp
-        )
+            self._encoder, params["encoder"], views, jax.random.fold_in(key, 4), face.crop_warp, face.placement,
+            face.degrade,
+        )  # fmt: skip
         told: dict[str, jax.Array] | None = {} if self._photo_heads.folder else None
         shown = self._decoded(params, pairs, views, motions, key, keys, weights, told)
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
@@ -170,12 +171,13 @@ class FaceTask(Task):
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
         each = psnr_per_image(image, target)
-        metrics = {"psnr": each.mean()}
+        metrics, rows = {"psnr": each.mean()}, None
         if told is not None:
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
+            rows = jnp.where(kind == KINDS.index("rendered"), face.adversarial_rendered, 1.0)
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
         if discriminator is not None:
-            game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights)
+            game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights, rows)
             total = total + self._loss.total(game, weights) + learning
             metrics["discriminator"] = learning
             extra |= game

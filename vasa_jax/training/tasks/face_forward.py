@@ -17,6 +17,8 @@ from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.training.augmentation import apply_colour_transform, random_warp, sample_colour_transform
+from vasa_jax.training.degradation import degrade as degraded
+from vasa_jax.training.placement import placed, put_back, sample_placement
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, deinterleave, interleave
 
 Network = Any  # an encoder or a decoder, as `models.face.face_codec` gives them
@@ -77,10 +79,27 @@ def jittered(pairs: Pairs, keys: jax.Array, jitter: float) -> Views:
     return Views(source, background, driver, target)
 
 
-def encode_motions(encoder: Network, params: Params, views: Views, key: jax.Array, crop_warp: float) -> Motions:
-    """Reads poses from clean images, and dynamics from their crops, warped by `crop_warp` cells where it is not 0."""
+def encode_motions(
+    encoder: Network,
+    params: Params,
+    views: Views,
+    key: jax.Array,
+    crop_warp: float,
+    placement: float = 0.0,
+    degrade: float = 0.0,
+) -> Motions:
+    """Reads poses from images, and dynamics from their crops, warped by `crop_warp` cells where it is not 0.
+
+    A share `placement` of the images is read moved in the plane, and the poses are brought back from there; a share
+    `degrade` is read blurred, blocky, noisy or recoloured.
+    """
     sources = len(views.source)
     images = interleave((views.source, views.driver, views.target), sources)
+    if degrade:
+        images = degraded(images, jax.random.fold_in(key, 1), degrade)
+    if placement:
+        where = sample_placement(jax.random.fold_in(key, 2), len(images), placement)
+        images = placed(images, where)
     variables = {"params": params}
     if crop_warp:
         poses = encoder.apply(variables, images, method="encode_pose")
@@ -88,6 +107,8 @@ def encode_motions(encoder: Network, params: Params, views: Views, key: jax.Arra
         latents = poses, encoder.apply(variables, random_warp(crops, key, crop_warp), method="encode_crop")
     else:
         latents = encoder.apply(variables, images, method="encode_motion")
+    if placement:
+        latents = put_back(latents[0], where), latents[1]
     drivers = len(views.driver) // sources
     poses, dynamics = (deinterleave(latent, (1, drivers, drivers), sources) for latent in latents)
     return Motions(*map(Motion, poses, dynamics))
@@ -275,8 +296,11 @@ def gan_terms(
     image: Float[Array, "B n n 3"],
     target: Float[Array, "B n n 3"],
     weights: Mapping[str, Array | float],
+    rows: Float[Array, "B"] | None = None,
 ) -> tuple[Terms, Float[Array, ""]]:
     """Returns (the decoder's terms, the discriminator's loss, 0 while both terms have no weight).
+
+    rows: weight of each pair in all of them; None = they count alike.
 
     No gradient reaches the discriminator through the decoder's terms, nor the decoder through the discriminator's loss.
     """
@@ -286,9 +310,12 @@ def gan_terms(
     _, true_features = discriminator.apply(fixed, target)
     real, _ = discriminator.apply(learning, target)
     fake, _ = discriminator.apply(learning, jax.lax.stop_gradient(image))
-    terms = {"adversarial": generator_hinge(scores), "feature_matching": feature_matching(true_features, features)}
+    terms = {
+        "adversarial": generator_hinge(scores, rows),
+        "feature_matching": feature_matching(true_features, features, rows),
+    }
     on = jnp.asarray(weights["adversarial"] + weights["feature_matching"] > 0, jnp.float32)
-    return terms, on * discriminator_hinge(real, fake)
+    return terms, on * discriminator_hinge(real, fake, rows)
 
 
 def repeated(tree: Any, times: int) -> Any:
