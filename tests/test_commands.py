@@ -137,7 +137,7 @@ DEAR = {
         " corpus.style=0 train.batch_size=8 train.minutes=0 train.init_from=MODEL train.init_partial=True"
         " face.variant=face_tiny_pixels face.anchor_from=MODEL photos.models=MESH photo_heads.folder=HEADS"
         " photo_heads.share=0.5 photo_heads.groups=1 photo_heads.photos=1 photo_heads.heads=1 photo_heads.faces=2"
-        " photo_heads.poses=1 photo_heads.style=0",
+        " photo_heads.poses=1 photo_heads.style=0 face.placement=0.5 face.degrade=0.2",
         "export/face.safetensors",
     ),
     "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
