@@ -225,7 +225,7 @@ def value_and_gradients(
         return grads, {"loss": value, **metrics}
 
     def split(x):
-        """(parts, B / parts, ...): every device cuts its own examples, so that none moves; neighbours stay so."""
+        """Cuts into (parts, B / parts, ...): every device its own examples, so that none moves; neighbours stay so."""
         devices = sharding.num_devices
         if x.shape[0] % (devices * parts):
             raise InputError(
