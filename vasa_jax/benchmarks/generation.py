@@ -78,7 +78,7 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
         return encoder.apply({"params": params}, image, method="encode")
 
     def decode(params, latents, pose, dynamics):
-        return decoder.apply({"params": params}, latents.appearance, latents.identity, pose, dynamics)
+        return decoder.apply({"params": params}, latents.appearance, latents.identity, pose, dynamics)[:2]
 
     rows = [measure(f"{variant}: portrait", encode, (params["encoder"], image), 1, settings.repeats)]
     latents = jax.jit(encode)(params["encoder"], image)
