@@ -200,5 +200,5 @@ class FaceDecoder(nn.Module):
         """The volume at canonical points, depth and channels in one axis."""
         channels, depth, side = self.volume
         # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
-        driven = geometry.trilinear_sample(volume.astype(self.dtype), canonical.transpose(0, 2, 3, 1, 4))
-        return driven.reshape(-1, side, side, depth * channels)
+        seen_THWDC = geometry.trilinear_sample(volume.astype(self.dtype), canonical.transpose(0, 2, 3, 1, 4))
+        return seen_THWDC.reshape(-1, side, side, depth * channels)
