@@ -174,10 +174,10 @@ class FaceTask(Task):
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
         if discriminator is not None:
-            game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights)
-            total = total + self._loss.total(game, weights) + learning
+            against, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights)
+            total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
-            extra |= game
+            extra |= against
         metrics |= {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
         return total, {**terms, **extra, **metrics}
 
