@@ -1,12 +1,12 @@
-r"""Fine-tunes a trained codec against a critic of patches on two scales, with feature matching, for sharper details:
+r"""Fine-tunes a trained codec against a discriminator of patches, with feature matching, for sharper details:
 
 python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_gan \
     --config.train.init_from=runs/face_256/export
 
 Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
-sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a critic costs. No shipped weights
-were made with it, so no figure is known to expect. In one run from scratch, --config.face.gan_from=N brings the critic
-in after N updates.
+sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a discriminator costs. No shipped
+weights were made with it, so no figure is known to expect. In one run from scratch, --config.face.gan_from=N brings
+the discriminator in after N updates.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

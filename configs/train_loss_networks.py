@@ -1,10 +1,10 @@
-r"""The judges of the codec's losses, trained on renders of people whom nothing else is trained on:
+r"""The networks of the codec's perceptual and identity losses, trained on renders of people whom nothing else sees:
 
 python -m vasa_jax.main --config configs/train_loss_networks.py --workdir runs/judge
 
-Writes export/judge.safetensors; --config.face.loss_networks=runs/judge/export then gives train_face its perceptual and
-identity terms. None is shipped. 4,000 updates on an H100 told held-out people apart with an area under the curve of
-0.993 (`eval/identity_auc` of metrics.jsonl).
+Writes export/judge.safetensors; --config.face.loss_networks=runs/judge/export then gives train_face those two terms.
+None is shipped. 4,000 updates on an H100 told held-out people apart with an area under the curve of 0.993
+(`eval/identity_auc` of metrics.jsonl).
 """
 
 from vasa_jax.config import TrainConfig, VASAConfig

@@ -13,6 +13,7 @@ from tiny_model import WINDOW, save_tiny_model
 
 from vasa_jax.conventions import rotation_matrices
 from vasa_jax.errors import InputError
+from vasa_jax.generation import animator
 from vasa_jax.generation.animator import fill_behind_head
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
@@ -177,6 +178,8 @@ def test_nothing_compiles_after_the_first_video(generator, portrait, checkpoint,
         ours = ("_decode", "finished", "_encode", "sample_window")
         assert not [message for message in compiled if any(name in message for name in ours)], compiled
         caplog.clear()
+        for program in (animator._decode, animator.finished):
+            program.clear_cache()  # another test of this process may have decoded three at once
         video(VideoGenerator.from_pretrained(checkpoint, decode_batch=3), 0.7)
         for name in ("_decode", "finished"):
             assert [record for record in caplog.records if name in record.message], "compilations are seen"

@@ -142,7 +142,7 @@ def agree(directory: Path) -> None:
                 assert moment.addressable_shards[0].data.shape == expected
             batch = place_batch(next(stream), train_step.batch_sharding)
             state, _ = train_step.update(state, batch, schedule.rates(step), {})
-        both = on_host({"player": state.params, "discriminator": state.discriminator.params})
+        both = on_host({"model": state.params, "discriminator": state.discriminator.params})
         save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
     save_heads(directory)
 

@@ -139,7 +139,7 @@ def test_parameters_and_latents_stay_float32_under_bfloat16():
     decoded, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), *latents)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert latents.appearance.dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in (*latents[1:], *decoded)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((latents[1:], decoded))} == {jnp.dtype("float32")}
 
 
 def test_sizes_that_do_not_fit_are_refused():
@@ -277,7 +277,7 @@ def test_decoder_batched_equals_single_and_broadcasts_one_portrait(params):
     for i in range(3):
         one = slice(i, i + 1)
         alone = decode(params["decoder"], latents.appearance[:1], latents.identity[:1], pose[one], dynamics[one])
-        for a, b in zip(broadcast, alone):
+        for a, b in zip(jax.tree.leaves(broadcast), jax.tree.leaves(alone)):
             np.testing.assert_allclose(a[one], b, atol=1e-4)
     assert broadcast.rgb.shape == (3, SIZE, SIZE, 3) and broadcast.matte.shape == (3, SIZE, SIZE, 1)
     assert broadcast.rgb.min() >= 0 and broadcast.rgb.max() <= 1

@@ -100,10 +100,11 @@ def test_pixels_that_are_kept_are_moved_into_place_first(cubic):
     params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
     shown = decode({"params": params}, x, portrait, still).rgb
     np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
-    _, seen = net.apply({"params": params}, x, portrait, still, mutable="portrait")
+    use = decode({"params": params}, x, portrait, still).portrait
     moved = jnp.broadcast_to(jnp.array([2 / 16, 0.0]), (2, 16, 16, 2))
-    np.testing.assert_allclose(seen["portrait"]["places"][0], moved)
-    np.testing.assert_allclose(seen["portrait"]["kept"][0], 48.0)
+    np.testing.assert_allclose(use.places, moved)
+    np.testing.assert_array_equal(use.places_coarse, still)
+    np.testing.assert_allclose(use.kept, 48.0)
     params["shift"]["bias"] = jnp.array([0.0, -1.0])
     higher = decode({"params": params}, x, portrait, still).matte
     params["shift"]["bias"] = jnp.array([0.0, 1.0])

@@ -1,5 +1,7 @@
 """The parts of stage 1's forward pass, each alone, with a codec of a few products in the place of the networks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from stub_face import PARAMS, Decoder, Encoder, N
 
 from vasa_jax.models.discriminator import PatchDiscriminator
+from vasa_jax.models.face_decoder import PortraitUse
 from vasa_jax.models.geometry import pixel_grid
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.face_forward import Motion, Motions, Request, Views
@@ -114,7 +117,17 @@ def test_cross_identity_takes_the_next_persons_motion(motions, pool, poses):
     np.testing.assert_array_equal(found.pose, motions.driver.pose[jnp.array(poses)])
 
 
-def test_requests_are_decoded_together_as_alone(views, motions):
+class LookingDecoder(Decoder):
+    """Also says where it took the portrait's pixels from: two numbers of the pose."""
+
+    def apply(self, variables, appearance, identity, pose, dynamics):
+        decoded = super().apply(variables, appearance, identity, pose, dynamics)
+        places = jnp.broadcast_to(pose[:, None, None, :2], (len(pose), 4, 4, 2))
+        return decoded._replace(portrait=PortraitUse(places, 2 * places, decoded.matte))
+
+
+@pytest.mark.parametrize("decoder", [Decoder(), LookingDecoder()])
+def test_requests_are_decoded_together_as_alone(views, motions, decoder):
     appearance, identity = normal(4, SOURCES, 1, 1, 1, 3), normal(5, SOURCES, 1, 1, 3)
     requests = {
         "image": Request(appearance, identity, *motions.driver),
@@ -122,13 +135,13 @@ def test_requests_are_decoded_together_as_alone(views, motions):
     }
     own = {"image": forward.repeated(views.background, DRIVERS)}
     valid = jnp.array([True, False, True, True, True, False])
-    both = forward.decode(Decoder(), PARAMS["decoder"], requests, own, views.background, valid, SOURCES)
+    both = forward.decode(decoder, PARAMS["decoder"], requests, own, views.background, valid, SOURCES)
     for name, request in requests.items():
         rows = len(request.pose) // SOURCES
         part = valid.reshape(SOURCES, -1)[:, :rows].reshape(-1)
-        alone = forward.decode(Decoder(), PARAMS["decoder"], {name: request}, own, views.background, part, SOURCES)
-        for a, b in zip(both[name], alone[name]):
-            np.testing.assert_allclose(a, b, rtol=1e-5)
+        alone = forward.decode(decoder, PARAMS["decoder"], {name: request}, own, views.background, part, SOURCES)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), both[name], alone[name])
+        assert (both[name].portrait is None) == (type(decoder) is Decoder)
     # Without a label of the matte the colours alone are the image.
     rgb = Decoder().apply({"params": PARAMS["decoder"]}, *requests["image"]).rgb
     np.testing.assert_allclose(both["image"].image[1], rgb[1], rtol=1e-5)

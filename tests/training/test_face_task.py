@@ -70,7 +70,7 @@ def decode(appearance_of, identity_of, pose_of, dynamics_of, background):
     _, identity = encoder.apply({"params": None}, identity_of, *own, method="encode_appearance")
     pose, _ = encoder.apply(motion, pose_of, method="encode_motion")
     _, dynamics = encoder.apply(motion, dynamics_of, method="encode_motion")
-    rgb, matte = Decoder().apply({"params": PARAMS["decoder"]}, appearance, identity, pose, dynamics)
+    rgb, matte, _ = Decoder().apply({"params": PARAMS["decoder"]}, appearance, identity, pose, dynamics)
     return matte * rgb + (1 - matte) * background
 
 
@@ -102,7 +102,7 @@ def test_faces_are_compared_where_the_label_says_they_are(make):
     latents = Encoder().apply({"params": PARAMS["encoder"]}, source, own, code, method="encode_appearance")
     driver_dynamics = Encoder().apply({"params": PARAMS["encoder"]}, jnp.maximum(both["driver"], 1e-4),
                                       method="encode_motion")[1]  # fmt: skip
-    rgb, matte = Decoder().apply({"params": PARAMS["decoder"]}, *latents, pose, driver_dynamics)
+    rgb, matte, _ = Decoder().apply({"params": PARAMS["decoder"]}, *latents, pose, driver_dynamics)
     picture = composited(rgb, matte, both["background"], batch["valid_matte"])
     expected = JUDGES.face_loss(JUDGES.params, picture, target, where)
     np.testing.assert_allclose(terms["face_perceptual"], expected, rtol=1e-3)
@@ -200,7 +200,7 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
         own = encoder.apply(motion, source, method="encode_motion")
         latents = encoder.apply(motion, source, jax.lax.stop_gradient(own[0]), own[1], method="encode_appearance")
         pose, dynamics = encoder.apply(motion, driver, method="encode_motion")
-        rgb, matte = Decoder().apply({"params": p["decoder"]}, *latents, jax.lax.stop_gradient(pose), dynamics)
+        rgb, matte, _ = Decoder().apply({"params": p["decoder"]}, *latents, jax.lax.stop_gradient(pose), dynamics)
         scores, features = task._discriminator.apply({"params": critic}, matte * rgb + (1 - matte) * background)
         return game[0](scores) + 40.0 * game[1](task._discriminator.apply({"params": critic}, target)[1], features)
 

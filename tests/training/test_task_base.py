@@ -107,7 +107,7 @@ def test_programs_do_not_keep_tasks_and_data_alive():
     """Compiled code belongs to its object: a notebook or a sweep makes many."""
     task, windows = Least(), MotionWindows(motion_set(), 0.0, 1.0, 4, 2, 2, 0)
     train_step = TrainStep(task, TrainConfig(batch_size=2))
-    rates = {name: np.float32(0.1) for name in ("player", "discriminator", "frozen")}
+    rates = {name: np.float32(0.1) for name in ("model", "discriminator", "frozen")}
     train_step.update(train_step.new_state(), {"x": jnp.zeros((2, 1))}, rates, {})
     next(windows)
     gone = [weakref.ref(task), weakref.ref(train_step), weakref.ref(windows)]

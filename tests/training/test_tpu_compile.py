@@ -94,6 +94,6 @@ def test_face_update_fits_a_slice(name, topology, per_chip, fsdp, remat, gib):
 
 
 @pytest.mark.tpu
-@pytest.mark.parametrize("name", ["train_face", "train_face_256", "train_face_decoder"])
+@pytest.mark.parametrize("name", ["train_face", "train_face_256", "train_face_decoder", "train_face_gan"])
 def test_shipped_configuration_fits_a_slice(name):
     check(shipped(name), "v5e:4x4", 15.75)

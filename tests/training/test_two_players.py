@@ -77,7 +77,7 @@ def expected_run(steps):
         c_gradient = jax.grad(lambda c, w=w, a=amount: jnp.square(c["c"] - w["w"] - a).mean())(c)
         norms = {name: optax.tree.norm(gradient) for name, gradient in (("w", w_gradient), ("c", c_gradient))}
         rates = schedule.rates(step)
-        updates, player_state = player.update(w_gradient, player_state, w, norm=norms["w"], rate=rates["player"])
+        updates, player_state = player.update(w_gradient, player_state, w, norm=norms["w"], rate=rates["model"])
         if step >= 2:
             rate = rates["discriminator"]
             moves, discriminator_state = discriminator.update(

@@ -78,7 +78,7 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
         return encoder.apply({"params": params}, image, method="encode")
 
     def decode(params, latents, pose, dynamics):
-        return decoder.apply({"params": params}, latents.appearance, latents.identity, pose, dynamics)
+        return decoder.apply({"params": params}, latents.appearance, latents.identity, pose, dynamics)[:2]
 
     rows = [measure(f"{variant}: portrait", encode, (params["encoder"], image), 1, settings.repeats)]
     latents = jax.jit(encode)(params["encoder"], image)
@@ -90,7 +90,7 @@ def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
 
 
 def audio_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
-    """Features of one piece of sound as the generator cuts it; of a streaming encoder also one step of a stream."""
+    """Measures one piece of sound as the generator cuts it; of a streaming encoder also one step of a stream."""
     encoder = audio_encoder(AUDIO_VARIANTS[variant], dtype)
     samples = jnp.zeros((1, (PIECE + 2 * MARGIN) * 640 + 80))
     params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), samples))["params"]
@@ -140,7 +140,7 @@ def motion_rows(variant: str, config: VASAConfig, dtype) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table headed by the device."""
+    """Returns rows as a Markdown table headed by the device."""
     lines = [
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
         "",

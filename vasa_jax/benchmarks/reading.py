@@ -75,7 +75,7 @@ def benchmark_reading_job(config: VASAConfig, workdir: str | Path) -> list[Readi
 
 
 def measure(data: str | Path, view: str, size: int, workers: int, settings: ReadingBenchmarkConfig) -> ReadingSpeed:
-    """Batches for `settings.seconds`, `settings.repeats` times, after the first two (opening files and processes)."""
+    """Reads batches for `settings.seconds`, `settings.repeats` times, after two that open files and processes."""
     dataset = VASADataset(
         data, view=view, batch_size=settings.batch_size, frames=settings.frames, size=size, workers=workers
     )
@@ -100,7 +100,7 @@ def _clips_per_second(batches, settings: ReadingBenchmarkConfig) -> float:
 
 
 def model_need(variant: str, device_tflops: float) -> ModelNeed:
-    """Operations of a pair in training: source and driver encoded, one frame decoded, times TRAINING; losses beside."""
+    """Returns a pair's work in training: source and driver encoded, a frame decoded, times TRAINING; losses beside."""
     import jax
     import jax.numpy as jnp
 
@@ -126,7 +126,7 @@ def model_need(variant: str, device_tflops: float) -> ModelNeed:
 
 
 def write_clips(folder: str | Path, size: int, clips: int, frames: int) -> Path:
-    """Shards of clips for measuring: the package's portrait, moved a little from frame to frame, with its sentence."""
+    """Writes shards of clips to measure with: the package's portrait, moved a little in each frame, and a sentence."""
     folder = Path(folder)
     write_shard(folder, Shard("train", 0, 1), _clips(size, clips, frames), FORMATS[:1])
     write_manifest(folder)

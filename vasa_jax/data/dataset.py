@@ -96,7 +96,7 @@ class VASADataset:
         return VASAIterator(self)
 
     def clip_ids(self, batch: Batch) -> list[str]:
-        """Names of a batch's clips, for messages about it."""
+        """Returns the names of a batch's clips, for messages about it."""
         return [self._source.clip_id(int(number)) for number in batch["record"]]
 
     @functools.cached_property

@@ -14,7 +14,7 @@ _TEXTS = ("clip_id", "person_id", "split", "source", "landmark_set")
 
 
 def record_features() -> tfds.features.FeaturesDict:
-    """Features of a record as TFDS stores it."""
+    """Returns the features of a record as TFDS stores it."""
     # Images stay encoded (bytes): TFDS decodes and encodes images with TensorFlow only.
     features: dict[str, Any] = {name: tfds.features.Text() for name in _TEXTS}
     features["schema_version"] = np.int64

@@ -142,7 +142,7 @@ def write_video(
     transparent: bool = False,
     subtitles: tuple[Cue, ...] = (),
 ) -> Path:
-    """Frames (uint8 RGB, H and W even) and the original sound -> a video at `path`. See `VideoWriter`.
+    """Writes frames (uint8 RGB, H and W even) and the original sound as a video. See `VideoWriter`.
 
     Returns the path. Those that end in .zip are a sequence of pictures, see `SequenceWriter`.
     """

@@ -84,7 +84,7 @@ class _Shown:
         )
 
     def pictures(self, scenes: Sequence[tuple[int, Motion]]) -> np.ndarray:
-        """uint8 (N, n, n, 3) of (person, changes of the face at rest)."""
+        """Renders (person, changes of the face at rest), uint8 (N, n, n, 3)."""
         parts = []
         for first in range(0, len(scenes), self._batch):
             rows = np.minimum(np.arange(first, first + self._batch), len(scenes) - 1)
@@ -98,11 +98,11 @@ class _Shown:
         return np.concatenate(parts)
 
     def styled(self, pictures: np.ndarray) -> np.ndarray:
-        """One picture of each person, each in a look of its own."""
+        """Renders one picture of each person, each in a look of its own."""
         return np.asarray(jax.jit(jax.vmap(restyle))(self._looks, pictures[:, None]))[:, 0]
 
     def table(self, people: Sequence[int], changes: dict[str, Motion], crop=(0.0, 1.0, 0.0, 1.0)) -> np.ndarray:
-        """A row per person and a column per change, under its name; `crop` is top, bottom, left, right."""
+        """Draws a row per person and a column per change, under its name; `crop` is top, bottom, left, right."""
         pictures = self.pictures([(person, change) for person in people for change in changes.values()])
         top, bottom, left, right = (round(self._size * share) for share in crop)
         sheet = _rows(pictures[:, top:bottom, left:right], len(changes))

@@ -52,7 +52,7 @@ def next_window(start: int, known: int, hop: int, look_ahead: int = 0, ended: bo
 
 
 def plan(frames: int, window: int) -> tuple[Window, ...]:
-    """Windows of `window` frames that together keep every frame of [0, frames) exactly once, in order."""
+    """Returns windows of `window` frames that together keep every frame of [0, frames) exactly once, in order."""
     return tuple(next_window(start, frames, window) for start in range(0, frames, window))
 
 
@@ -75,7 +75,7 @@ def window_conditions(
     previous: int,
     controls: Mapping[str, Array],
 ) -> MotionConditions:
-    """Conditions of one window but X_pre: its audio padded to W frames and masked, and that of the K frames before it.
+    """Returns a window's conditions but X_pre: its audio padded to W frames and masked, and that of K frames before.
 
     Host arrays, so that nothing but the sampler itself is ever compiled.
 
@@ -200,12 +200,12 @@ def sample_sequence(
 
 
 def padded(rows: list, count: int) -> np.ndarray:
-    """Rows stacked to `count`; the first one fills the rest."""
+    """Stacks rows to `count`; the first one fills the rest."""
     return np.stack(rows + [rows[0]] * (count - len(rows)))
 
 
 def stacked(rows: list, count: int) -> Any:
-    """Trees stacked to `count`, leaf by leaf; the first one fills the rest."""
+    """Stacks trees to `count`, leaf by leaf; the first one fills the rest."""
     return jax.tree.map(lambda *leaves: padded(list(leaves), count), *rows)
 
 

@@ -15,11 +15,20 @@ KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
 _ZEROS = nn.initializers.zeros
 
 
+class PortraitUse(NamedTuple):
+    """What a decoder did with the portrait's own pixels, float32: displacements are in the portrait's [-1, 1]."""
+
+    places_coarse: Float[Array, "T S S 2"]  # where the volume's warp takes them from
+    places: Float[Array, "T h h 2"]  # the same after the refinement of `pixel_blocks`
+    kept: Float[Array, "T H W 1"]  # logit of the share that is kept of them
+
+
 class Decoded(NamedTuple):
     """An image of the head; `rgb` means something only where `matte` is above 0."""
 
     rgb: Float[Array, "T H W 3"]  # [0, 1], float32
     matte: Float[Array, "T H W 1"]  # share of head and body in the pixel, float32
+    portrait: PortraitUse | None = None  # of a decoder that sees the portrait's pixels
 
 
 class ImageNet2D(nn.Module):
@@ -27,9 +36,8 @@ class ImageNet2D(nn.Module):
 
     The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. If the portrait is given, its
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
-    > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. The variable collection
-    "portrait" gets the warp at both stages (`places_coarse`, `places`: displacements) and the mask (`kept`: logits).
-    What cubic pixels, or those of a `detail`, take from beyond the portrait's edges are its blurred colours.
+    > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. What cubic pixels, or
+    those of a `detail`, take from beyond the portrait's edges are its blurred colours.
 
     `detail` is the same portrait with more pixels: those are blended in its place, and the image gets its size.
     """
@@ -68,30 +76,23 @@ class ImageNet2D(nn.Module):
                 cell = 2.0 / x.shape[1]
                 shift = Conv(2, kernel_init=_ZEROS, name="shift", **plain)(x).astype(jnp.float32) * cell
                 places, cubic = resized(moved, x.shape[1]) + shift, self.cubic_pixels
-                self._tell("places_coarse", moved)
-                self._tell("places", places)
         painted = Conv(4 * self.shuffle**2, name="head", **plain)(x)
         painted = nn.sigmoid(pixel_shuffle(painted, self.shuffle).astype(jnp.float32))
         if detail is not None:
             painted = resized(painted, detail.shape[1])
-        rgb, matte = painted[..., :3], painted[..., 3:]
+        rgb, matte, use = painted[..., :3], painted[..., 3:], None
         if portrait is not None:
             if self.pixel_blocks:
                 matte = matte * _under_the_edge(places, finest.shape[1])
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
-            kept = pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST
-            self._tell("kept", kept)
+            use = PortraitUse(moved, places, pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST)
             pixels = moved_pixels(finest, places, cubic)
-            kept = nn.sigmoid(resized(kept, finest.shape[1]))
+            kept = nn.sigmoid(resized(use.kept, finest.shape[1]))
             if cubic or detail is not None:
                 share = beyond_share(places, finest.shape[1])
                 pixels = share * blurred(portrait, places, finest.shape[1]) + (1.0 - share) * pixels
             rgb = kept * pixels + (1.0 - kept) * rgb
-        return Decoded(rgb, matte)
-
-    def _tell(self, name: str, value: Array) -> None:
-        if not self.is_initializing():  # parameters are all that a new network has
-            self.sow("portrait", name, value)
+        return Decoded(rgb, matte, use)
 
     def _looked_closer(self, x: Float[Array, "T h w C"]) -> Float[Array, "T h w C"]:
         for i in range(self.pixel_blocks):
@@ -199,5 +200,5 @@ class FaceDecoder(nn.Module):
         """The volume at canonical points, depth and channels in one axis."""
         channels, depth, side = self.volume
         # Depth last among the axes of the grid: the gather then writes the channels of a pixel side by side.
-        driven = geometry.trilinear_sample(volume.astype(self.dtype), canonical.transpose(0, 2, 3, 1, 4))
-        return driven.reshape(-1, side, side, depth * channels)
+        seen_THWDC = geometry.trilinear_sample(volume.astype(self.dtype), canonical.transpose(0, 2, 3, 1, 4))
+        return seen_THWDC.reshape(-1, side, side, depth * channels)

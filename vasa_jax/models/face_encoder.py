@@ -39,18 +39,19 @@ class AppearanceEncoder(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B D S S C"]:
         channels, depth, side = self.volume
-        x = Conv(self.stem, 7, standardise=False, bias=True, dtype=self.dtype, name="stem")(2.0 * image - 1.0)
+        stem = Conv(self.stem, 7, standardise=False, bias=True, dtype=self.dtype, name="stem")
+        x_BHWC = stem(2.0 * image - 1.0)
         for i, width in enumerate(self.widths):
             block = ResidualBlock(width, self.groups, dtype=self.dtype, name=f"block{i}")
-            x = block(average_pool(x)) if self.pool_first else average_pool(block(x))
-        if x.shape[1] != side:
-            raise ValueError(f"{len(self.widths)} widths take {image.shape[1]} pixels to {x.shape[1]}, not {side}")
-        x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
-        x = Conv(depth * channels, 1, bias=True, dtype=self.dtype, name="to_volume")(x)
-        x = x.reshape(-1, side, side, depth, channels).transpose(0, 3, 1, 2, 4)
+            x_BHWC = block(average_pool(x_BHWC)) if self.pool_first else average_pool(block(x_BHWC))
+        if x_BHWC.shape[1] != side:
+            raise ValueError(f"{len(self.widths)} widths take {image.shape[1]} pixels to {x_BHWC.shape[1]}, not {side}")
+        x_BHWC = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x_BHWC))
+        x_BHWC = Conv(depth * channels, 1, bias=True, dtype=self.dtype, name="to_volume")(x_BHWC)
+        x_BDHWC = x_BHWC.reshape(-1, side, side, depth, channels).transpose(0, 3, 1, 2, 4)
         for i in range(self.blocks_3d):
-            x = ResidualBlock(channels, self.groups, dtype=self.dtype, name=f"block3d_{i}")(x)
-        return x
+            x_BDHWC = ResidualBlock(channels, self.groups, dtype=self.dtype, name=f"block3d_{i}")(x_BDHWC)
+        return x_BDHWC
 
 
 class CanonicalNet(nn.Module):

@@ -49,14 +49,16 @@ class WarpGenerator(nn.Module):
     def __call__(self, embedding: Float[Array, "B 4 4 width"]) -> Float[Array, "B D S S 3"]:
         batch, _, _, width = embedding.shape
         places = embedding.reshape(batch, START * START, width)
-        x = Conv(width * START, 1, dtype=self.dtype, name="start")(embedding)
-        x = x.reshape(batch, START, START, START, width).transpose(0, 3, 1, 2, 4)
+        x_BHWC = Conv(width * START, 1, dtype=self.dtype, name="start")(embedding)
+        x_BDHWC = x_BHWC.reshape(batch, START, START, START, width).transpose(0, 3, 1, 2, 4)
         target = (self.depth, self.side, self.side)
         for i, features in enumerate(self.widths):
-            factors = tuple(2 if have < want else 1 for have, want in zip(x.shape[1:4], target))
-            x = ResidualBlock(features, self.groups, factors, self.dtype, name=f"block{i}")(x, places)
-        if x.shape[1:4] != target:
-            raise ValueError(f"{len(self.widths)} warp widths lead to {x.shape[1:4]}, the volume has {target}")
-        x = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x))
-        x = Conv(3, standardise=False, bias=True, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
-        return REACH * jnp.tanh(x.astype(jnp.float32))
+            factors = tuple(2 if have < want else 1 for have, want in zip(x_BDHWC.shape[1:4], target))
+            block = ResidualBlock(features, self.groups, factors, self.dtype, name=f"block{i}")
+            x_BDHWC = block(x_BDHWC, places)
+        if x_BDHWC.shape[1:4] != target:
+            raise ValueError(f"{len(self.widths)} warp widths lead to {x_BDHWC.shape[1:4]}, the volume has {target}")
+        x_BDHWC = nn.relu(GroupNorm(self.groups, self.dtype, name="norm")(x_BDHWC))
+        plain = {"standardise": False, "bias": True, "kernel_init": nn.initializers.zeros, "dtype": self.dtype}
+        delta_BDHW3 = Conv(3, name="head", **plain)(x_BDHWC)
+        return REACH * jnp.tanh(delta_BDHW3.astype(jnp.float32))

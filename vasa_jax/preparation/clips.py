@@ -28,6 +28,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.preparation import av_sync, landmark_labels
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer, FaceLandmarks
 from vasa_jax.preparation.onnx_labels.user_models import NO_MODELS, UserModels
+from vasa_jax.preparation.prosody import prosody
 from vasa_jax.preparation.syncnet import SyncCurve
 from vasa_jax.preparation.tracking import CUT_OFF, NO_FACE, SIDE_VIEW, Span, Track, find_tracks, fixed_crop
 
@@ -397,6 +398,7 @@ def _clip(clip_id, identity, part: _Part, sound, share, analyzer: FaceAnalyzer, 
         "sharpness": float(np.median(shot.sharpness[at])),
         "loudness dB": float(20 * np.log10(max(np.sqrt(np.mean(np.square(sound))), 1e-4))),
         "speech share": share,
+        **prosody(sound),
     }
     if part.confidence is not None:
         metrics["sync confidence"] = part.confidence

@@ -22,8 +22,8 @@ BINS = 20
 HISTOGRAMS = {
     "seconds": "", "yaw": "degrees", "pitch": "degrees", "roll": "degrees", "gaze yaw": "degrees",
     "gaze pitch": "degrees", "distance": "not yet over the mean", "face pixels": "", "sharpness": "", "loudness dB": "",
-    "speech share": "", "sync confidence": "of the sync model", "mouth": "of the eye distance",
-    "eyes closed": "share of frames",
+    "speech share": "", "voice Hz": "median pitch", "voice semitones": "deviation of the pitch", "voiced share": "",
+    "sync confidence": "of the sync model", "mouth": "of the eye distance", "eyes closed": "share of frames",
 }  # fmt: skip
 BAR_COLOUR, DISCARD_COLOUR = (70, 110, 180), (190, 90, 70)
 # Drawn on the contact sheet: jaw, brows, eyes, nose, lips and irises of the set mediapipe_478.

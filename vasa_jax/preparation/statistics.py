@@ -10,7 +10,7 @@ from vasa_jax.data.records import SPLITS
 
 
 def set_statistics(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of the whole set; distance_mean is what the distance labels are divided by (None without labels)."""
+    """Returns figures of the whole set; distance_mean, by which distance labels are divided, is None without labels."""
     clips = [clip for outcome in outcomes for clip in outcome["clips"]]
     discards = [(outcome, discard) for outcome in outcomes for discard in outcome["discards"]]
     reasons = sorted({discard["reason"] for _, discard in discards})

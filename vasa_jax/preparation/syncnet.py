@@ -58,7 +58,7 @@ class SyncCurve:
         return SyncCurve(self.total + other.total, self.count + other.count)
 
     def best_shift(self) -> int | None:
-        """Frames by which the sound is late; None where no sound was beside the images."""
+        """Returns the frames by which the sound is late; None where no sound was beside the images."""
         mean = self._mean()
         return None if np.isnan(mean).all() else int(np.nanargmin(mean)) - MAX_SHIFT
 

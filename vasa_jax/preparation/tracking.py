@@ -52,7 +52,7 @@ def find_tracks(
     cuts: Sequence[int],
     min_face: float,
 ) -> tuple[list[Track], list[Span]]:
-    """Faces found in some frames -> tracks, and the spans between them with their reason.
+    """Joins faces found in some frames into tracks; returns them and the spans between, with their reason.
 
     looks: (frame, faces) in order; frames: number of frames; cuts: first frames of new scenes; min_face: least side of
     a face in pixels. Every frame is in exactly one track or span.

@@ -8,7 +8,7 @@ from vasa_jax.models.geometry import bilinear_sample, pixel_grid
 
 
 def sample_colour_transform(key: jax.Array, count: int, share: float) -> dict[str, jax.Array]:
-    """Parameters of `count` random colour transforms; a share of 1 - `share` are the identity."""
+    """Draws parameters of `count` random colour transforms; a share of 1 - `share` are the identity."""
     keys = jax.random.split(key, 6)
     on = (jax.random.uniform(keys[0], (count,)) < share).astype(jnp.float32)
 

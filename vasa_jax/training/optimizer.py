@@ -34,14 +34,14 @@ class Schedule:
         self._frozen_from, self._decay_from = settings.frozen_from, settings.decay_from
         second = settings.discriminator_learning_rate
         self._bounds = {  # (peak, end)
-            "player": (settings.learning_rate, settings.final_learning_rate),
+            "model": (settings.learning_rate, settings.final_learning_rate),
             "discriminator": (second, min(settings.final_learning_rate, second)),
         }
 
     def rates(self, step: int, passed: float = 0.0) -> LearningRates:
-        """Returns the rates of the update that follows `step` updates: `player`, `discriminator`, `frozen`.
+        """Returns the rates of the update that follows `step` updates: `model`, `discriminator`, `frozen`.
 
-        `frozen` is that of the player's parameters which are frozen from some step on. `passed` is the share of the
+        `frozen` is that of the model's parameters which are frozen from some step on. `passed` is the share of the
         run's minutes that is over, 0 without a limit. The cosine is as far on as the further of steps and minutes. So a
         run that is stopped by its minutes has come to rest.
         """
@@ -52,7 +52,7 @@ class Schedule:
         rates = {
             name: np.float32(min(rise * peak, end + (peak - end) * fall)) for name, (peak, end) in self._bounds.items()
         }
-        return rates | {"frozen": np.float32(0.0) if self.is_frozen(step, passed) else rates["player"]}
+        return rates | {"frozen": np.float32(0.0) if self.is_frozen(step, passed) else rates["model"]}
 
     def is_frozen(self, step: int, passed: float = 0.0) -> bool:
         """Says whether the frozen part has stopped learning: from the first step, or from a share of the run on."""

@@ -13,7 +13,7 @@ from vasa_jax.training.tasks.base import Task
 
 @flax.struct.dataclass
 class Discriminator:
-    """The second player of a GAN: its parameters and its optimiser's state."""
+    """The discriminator of a GAN: its parameters and its optimiser's state."""
 
     params: Any
     optimizer: Any

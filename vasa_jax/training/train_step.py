@@ -105,7 +105,7 @@ class TrainStep:
         grads = row_major(grads)
         norm = self._norm(grads)
         updates, optimizer = self._optimizer.update(
-            grads, state.optimizer, state.params, norm=norm, rate=rates["player"], frozen_rate=rates["frozen"]
+            grads, state.optimizer, state.params, norm=norm, rate=rates["model"], frozen_rate=rates["frozen"]
         )
         params = optax.apply_updates(state.params, updates)
         ema = moving_average(state.ema, params, state.step, self._settings.ema_decay)
@@ -116,7 +116,7 @@ class TrainStep:
             "gradient_norm": norm,
             "update_norm": self._norm(updates),
             "parameter_norm": self._norm(params),
-            "learning_rate": rates["player"],
+            "learning_rate": rates["model"],
         }
         state = state.replace(step=state.step + 1, params=params, ema=ema, optimizer=optimizer)
         if state.discriminator:
@@ -225,7 +225,7 @@ def value_and_gradients(
         return grads, {"loss": value, **metrics}
 
     def split(x):
-        """(parts, B / parts, ...): every device cuts its own examples, so that none moves; neighbours stay so."""
+        """Cuts into (parts, B / parts, ...): every device its own examples, so that none moves; neighbours stay so."""
         devices = sharding.num_devices
         if x.shape[0] % (devices * parts):
             raise InputError(

@@ -86,7 +86,7 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
 
 
 def vgg19_params(flat: Flat) -> dict[str, Any]:
-    """Parameters of `VGG(VGG19)` from torchvision's names: the position of a layer in `features`, activations and
+    """Returns parameters of `VGG(VGG19)` from torchvision's names: a layer's position in `features`, activations and
     poolings counted."""
     params, position = {}, 0
     for stage, depth in enumerate(VGG19.depths, start=1):
@@ -99,13 +99,13 @@ def vgg19_params(flat: Flat) -> dict[str, Any]:
 
 
 def vggface_params(flat: Flat) -> dict[str, Any]:
-    """Parameters of `VGG(VGGFACE)` from `convS_I` names."""
+    """Returns parameters of `VGG(VGGFACE)` from `convS_I` names."""
     names = [f"conv{s}_{i}" for s, depth in enumerate(VGGFACE.depths, start=1) for i in range(1, depth + 1)]
     return {name: _conv(flat, name) for name in names}
 
 
 def arcface_params(flat: Flat) -> dict[str, Any]:
-    """Parameters of `IResNet` of any depth from insightface's names."""
+    """Returns parameters of `IResNet` of any depth from insightface's names."""
     params: dict[str, Any] = {
         "conv1": _conv(flat, "conv1"),
         "bn1": _norm(flat, "bn1"),
@@ -127,7 +127,7 @@ def arcface_params(flat: Flat) -> dict[str, Any]:
 
 
 def iresnet_depths(params: Mapping[str, Any]) -> tuple[int, ...]:
-    """Blocks per stage of `arcface_params`' result."""
+    """Returns the blocks per stage of `arcface_params`' result."""
     return tuple(sum(name.startswith(f"layer{stage}_") for name in params) for stage in range(1, 5))
 
 

@@ -27,7 +27,7 @@ _YOUTH = {
 
 
 def build_anatomy(identity: dict, motion: dict) -> SimpleNamespace:
-    """Constants of one frame (scalars, no batch axis) from sample_identity's and motion's dicts, and its camera."""
+    """Computes constants of one frame (scalars, no batch axis) from identity's and motion's dicts, and its camera."""
     youth = jnp.clip(identity["youth"], 0.0, 1.0)
     shape = {k: v * (1.0 + _YOUTH[k] * youth) if k in _YOUTH else v for k, v in identity.items()}
     a = SimpleNamespace(identity=identity, motion=motion, shape=shape, seed=identity["seed"])

@@ -198,7 +198,7 @@ def _glasses(a, mirrored):
 
 
 def material_distances(a, p):
-    """Distances at world points to each of MATERIALS, in that order."""
+    """Returns distances at world points to each of MATERIALS, in that order."""
     q = world_to_head(a, p)
     x, y, z = q
     ax = jnp.sqrt(x * x + 1e-5)  # the mirrored half, smooth at the middle

@@ -25,7 +25,7 @@ from vasa_jax.corpus.heads.markings import brow_line, lip_borders
 
 
 def inner_lip_edges(a, x):
-    """Heights (upper, lower) of the visible gap between the lips at head-space x; equal where the lips meet.
+    """Returns heights (upper, lower) of the visible gap between the lips at head-space x; equal where they meet.
 
     The lips are two tubes of elliptic section joined by a smooth minimum of radius k = LIP_BLEND, which closes narrow
     gaps: two surfaces at distance S (in the field's units) leave a gap of sqrt(k (2 S - k)) while S < k.
@@ -41,7 +41,7 @@ def inner_lip_edges(a, x):
 
 
 def lid_gaps(a):
-    """Openings in head units between the lids over the eye's middle, (image left, image right)."""
+    """Returns openings in head units between the lids over the eye's middle, (image left, image right)."""
     return tuple(jnp.maximum(upper - lower, 0.0) for upper, lower in (a.lids_right, a.lids_left))
 
 

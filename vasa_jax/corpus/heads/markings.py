@@ -98,7 +98,7 @@ def wrinkles(a, q, ax) -> dict:
 
 
 def lip_borders(a, x, ax, arc):
-    """Heights of the vermilion's borders above the upper and below the lower lip's centre line."""
+    """Returns heights of the vermilion's borders above the upper and below the lower lip's centre line."""
     upper_radius, lower_radius = lip_radii(a, arc)
     u = 1.0 / a.mouth_half_width
     bow = a.identity["cupid"] * (gauss(ax * u - 0.30, 0.22) - 0.55 * gauss(x * u, 0.16))

@@ -97,7 +97,7 @@ def normalize(a: Vec) -> Vec:
 
 
 def rotation(yaw, pitch, roll) -> tuple[Vec, Vec, Vec]:
-    """Rows of Ry(yaw) Rx(pitch) Rz(roll), angles in radians, written out element by element."""
+    """Returns rows of Ry(yaw) Rx(pitch) Rz(roll), angles in radians, written out element by element."""
     cy, sy = jnp.cos(yaw), jnp.sin(yaw)
     cx, sx = jnp.cos(pitch), jnp.sin(pitch)
     cz, sz = jnp.cos(roll), jnp.sin(roll)

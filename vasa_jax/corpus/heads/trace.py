@@ -122,7 +122,7 @@ def unit_normal(probes):
 
 
 def light_stride(size: int, supersample: int) -> int:
-    """Samples per side that share one light probe: a pixel, and from 128 pixels on a square of two by two."""
+    """Returns how many samples per side share a light probe: a pixel, and from 128 pixels on two by two of them."""
     return supersample * (2 if size >= 128 else 1)
 
 

@@ -30,7 +30,7 @@ def eye_patch(points: np.ndarray, photo: Placed, side: int) -> dict[str, np.ndar
     slope = (inner[2] - outer[2]) / (inner[0] - outer[0])
 
     def at(local, behind=0.0):
-        """Canonical points of places (..., 2) that are given over the eye's width."""
+        """Returns canonical points of places (..., 2) that are given over the eye's width."""
         round_ = bulge * (1 - np.clip(2 * np.abs(local[..., 0]), 0, 1) ** 2)
         depth = middle[2] + slope * local[..., 0] * width + round_ + behind
         return np.concatenate([middle[:2] + local * width, depth[..., None]], -1)

@@ -24,7 +24,7 @@ def vary(
     stretch = 1.0 + rng.uniform(-STRETCH, STRETCH)
 
     def moved(places):
-        """Places (h, w, 2) over the side, 0 to 1, after the warp."""
+        """Returns places (h, w, 2) over the side, 0 to 1, after the warp."""
         at = (np.clip(places, 0, 1) * _FINE - 0.5).astype(np.float32)
         result = places + cv2.remap(field, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.stack([0.5 + (result[..., 0] - 0.5) * stretch, result[..., 1]], -1)

@@ -66,7 +66,7 @@ class FaceAnalyzer(Protocol):
         """Returns all faces, the largest first."""
 
     def landmarks(self, image: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
-        """Points of the one face of a crop; `previous` (of the frame before) saves the detection. None: no face."""
+        """Returns the points of a crop's face, None for no face; `previous` (of the frame before) saves a detection."""
 
     def matte(self, image: np.ndarray) -> np.ndarray | None:
         """Returns the share of each pixel that the person covers, float32 (H, W) in [0, 1]; None without that ability.

@@ -70,7 +70,7 @@ class LitertAnalyzer:
         self._segmentation = graphs["selfie_segmentation"]
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        """Faces from 5 % of the image's longer side up (the full-range graph), the largest first."""
+        """Finds faces from 5 % of the image's longer side up (the full-range graph), the largest first."""
         found = [face for detector in self._detectors for face in _detect(image, *detector)]
         return _merged(found)
 

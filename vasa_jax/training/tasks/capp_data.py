@@ -156,7 +156,7 @@ class WindowPairs(StepIterator):
         at = one_of(keys[3], room + 1)
 
         def elsewhere(key):
-            """As many shifts of one frame as of ten: the logarithm of their size is drawn evenly."""
+            """Draws as many shifts of one frame as of ten: the logarithm of their size is drawn evenly."""
             size_key, sign_key = jax.random.split(key)
             size = jnp.exp(jax.random.uniform(size_key, (count,)) * jnp.log(s.shift + 1.0)).astype(jnp.int32)
             shift = jnp.where(jax.random.bernoulli(sign_key, shape=(count,)), size, -size)
@@ -171,7 +171,7 @@ class WindowPairs(StepIterator):
         gain = jnp.exp(s.gain * jax.random.normal(keys[7], (count, 1, 3)))
 
         def read(starts, key):
-            """As a reader of poses would give them: axes stretched, and noise of its own in every frame."""
+            """Changes poses as a reader would give them: axes stretched, and noise of its own in every frame."""
             clean = windows(arrays["angles"], starts)
             return clean * gain + jitter * jax.random.normal(key, clean.shape)
 

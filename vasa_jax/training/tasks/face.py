@@ -158,29 +158,28 @@ class FaceTask(Task):
             self._encoder, params["encoder"], views, jax.random.fold_in(key, 4), face.crop_warp, face.placement,
             face.degrade,
         )  # fmt: skip
-        told: dict[str, jax.Array] | None = {} if self._photo_heads.folder else None
-        shown = self._decoded(params, pairs, views, motions, key, keys, weights, told)
+        shown = self._decoded(params, pairs, views, motions, key, keys, weights)
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
-        if told is not None:
+        if self._photo_heads.folder:
             weight = self._loss.pixel_weights(pairs["segmentation"])
-            told_terms = forward.photo_terms(told, pairs, motions, weight)
-            extra |= {name: value for name, value in told_terms.items() if name in weights}
+            told = forward.photo_terms(shown["image"].portrait, pairs, motions, weight)
+            extra |= {name: value for name, value in told.items() if name in weights}
         if "region" in weights:
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
         each = psnr_per_image(image, target)
         metrics, rows = {"psnr": each.mean()}, None
-        if told is not None:
+        if self._photo_heads.folder:
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
             rows = jnp.where(kind == KINDS.index("rendered"), face.adversarial_rendered, 1.0)
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
         if discriminator is not None:
-            game, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights, rows)
-            total = total + self._loss.total(game, weights) + learning
+            against, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights, rows)
+            total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
-            extra |= game
+            extra |= against
         metrics |= {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
         return total, {**terms, **extra, **metrics}
 
@@ -202,9 +201,8 @@ class FaceTask(Task):
         key: jax.Array,
         keys: jax.Array,
         weights: Mapping[str, jax.Array],
-        told: dict[str, jax.Array] | None,
     ) -> dict[str, forward.Shown]:
-        """All images that the terms with `weights` compare; `told` as for `forward.decode`."""
+        """All images that the terms with `weights` compare."""
         face, sources, dynamics = self._face, len(views.source), motions.driver.dynamics
         # Noise makes the decoder smooth in its latent: stage 2 predicts latents with an error of this order.
         spread = jax.lax.stop_gradient(dynamics.std(0, keepdims=True))
@@ -219,5 +217,5 @@ class FaceTask(Task):
         own_backgrounds = {"image": forward.repeated(views.background, drivers)}
         return forward.decode(
             self._decoder, params["decoder"], requests, own_backgrounds, views.background, pairs.get("valid_matte"),
-            sources, told,
+            sources,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_ma
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
 from vasa_jax.models.discriminator import PatchDiscriminator
+from vasa_jax.models.face_decoder import PortraitUse
 from vasa_jax.training.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.training.degradation import degrade as degraded
 from vasa_jax.training.placement import placed, put_back, sample_placement
@@ -60,10 +61,11 @@ class Request(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A decoded image over its background, and the matte."""
+    """A decoded image over its background, the matte, and what a decoder that sees the portrait did with its pixels."""
 
     image: Float[Array, "rows n n 3"]
     matte: Float[Array, "rows n n 1"]
+    portrait: PortraitUse | None
 
 
 def jittered(pairs: Pairs, keys: jax.Array, jitter: float) -> Views:
@@ -186,12 +188,8 @@ def decode(
     background: Float[Array, "S n n 3"],
     valid_matte: Bool[Array, "B"] | None,
     sources: int,
-    told: dict[str, Array] | None = None,
 ) -> dict[str, Shown]:
-    """Decodes all requests in one pass, each over its own of `backgrounds`, or over the sources' `background`.
-
-    told: gets what the decoder did with the portrait's pixels (`ImageNet2D`), where one is given.
-    """
+    """Decodes all requests in one pass, each over its own of `backgrounds`, or over the sources' `background`."""
     counts = [len(request.pose) // sources for request in requests.values()]
     latents: Any = next(iter(requests.values()))
     if len(requests) > 1:
@@ -200,19 +198,17 @@ def decode(
             for request, count in zip(requests.values(), counts)
         )
         latents = (interleave(parts, sources) for parts in zip(*rows))
-    if told is None:
-        decoded = decoder.apply({"params": params}, *latents)
-    else:
-        decoded, collections = decoder.apply({"params": params}, *latents, mutable=["portrait"])
-        told |= {name: value for name, (value,) in collections["portrait"]["image_net"].items()}
-    parts = zip(*(deinterleave(part, counts, sources) for part in (decoded.rgb, decoded.matte)))
+    decoded = decoder.apply({"params": params}, *latents)
+    images = (decoded.rgb, decoded.matte, *(decoded.portrait or ()))
+    parts = zip(*(deinterleave(image, counts, sources) for image in images))
     shown = {}
-    for name, (rgb, matte) in zip(requests, parts):
+    for name, (rgb, matte, *use) in zip(requests, parts):
         matte = matte.astype(jnp.float32)
         valid = valid_matte
         if valid is not None:
             valid = valid.reshape(sources, -1)[:, : len(rgb) // sources].reshape(-1)
-        shown[name] = Shown(composited(rgb, matte, backgrounds.get(name, background), valid), matte)
+        image = composited(rgb, matte, backgrounds.get(name, background), valid)
+        shown[name] = Shown(image, matte, PortraitUse(*use) if use else None)
     return shown
 
 
@@ -272,10 +268,10 @@ def network_terms(
     return terms
 
 
-def photo_terms(told: Mapping[str, Array], pairs: Pairs, motions: Motions, weight: Float[Array, "B n n"]) -> Terms:
+def photo_terms(use: PortraitUse, pairs: Pairs, motions: Motions, weight: Float[Array, "B n n"]) -> Terms:
     """Returns the terms of what photo heads tell: latents of faces, places in the portrait, what it does not show.
 
-    told: see `decode`; weight: of the target's pixels.
+    use: what the decoder did with the portrait's pixels; weight: of the target's.
     """
     size, kind, moved = weight.shape[1], pairs["kind"], pairs["moved"].astype(jnp.float32)
     copied, painted = ((kind == value).astype(jnp.float32) for value in (COPIED, PAINTED))
@@ -284,9 +280,9 @@ def photo_terms(told: Mapping[str, Array], pairs: Pairs, motions: Motions, weigh
     valid = jnp.concatenate([pairs["valid_source_latent"], pairs["valid_latent"], pairs["valid_latent"]])
     return {
         "anchor": anchor_loss(dynamics, truth, valid),
-        "flow": place_loss(told["places"], moved, copied, weight),
-        "flow_coarse": coarse_place_loss(told["places_coarse"], moved, copied, size),
-        "kept": kept_loss(told["kept"][..., 0], copied, painted, weight),
+        "flow": place_loss(use.places, moved, copied, weight),
+        "flow_coarse": coarse_place_loss(use.places_coarse, moved, copied, size),
+        "kept": kept_loss(use.kept[..., 0], copied, painted, weight),
     }
 
 

@@ -41,8 +41,8 @@ class FaceValidation:
                 for name, value in metrics.items()}  # fmt: skip
 
     def images(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and error, a
-        column per pair; and a video of sources that follow the drivers' motions in turn."""
+        """Draws rows of source, driver, reconstruction (the source's own person drives), cross-identity, truth and
+        error, a column per pair; and a video of sources that follow the drivers' motions in turn."""
         batch = {name: value[:COLUMNS] for name, value in self.held_out()[0].items()}
         rows, frames = self._rows(params, batch), self._walk(params, batch)
         grid = rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], -1, 3)
