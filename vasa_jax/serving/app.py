@@ -19,6 +19,7 @@ from vasa_jax.serving.answers import About, Fault, controls_told, described_faul
 from vasa_jax.serving.forms import AskedDriving, AskedForm, names_of
 from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
 from vasa_jax.serving.live_routes import live_router
+from vasa_jax.serving.live_sockets import sockets_router
 from vasa_jax.serving.samples import can_speak, samples_router
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.videos import videos_router
@@ -91,6 +92,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
 
     app.include_router(videos_router(studio))
     app.include_router(live_router(studio))
+    app.include_router(sockets_router(studio))
     app.include_router(samples_router())
     app.mount("/", StaticFiles(directory=PAGES, html=True))
     return app
