@@ -42,6 +42,7 @@ class Viewer:
 
     def __init__(self, microphone=None, kinds=("audio", "video")):
         self.pictures, self.sounds, self.microphone = [], [], microphone
+        self._watches = []
         self._kinds, self._loop = kinds, asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
@@ -87,7 +88,7 @@ class Viewer:
 
         @self.peer.on("track")
         def track(track):
-            asyncio.ensure_future(self._watch(track))
+            self._watches.append(asyncio.ensure_future(self._watch(track)))
 
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return self.peer.localDescription.sdp

@@ -276,6 +276,74 @@ def test_live(browser, address):
     assert FAULTS == []
 
 
+# Loudness of what the page hears from the avatar and from its own microphone, and light of the picture, every 10 ms.
+WATCH = """async () => {
+  const context = new AudioContext(), video = document.getElementById('live-video');
+  const spy = (stream) => {
+    const node = context.createAnalyser(), samples = new Float32Array(node.fftSize = 512);
+    context.createMediaStreamSource(stream).connect(node);
+    return () => { node.getFloatTimeDomainData(samples); return Math.hypot(...samples) / Math.sqrt(samples.length); };
+  };
+  const heard = spy(video.srcObject), own = spy(await navigator.mediaDevices.getUserMedia({ audio: true }));
+  window.watched = [];
+  setInterval(() => window.watched.push([performance.now(), heard(), own()]), 10);
+}"""
+
+
+def onsets(times, loud):
+    """When it becomes loud after a quarter of a second of silence."""
+    on = np.asarray(loud) > 0.02
+    return [times[i] for i in range(25, len(on)) if on[i] and not on[i - 25 : i].any()]
+
+
+def test_live_over_webrtc(browser, address):
+    """Frames and sound come in step; the microphone goes out and comes back; an interruption is heard at once."""
+    page = page_of(browser, address, "live")
+    choose(page, "live")
+    page.select_option("#live-connection", "webrtc")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 1.5")
+    assert page.evaluate("document.getElementById('live').player.peer.connectionState") == "connected"
+    page.evaluate(WATCH)
+    page.click("#live-microphone")
+    until(page, "document.getElementById('live').figures?.latency > 0")
+    page.wait_for_timeout(6000)
+    picture(page, "live_webrtc")
+    now = figures(page)
+    times, heard, own = np.transpose(page.evaluate("window.watched"))
+    delays = [min((b - a for b in onsets(times, heard) if b > a), default=np.nan) for a in onsets(times, own)]
+    print("webrtc:", json.dumps(now), page.locator("#live-figures").inner_text().replace("\n", "; "))
+    print("microphone to loudspeaker, ms:", np.round(delays))
+    assert abs(now["skew"]) <= 0.04 and 0 < now["latency"] < 3 and now["firstFrame"] < 10
+    assert 0 < np.nanmedian(delays) < 1900  # the microphone's noise begins anew every 2 s
+    page.click("#live-microphone")
+    page.wait_for_timeout(1500)
+    page.click("#live-example")
+    until(page, "window.watched.at(-1)[1] > 0.02")
+    page.keyboard.press("Escape")
+    pressed = page.evaluate("document.getElementById('live').player.pressed")
+    page.wait_for_timeout(1000)
+    late = [at - pressed for at, loud, _ in page.evaluate("window.watched") if loud > 0.02 and at > pressed]
+    print("interruption to silence, ms:", max(late, default=0))
+    assert max(late, default=0) < 200
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
+
+
+def test_where_udp_is_blocked_the_socket_plays(browser, address):
+    page = page_of(browser, address, "live")
+    page.add_init_script("delete window.RTCPeerConnection")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.select_option("#live-connection", "webrtc")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.5")
+    assert "now over the WebSocket" in page.text_content("#live-state")
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+
+
 def test_two_live_sessions_and_a_busy_answer(browser, address):
     pages = [page_of(browser, address, "live") for _ in range(3)]
     for page in pages[:2]:

@@ -105,6 +105,7 @@ class About(BaseModel):
     form: list[Control] = Field(description="what may be asked of a video's form")
     emotions: list[str]
     speech: bool = Field(description="whether texts can be spoken")
+    webrtc: bool = Field(description="whether live avatars can be played over WebRTC")
 
 
 def controls_told(cls: type[Settings], names: Iterable[str], most_steps: int = 0) -> list[Control]:

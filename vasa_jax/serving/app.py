@@ -81,7 +81,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
             seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
             controls=controls_told(Controls, fields_of(Controls), settings.steps),
             motion=driving, form=controls_told(AskedForm, names_of(AskedForm)), emotions=list(EMOTIONS),
-            speech=can_speak(),
+            speech=can_speak(), webrtc=settings.webrtc,
         )  # fmt: skip
 
     @app.get("/metrics", tags=["server"], response_class=Response)

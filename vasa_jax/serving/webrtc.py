@@ -193,6 +193,8 @@ def checked_offer(offer: str, keep_addresses: bool) -> str:
     kinds = [line[2:].split(" ")[0] for line in lines if line.startswith("m=")]
     if sorted(kinds) != SECTIONS or lines[0] != "v=0":
         raise InputError("offer: is no SDP with one audio and one video section; offer these, without data channels")
+    if not any(re.match("a=fingerprint:sha-(256|384|512) ", line, re.IGNORECASE) for line in lines):
+        raise InputError("offer: has no fingerprint; without a=fingerprint:sha-256 nobody knows who is there")
     if not keep_addresses:
         lines = [line for line in lines if not re.match("a=(candidate|end-of-candidates)", line)]
     return "\r\n".join(lines)

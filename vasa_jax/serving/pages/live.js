@@ -2,6 +2,7 @@
 
 import { ask, askJson, form, make } from "./server.js";
 import { Player } from "./player.js";
+import { RtcPlayer } from "./rtc.js";
 import { spoken } from "./sound.js";
 
 export function live(panel, { portrait, controls }, about) {
@@ -15,6 +16,7 @@ export function live(panel, { portrait, controls }, about) {
     event?.preventDefault();
     try { await action(event); } catch (error) { tell(error.message, true); }
   };
+  find("connection").disabled = !about.webrtc;
   const enable = (open) => {
     find("open").disabled = open;
     for (const element of busyWhile) element.disabled = !open;
@@ -33,12 +35,24 @@ export function live(panel, { portrait, controls }, about) {
     }
     enable(true);
     tell(`This machine draws about ${session.rate} frames a second, ${session.hop.toFixed(1)} s at once.`);
-    player = new Player(video, rest, session.socket, {
-      hop: (hop) => { last = hop; },
-      end: (reason) => { stopMicrophone(); enable(false); session = player = null; tell(`ended: ${reason}`); pause.setAttribute("aria-pressed", "false"); },
-    });
-    panel.player = player;
+    play(find("connection").value === "webrtc" && about.webrtc);
   });
+
+  /** Plays the session; over the WebSocket where nothing comes by WebRTC. */
+  function play(webrtc) {
+    const on = {
+      hop: (hop) => { last = hop; },
+      end: (reason, seen = true) => {
+        stopMicrophone();
+        if (!seen && session) { tell(`${reason}; now over the WebSocket`); play(false); return; }
+        enable(false);
+        session = player = null;
+        tell(`ended: ${reason}`);
+        pause.setAttribute("aria-pressed", "false");
+      },
+    };
+    panel.player = player = webrtc ? new RtcPlayer(video, session.socket, on) : new Player(video, rest, session.socket, on);
+  }
 
   find("change").onclick = tried(async () => {
     await ask(`${session.socket}/controls`, { method: "PUT", body: form({ controls: controls.text() }) });
@@ -74,17 +88,23 @@ export function live(panel, { portrait, controls }, about) {
     let stream;
     try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
     catch { throw new Error("there is no microphone, or this page may not use it; say a file"); }
+    microphone.setAttribute("aria-pressed", "true");
+    if (player.listen) {
+      input = { stream };
+      await player.listen(stream);
+      return;
+    }
     const context = new AudioContext();
     await context.audioWorklet.addModule("microphone.js");
     const node = new AudioWorkletNode(context, "microphone");
     node.port.onmessage = ({ data }) => player?.hear(data, context.sampleRate);
     context.createMediaStreamSource(stream).connect(node).connect(context.destination); // silent, but without it nothing runs
     input = { stream, context };
-    microphone.setAttribute("aria-pressed", "true");
   });
   function stopMicrophone() {
     input?.stream.getTracks().forEach((track) => track.stop());
-    input?.context.close();
+    input?.context?.close();
+    if (player?.listen && !player.over) player.listen(null);
     input = null;
     microphone.setAttribute("aria-pressed", "false");
   }
