@@ -139,6 +139,7 @@ def test_a_session(client, opened):
         player = Player(socket)
         idle = player.next_hop()
         assert player.lines[0]["type"] == "hello" and not idle["speaks"] and idle["start"] == 0
+        assert idle["sessions"] == 1 and idle["device_memory"] is None
         start = time.monotonic()
         said = client.post(f"{path}/sound", files={"sound": wav(2)}).json()
         assert said["seconds"] == pytest.approx(2.0, abs=0.01)
@@ -156,6 +157,7 @@ def test_a_session(client, opened):
         player.until(lambda hop: hop["speaks"])
         player.send(type="report", latency=0.4, skew=-0.01)
         last = player.until(lambda hop: time.monotonic() - start > 2)
+        assert last["cores"] > 0
         played = last["start"] + last["seconds"]
         assert played <= time.monotonic() - start + 1.5  # it does not run ahead of the clock
         assert client.delete(path).status_code == 204
@@ -166,7 +168,7 @@ def test_a_session(client, opened):
     assert times == sorted(times) and times[0] == 0 and end - 1 <= times[-1] < end
     text = client.get("/metrics").text
     assert "vasa_live_skew_seconds_count 1.0" in text and "vasa_live_busy_total 1.0" in text
-    assert "vasa_live_first_frame_seconds_count 1.0" in text
+    assert "vasa_live_first_frame_seconds_count 1.0" in text and 'vasa_live_players_total{over="websocket"} 1.0' in text
     wait_until(lambda: not opened[1].live.active)
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
 

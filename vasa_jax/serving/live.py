@@ -56,13 +56,18 @@ class LiveSession:
         *,
         longest: float,
         queue: float,
+        sessions: Callable[[], int],
         done: "Callable[[LiveSession], None]",
     ):
-        """longest: seconds that it may last; queue: of sound that may wait; done: called when it is over."""
+        """Nothing is made before `start`.
+
+        longest: seconds that it may last; queue: of sound that may wait; sessions: how many are open; done: called when
+        it is over.
+        """
         self.id, self.reason, self.size = secrets.token_hex(16), "", generator.image_size
         self.ended = threading.Event()
         self.sound = SoundQueue(queue)
-        self._metrics, self._done = metrics, done
+        self._metrics, self._sessions, self._done = metrics, sessions, done
         self._pace, self._until = pace, time.monotonic() + longest
         self._motion = LiveMotion(generator, avatar, controls, pace.point.hop)
         self._lock, self._opened = threading.Lock(), time.monotonic()
@@ -195,6 +200,7 @@ class LiveSession:
             "rate": round(len(frames) / point.seconds, 2), "heard": self.sound.taken / RATE,
             "waiting": round(self.sound.waiting / RATE, 3), "speaks": heard > 0, "interrupted": interrupted,
             "portraits": self._portraits, "load": round((end - start) / point.seconds, 3), "late": late,
+            "sessions": self._sessions(), **self._metrics.usage(),
         }  # fmt: skip
         self._deliver(
             Hop(self._frame, frames, shown, self._sample, samples, heard > 0, number, self._portraits, about)
@@ -256,7 +262,8 @@ class LiveSessions:
             pace = Pace(*self.warm_up(), hops_of(self._generator))
             session = LiveSession(
                 self._generator, avatar(), self._controls(controls), pace, self._metrics,
-                longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours, done=self._left,
+                longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours,
+                sessions=lambda: len(self._sessions), done=self._left,
             )  # fmt: skip
         except BaseException:
             with self._lock:

@@ -71,6 +71,7 @@ class Playing:
     async def by_fragments(self) -> None:
         """Plays over this socket."""
         player = FragmentPlayer(self._session.size, self._send)
+        self._studio.metrics.players.labels("websocket").inc()
         self._session.play_to(player)
         await self._run(player, self._give, self._take)
 
@@ -87,6 +88,7 @@ class Playing:
                 raise InputError("webrtc: no connection came about; UDP may be blocked, play over the other socket")
             player.start()
             self._session.play_to(player)
+            self._studio.metrics.players.labels("webrtc").inc()
             await player.gone.wait()
             raise InputError("webrtc: the connection was lost; open it anew")
 
