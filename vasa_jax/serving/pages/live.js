@@ -3,7 +3,7 @@
 import { ask, askJson, form, make } from "./server.js";
 import { Player } from "./player.js";
 import { RtcPlayer } from "./rtc.js";
-import { spoken } from "./sound.js";
+import { spoken, voiceChoice } from "./sound.js";
 
 export function live(panel, { portrait, controls }, about) {
   const find = (name) => panel.querySelector(`#live-${name}`);
@@ -16,11 +16,13 @@ export function live(panel, { portrait, controls }, about) {
     event?.preventDefault();
     try { await action(event); } catch (error) { tell(error.message, true); }
   };
+  const voice = voiceChoice(about);
+  find("text").querySelector("label").after(voice);
   find("connection").disabled = !about.webrtc;
   const enable = (open) => {
     find("open").disabled = open;
     for (const element of busyWhile) element.disabled = !open;
-    find("text").hidden = !(open && about.speech);
+    find("text").hidden = !(open && about.voices.length);
   };
 
   panel.querySelector("#live-form").onsubmit = tried(async () => {
@@ -72,7 +74,7 @@ export function live(panel, { portrait, controls }, about) {
   find("example").onclick = tried(async () => say([await (await ask("v1/examples/sound")).blob(), "the shipped sentence"]));
   find("text").onsubmit = tried(async () => {
     const field = find("text").querySelector("input");
-    await say([await spoken(field.value), "the text"]);
+    await say([await spoken(field.value, voice.value), "the text"]);
     field.value = "";
   });
   find("interrupt").onclick = () => player?.interrupt();
