@@ -1,5 +1,6 @@
 """Live avatars over a WebSocket, with a tiny model."""
 
+import asyncio
 import io
 import json
 import threading
@@ -8,13 +9,16 @@ import time
 import av
 import numpy as np
 import pytest
+from scipy.io import wavfile
 from tiny_studio import served, wav
 
 from vasa_jax.conventions import HISTORY
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
+from vasa_jax.serving.live import MOST_UNSENT
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion
+from vasa_jax.serving.live_sockets import Playing
 from vasa_jax.serving.pace import Point
 
 HEADERS = {"host": "127.0.0.1:7860"}
@@ -194,6 +198,29 @@ def test_a_player_that_is_lost_may_come_back(client, opened):
     wait_until(lambda: not opened[1].live.active)
 
 
+def test_a_player_that_does_not_read_ends_the_session(client, opened):
+    """What waits for it is bounded, and so is the time for which it keeps its seat."""
+
+    async def unread():
+        playing = Playing(None, None, opened[1])
+        return [await asyncio.sleep(0, playing._send("line")) for _ in range(3 * MOST_UNSENT)]
+
+    answers = asyncio.run(unread())
+    assert answers[: MOST_UNSENT] == [True] * MOST_UNSENT and answers[-1] is False
+
+    class Slow:
+        def play(self, hop):
+            return False
+
+        def interrupt(self, number):
+            pass
+
+    session = opened[1].live.get(open_one(client).json()["session"])
+    session.play_to(Slow())
+    assert session.ended.wait(5) and session.reason == "its player is too slow"
+    wait_until(lambda: not opened[1].live.active)
+
+
 NONSENSE = ["no json", "[]", '{"type": "dance"}', '{"type": "microphone", "rate": 1}', '{"type": "' + "x" * 5000 + '"}']
 
 
@@ -215,6 +242,38 @@ def test_bad_requests_take_no_seat(client, opened):
     assert not opened[1].live.active
     with pytest.raises(Exception), client.websocket_connect(f"/v1/live/{'0' * 32}", headers=HEADERS):  # noqa: B017
         pass
+
+
+def tone(first, seconds):
+    """A piece of a tone as a text-to-speech program sends it: WAV of 24 kHz, from a second on."""
+    times = np.arange(round(24_000 * first), round(24_000 * (first + seconds))) / 24_000
+    with io.BytesIO() as file:
+        wavfile.write(file, 24_000, (8000 * np.sin(2 * np.pi * 300 * times)).astype(np.int16))
+        return file.getvalue()
+
+
+def test_sound_in_pieces_is_one_sound(client, opened):
+    """Pieces that are posted one after the other are spoken without a gap; a pause holds them back."""
+    path = open_one(client).json()["socket"]
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        player.next_hop()
+        player.send(type="pause")
+        for piece in range(4):
+            assert client.post(f"{path}/sound", files={"sound": tone(0.4 * piece, 0.4)}).status_code == 202
+        for _ in range(3):
+            assert not player.next_hop()["speaks"]
+        player.send(type="resume")
+        player.until(lambda hop: hop["speaks"])
+        done = player.until(lambda hop: not hop["speaks"])
+        assert done["heard"] == pytest.approx(1.6, abs=1e-3) and done["waiting"] == 0
+    with av.open(io.BytesIO(player.stream)) as stream:
+        sound = np.concatenate([block.to_ndarray()[0] for block in stream.decode(audio=0)])
+    level = np.sqrt(np.convolve(sound**2, np.ones(480) / 480, "same"))  # of 10 ms
+    on = np.flatnonzero(level > 0.05)
+    assert len(on) / 48_000 == pytest.approx(1.6, abs=0.02) and on[-1] - on[0] < len(on) + 480
+    opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
 
 
 def test_nobody_plays_it(generator, tmp_path, monkeypatch):
