@@ -2,13 +2,13 @@
 
 import asyncio
 import io
-import json
 import threading
 import time
 
 import av
 import numpy as np
 import pytest
+from live_player import HEADERS, Player, open_one, wait_until
 from scipy.io import wavfile
 from tiny_studio import served, wav
 
@@ -21,7 +21,6 @@ from vasa_jax.serving.live_motion import AHEAD, LiveMotion
 from vasa_jax.serving.live_sockets import Playing
 from vasa_jax.serving.pace import Point
 
-HEADERS = {"host": "127.0.0.1:7860"}
 STEPS = 1
 
 
@@ -94,43 +93,6 @@ def test_drawn_frames_are_marked_frames_of_the_motion(generator):
     np.testing.assert_array_equal(np.stack(drawn), whole[::2])
 
 
-def open_one(client, **fields):
-    return client.post("/v1/live", files={"portrait": DEMO["image"].read_bytes()}, data={"crop": "center", **fields})
-
-
-class Player:
-    """Reads a session's messages: its lines, and all its bytes."""
-
-    def __init__(self, socket):
-        self.socket, self.stream, self.lines = socket, b"", []
-
-    def next_hop(self):
-        while True:
-            message = self.socket.receive()
-            if message.get("bytes"):
-                self.stream += message["bytes"]
-                if self.lines[-1]["type"] == "hop":
-                    return self.lines[-1]
-            elif message.get("text"):
-                self.lines.append(json.loads(message["text"]))
-                if self.lines[-1]["type"] == "end":
-                    return self.lines[-1]
-            else:
-                return {**message, "type": "closed"}
-
-    def until(self, wanted, seconds=20):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            hop = self.next_hop()
-            if wanted(hop):
-                return hop
-            assert hop["type"] != "closed", hop
-        raise AssertionError("it did not come")
-
-    def send(self, **word):
-        self.socket.send_text(json.dumps(word))
-
-
 def test_a_session(client, opened):
     """Idles, speaks what it is given, stops at once when interrupted, changes face and mood, and ends."""
     session = open_one(client)
@@ -175,13 +137,6 @@ def test_a_session(client, opened):
     assert "vasa_live_first_frame_seconds_count 1.0" in text and 'vasa_live_players_total{over="websocket"} 1.0' in text
     wait_until(lambda: not opened[1].live.active)
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
-
-
-def wait_until(done, seconds=5):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_player_that_is_lost_may_come_back(client, opened):

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from live_player import HEADERS, Player, open_one, wait_until
 from rtc_viewer import Microphone, Viewer
 from starlette.websockets import WebSocketDisconnect
-from test_live import HEADERS, Player, open_one, wait_until
 from tiny_studio import served, wav
 
 from vasa_jax.config import StudioConfig

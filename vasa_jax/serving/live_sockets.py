@@ -144,7 +144,7 @@ class Playing:
             if message is not None:
                 await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
             if plays and not session.plays_to(self._player) and not session.ended.is_set():
-                raise InputError("another player has taken the place of this one")
+                raise InputError("another player has taken the place of this one; open another session for more")
             plays = plays or session.plays_to(self._player)
             if self._studio.closing.is_set():
                 session.close("the server ends")

@@ -1,8 +1,8 @@
 """A live avatar over WebRTC: sound and pictures by UDP, which loses packets rather than waiting for them.
 
-A browser's offer comes over the session's WebSocket, with the same key, origin and limits as the other player's; the
-answer goes back there. The server names its addresses and speaks to nobody who has not first sent it a check with the
-session's password (as ICE lite, RFC 8445 section 2.5): an offer cannot make it send packets to others. Only where
+A browser's offer comes over the session's WebSocket, with the same key, origin and limits as the other player's. The
+answer goes back there. The server names its addresses, and speaks to nobody who has not first sent it a check with the
+session's password. So an offer cannot make it send packets to others (as ICE lite, RFC 8445 section 2.5). Only where
 the operator named STUN or TURN servers does it use the addresses of the offer.
 """
 
