@@ -159,7 +159,7 @@ class Playing:
                 samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768.0
                 self._session.sound.hear(samples, self._rate)
             elif text := message.get("text"):
-                self._obey(_word(text, LONGEST_WORD))
+                self._rate = _obey(text, self._session, self._studio, self._rate)
 
     async def _offer(self) -> str:
         """Returns the offer, which is the first that a player says."""
@@ -173,26 +173,27 @@ class Playing:
             raise InputError('message: no offer came; send {"type": "offer", "sdp": ...} first')
         return word["sdp"]
 
-    def _obey(self, word: dict[str, Any]) -> None:
-        """Does what a player's line says; InputError for a line that says nothing."""
-        session, kind = self._session, word.get("type")
-        if kind == "microphone":
-            rate = word.get("rate")
-            if type(rate) is not int or not RATES[0] <= rate <= RATES[1]:
-                raise InputError(f"rate: is none; choose {RATES[0]} to {RATES[1]} Hz")
-            self._rate = rate
-        elif kind == "interrupt":
-            session.interrupt()
-        elif kind in ("pause", "resume"):
-            session.sound.paused = kind == "pause"
-        elif kind == "report":
-            metrics = self._studio.metrics
-            for name, measure in (("latency", metrics.seen_latency), ("skew", metrics.skew)):
-                value = word.get(name)
-                if type(value) in (int, float) and abs(value) < 60:  # not NaN, nor an integer too large for a float
-                    measure.observe(value)
-        else:
-            raise InputError("message: its type is unknown; send microphone, interrupt, pause, resume or report")
+
+def _obey(text: str, session: LiveSession, studio: Studio, rate: int) -> int:
+    """Does what a player's line says; returns the rate of its microphone. InputError for a line that says nothing."""
+    word = _word(text, LONGEST_WORD)
+    kind = word.get("type")
+    if kind == "microphone":
+        rate = word.get("rate")
+        if type(rate) is not int or not RATES[0] <= rate <= RATES[1]:
+            raise InputError(f"rate: is none; choose {RATES[0]} to {RATES[1]} Hz")
+    elif kind == "interrupt":
+        session.interrupt()
+    elif kind in ("pause", "resume"):
+        session.sound.paused = kind == "pause"
+    elif kind == "report":
+        for name, measure in (("latency", studio.metrics.seen_latency), ("skew", studio.metrics.skew)):
+            value = word.get(name)
+            if type(value) in (int, float) and abs(value) < 60:  # not NaN, nor an integer too large for a float
+                measure.observe(value)
+    else:
+        raise InputError("message: its type is unknown; send microphone, interrupt, pause, resume or report")
+    return rate
 
 
 def udp_hosts(settings: StudioConfig) -> list[str]:
