@@ -12,7 +12,7 @@ from vasa_jax.generation.composition import Form
 from vasa_jax.generation.control_track import checked_controls
 from vasa_jax.generation.controls import Controls
 from vasa_jax.serving.forms import AskedDriving, checked, checked_form
-from vasa_jax.serving.live_routes import _close_reason, _obey
+from vasa_jax.serving.live_sockets import _close_reason, _obey
 
 
 def form(text):

@@ -1,23 +1,26 @@
 """Live avatars over a WebSocket, with a tiny model."""
 
+import asyncio
 import io
-import json
 import threading
 import time
 
 import av
 import numpy as np
 import pytest
+from live_player import HEADERS, Player, open_one, wait_until
+from scipy.io import wavfile
 from tiny_studio import served, wav
 
 from vasa_jax.conventions import HISTORY
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
+from vasa_jax.serving.live import MOST_UNSENT
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion
+from vasa_jax.serving.live_sockets import Playing
 from vasa_jax.serving.pace import Point
 
-HEADERS = {"host": "127.0.0.1:7860"}
 STEPS = 1
 
 
@@ -90,43 +93,6 @@ def test_drawn_frames_are_marked_frames_of_the_motion(generator):
     np.testing.assert_array_equal(np.stack(drawn), whole[::2])
 
 
-def open_one(client, **fields):
-    return client.post("/v1/live", files={"portrait": DEMO["image"].read_bytes()}, data={"crop": "center", **fields})
-
-
-class Player:
-    """Reads a session's messages: its lines, and all its bytes."""
-
-    def __init__(self, socket):
-        self.socket, self.stream, self.lines = socket, b"", []
-
-    def next_hop(self):
-        while True:
-            message = self.socket.receive()
-            if message.get("bytes"):
-                self.stream += message["bytes"]
-                if self.lines[-1]["type"] == "hop":
-                    return self.lines[-1]
-            elif message.get("text"):
-                self.lines.append(json.loads(message["text"]))
-                if self.lines[-1]["type"] == "end":
-                    return self.lines[-1]
-            else:
-                return {**message, "type": "closed"}
-
-    def until(self, wanted, seconds=20):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            hop = self.next_hop()
-            if wanted(hop):
-                return hop
-            assert hop["type"] != "closed", hop
-        raise AssertionError("it did not come")
-
-    def send(self, **word):
-        self.socket.send_text(json.dumps(word))
-
-
 def test_a_session(client, opened):
     """Idles, speaks what it is given, stops at once when interrupted, changes face and mood, and ends."""
     session = open_one(client)
@@ -139,6 +105,7 @@ def test_a_session(client, opened):
         player = Player(socket)
         idle = player.next_hop()
         assert player.lines[0]["type"] == "hello" and not idle["speaks"] and idle["start"] == 0
+        assert idle["sessions"] == 1 and idle["device_memory"] is None
         start = time.monotonic()
         said = client.post(f"{path}/sound", files={"sound": wav(2)}).json()
         assert said["seconds"] == pytest.approx(2.0, abs=0.01)
@@ -156,6 +123,7 @@ def test_a_session(client, opened):
         player.until(lambda hop: hop["speaks"])
         player.send(type="report", latency=0.4, skew=-0.01)
         last = player.until(lambda hop: time.monotonic() - start > 2)
+        assert last["cores"] > 0
         played = last["start"] + last["seconds"]
         assert played <= time.monotonic() - start + 1.5  # it does not run ahead of the clock
         assert client.delete(path).status_code == 204
@@ -166,16 +134,9 @@ def test_a_session(client, opened):
     assert times == sorted(times) and times[0] == 0 and end - 1 <= times[-1] < end
     text = client.get("/metrics").text
     assert "vasa_live_skew_seconds_count 1.0" in text and "vasa_live_busy_total 1.0" in text
-    assert "vasa_live_first_frame_seconds_count 1.0" in text
+    assert "vasa_live_first_frame_seconds_count 1.0" in text and 'vasa_live_players_total{over="websocket"} 1.0' in text
     wait_until(lambda: not opened[1].live.active)
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
-
-
-def wait_until(done, seconds=5):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_player_that_is_lost_may_come_back(client, opened):
@@ -189,6 +150,29 @@ def test_a_player_that_is_lost_may_come_back(client, opened):
     with av.open(io.BytesIO(player.stream)) as file:  # it can be decoded from there on
         assert next(file.decode(video=0)).is_corrupt is False
     opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
+
+
+def test_a_player_that_does_not_read_ends_the_session(client, opened):
+    """What waits for it is bounded, and so is the time for which it keeps its seat."""
+
+    async def unread():
+        playing = Playing(None, None, opened[1])
+        return [await asyncio.sleep(0, playing._send("line")) for _ in range(3 * MOST_UNSENT)]
+
+    answers = asyncio.run(unread())
+    assert answers[: MOST_UNSENT] == [True] * MOST_UNSENT and answers[-1] is False
+
+    class Slow:
+        def play(self, hop):
+            return False
+
+        def interrupt(self, number):
+            pass
+
+    session = opened[1].live.get(open_one(client).json()["session"])
+    session.play_to(Slow())
+    assert session.ended.wait(5) and session.reason == "its player is too slow"
     wait_until(lambda: not opened[1].live.active)
 
 
@@ -213,6 +197,38 @@ def test_bad_requests_take_no_seat(client, opened):
     assert not opened[1].live.active
     with pytest.raises(Exception), client.websocket_connect(f"/v1/live/{'0' * 32}", headers=HEADERS):  # noqa: B017
         pass
+
+
+def tone(first, seconds):
+    """A piece of a tone as a text-to-speech program sends it: WAV of 24 kHz, from a second on."""
+    times = np.arange(round(24_000 * first), round(24_000 * (first + seconds))) / 24_000
+    with io.BytesIO() as file:
+        wavfile.write(file, 24_000, (8000 * np.sin(2 * np.pi * 300 * times)).astype(np.int16))
+        return file.getvalue()
+
+
+def test_sound_in_pieces_is_one_sound(client, opened):
+    """Pieces that are posted one after the other are spoken without a gap; a pause holds them back."""
+    path = open_one(client).json()["socket"]
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        player.next_hop()
+        player.send(type="pause")
+        for piece in range(4):
+            assert client.post(f"{path}/sound", files={"sound": tone(0.4 * piece, 0.4)}).status_code == 202
+        for _ in range(3):
+            assert not player.next_hop()["speaks"]
+        player.send(type="resume")
+        player.until(lambda hop: hop["speaks"])
+        done = player.until(lambda hop: not hop["speaks"])
+        assert done["heard"] == pytest.approx(1.6, abs=1e-3) and done["waiting"] == 0
+    with av.open(io.BytesIO(player.stream)) as stream:
+        sound = np.concatenate([block.to_ndarray()[0] for block in stream.decode(audio=0)])
+    level = np.sqrt(np.convolve(sound**2, np.ones(480) / 480, "same"))  # of 10 ms
+    on = np.flatnonzero(level > 0.05)
+    assert len(on) / 48_000 == pytest.approx(1.6, abs=0.02) and on[-1] - on[0] < len(on) + 480
+    opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
 
 
 def test_nobody_plays_it(generator, tmp_path, monkeypatch):

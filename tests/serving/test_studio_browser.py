@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from studio_process import CHROMIUM, chromium, studio_process
 from tiny_model import save_tiny_model
 from tiny_studio import wav
@@ -139,6 +140,57 @@ def test_the_crop_is_dragged_and_moved_by_keys(browser, address):
     assert int(square.get_attribute("data-crop").split(",")[0]) < after[0]
 
 
+COPY = """async () => {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 200;
+  const pen = canvas.getContext('2d');
+  pen.fillStyle = 'teal';
+  pen.fillRect(0, 0, 200, 200);
+  const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+  await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+}"""
+
+
+def test_camera_clipboard_microphone_and_text(browser, address):
+    """Every other way in: a picture of camera and clipboard, what the microphone hears, a text in a voice."""
+    page = page_of(browser, address)
+    page.context.grant_permissions(["camera", "microphone", "clipboard-read", "clipboard-write"])
+    page.click("#speak >> text=Camera")
+    until(page, "document.querySelector('#camera-dialog video').videoWidth > 0")
+    page.click("text=Take the picture")
+    page.wait_for_selector("#speak [role=status]:has-text('camera.png')")
+    page.evaluate(COPY)
+    page.click("#speak >> text=Paste")
+    page.wait_for_selector("#speak [role=status]:has-text('clipboard.png')")
+    page.click("#speak >> text=Record")
+    page.wait_for_timeout(1500)
+    page.click("#speak >> text=Stop")
+    page.wait_for_selector("#speak [role=status]:has-text('microphone.webm')")
+    choose(page, "speak")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("[data-state=done] video")
+    if not page.locator("#speak [aria-label='text to speak']").count():
+        return  # no voice is installed
+    assert page.locator("#speak [aria-label=voice] option").count() > 10
+    page.fill("#speak [aria-label='text to speak']", "Good morning to everybody.")
+    page.select_option("#speak [aria-label=voice]", "en-us+f3")
+    page.click("#speak >> text=Speak it")
+    page.wait_for_selector("#speak [role=status]:has-text('text.wav')")
+    picture(page, "speak_text")
+    assert len(FAULTS) == 2 and all("422" in fault for fault in FAULTS)  # camera's and clipboard's picture show no face
+
+
+def test_progress_and_cancel(browser, address):
+    page = page_of(browser, address)
+    choose(page, "speak", sound=file("long.wav", 60))
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("[data-state=running] .state:has-text(' of 1500, ')")
+    picture(page, "speak_progress")
+    page.click("[data-state=running] >> text=Cancel")
+    page.wait_for_selector("[data-job]", state="detached")
+    assert FAULTS == []
+
+
 def test_faults_are_told_in_a_line(browser, address):
     page = page_of(browser, address)
     page.locator("#speak input[aria-label='portrait file']").set_input_files(
@@ -232,6 +284,15 @@ def test_look(browser, address):
     page.click("#look-play")
     until(page, "[...document.querySelectorAll('#look video')].every(video => video.currentTime > 0.1)")
     picture(page, "look")
+    with page.expect_download() as download:
+        page.click("#look-contact")
+    with Image.open(download.value.path()) as sheet:
+        assert sheet.size == (8 * 160, 3 * 182)
+        rows = np.asarray(sheet.convert("L"), np.float32)
+        if folder := os.environ.get("STUDIO_PICTURES"):
+            sheet.save(Path(folder) / "contact_sheet.png")
+    assert all(rows[22 + 182 * row : 182 * (row + 1), 160 * column + 2 : 160 * column + 158].std() > 3
+               for row in range(3) for column in range(8))  # fmt: skip
     assert FAULTS == []
 
 
@@ -274,6 +335,74 @@ def test_live(browser, address):
     page.click("#live-close")
     page.wait_for_selector("#live-state:has-text('ended')")
     assert FAULTS == []
+
+
+# Loudness of what the page hears from the avatar and from its own microphone, and light of the picture, every 10 ms.
+WATCH = """async () => {
+  const context = new AudioContext(), video = document.getElementById('live-video');
+  const spy = (stream) => {
+    const node = context.createAnalyser(), samples = new Float32Array(node.fftSize = 512);
+    context.createMediaStreamSource(stream).connect(node);
+    return () => { node.getFloatTimeDomainData(samples); return Math.hypot(...samples) / Math.sqrt(samples.length); };
+  };
+  const heard = spy(video.srcObject), own = spy(await navigator.mediaDevices.getUserMedia({ audio: true }));
+  window.watched = [];
+  setInterval(() => window.watched.push([performance.now(), heard(), own()]), 10);
+}"""
+
+
+def onsets(times, loud):
+    """When it becomes loud after a quarter of a second of silence."""
+    on = np.asarray(loud) > 0.02
+    return [times[i] for i in range(25, len(on)) if on[i] and not on[i - 25 : i].any()]
+
+
+def test_live_over_webrtc(browser, address):
+    """Frames and sound come in step; the microphone goes out and comes back; an interruption is heard at once."""
+    page = page_of(browser, address, "live")
+    choose(page, "live")
+    page.select_option("#live-connection", "webrtc")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 1.5")
+    assert page.evaluate("document.getElementById('live').player.peer.connectionState") == "connected"
+    page.evaluate(WATCH)
+    page.click("#live-microphone")
+    until(page, "document.getElementById('live').figures?.latency > 0")
+    page.wait_for_timeout(6000)
+    picture(page, "live_webrtc")
+    now = figures(page)
+    times, heard, own = np.transpose(page.evaluate("window.watched"))
+    delays = [min((b - a for b in onsets(times, heard) if b > a), default=np.nan) for a in onsets(times, own)]
+    print("webrtc:", json.dumps(now), page.locator("#live-figures").inner_text().replace("\n", "; "))
+    print("microphone to loudspeaker, ms:", np.round(delays))
+    assert abs(now["skew"]) <= 0.04 and 0 < now["latency"] < 3 and now["firstFrame"] < 10
+    assert 0 < np.nanmedian(delays) < 1900  # the microphone's noise begins anew every 2 s
+    page.click("#live-microphone")
+    page.wait_for_timeout(1500)
+    page.click("#live-example")
+    until(page, "window.watched.at(-1)[1] > 0.02")
+    page.keyboard.press("Escape")
+    pressed = page.evaluate("document.getElementById('live').player.pressed")
+    page.wait_for_timeout(1000)
+    late = [at - pressed for at, loud, _ in page.evaluate("window.watched") if loud > 0.02 and at > pressed]
+    print("interruption to silence, ms:", max(late, default=0))
+    assert max(late, default=0) < 200
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
+
+
+def test_where_udp_is_blocked_the_socket_plays(browser, address):
+    page = page_of(browser, address, "live")
+    page.add_init_script("delete window.RTCPeerConnection")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.select_option("#live-connection", "webrtc")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.5")
+    assert "now over the WebSocket" in page.text_content("#live-state")
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
 
 
 def test_two_live_sessions_and_a_busy_answer(browser, address):

@@ -16,6 +16,7 @@ import time
 import httpx2 as httpx
 import numpy as np
 import pytest
+from rtc_viewer import Microphone, Viewer
 from studio_process import studio_process
 from tiny_model import save_tiny_model
 from tiny_studio import wav
@@ -100,22 +101,45 @@ class Client(threading.Thread):
             opened = httpx.post(
                 f"{self.address}v1/live", files={"portrait": DEMO["image"].read_bytes()}, timeout=120
             ).json()
-            with connect(self.address.replace("http", "ws")[:-1] + opened["socket"], max_size=None) as socket:
-                piece, sent = wav(0.1)[44:], 0
-                socket.send(json.dumps({"type": "microphone", "rate": 16_000}))
-                start = time.monotonic()
-                while time.monotonic() < self.end:
-                    while sent < 10 * (time.monotonic() - start):
-                        socket.send(piece)
-                        sent += 1
-                    message = socket.recv(timeout=20)
-                    if isinstance(message, bytes):
-                        self.bytes += len(message)
-                    elif (line := json.loads(message))["type"] == "hop":
-                        self.hops.append(line | {"at": time.monotonic() - start})
+            self.play(self.address.replace("http", "ws")[:-1] + opened["socket"])
             httpx.delete(f"{self.address[:-1]}{opened['socket']}")
         except Exception as error:
             self.fault = error
+
+
+    def play(self, path):
+        with connect(path, max_size=None) as socket:
+            piece, sent = wav(0.1)[44:], 0
+            socket.send(json.dumps({"type": "microphone", "rate": 16_000}))
+            start = time.monotonic()
+            while time.monotonic() < self.end:
+                while sent < 10 * (time.monotonic() - start):
+                    socket.send(piece)
+                    sent += 1
+                self.note(socket.recv(timeout=20), start)
+
+    def note(self, message, start):
+        if isinstance(message, bytes):
+            self.bytes += len(message)
+        elif (line := json.loads(message))["type"] == "hop":
+            self.hops.append(line | {"at": time.monotonic() - start})
+
+
+class WebRtcClient(Client):
+    """The same over WebRTC, the microphone too."""
+
+    def play(self, path):
+        with connect(f"{path}/webrtc") as socket, Viewer(Microphone()) as viewer:
+            socket.recv()
+            socket.send(json.dumps({"type": "offer", "sdp": viewer.offer()}))
+            viewer.accept(json.loads(socket.recv())["sdp"])
+            start = time.monotonic()
+            while time.monotonic() < self.end:
+                self.note(socket.recv(timeout=20), start)
+                viewer.pictures = viewer.pictures[-1:]
+            times = np.diff([when for _, when, _ in viewer.sounds])
+            print(f"{len(times)} pieces of sound, {np.mean(times > 0.021):.2%} with a gap before them")
+            assert len(times) > 45 * (time.monotonic() - start - 5) and np.mean(times > 0.021) < 0.01
 
 
 def memory(address):
@@ -123,7 +147,8 @@ def memory(address):
     return float(re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE).group(1)) / 2**20
 
 
-def test_live_clients_for_minutes(checkpoint, tmp_path):
+@pytest.mark.parametrize("kind", [Client, WebRtcClient])
+def test_live_clients_for_minutes(checkpoint, tmp_path, kind):
     with studio_process(
         tmp_path, f"--config.checkpoint={checkpoint}", f"--config.studio.live_sessions={CLIENTS + 1}"
     ) as (address, _):
@@ -131,7 +156,7 @@ def test_live_clients_for_minutes(checkpoint, tmp_path):
         socket = address.replace("http", "ws")[:-1] + lost["socket"]
         killed = subprocess.Popen([sys.executable, "-c", IDLE_CLIENT, socket], stdout=subprocess.PIPE)
         assert killed.stdout.readline() == b"connected\n"
-        clients = [Client(address, time.monotonic() + SECONDS) for _ in range(CLIENTS)]
+        clients = [kind(address, time.monotonic() + SECONDS) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
         held, start = [], time.monotonic()
@@ -143,8 +168,8 @@ def test_live_clients_for_minutes(checkpoint, tmp_path):
         before, after = np.mean(held[4:8]), np.mean(held[-4:])
         for client in clients:
             assert client.fault is None
-            starts, hops = [hop["start"] for hop in client.hops], client.hops
-            assert starts[0] == 0 and all(
+            hops = client.hops
+            assert hops[0]["start"] == 0 and all(
                 abs(a["start"] + a["seconds"] - b["start"]) < 1e-6 for a, b in itertools.pairwise(hops)
             )  # nothing is dropped
             behind = hops[-1]["at"] - hops[0]["at"] - hops[-1]["start"]

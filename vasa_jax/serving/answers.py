@@ -104,7 +104,8 @@ class About(BaseModel):
     motion: list[Control] = Field(description="what may be asked of a driving video")
     form: list[Control] = Field(description="what may be asked of a video's form")
     emotions: list[str]
-    speech: bool = Field(description="whether texts can be spoken")
+    voices: list[str] = Field(description="in which texts can be spoken")
+    webrtc: bool = Field(description="whether live avatars can be played over WebRTC")
 
 
 def controls_told(cls: type[Settings], names: Iterable[str], most_steps: int = 0) -> list[Control]:

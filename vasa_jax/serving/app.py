@@ -19,9 +19,11 @@ from vasa_jax.serving.answers import About, Fault, controls_told, described_faul
 from vasa_jax.serving.forms import AskedDriving, AskedForm, names_of
 from vasa_jax.serving.guard import COOKIE, Guard, cookie_of, same_secret
 from vasa_jax.serving.live_routes import live_router
-from vasa_jax.serving.samples import can_speak, samples_router
+from vasa_jax.serving.live_sockets import sockets_router
+from vasa_jax.serving.samples import samples_router
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.videos import videos_router
+from vasa_jax.serving.voices import Voices
 from vasa_jax.settings import fields_of
 
 PAGES = Path(__file__).parent / "pages"
@@ -66,6 +68,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
             raise HTTPException(401, "the key is wrong; ask who runs this server")
         response.set_cookie(COOKIE, cookie_of(key), httponly=True, samesite="strict", path="/")
 
+    voices = Voices()
     driving = controls_told(AskedDriving, names_of(AskedDriving))
     if studio.generator.codec == "volume":
         driving = [item for item in driving if not item.help.startswith("keypoint codecs")]
@@ -80,7 +83,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
             seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
             controls=controls_told(Controls, fields_of(Controls), settings.steps),
             motion=driving, form=controls_told(AskedForm, names_of(AskedForm)), emotions=list(EMOTIONS),
-            speech=can_speak(),
+            voices=voices.names, webrtc=settings.webrtc,
         )  # fmt: skip
 
     @app.get("/metrics", tags=["server"], response_class=Response)
@@ -91,6 +94,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
 
     app.include_router(videos_router(studio))
     app.include_router(live_router(studio))
-    app.include_router(samples_router())
+    app.include_router(sockets_router(studio))
+    app.include_router(samples_router(voices))
     app.mount("/", StaticFiles(directory=PAGES, html=True))
     return app

@@ -48,6 +48,7 @@ class FragmentWriter:
         self._video, self._sound, self.size = video, sound, size
         self._held = np.zeros(0, np.float32)  # sound of less than a packet
         self._sent, self._number = 0, 0
+        self._begin: int | None = None  # sample with which the sound begins
         sets = _units(bytes(video.extradata))
         sps = next(unit for unit in sets if unit[0] & 31 == 7)
         pps = next(unit for unit in sets if unit[0] & 31 == 8)
@@ -60,13 +61,16 @@ class FragmentWriter:
         """Returns one fragment.
 
         Args:
-          first: number of its first frame since the start, 25 per second; the sound follows on from the last call's.
+          first: number of its first frame since the start, 25 per second; at the first call the sound begins there too,
+            later it follows on from the last call's.
           frames: uint8 (n, n, 3); `shown`: for how many of these each stays.
           samples: float32 (N,) at `RATE`; may reach beyond the frames, so that whole packets cover them.
           key: whether the first frame can be decoded without those before it.
         """
         import av
 
+        if self._begin is None:
+            self._begin = self._sent = first * PER_FRAME
         pictures, time = [], first
         for index, (frame, stays) in enumerate(zip(frames, shown)):
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
@@ -93,7 +97,7 @@ class FragmentWriter:
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), self._sent
             self._held, self._sent = self._held[AAC_BLOCK:], self._sent + AAC_BLOCK
             for packet in self._sound.encode(frame):
-                if packet.pts < 0:  # the encoder's own beginning
+                if packet.pts < self._begin:  # the encoder's own beginning
                     continue
                 begin = begin if packets else packet.pts
                 packets.append((AAC_BLOCK, bytes(packet), _KEY))

@@ -1,7 +1,9 @@
 """The `studio` job: the page, the live avatar and the HTTP API, until it is stopped."""
 
 import importlib.util
+import ipaddress
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -11,9 +13,10 @@ from vasa_jax.errors import InputError, say
 from vasa_jax.files import read_bytes
 from vasa_jax.generation.provenance import point_to_responsible_use
 
-NEEDED = ("fastapi", "uvicorn", "multipart", "websockets", "prometheus_client")  # the extra `studio`
+NEEDED = ("fastapi", "uvicorn", "multipart", "websockets", "prometheus_client", "aiortc")  # the extra `studio`
 SHORTEST_KEY = 16  # characters
 KEY_VARIABLE = "VASA_JAX_KEY"
+ICE_SERVER = r"(stun|turns?):[A-Za-z0-9.-]+(:\d{1,5})?(\?transport=(udp|tcp))?"
 
 
 def studio(config: VASAConfig, workdir: str | Path) -> None:
@@ -25,6 +28,7 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     if missing:
         raise InputError(f"studio: {', '.join(missing)} not installed; pip install 'vasa_jax[studio]'")
     key = api_key(config)
+    secret = ice_secret(config)
     check_address(config.studio.host, config.studio.port)
     point_to_responsible_use()
     say("loading the networks ...")
@@ -36,7 +40,7 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     generator = VideoGenerator.from_pretrained(
         config.checkpoint, config.decode_batch, mark=config.mark, size=config.size
     )
-    opened = Studio(config, generator, Path(workdir))
+    opened = Studio(config, generator, Path(workdir), secret)
     if config.studio.live_sessions:
         threading.Thread(target=opened.live.warm_up, name="warm up", daemon=True).start()
     server = StudioServer(create_app(opened, key), opened)
@@ -47,15 +51,10 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
 def api_key(config: VASAConfig) -> str:
     """Returns the key that requests must name, empty where none is needed; InputError where one is missing or short."""
     settings, key = config.studio, os.environ.get(KEY_VARIABLE, "")
-    where = KEY_VARIABLE
     if settings.key_file:
-        where = settings.key_file
-        text = read_bytes(where, "give a file with one line, the key", 4096).decode("utf-8", "replace")
-        key = text.strip()
-        if not key:
-            raise InputError(f"{where}: is empty; write a key of {SHORTEST_KEY} characters or more into it")
-    if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key):
-        raise InputError(f"{where}: is no key; use {SHORTEST_KEY} or more letters and digits")
+        key = read_key(settings.key_file)
+    elif key:
+        check_key(key, KEY_VARIABLE)
     if not key and (settings.names or not is_loopback(settings.host)):
         name = f"names: {settings.names[0]}" if settings.names else f"host: {settings.host}"
         raise InputError(
@@ -63,6 +62,44 @@ def api_key(config: VASAConfig) -> str:
             f"{KEY_VARIABLE}, or use 127.0.0.1 alone"
         )
     return key
+
+
+def ice_secret(config: VASAConfig) -> str:
+    """Returns the secret shared with TURN servers, empty where there is none; InputError for settings that are none."""
+    settings = config.studio
+    for url in settings.ice:
+        if not re.fullmatch(ICE_SERVER, url):
+            raise InputError(
+                f"config.studio.ice: {url} is no server; write stun:HOST:PORT or turn:HOST:PORT?transport=udp"
+            )
+    for host in settings.udp_hosts:
+        if not is_address(host):
+            raise InputError(f"config.studio.udp_hosts: {host} is no address; write numbers, such as 192.0.2.7")
+    return read_key(settings.ice_secret_file) if settings.ice_secret_file else ""
+
+
+def is_address(host: str) -> bool:
+    """Returns whether a text is an address of IPv4 or IPv6, no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def read_key(path: str) -> str:
+    """Returns what a file of one line holds; InputError where it is no key."""
+    key = read_bytes(path, "give a file with one line, the key", 4096).decode("utf-8", "replace").strip()
+    if not key:
+        raise InputError(f"{path}: is empty; write a key of {SHORTEST_KEY} characters or more into it")
+    check_key(key, path)
+    return key
+
+
+def check_key(key: str, where: str) -> None:
+    """Raises InputError for what anybody could guess, or no header can hold."""
+    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError(f"{where}: is no key; use {SHORTEST_KEY} or more letters and digits")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,12 +1,11 @@
 """Live avatars: sound in as it comes, video with sound out at the pace of the clock (VASA-1 section 3.3).
 
 A session's thread makes hop after hop. It takes the sound that waits, or silence, in which the avatar idles; makes
-motion and frames; and hands one fragment to whoever plays it. It begins each hop when the clock says, and so never runs
-ahead of a microphone. It draws fewer frames where the machine is too slow (`pace.py`).
+motion and frames; and hands them to whoever plays them (`players.py`). It begins each hop when the clock says, and so
+never runs ahead of a microphone. It draws fewer frames where the machine is too slow (`pace.py`).
 """
 
 import dataclasses
-import json
 import secrets
 import sys
 import threading
@@ -20,18 +19,17 @@ from vasa_jax.errors import InputError, say
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
+from vasa_jax.serving.fragments import PER_FRAME, RATE
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion, hops_of, measure
 from vasa_jax.serving.metrics import Metrics
 from vasa_jax.serving.pace import Pace, Point
+from vasa_jax.serving.players import Hop, Player
 from vasa_jax.serving.sound_queue import SoundQueue
 
 UNSEEN = 20.0  # seconds without a player, after which a session ends
 QUIET = 300.0  # seconds without sound, after which a session ends: videos wait for it
 MOST_UNSENT = 16  # fragments that a player may be behind
 SLIP = 1.0  # seconds behind the clock at which a session starts a new count
-
-Send = Callable[[str | bytes], bool]  # False: the player is too slow
 
 
 class Busy(Exception):
@@ -43,6 +41,7 @@ class LiveSession:
 
     Attributes:
       id: a secret name.
+      size: pixels per side of its frames.
       sound: what waits to be spoken.
       ended: set when it is over; `reason` says why.
     """
@@ -57,24 +56,29 @@ class LiveSession:
         *,
         longest: float,
         queue: float,
+        sessions: Callable[[], int],
         done: "Callable[[LiveSession], None]",
     ):
-        """longest: seconds that it may last; queue: of sound that may wait; done: called when it is over."""
-        self.id, self.reason = secrets.token_hex(16), ""
+        """Nothing is made before `start`.
+
+        longest: seconds that it may last; queue: of sound that may wait; sessions: how many are open; done: called when
+        it is over.
+        """
+        self.id, self.reason, self.size = secrets.token_hex(16), "", generator.image_size
         self.ended = threading.Event()
         self.sound = SoundQueue(queue)
-        self._metrics, self._done = metrics, done
+        self._metrics, self._sessions, self._done = metrics, sessions, done
         self._pace, self._until = pace, time.monotonic() + longest
         self._motion = LiveMotion(generator, avatar, controls, pace.point.hop)
-        self._writer = FragmentWriter(generator.image_size)
-        self._lock, self._send, self._opened = threading.Lock(), None, time.monotonic()
+        self._lock, self._opened = threading.Lock(), time.monotonic()
+        self._player: Player | None = None
         self._unseen_since = self._heard_at = self._opened
-        self._fresh = True
         self._wanted: Controls | None = None
         self._wanted_avatar: Avatar | None = None
-        self._interrupted = False
+        self._interruptions, self._answered, self._portraits = 0, 0, 0
         self._first_sent = False
         self._frame = 0  # of the next hop, since the start
+        self._sample = 0  # of its sound
         self._thread = threading.Thread(target=self._work, name="live", daemon=True)
 
     @property
@@ -96,24 +100,29 @@ class LiveSession:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def play_to(self, send: Send) -> None:
-        """Sends everything from now on there: first how to play it, then hops, each announced by a line of JSON."""
-        hello = {"type": "hello", "mime": self._writer.mime, "size": self._writer.size, "rate": RATE}
+    def play_to(self, player: Player) -> None:
+        """Hands every hop from now on to a player, in the place of the one before."""
         with self._lock:
-            self._send, self._fresh = send, True
-            send(json.dumps(hello))
-            send(self._writer.start)
+            self._player = player
 
-    def stop_playing(self, send: Send) -> None:
+    def stop_playing(self, player: Player) -> None:
         """Forgets a player, unless another has taken its place."""
         with self._lock:
-            if self._send is send:
-                self._send, self._unseen_since = None, time.monotonic()
+            if self._player is player:
+                self._player, self._unseen_since = None, time.monotonic()
+
+    def plays_to(self, player: Player) -> bool:
+        """Returns whether hops are handed to a player."""
+        return self._player is player
 
     def interrupt(self) -> None:
         """Drops the sound that waits; the next hop is silent."""
         self.sound.clear()
-        self._interrupted = True
+        with self._lock:
+            self._interruptions += 1
+            number, player = self._interruptions, self._player
+        if player:
+            player.interrupt(number)
 
     def change_controls(self, controls: Controls) -> None:
         """Changes what is asked of the motion, from the next hop on."""
@@ -143,7 +152,7 @@ class LiveSession:
             if now - self._heard_at > QUIET:
                 return self.close(f"nothing was said for {QUIET / 60:g} minutes; open another")
             with self._lock:
-                seen = self._send is not None
+                seen = self._player is not None
             if not seen:
                 if now - self._unseen_since > UNSEEN:
                     return self.close("nobody plays it")
@@ -167,7 +176,9 @@ class LiveSession:
         if self._wanted_avatar:
             self._motion.change_avatar(self._wanted_avatar)
             self._wanted_avatar = None
-        start, interrupted, self._interrupted = time.monotonic(), self._interrupted, False
+            self._portraits += 1
+        start, number = time.monotonic(), self._interruptions
+        interrupted, self._answered = number != self._answered, number
         samples, heard = self.sound.take((point.hop + (AHEAD if first else 0)) * PER_FRAME)
         if heard:
             self._heard_at = start
@@ -179,31 +190,31 @@ class LiveSession:
             point = dataclasses.replace(point, stays=point.hop)
         frames = self._motion.draw(motion, point)
         drawn = time.monotonic()
-        if self._interrupted:
+        if self._interruptions != number:
             samples = samples * 0  # what was said of it is not heard
         shown = [min(point.stays, point.hop - index) for index in range(0, point.hop, point.stays)]
-        data = self._writer.fragment(self._frame, frames, shown, samples, key=self._fresh or interrupted)
         end = time.monotonic()
         late = end - begin > point.seconds
         about = {
             "type": "hop", "start": self._frame / FPS, "seconds": point.seconds,
             "rate": round(len(frames) / point.seconds, 2), "heard": self.sound.taken / RATE,
             "waiting": round(self.sound.waiting / RATE, 3), "speaks": heard > 0, "interrupted": interrupted,
-            "load": round((end - start) / point.seconds, 3), "late": late,
+            "portraits": self._portraits, "load": round((end - start) / point.seconds, 3), "late": late,
+            "sessions": self._sessions(), **self._metrics.usage(),
         }  # fmt: skip
-        self._deliver(json.dumps(about), data)
-        self._frame += point.hop
+        self._deliver(
+            Hop(self._frame, frames, shown, self._sample, samples, heard > 0, number, self._portraits, about)
+        )
+        self._frame, self._sample = self._frame + point.hop, self._sample + len(samples)
         self._tell(point, len(frames), start, late)
         self._pace.measured(moved - start, (drawn - moved) / len(frames), late)
         return point.seconds
 
-    def _deliver(self, line: str, data: bytes) -> None:
+    def _deliver(self, hop: Hop) -> None:
         with self._lock:
-            if self._send is None:
-                return
-            self._fresh = False
-            if not (self._send(line) and self._send(data)):
-                self.close("its player is too slow")
+            player = self._player
+        if player and not player.play(hop):
+            self.close("its player is too slow")
 
     def _tell(self, point, frames: int, start: float, late: bool) -> None:
         now, metrics = time.monotonic(), self._metrics
@@ -251,7 +262,8 @@ class LiveSessions:
             pace = Pace(*self.warm_up(), hops_of(self._generator))
             session = LiveSession(
                 self._generator, avatar(), self._controls(controls), pace, self._metrics,
-                longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours, done=self._left,
+                longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours,
+                sessions=lambda: len(self._sessions), done=self._left,
             )  # fmt: skip
         except BaseException:
             with self._lock:

@@ -1,45 +1,31 @@
-"""/v1/live: open an avatar, play it over a WebSocket, let it speak.
+"""/v1/live: open an avatar, change it, let it speak. It is played over a socket (`live_sockets.py`)."""
 
-The WebSocket gives, in turn, lines of JSON and fragments of MP4: `hello` with the MIME type, the initialisation
-segment, then for each hop a line `hop` and its fragment; `end` with a reason at the end. It takes sound of a microphone
-as binary messages, 16-bit mono little-endian at the rate of the latest `{"type": "microphone", "rate": 48000}`, and
-lines `{"type": "interrupt"}`, `pause`, `resume` and `report` (latency and skew in seconds, as the player measures).
-"""
-
-import asyncio
-import contextlib
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 import numpy as np
-from fastapi import APIRouter, File, HTTPException, UploadFile, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, File, HTTPException, UploadFile
 from pydantic import BaseModel, Field
 
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.data.image_files import parse_colour
-from vasa_jax.errors import InputError
 from vasa_jax.files import parse_json
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.control_track import checked_controls
 from vasa_jax.generation.controls import Controls
 from vasa_jax.serving.fragments import RATE
-from vasa_jax.serving.live import MOST_UNSENT, Busy, LiveSession
+from vasa_jax.serving.live import Busy, LiveSession
 from vasa_jax.serving.parts import Background, ControlsText, Crop
 from vasa_jax.serving.studio import Studio
 from vasa_jax.serving.videos import PORTRAIT, SOUND, faults, refusals, save_upload
-
-RATES = (8_000, 96_000)  # Hz, of a microphone
-LONGEST_WORD = 4096  # characters of a line from a player
 
 
 class LiveOpened(BaseModel):
     """A live session that waits for its player."""
 
     session: str
-    socket: str = Field(description="path of its WebSocket")
+    socket: str = Field(description="path of its WebSocket; with /webrtc the one that takes an offer, where that is on")
     hop: float = Field(description="seconds that are made at once")
     rate: float = Field(description="frames drawn per second, as far as this machine is known")
 
@@ -135,100 +121,7 @@ def live_router(studio: Studio) -> APIRouter:
         """Ends a session."""
         known(session).close()
 
-    @router.websocket("/{session}")
-    async def play(socket: WebSocket, session: str) -> None:
-        found = live.get(session)
-        if found is None:
-            await socket.close(1008, "no such live session; it may have ended")
-            return
-        await socket.accept()
-        await _play(socket, found, studio)
-
     return router
-
-
-async def _play(socket: WebSocket, session: LiveSession, studio: Studio) -> None:
-    loop, waiting = asyncio.get_running_loop(), asyncio.Queue()
-
-    def send(message: str | bytes) -> bool:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(waiting.put_nowait, message)
-        return waiting.qsize() < 2 * MOST_UNSENT
-
-    async def give() -> None:
-        while not (session.ended.is_set() and waiting.empty()):
-            message = None
-            with anyio.move_on_after(0.25):
-                message = await waiting.get()
-            if message is not None:
-                await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
-            if studio.closing.is_set():
-                session.close("the server ends")
-        await socket.send_text(json.dumps({"type": "end", "reason": session.reason}))
-
-    async def take() -> None:
-        rate = RATE
-        while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            if data := message.get("bytes"):
-                samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768.0
-                session.sound.hear(samples, rate)
-            elif text := message.get("text"):
-                rate = _obey(text, session, studio, rate)
-
-    fault = ""
-
-    async def first(work: Callable[[], Awaitable[None]]) -> None:
-        """Does one of the two; the other ends with it."""
-        nonlocal fault
-        try:
-            await work()
-        except InputError as error:
-            fault = str(error)
-        except (WebSocketDisconnect, RuntimeError):  # the player has gone
-            pass
-        group.cancel_scope.cancel()
-
-    session.play_to(send)
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(first, give)
-            group.start_soon(first, take)
-    finally:
-        session.stop_playing(send)
-    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-        await socket.close(1008 if fault else 1000, _close_reason(fault or session.reason))
-
-
-def _close_reason(text: str) -> str:
-    """Returns what fits into a close frame: 123 bytes of UTF-8 (RFC 6455, 5.5)."""
-    return text.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
-
-
-def _obey(text: str, session: LiveSession, studio: Studio, rate: int) -> int:
-    """Does what a player's line says; returns the rate of its microphone. InputError for a line that says nothing."""
-    if len(text) > LONGEST_WORD:
-        raise InputError("message: too long; send sound as binary messages")
-    word = parse_json(text, "message", "send a JSON object with a type")
-    kind = word.get("type") if isinstance(word, dict) else None
-    if kind == "microphone":
-        rate = word.get("rate")
-        if type(rate) is not int or not RATES[0] <= rate <= RATES[1]:
-            raise InputError(f"rate: is none; choose {RATES[0]} to {RATES[1]} Hz")
-    elif kind == "interrupt":
-        session.interrupt()
-    elif kind in ("pause", "resume"):
-        session.sound.paused = kind == "pause"
-    elif kind == "report":
-        for name, measure in (("latency", studio.metrics.seen_latency), ("skew", studio.metrics.skew)):
-            value = word.get(name)
-            if type(value) in (int, float) and abs(value) < 60:  # not NaN, nor an integer too large for a float
-                measure.observe(value)
-    else:
-        raise InputError("message: its type is unknown; send microphone, interrupt, pause, resume or report")
-    return rate
 
 
 def _controls(text: str) -> Controls:

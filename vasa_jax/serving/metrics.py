@@ -1,8 +1,13 @@
-"""What the studio counts and measures, for Prometheus."""
+"""What the studio counts and measures, for Prometheus and for the page."""
 
+import threading
+import time
+
+import jax
 import prometheus_client as prometheus
 
 SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+CPU_SECONDS = 1.0  # over which the cores in use are counted
 SKEWS = (-0.2, -0.1, -0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04, 0.1, 0.2)
 
 
@@ -12,7 +17,8 @@ class Metrics:
     videos: ended jobs by state; frames: of videos; waiting: jobs in the queue; sessions: open live sessions; busy: live
     sessions refused; late: hops that missed their time; live_frames: sent; first_frame: seconds from opening to the
     first picture sent; latency: seconds from the last sound of a hop's arrival to its pictures' leaving; seen_latency,
-    skew: as browsers report them, sound sent to picture shown, and picture over sound.
+    skew: as browsers report them, sound sent to picture shown, and picture over sound; players: begun, by what carries
+    them; device_memory: bytes in use on an accelerator. CPU seconds and memory of the process are there too.
     """
 
     def __init__(self):
@@ -39,6 +45,25 @@ class Metrics:
             "vasa_live_skew_seconds", "browsers: picture over sound", buckets=SKEWS, registry=registry
         )
 
+        self.players = counter("vasa_live_players", "players of live sessions", ["over"], registry=registry)
+        self.device_memory = gauge("vasa_device_memory_bytes", "in use on the accelerator", registry=registry)
+        self._lock, self._counted, self._cores = threading.Lock(), (time.monotonic(), time.process_time()), 0.0
+
+    def usage(self) -> dict[str, float | None]:
+        """Returns cores that this process uses, and bytes in use on the accelerator, None where there is none."""
+        with self._lock:
+            now, (wall, cpu) = (time.monotonic(), time.process_time()), self._counted
+            if now[0] - wall >= CPU_SECONDS:
+                self._cores, self._counted = (now[1] - cpu) / (now[0] - wall), now
+            return {"cores": round(self._cores, 2), "device_memory": device_memory()}
+
     def text(self) -> bytes:
         """Returns all of it in Prometheus's text format."""
+        self.device_memory.set(device_memory() or 0)
         return prometheus.generate_latest(self._registry)
+
+
+def device_memory() -> int | None:
+    """Returns the bytes in use on the first accelerator, None where its back end does not say, as a CPU's."""
+    stats = jax.local_devices()[0].memory_stats()
+    return None if stats is None else stats.get("bytes_in_use")

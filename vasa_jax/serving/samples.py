@@ -1,9 +1,5 @@
-"""What the page offers who has nothing at hand: the shipped portrait and sentence, and a voice for texts.
+"""What the page offers who has nothing at hand: the shipped portrait and sentence, and voices for texts."""
 
-The voice is eSpeak NG's, where the extra `speech` is installed.
-"""
-
-import importlib.util
 import io
 import wave
 from typing import Annotated, Literal
@@ -16,16 +12,12 @@ from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.errors import InputError
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.videos import faults
+from vasa_jax.serving.voices import Voices
 
 LONGEST_TEXT = 2000  # characters
 
 
-def can_speak() -> bool:
-    """Returns whether texts can be spoken here."""
-    return importlib.util.find_spec("espeakng_loader") is not None
-
-
-def samples_router() -> APIRouter:
+def samples_router(voices: Voices) -> APIRouter:
     """Returns the routes of examples and of spoken texts."""
     router = APIRouter(prefix="/v1", tags=["samples"])
 
@@ -37,16 +29,14 @@ def samples_router() -> APIRouter:
     @router.post("/speech", response_class=Response, responses=faults(422, 503))
     def speech(
         text: Annotated[str, Body(embed=True, max_length=LONGEST_TEXT)],
-        voice: Annotated[str, Body(embed=True, max_length=60, pattern=r"^[A-Za-z0-9+-]+$")] = "en-us",
+        voice: Annotated[str, Body(embed=True, max_length=60, pattern=r"^[A-Za-z0-9+:_-]+$")] = "",
     ) -> Response:
-        """Speaks a text: 16 kHz mono WAV. voice: eSpeak's name, such as en-us, de, fr+f4."""
-        if not can_speak():
+        """Speaks a text: 16 kHz mono WAV. voice: of /v1/about, or eSpeak's, such as fr+f4; empty = the first."""
+        if not voices.names:
             raise HTTPException(503, "no voice is installed; pip install espeakng-loader, or send a sound")
-        from vasa_jax.corpus.speech.espeak import speak
-
         plain = "".join(letter if letter.isprintable() else " " for letter in text)
         try:
-            samples = speak(plain, voice).samples
+            samples = voices.say(plain, voice or voices.names[0])
         except InputError as error:
             raise HTTPException(422, str(error)) from None
         return Response(_wav(samples), media_type="audio/wav")

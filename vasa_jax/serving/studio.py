@@ -18,11 +18,12 @@ class Studio:
     Attributes:
       config, generator, store, worker, live, metrics: see there.
       closing: set when the server ends, so that whoever waits stops waiting.
+      ice_secret: shared with TURN servers, empty where there is none.
     """
 
-    def __init__(self, config: VASAConfig, generator: VideoGenerator, folder: Path):
+    def __init__(self, config: VASAConfig, generator: VideoGenerator, folder: Path, ice_secret: str = ""):
         """folder: of the jobs; InputError where it cannot be used."""
-        self.config, self.generator = config, generator
+        self.config, self.generator, self.ice_secret = config, generator, ice_secret
         self.metrics, self.closing = Metrics(), threading.Event()
         self.store = JobStore(folder)
         signer = Signer.from_files(config.sign_certificate, config.sign_key) if config.sign_certificate else None

@@ -2,7 +2,8 @@
 
 import { ask, askJson, form, make } from "./server.js";
 import { Player } from "./player.js";
-import { spoken } from "./sound.js";
+import { RtcPlayer } from "./rtc.js";
+import { spoken, voiceChoice } from "./sound.js";
 
 export function live(panel, { portrait, controls }, about) {
   const find = (name) => panel.querySelector(`#live-${name}`);
@@ -15,10 +16,13 @@ export function live(panel, { portrait, controls }, about) {
     event?.preventDefault();
     try { await action(event); } catch (error) { tell(error.message, true); }
   };
+  const voice = voiceChoice(about);
+  find("text").querySelector("label").after(voice);
+  find("connection").disabled = !about.webrtc;
   const enable = (open) => {
     find("open").disabled = open;
     for (const element of busyWhile) element.disabled = !open;
-    find("text").hidden = !(open && about.speech);
+    find("text").hidden = !(open && about.voices.length);
   };
 
   panel.querySelector("#live-form").onsubmit = tried(async () => {
@@ -33,12 +37,24 @@ export function live(panel, { portrait, controls }, about) {
     }
     enable(true);
     tell(`This machine draws about ${session.rate} frames a second, ${session.hop.toFixed(1)} s at once.`);
-    player = new Player(video, rest, session.socket, {
-      hop: (hop) => { last = hop; },
-      end: (reason) => { stopMicrophone(); enable(false); session = player = null; tell(`ended: ${reason}`); pause.setAttribute("aria-pressed", "false"); },
-    });
-    panel.player = player;
+    play(find("connection").value === "webrtc" && about.webrtc);
   });
+
+  /** Plays the session; over the WebSocket where nothing comes by WebRTC. */
+  function play(webrtc) {
+    const on = {
+      hop: (hop) => { last = hop; },
+      end: (reason, seen = true) => {
+        stopMicrophone();
+        if (!seen && session) { tell(`${reason}; now over the WebSocket`); play(false); return; }
+        enable(false);
+        session = player = null;
+        tell(`ended: ${reason}`);
+        pause.setAttribute("aria-pressed", "false");
+      },
+    };
+    panel.player = player = webrtc ? new RtcPlayer(video, session.socket, on) : new Player(video, rest, session.socket, on);
+  }
 
   find("change").onclick = tried(async () => {
     await ask(`${session.socket}/controls`, { method: "PUT", body: form({ controls: controls.text() }) });
@@ -58,7 +74,7 @@ export function live(panel, { portrait, controls }, about) {
   find("example").onclick = tried(async () => say([await (await ask("v1/examples/sound")).blob(), "the shipped sentence"]));
   find("text").onsubmit = tried(async () => {
     const field = find("text").querySelector("input");
-    await say([await spoken(field.value), "the text"]);
+    await say([await spoken(field.value, voice.value), "the text"]);
     field.value = "";
   });
   find("interrupt").onclick = () => player?.interrupt();
@@ -74,17 +90,23 @@ export function live(panel, { portrait, controls }, about) {
     let stream;
     try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
     catch { throw new Error("there is no microphone, or this page may not use it; say a file"); }
+    microphone.setAttribute("aria-pressed", "true");
+    if (player.listen) {
+      input = { stream };
+      await player.listen(stream);
+      return;
+    }
     const context = new AudioContext();
     await context.audioWorklet.addModule("microphone.js");
     const node = new AudioWorkletNode(context, "microphone");
     node.port.onmessage = ({ data }) => player?.hear(data, context.sampleRate);
     context.createMediaStreamSource(stream).connect(node).connect(context.destination); // silent, but without it nothing runs
     input = { stream, context };
-    microphone.setAttribute("aria-pressed", "true");
   });
   function stopMicrophone() {
     input?.stream.getTracks().forEach((track) => track.stop());
-    input?.context.close();
+    input?.context?.close();
+    if (player?.listen && !player.over) player.listen(null);
     input = null;
     microphone.setAttribute("aria-pressed", "false");
   }
@@ -95,6 +117,8 @@ export function live(panel, { portrait, controls }, about) {
     const now = player.report();
     const rows = {
       "frames drawn per second": last.rate, "made at once": `${last.seconds} s`, "server's load": `${Math.round(100 * last.load)} %`,
+      "cores in use": last.cores, "live sessions": last.sessions,
+      ...(last.device_memory === null ? {} : { "memory of the accelerator": `${(last.device_memory / 2 ** 30).toFixed(2)} GiB` }),
       "first frame": milliseconds(now.firstFrame), "microphone to picture": milliseconds(now.latency),
       "picture over sound": milliseconds(now.skew), stalls: now.stalls, "sound that waits": `${last.waiting.toFixed(1)} s`,
       "interruption to new stream": milliseconds(now.interrupt),

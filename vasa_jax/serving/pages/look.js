@@ -1,14 +1,15 @@
 // Look: the same sound and seed on every portrait, and parts of the motion alone.
 
 import { card, post } from "./jobs.js";
-import { ask } from "./server.js";
+import { contactSheet } from "./contact_sheet.js";
+import { ask, make } from "./server.js";
 
 const NAMES = { all: "all", pose: "head only", dynamics: "face only" };
 
 export function look(panel, { sound, controls }) {
   const sheet = panel.querySelector("#look-sheet"), state = panel.querySelector("#look-state");
   const play = panel.querySelector("#look-play"), files = panel.querySelector("#look-portraits");
-  const send = panel.querySelector("[type=submit]");
+  const contact = panel.querySelector("#look-contact"), send = panel.querySelector("[type=submit]");
   panel.querySelector("form").onsubmit = async (event) => {
     event.preventDefault();
     send.disabled = true;
@@ -20,7 +21,7 @@ export function look(panel, { sound, controls }) {
       let portraits = [...files.files].map((file) => [file, file.name]);
       if (!portraits.length) portraits = [[await (await ask("v1/examples/portrait")).blob(), "portrait.png"]];
       sheet.replaceChildren();
-      play.disabled = false;
+      play.disabled = contact.disabled = false;
       for (const [index, portrait] of portraits.entries()) {
         for (const part of parts) {
           state.textContent = `sends ${portrait[1]}, ${NAMES[part]} ...`;
@@ -36,6 +37,14 @@ export function look(panel, { sound, controls }) {
     } finally {
       send.disabled = false;
     }
+  };
+  contact.onclick = async () => {
+    const cards = [...sheet.querySelectorAll("[data-state=done]")];
+    if (!cards.length) { state.textContent = "no video is ready yet; wait for one"; return; }
+    const rows = cards.map((shown) => [shown.querySelector("strong").textContent, shown.querySelector("video")]);
+    const file = URL.createObjectURL(await contactSheet(rows));
+    make("a", { href: file, download: "contact_sheet.png" }).click();
+    URL.revokeObjectURL(file);
   };
   play.onclick = () => {
     const videos = [...sheet.querySelectorAll("video")];

@@ -66,6 +66,7 @@ export class Player {
     const hop = this.appending;
     this.appending = null;
     if (hop) {
+      if (hop.portraits !== this.portraits) { this.portraits = hop.portraits; this.hasRest = false; } // of another face
       this.hops.push(hop);
       if (this.hops.length > 200) this.hops.shift();
       if (!this.started) {
@@ -176,11 +177,11 @@ export class Player {
   }
 }
 
-function push(list, value) {
+export function push(list, value) {
   list.push(value);
   if (list.length > 100) list.shift();
 }
 
-function median(list) {
+export function median(list) {
   return list.length ? [...list].sort((a, b) => a - b)[list.length >> 1] : null;
 }

@@ -14,11 +14,12 @@ export class SoundInput {
     this.note.setAttribute("role", "status");
     this.player = make("audio", { controls: true, hidden: true });
     place.append(field, make("p", { className: "buttons" }, this.record, example));
-    if (about.speech) {
+    if (about.voices.length) {
+      const voice = voiceChoice(about);
       const text = make("input", { type: "text", maxLength: 2000, placeholder: "or a text" });
       text.setAttribute("aria-label", "text to speak");
-      const say = make("button", { type: "button", onclick: () => this.tried(() => this.fromText(text.value)) }, "Speak it");
-      place.append(make("p", { className: "buttons" }, text, say));
+      const say = make("button", { type: "button", onclick: () => this.tried(() => this.fromText(text.value, voice.value)) }, "Speak it");
+      place.append(make("p", { className: "buttons" }, text, voice, say));
     }
     place.append(this.player, this.note);
   }
@@ -34,7 +35,7 @@ export class SoundInput {
 
   async fromPackage() { this.take(await (await ask("v1/examples/sound")).blob(), "speech.wav"); }
 
-  async fromText(text) { this.take(await spoken(text), "text.wav"); }
+  async fromText(text, voice) { this.take(await spoken(text, voice), "text.wav"); }
 
   async fromMicrophone() {
     if (this.recorder) { this.recorder.stop(); return; }
@@ -65,8 +66,15 @@ export class SoundInput {
   }
 }
 
-/** Returns the sound of a text, as the server's speech program speaks it. */
-export async function spoken(text) {
+/** Returns a choice of the server's voices. */
+export function voiceChoice(about) {
+  const choice = make("select", {}, ...about.voices.map((name) => make("option", {}, name)));
+  choice.setAttribute("aria-label", "voice");
+  return choice;
+}
+
+/** Returns the sound of a text, as the server speaks it. */
+export async function spoken(text, voice) {
   if (!text.trim()) throw new Error("the text is empty; write what is to be said");
-  return (await ask("v1/speech", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ text }) })).blob();
+  return (await ask("v1/speech", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ text, voice }) })).blob();
 }
