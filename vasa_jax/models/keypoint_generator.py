@@ -35,21 +35,25 @@ class SpatiallyAdaptiveNorm(nn.Module):
 
 
 class SpadeBlock(nn.Module):
-    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ)."""
+    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ).
+
+    `norm_width`: channels of the hidden map in each norm.
+    """
 
     features: int
+    norm_width: int = 128
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"]) -> Float[Array, "B H W C2"]:
         plain = {"standardise": False, "dtype": self.dtype}
         inner = min(x.shape[-1], self.features)
-        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_0")(x, map_BHWC)
+        h = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_0")(x, map_BHWC)
         h = Conv(inner, 3, bias=True, **plain, name="conv_0")(nn.leaky_relu(h, SLOPE))
-        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_1")(h, map_BHWC)
+        h = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_1")(h, map_BHWC)
         h = Conv(self.features, 3, bias=True, **plain, name="conv_1")(nn.leaky_relu(h, SLOPE))
         if x.shape[-1] != self.features:
-            x = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_s")(x, map_BHWC)
+            x = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_s")(x, map_BHWC)
             x = Conv(self.features, 1, **plain, name="conv_s")(x)
         return x + h
 
@@ -65,6 +69,7 @@ class Generator(nn.Module):
     blocks: int = 6  # at the features' own size
     out_width: int = 64
     shuffle: int = 2
+    norm_width: int = 128
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -74,9 +79,9 @@ class Generator(nn.Module):
         features = features.astype(self.dtype)
         x = Conv(2 * self.width, 3, standardise=False, bias=True, dtype=self.dtype, name="fc")(features)
         for i in range(self.blocks):
-            x = SpadeBlock(2 * self.width, self.dtype, name=f"G_middle_{i}")(x, features)
-        x = SpadeBlock(self.width, self.dtype, name="up_0")(upsample(x, (2, 2)), features)
-        x = SpadeBlock(self.out_width, self.dtype, name="up_1")(upsample(x, (2, 2)), features)
+            x = SpadeBlock(2 * self.width, self.norm_width, self.dtype, name=f"G_middle_{i}")(x, features)
+        x = SpadeBlock(self.width, self.norm_width, self.dtype, name="up_0")(upsample(x, (2, 2)), features)
+        x = SpadeBlock(self.out_width, self.norm_width, self.dtype, name="up_1")(upsample(x, (2, 2)), features)
         last = nn.leaky_relu(x, SLOPE)
         colours = 3 * self.shuffle**2
         name = "conv_img" if self.shuffle == 1 else "conv_img_0"

@@ -50,6 +50,7 @@ class MotionFieldEstimator(nn.Module):
 
     Each keypoint proposes that everything moved as it did, the background that nothing moved; a mask mixes them.
     A single source serves any number of driven faces. `occlusions`: masks to estimate, 1 in LivePortrait.
+    `mask_size`: side of the convolution that makes the mask.
     Height and width: multiples of 2 to the number of `blocks`.
     """
 
@@ -59,6 +60,7 @@ class MotionFieldEstimator(nn.Module):
     max_width: int = 1024
     blocks: int = 5
     occlusions: int = 1
+    mask_size: int = 7
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -87,7 +89,7 @@ class MotionFieldEstimator(nn.Module):
 
         widths = tuple(min(self.max_width, self.width * 2 ** (i + 1)) for i in range(self.blocks))
         x = Hourglass(widths, self.width, self.dtype, name="hourglass")(x, train)
-        mask = Conv(self.keypoints + 1, 7, standardise=False, bias=True, dtype=self.dtype, name="mask")(x)
+        mask = Conv(self.keypoints + 1, self.mask_size, standardise=False, bias=True, dtype=self.dtype, name="mask")(x)
         mask = jax.nn.softmax(mask.astype(jnp.float32), axis=-1)
         # Shares add up to one, so the mean of the flows is the grid and the mean of the displacements.
         # Written out per coordinate: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.

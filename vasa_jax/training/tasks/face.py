@@ -31,7 +31,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
-from vasa_jax.losses.vasa import PHOTO_HEADS
+from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS, VOLUME
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -78,7 +78,15 @@ class FaceTask(Task):
 
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
-        train = config.train
+        train, keypoints = config.train, FACE_VARIANTS[config.face.variant].get("codec") == "keypoint"
+        if keypoints:
+            from vasa_jax.training.tasks.keypoint_face import KeypointFaceTask as cls
+        strange = [name for name in (VOLUME if keypoints else KEYPOINTS) if getattr(config.face, name)]
+        if strange:
+            raise InputError(
+                f"config.face.{strange[0]}: the codec of config.face.variant={config.face.variant} has no such term; "
+                "leave it out"
+            )
         told = [name for name in PHOTO_HEADS if getattr(config.face, name) is not None]
         if told and not config.photo_heads.folder:
             raise InputError(
@@ -169,9 +177,9 @@ class FaceTask(Task):
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        each = psnr_per_image(image, target)
-        metrics = {"psnr": each.mean()}
+        metrics = self._figures(image, target, weights)
         if told is not None:
+            each = psnr_per_image(image, target)
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
         if discriminator is not None:
@@ -179,7 +187,6 @@ class FaceTask(Task):
             total = total + self._loss.total(game, weights) + learning
             metrics["discriminator"] = learning
             extra |= game
-        metrics |= {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
         return total, {**terms, **extra, **metrics}
 
     def evaluate(self, params) -> dict[str, float]:
@@ -190,6 +197,13 @@ class FaceTask(Task):
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+
+    def _figures(
+        self, image: jax.Array, target: jax.Array, weights: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """What is logged beside the terms: PSNR and the weights."""
+        logged = {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
+        return {"psnr": psnr_per_image(image, target).mean(), **logged}
 
     def _decoded(
         self,
