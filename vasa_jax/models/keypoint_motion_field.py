@@ -1,5 +1,6 @@
 """From keypoints to a motion field: where each voxel of the driven face lies in the source (LivePortrait's W)."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -79,9 +80,7 @@ class MotionFieldEstimator(nn.Module):
         grid = corner_grid(depth, height, width)
         # Displacements of the background, which stays, and of each keypoint.
         shifts = jnp.pad(jnp.broadcast_to(source - driven, driven.shape), ((0, 0), (1, 0), (0, 0)))
-        flows = (grid + shifts[:, :, None, None, None]).reshape(-1, *grid.shape)
-        moved = trilinear_sample(features, flows)
-        moved = moved.reshape(batch, -1, *moved.shape[1:]).transpose(0, 2, 3, 4, 1, 5)
+        moved = _displaced(features, shifts)
         heat = _heat(grid, driven) - _heat(grid, source)
         heat = jnp.pad(heat, ((0, 0),) * 4 + ((1, 0),))[..., None].astype(self.dtype)
         # Per keypoint, background first: its heat, then its moved features.
@@ -133,6 +132,32 @@ def _heat(grid: Array, keypoints: Float[Array, "B K 3"]) -> Float[Array, "B D H 
     """Returns exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
     offset = grid[None, :, :, :, None] - keypoints[:, None, None, None]
     return jnp.exp(-0.5 / HEAT_VARIANCE * jnp.square(offset).sum(-1))
+
+
+def _displaced(
+    features: Float[Array, "V D H W C"], shifts: Float[Array, "B K 3"]
+) -> Float[Array, "B D H W K C"]:
+    """Samples the volume at the corner grid moved by each shift, as `trilinear_sample` does.
+
+    A shift is the same everywhere, so the eight neighbours' weights are products of one weight per axis: three products
+    of matrices, one after another, take the place of a gather, and of a scatter of many points into few on the way back.
+    """
+    sizes, dtype = features.shape[1:4], features.dtype
+    depth, height, width = (_weights(size, shifts[..., axis], dtype) for size, axis in zip(sizes, (2, 1, 0)))
+    # One source serves all; by default a product of matrices of float32 rounds to TF32 on accelerators.
+    product = functools.partial(jnp.einsum, precision="highest" if dtype == jnp.float32 else None)
+    if len(features) == 1:
+        x = product("bkxX,zyXc->bkzyxc", width, features[0])
+    else:
+        x = product("bkxX,bzyXc->bkzyxc", width, jnp.repeat(features, len(shifts) // len(features), 0))
+    x = product("bkyY,bkzYxc->bkzyxc", height, x)
+    return product("bkzZ,bkZyxc->bkzyxc", depth, x).transpose(0, 2, 3, 4, 1, 5)
+
+
+def _weights(size: int, shift: Float[Array, "B K"], dtype: Dtype) -> Float[Array, "B K {size} {size}"]:
+    """Returns how much each of `size` places counts at each point of the corner grid, moved by a shift; 0 outside."""
+    place = ((corner_grid(size)[:, 0] + shift[..., None] + 1.0) * size - 1.0) / 2.0
+    return jnp.maximum(1.0 - jnp.abs(place[..., None] - jnp.arange(size, dtype=jnp.float32)), 0.0).astype(dtype)
 
 
 def _leaky_third(x: Array) -> Array:

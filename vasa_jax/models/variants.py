@@ -142,13 +142,13 @@ _KEYPOINT_DEMO = {
     "encoder": {
         "image_size": 256,
         "appearance": {"width": 24, "down_blocks": 3, "max_width": 128, "channels": 16, "depth": 8, "blocks_3d": 2},
-        "motion": {"keypoints": 21, "depths": (1, 1, 2, 1), "widths": (32, 64, 128, 192)},
+        "motion": {"keypoints": 20, "depths": (1, 1, 2, 1), "widths": (32, 64, 128, 192)},
     },
     "decoder": {
-        "keypoints": 21,
+        "keypoints": 20,
         "retargeting": False,
         "warp": {
-            "width": 64, "field": {"compress": 1, "width": 20, "max_width": 160, "blocks": 3, "mask_size": 3},
+            "width": 64, "field": {"compress": 1, "width": 22, "max_width": 160, "blocks": 3, "mask_size": 3},
         },
         "generator": {"width": 64, "blocks": 3, "out_width": 32, "norm_width": 16},
     },
