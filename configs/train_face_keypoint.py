@@ -18,10 +18,11 @@ def get_config():
             batch_size=64,
             learning_rate=5e-4,
             warmup_steps=300,
+            decay_from=0.5,
             evaluate_every=0,
             save_every=2_000,
         ),
-        corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1),
+        corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
         face=FaceConfig(
             variant="keypoint_demo",
             recipe="counterfactual",

@@ -48,7 +48,7 @@ class KeypointFaceTask(FaceTask):
         face = self._face
         weights = self.loss_weights(2**31 - 1) if weights is None else weights
         frozen = self.frozen_params() if frozen is None else frozen
-        pairs, keys = prepared(batch), jax.random.split(key, 3)
+        pairs, keys = prepared(batch, whole=True), jax.random.split(key, 3)
         if face.flip:
             pairs = mirrored(pairs, jax.random.fold_in(key, 3), face.flip)
         views = forward.jittered(pairs, keys, face.jitter)
