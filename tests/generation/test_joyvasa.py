@@ -1,7 +1,5 @@
 """From a download of JoyVASA to a video with the usual commands, at small sizes and random weights."""
 
-import wave
-
 import av
 import jax
 import numpy as np
@@ -10,7 +8,8 @@ from drawn_faces import picture
 from joyvasa_files import joyvasa_template, write_joyvasa
 from PIL import Image
 from random_params import random_params
-from tiny_keypoint import FIELDS
+from sounds import speech, write_samples
+from tiny_keypoint import MANY
 
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -25,10 +24,6 @@ from vasa_jax.weights.motion_generators import load_joyvasa
 from vasa_jax.weights.safetensors_io import save_params
 
 WINDOW = 20  # frames
-MANY = FIELDS | {
-    "encoder": FIELDS["encoder"] | {"motion": FIELDS["encoder"]["motion"] | {"keypoints": 21}},
-    "decoder": FIELDS["decoder"] | {"keypoints": 21},
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +35,7 @@ def folder(tmp_path_factory):
     variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
     save_params(folder / "weights" / "face.safetensors", exported(variables), {"fields": MANY}, np.float32)
     Image.fromarray(picture(240, 200, (120, 90, 34))).save(folder / "me.png")
-    write_wav(folder / "speech.wav", speech(1.0))
+    write_samples(folder / "speech.wav", speech(1.0))
     return folder
 
 
@@ -52,18 +47,6 @@ def generator(folder):
 @pytest.fixture(scope="module")
 def avatar(generator, folder):
     return generator.prepare(generator.read_portrait(folder / "me.png").pixels)
-
-
-def write_wav(path, samples):
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
-
-
-def speech(seconds, seed=0):
-    return (0.1 * np.random.default_rng(seed).normal(size=round(16_000 * seconds))).astype(np.float32)
 
 
 def test_the_command(folder, tmp_path, capsys):

@@ -19,7 +19,7 @@ from vasa_jax.conventions import EMOTIONS, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.diffusion import NoiseKeys, VASADiffusion
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.ditto_motion import EyeState, eye_state, from_portrait, portrait_vectors, source_vector
+from vasa_jax.generation.ditto_motion import Blinks, EyeState, eye_state, from_portrait, portrait_vectors, source_vector
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.keypoint_driving import adjusted_motion
 from vasa_jax.generation.reenactment import retargeting_of
@@ -69,6 +69,7 @@ class DittoSampler:
         self._params = jax.device_put(params)
         self._diffusion = VASADiffusion()
         self._folder, self._encoder = Path(folder), None
+        self._limits, self._blink = metadata.get("limits"), metadata.get("blink")
 
     def motion(self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving) -> np.ndarray:
         """Returns the motion (ceil(N / 640), 72) of an avatar of `animator`, a keypoint codec, for speech (N,).
@@ -85,10 +86,17 @@ class DittoSampler:
         predicted = self.sequence(
             conditions, source_vector(raw), jax.random.key(controls.seed), controls.steps, controls.solver, float(scale)
         )
-        moved = from_portrait(raw, predicted, schedule.frames("pose_amplitude", 0, len(audio)), controls.animate)
+        amplitude = schedule.frames("pose_amplitude", 0, len(audio))
+        blinks = self.blinks(controls.seed)
+        closed = blinks.frames(len(audio)) if blinks else None
+        moved = from_portrait(raw, predicted, amplitude, controls.animate, blinks=closed)
         networks, openness = retargeting_of(animator, how)
         canonical = np.asarray(avatar.latents.identity[0], np.float64)
         return adjusted_motion(canonical, avatar.motion, portrait_vectors(raw, moved), how, networks, openness)
+
+    def blinks(self, seed: int) -> Blinks | None:
+        """Returns blinks as Ditto's settings have them; None where they have none, and the network moves the eyes."""
+        return None if self._blink is None else Blinks(self._blink, seed)
 
     def features(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T 1024"]:
         """Returns what Ditto's HuBERT makes of speech, T = ceil(N / 640) frames, 5 of them at once."""
@@ -148,7 +156,11 @@ class DittoSampler:
                 start, last = source.copy(), start
                 start[overlap.restarted] = last[overlap.restarted]
         motion = motion[:frames]
-        return steadied(motion, 0, len(motion))
+        return self.limited(steadied(motion, 0, len(motion)))
+
+    def limited(self, motion: Float[np.ndarray, "T motion_dim"]) -> Float[np.ndarray, "T motion_dim"]:
+        """Returns the motion within the limits of Ditto's settings, where they have some."""
+        return motion if self._limits is None else np.clip(motion, *self._limits)
 
     def _audio_encoder(self, sound: np.ndarray) -> list[np.ndarray]:
         if self._encoder is None:

@@ -1,8 +1,8 @@
 """Stage 1 with the keypoint codec (face-vid2vid, Wang et al. 2021; LivePortrait, Guo et al. 2024).
 
-The pairs and the terms of images are those of `FaceTask`, so that both codecs learn the same from the same. Exact labels
-of the corpus stand in the place of a pre-trained estimator of head poses. The codec draws the whole crop: it has no
-matte. Its batch norms keep running statistics, which the export has folded in.
+The pairs and the terms of images are those of `FaceTask`, so that both codecs learn the same from the same. Exact
+labels of the corpus stand in the place of a pre-trained estimator of head poses. The codec draws the whole crop: it has
+no matte. Its batch norms keep running statistics, which the export has folded in.
 """
 
 from collections.abc import Mapping
