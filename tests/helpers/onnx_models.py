@@ -57,7 +57,8 @@ def onnx_convolution(kernel: np.ndarray, length: int) -> bytes:
         return message((1, name), *((8, n) for n in values), (20, 7))
 
     def value(name, *dims):
-        return message((1, name), (2, message((1, message((1, 1), (2, message(*((1, message((1, n))) for n in dims))))))))
+        sizes = message(*((1, message((1, n))) for n in dims))
+        return message((1, name), (2, message((1, message((1, 1), (2, sizes))))))
 
     shape = np.array([1, 1, 1, length], np.int64)
     nodes = (

@@ -140,7 +140,7 @@ def _displaced(
     """Samples the volume at the corner grid moved by each shift, as `trilinear_sample` does.
 
     A shift is the same everywhere, so the eight neighbours' weights are products of one weight per axis: three products
-    of matrices, one after another, take the place of a gather, and of a scatter of many points into few on the way back.
+    of matrices, one after another, take the place of a gather, and of a scatter of many points on the way back.
     """
     sizes, dtype = features.shape[1:4], features.dtype
     depth, height, width = (_weights(size, shifts[..., axis], dtype) for size, axis in zip(sizes, (2, 1, 0)))
