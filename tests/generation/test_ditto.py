@@ -18,11 +18,13 @@ from torch_files import tensors, write_zip
 
 from vasa_jax.errors import InputError
 from vasa_jax.generation import ditto as ditto_module
-from vasa_jax.generation.ditto import CHUNK_SAMPLES, CHUNK_WIDTH
+from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.ditto import CHUNK_SAMPLES, CHUNK_WIDTH, LIVE, DrivenFace
 from vasa_jax.generation.ditto_motion import OPEN, Blinks
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.keypoint_driving import EYES, LIPS
+from vasa_jax.generation.open_stream import open_windows
 from vasa_jax.main import main
 from vasa_jax.models.keypoint_face import exported, init_keypoint_face
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
@@ -164,3 +166,59 @@ def test_without_its_hearing_one_line_says_so(folder, tmp_path, avatar):
     deaf = VideoGenerator.from_pretrained(tmp_path, decode_batch=4, mark=False)
     with pytest.raises(InputError, match=r"hubert_streaming_fix_kv\.onnx: does not exist; Ditto was trained"):
         deaf.motion(speech(0.2), avatar, how=PLAIN, steps=1)
+
+
+@pytest.fixture(scope="module")
+def streamed(generator, avatar):
+    """`streamed(sound, sizes)`: the motion of a stream whose sound comes in pieces of these sizes, and its parts."""
+
+    def run(sound, *sizes, **changes):
+        windows = open_windows(generator.sampler, generator, avatar, Controls(steps=2, **changes), PLAIN)
+        parts, turn = [], 0
+        while len(sound):
+            parts.append(windows.feed(sound[: sizes[turn % len(sizes)]]))
+            sound, turn = sound[sizes[turn % len(sizes)] :], turn + 1
+        return np.concatenate([*parts, windows.finish()]), parts, windows
+
+    return run
+
+
+def test_a_stream_does_not_depend_on_how_sound_was_cut(streamed):
+    sound = speech(1.3)
+    (one, _, windows), (other, parts, _) = streamed(sound, 640), streamed(sound, 3, 5000, 111)
+    assert one.shape == (33, 72) and np.isfinite(one).all()
+    np.testing.assert_array_equal(one, other)
+    heard = np.cumsum([0, *([3, 5000, 111] * len(parts))])[1 : len(parts) + 1]
+    first = next(i for i, part in enumerate(parts) if len(part))
+    assert heard[first - 1] < windows.first_frame_samples <= heard[first]
+    longer, _, _ = streamed(np.concatenate([sound, speech(0.5, 1)]), 8000)
+    np.testing.assert_array_equal(longer[:20], one[:20])  # what was out stays
+
+
+@pytest.mark.parametrize("samples", [1, 640, 640 * 11, 640 * 30])
+def test_a_stream_has_all_frames(streamed, samples):
+    assert len(streamed(speech(2.0)[:samples], 640)[0]) == -(-samples // 640)
+
+
+def test_a_streams_windows_are_those_of_its_program(generator, avatar, streamed):
+    """`sequence`, which is held to the official code, from features of silence and of the sound."""
+    sampler, sound = generator.sampler, speech(1.0)
+    face = DrivenFace(sampler, generator, avatar, Controls(steps=2, animate="dynamics"), PLAIN)
+    audio = np.concatenate([sampler.features(np.zeros(640 * LIVE.frames, np.float32)), sampler.features(sound)])
+    predicted = sampler.sequence(
+        face.conditions(audio, -LIVE.frames), face.source, jax.random.key(0), 2, Controls().solver, face.guidance, LIVE
+    )
+    face.begin(predicted[0])
+    expected = face.motion(predicted[LIVE.frames :])
+    made, _, _ = streamed(sound, 640, animate="dynamics")
+    lips = 9 + 3 * np.array(LIPS)
+    assert np.abs(made - expected[:1])[:, lips].max() > 1e-2
+    # The last frames, which are in no window's middle, a stream takes from one window.
+    np.testing.assert_allclose(made[:20, lips], expected[:20, lips], atol=1e-4)
+
+
+def test_a_stream_of_frames(generator, avatar):
+    stream = generator.stream(avatar, how=PLAIN, steps=2)
+    frames = [frame for part in np.split(speech(1.0), 10) for frame in stream.feed(part)]
+    assert len(frames) == 10 and frames[0].shape == (64, 64, 3)
+    assert len(frames + list(stream.finish())) == 25
