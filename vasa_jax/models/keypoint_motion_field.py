@@ -11,7 +11,8 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from vasa_jax.models.geometry import trilinear_sample
-from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, corner_grid, picture_from_volume
+from vasa_jax.models.keypoint_convolutions import Weights, single_convolution
+from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, VolumeConv, corner_grid, picture_from_volume
 from vasa_jax.models.layers import Conv, Dtype, upsample
 
 HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, in squared coordinates
@@ -42,7 +43,7 @@ class Hourglass(nn.Module):
         for i, width in enumerate([*self.widths[-2::-1], self.out_width]):
             block = ConvBlock(width, dtype=self.dtype, name=f"decoder_up_blocks_{i}")
             x = jnp.concatenate([block(upsample(x, (1, 2, 2)), train), skips.pop()], -1)
-        x = Conv(x.shape[-1], 3, standardise=False, bias=True, dtype=self.dtype, name="decoder_conv")(x)
+        x = VolumeConv(x.shape[-1], dtype=self.dtype, name="decoder_conv")(x)
         return nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train))
 
 
@@ -88,17 +89,18 @@ class MotionFieldEstimator(nn.Module):
 
         widths = tuple(min(self.max_width, self.width * 2 ** (i + 1)) for i in range(self.blocks))
         x = Hourglass(widths, self.width, self.dtype, name="hourglass")(x, train)
-        mask = Conv(self.keypoints + 1, self.mask_size, standardise=False, bias=True, dtype=self.dtype, name="mask")(x)
+        mask = VolumeConv(self.keypoints + 1, self.mask_size, self.dtype, name="mask")(x)
         mask = jax.nn.softmax(mask.astype(jnp.float32), axis=-1)
         # Shares add up to one, so the mean of the flows is the grid and the mean of the displacements.
         # Written out per coordinate: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
         shift = jnp.stack([(mask * shifts[:, None, None, None, :, axis]).sum(-1) for axis in range(3)], -1)
 
-        x, masks = picture_from_volume(x), []
+        masks = []
         for i in range(self.occlusions):
             name = "occlusion" if i == 0 else f"occlusion{i + 1}"
-            masks.append(Conv(1, 7, standardise=False, bias=True, dtype=self.dtype, name=name)(x))
-        return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1).astype(jnp.float32)))
+            kernel, bias = Weights(1, 7, name=name)(depth * x.shape[-1])
+            masks.append(single_convolution(x, kernel.astype(self.dtype)) + bias)
+        return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1)))
 
 
 class WarpingNetwork(nn.Module):
