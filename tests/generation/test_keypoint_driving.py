@@ -89,6 +89,16 @@ def test_each_region_and_mode(region, mode):
         np.testing.assert_allclose(found[i], expected(region, mode, i), atol=2e-6)
 
 
+def test_changes_may_count_from_the_nearest_face():
+    read = READ.copy()
+    read[:, 9:] = READ[:, 9:] + 0.1
+    read[1, 9:] = PORTRAIT[9:]
+    (r_s, _, s_s, t_s), (_, e, _, _) = OWN, rows(read)
+    found = driven(change(PLAIN, region="expression", driving_rest="nearest", expression_friendly=True), read)
+    for i in range(len(read)):
+        np.testing.assert_allclose(found[i], posed(r_s, e[i], s_s, t_s), atol=2e-6)
+
+
 def test_a_single_picture_is_compared_with_a_neutral_face():
     r_s, e_s, s_s, t_s = OWN
     neutral = np.zeros((21, 3))

@@ -16,7 +16,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_smoothing import smoothed
-from vasa_jax.generation.reenact import turned
+from vasa_jax.generation.reenact import rest_frame, turned
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 
 # What follows is known of LivePortrait's keypoints only.
@@ -71,7 +71,8 @@ def driven_keypoint_motion(
     source = _posed(canonical, portrait[None].astype(np.float64))[0]
     driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how, driving.absolute_lips))
     relative, many = how.mode == "relative", len(moved) > 1
-    if relative and many and how.expression_friendly:
+    # Counted from another frame than the first, what is driven begins elsewhere than at the portrait.
+    if relative and many and how.expression_friendly and how.driving_rest != "nearest":
         factor = np.sqrt(_volume(source)) / np.sqrt(_volume(driven[0]))
         driven = source + (driven - driven[0]) * factor
     return _finished(canonical, portrait, driven, how, networks, openness)
@@ -114,7 +115,7 @@ def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving, absolute_lips
     if how.region == "pose":
         return result
     own, read = portrait[POSE_DIM:].reshape(-1, 3), moved[:, POSE_DIM:].reshape(len(moved), -1, 3)
-    rest = read[0] if relative else np.zeros_like(own)
+    rest = read[rest_frame(own.ravel(), moved[:, POSE_DIM:], how.driving_rest)] if relative else np.zeros_like(own)
     if relative and single:
         rest = np.zeros_like(own) if how.region == "eyes" else _neutral(len(own))
     wanted = read - rest + (own if relative else 0.0)
