@@ -11,7 +11,7 @@ same sound. Ditto's advance by 10 frames of 80, as its program streams: frames c
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,6 +42,7 @@ from vasa_jax.generation.watermark import Payload
 from vasa_jax.generation.windows import Past, last_frames, no_past
 
 
+@runtime_checkable
 class MotionWindows(Protocol):
     """The motion of one portrait, window after window.
 
