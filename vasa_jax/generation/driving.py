@@ -44,4 +44,10 @@ class Driving(Settings):
     face_models: str = text(
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
     )
+    portrait_scale: float = number(
+        2.3, 1, 10, "", "keypoint codecs: side of the portrait's square over the face's extent; LivePortrait's 2.3"
+    )
+    portrait_shift: float = number(
+        -0.125, -1, 1, "", "keypoint codecs: of that square down the face, over its side; negative shows more hair"
+    )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")

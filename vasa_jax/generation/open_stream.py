@@ -1,10 +1,5 @@
 """Live generation with open weights: sound goes in as it comes, frames come out with the windows that make them.
 
-    stream = generator.stream(avatar)
-    for samples in microphone:                # float32, 16 kHz mono, any number at a time
-        for frame in stream.feed(samples):    # uint8 (n, n, 3)
-            show(frame)
-
 JoyVASA's windows have 100 frames and share none: frames come 100 at a time, 4 s late, and are those of a file with the
 same sound. Ditto's advance by 10 frames of 80, as its program streams: frames come 10 at a time, and the first needs
 0.88 s of sound. Neither depends on how the sound was cut.

@@ -32,9 +32,8 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     | log scale | s_s + s_i - s_0 (all), s_s (pose) | s_s |
     | dynamics (all, expression) | z_s + z_i - z_r | z_i |
 
-    Frame r is the first, or by default the one whose dynamics are nearest to the portrait's (of a source video, to
-    those of its first frame): were the first mouth open, an open mouth would change nothing, and closed ones could not
-    close further.
+    Frame r is the first, or by default the one whose dynamics are nearest to the portrait's. In a source video that is
+    its first frame's. Were r a frame with an open mouth, open mouths would change nothing.
 
     InputError for what this codec cannot do: its dynamics are one vector, which does not tell lips from eyes.
     """

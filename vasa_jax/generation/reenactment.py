@@ -93,7 +93,9 @@ def framed_portrait(
 
     Where landmarks frame it they also tell how open its eyes and lips are: that is in the second result.
     """
-    framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
+    framing = None
+    if animator.codec == "keypoint":
+        framing = KeypointFraming(how.face_models, how.portrait_scale, how.portrait_shift)
     colour = parse_colour(background, "background")
     portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
     if framing and framing.openness and how.portrait_openness is None:
@@ -174,7 +176,8 @@ def _dubbed(
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
         first = next(source.pictures())
         if animator.codec == "keypoint" and not crop:
-            source = dataclasses.replace(source, crop=KeypointFraming()(first, str(image)).upright)
+            square = KeypointFraming("", how.portrait_scale, how.portrait_shift)(first, str(image))
+            source = dataclasses.replace(source, crop=square.upright)
     with stage("driving"):
         driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits)
     with stage("portrait"):

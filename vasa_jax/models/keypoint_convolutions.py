@@ -1,8 +1,8 @@
-"""Convolutions of the keypoint codec in cheaper forms of the same sums.
+"""Convolutions of LivePortrait's networks in cheaper forms of the same sums.
 
-A GPU computes at least 32 to 64 output channels at a time, whether they are wanted or not, and a CPU copies what it
-multiplies: so taps of a kernel stand beside its few output channels, each as a channel of its own, and are then shifted
-and added. And a map whose values are repeated is convolved before it is repeated.
+A GPU computes 32 or 64 output channels at a time, whether they are wanted or not; a CPU copies what it multiplies. So
+taps of a kernel stand beside its few output channels, each as a channel of its own, and are then shifted and added. A
+map whose values are repeated is convolved before it is repeated.
 """
 
 import flax.linen as nn

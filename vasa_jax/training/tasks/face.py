@@ -31,7 +31,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
-from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS, VOLUME
+from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -48,6 +48,7 @@ class FaceTask(Task):
     """Trains VASAFaceEncoder and FaceDecoder on frame pairs of the built-in corpus, or of shards."""
 
     name = "face"
+    _foreign: tuple[str, ...] = KEYPOINTS  # settings of another codec's terms
 
     def __init__(
         self,
@@ -78,10 +79,8 @@ class FaceTask(Task):
 
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
-        train, keypoints = config.train, FACE_VARIANTS[config.face.variant].get("codec") == "keypoint"
-        if keypoints:
-            from vasa_jax.training.tasks.keypoint_face import KeypointFaceTask as cls
-        strange = [name for name in (VOLUME if keypoints else KEYPOINTS) if getattr(config.face, name)]
+        train = config.train
+        strange = [name for name in cls._foreign if getattr(config.face, name)]
         if strange:
             raise InputError(
                 f"config.face.{strange[0]}: the codec of config.face.variant={config.face.variant} has no such term; "

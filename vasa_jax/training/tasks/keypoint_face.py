@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.losses.keypoints import bent_images, equivariance, keypoint_prior, random_bends
+from vasa_jax.losses.vasa import VOLUME
 from vasa_jax.models.face_encoder import Latents
 from vasa_jax.models.keypoint_face import KeypointAppearance, exported, init_keypoint_face
 from vasa_jax.models.keypoints import posed_keypoints
@@ -26,6 +27,8 @@ PARTS = ("encoder", "decoder")
 
 class KeypointFaceTask(FaceTask):
     """Trains a KeypointFaceEncoder and a KeypointFaceDecoder."""
+
+    _foreign = VOLUME
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         variables = init_keypoint_face(key, self._variant)
