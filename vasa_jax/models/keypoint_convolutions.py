@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+LARGE = 3  # kernels beyond this side: measured on an H200, the mask's 7 takes 13.4 ms in columns, 16.2 in slices
+MULTIPLE = 8  # of channels
 KERNEL = nn.initializers.lecun_normal()
 
 
@@ -27,9 +29,15 @@ class Weights(nn.Module):
 
 
 def volume_convolution(
-    x: Float[Array, "B D H W C"], kernel: Float[Array, "k k k C C2"]
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "k k k C1 C2"]
 ) -> Float[Array, "B D H W C2"]:
-    """Convolves each slice with every slice of the kernel, then adds what neighbouring slices have made, float32."""
+    """Convolves a volume, whose channels after the kernel's C1 are zeros, float32."""
+    kernel = jnp.pad(kernel, [(0, 0)] * 3 + [(0, x.shape[-1] - kernel.shape[-2]), (0, 0)])
+    return _in_columns(x, kernel) if len(kernel) > LARGE else _in_slices(x, kernel)
+
+
+def _in_slices(x: Array, kernel: Array) -> Array:
+    """Convolves each slice with every slice of the kernel, then adds what neighbouring slices have made."""
     batch, depth, height, width, channels = x.shape
     size, features = kernel.shape[0], kernel.shape[-1]
     kernel = kernel.transpose(1, 2, 3, 0, 4).reshape(size, size, channels, size * features)
@@ -40,11 +48,35 @@ def volume_convolution(
     return sum(made[:, i : i + depth, :, :, i] for i in range(size))
 
 
+def _in_columns(x: Array, kernel: Array) -> Array:
+    """Convolves columns of places with every column of the kernel, slices side by side as channels, then adds what
+    neighbouring columns have made."""
+    batch, depth, height, width, channels = x.shape
+    size, features = kernel.shape[0], kernel.shape[-1]
+    half = size // 2
+    padded = jnp.pad(x, ((0, 0), (half, half), (0, 0), (0, 0), (0, 0)))
+    slices = jnp.concatenate([padded[:, i : i + depth] for i in range(size)], -1)
+    kernel = kernel.transpose(1, 0, 3, 2, 4).reshape(size, 1, size * channels, size * features)
+    made = convolution(slices.reshape(batch * depth, height, width, size * channels), kernel)
+    made = made.reshape(batch, depth, height, width, size, features).astype(jnp.float32)
+    made = jnp.pad(made, ((0, 0), (0, 0), (0, 0), (half, half), (0, 0), (0, 0)))
+    return sum(made[:, :, :, i : i + width, i] for i in range(size))
+
+
+def filled(x: Float[Array, "*batch C"]) -> Float[Array, "*batch C8"]:
+    """Adds channels of zeros up to a multiple of MULTIPLE: a GPU's products of 16 bits are whole that way."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % MULTIPLE)])
+
+
 def single_convolution(x: Float[Array, "B D H W C"], kernel: Float[Array, "k k CD 1"]) -> Float[Array, "B H W 1"]:
-    """Convolves a volume, seen as a picture with channels (feature, depth), to a single channel, float32."""
+    """Convolves a volume, seen as a picture with channels (feature, depth), to a single channel, float32.
+
+    Features of the volume after the kernel's are zeros.
+    """
     depth, height, width, channels = x.shape[1:]
     size = kernel.shape[0]
-    taps = kernel.reshape(size * size, channels, depth).transpose(2, 1, 0)
+    taps = kernel.reshape(size * size, -1, depth).transpose(2, 1, 0)
+    taps = jnp.pad(taps, ((0, 0), (0, channels - taps.shape[1]), (0, 0)))
     precision = "highest" if x.dtype == jnp.float32 else None
     made = jnp.einsum("bdhwc,dcp->bhwp", x, taps, precision=precision, preferred_element_type=jnp.float32)
     half = size // 2

@@ -73,15 +73,20 @@ def _affine(scale, bias, mean, variance, inverse_root: Callable) -> tuple[Array,
 
 
 class VolumeConv(nn.Module):
-    """Convolves a volume with an odd kernel and a bias, zero padded to keep the size."""
+    """Convolves a volume with an odd kernel and a bias, zero padded to keep the size.
+
+    `channels`: of its input that are no filling (`filled`), 0 = all.
+    """
 
     features: int
     size: int = 3
+    channels: int = 0
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C2"]:
-        kernel = self.param("kernel", KERNEL, (self.size,) * 3 + (x.shape[-1], self.features), jnp.float32)
+        shape = (self.size,) * 3 + (self.channels or x.shape[-1], self.features)
+        kernel = self.param("kernel", KERNEL, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         made = volume_convolution(x.astype(self.dtype), kernel.astype(self.dtype))
         return (made + bias).astype(self.dtype)
@@ -90,20 +95,22 @@ class VolumeConv(nn.Module):
 class ConvBlock(nn.Module):
     """Applies convolution, batch norm and activation, then averages cells of `pool` values per spatial axis.
 
-    The number of axes of its input says whether it is an image or a volume, which has no stride.
+    The number of axes of its input says whether it is an image or a volume, which has no stride. `channels`: of a
+    volume, as in `VolumeConv`.
     """
 
     features: int
     size: int = 3
     stride: int = 1
     pool: tuple[int, ...] = ()
+    channels: int = 0
     activation: Callable[[Array], Array] = nn.relu
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space c_in"], train: bool = False) -> Float[Array, "batch *space2 c"]:
         if x.ndim == 5:
-            x = VolumeConv(self.features, self.size, self.dtype, name="conv")(x)
+            x = VolumeConv(self.features, self.size, self.channels, self.dtype, name="conv")(x)
         else:
             x = Conv(self.features, self.size, self.stride, False, bias=True, dtype=self.dtype, name="conv")(x)
         x = self.activation(BatchNorm(self.dtype, name="norm")(x, train))

@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from vasa_jax.models.geometry import trilinear_sample
-from vasa_jax.models.keypoint_convolutions import Weights, single_convolution
+from vasa_jax.models.keypoint_convolutions import Weights, filled, single_convolution
 from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, VolumeConv, corner_grid, picture_from_volume
 from vasa_jax.models.layers import Conv, Dtype, upsample
 
@@ -27,24 +27,32 @@ class MotionField(NamedTuple):
 
 
 class Hourglass(nn.Module):
-    """Runs a U-Net that halves height and width only; the last skip is its own input."""
+    """Runs a U-Net that halves height and width only; the last skip is its own input.
+
+    Volumes in it are filled up with channels of zeros; `channels`: of its input that are none.
+    """
 
     widths: tuple[int, ...]  # after each halving
     out_width: int  # of the last block of the way up, before its skip
+    channels: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D H W C"], train: bool = False) -> Float[Array, "B D H W C2"]:
         skips = [x]
         for i, width in enumerate(self.widths):
-            block = ConvBlock(width, pool=(1, 2, 2), dtype=self.dtype, name=f"encoder_down_blocks_{i}")
+            channels = 0 if i else self.channels
+            block = ConvBlock(
+                width, pool=(1, 2, 2), channels=channels, dtype=self.dtype, name=f"encoder_down_blocks_{i}"
+            )
             skips.append(block(skips[-1], train))
         x = skips.pop()
         for i, width in enumerate([*self.widths[-2::-1], self.out_width]):
             block = ConvBlock(width, dtype=self.dtype, name=f"decoder_up_blocks_{i}")
             x = jnp.concatenate([block(upsample(x, (1, 2, 2)), train), skips.pop()], -1)
-        x = VolumeConv(x.shape[-1], dtype=self.dtype, name="decoder_conv")(x)
-        return nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train))
+        channels = self.out_width + self.channels
+        x = VolumeConv(channels, channels=channels, dtype=self.dtype, name="decoder_conv")(x)
+        return filled(nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train)))
 
 
 class MotionFieldEstimator(nn.Module):
@@ -88,8 +96,9 @@ class MotionFieldEstimator(nn.Module):
         x = jnp.concatenate([heat, moved.astype(self.dtype)], -1).reshape(batch, depth, height, width, -1)
 
         widths = tuple(min(self.max_width, self.width * 2 ** (i + 1)) for i in range(self.blocks))
-        x = Hourglass(widths, self.width, self.dtype, name="hourglass")(x, train)
-        mask = VolumeConv(self.keypoints + 1, self.mask_size, self.dtype, name="mask")(x)
+        channels = self.width + x.shape[-1]
+        x = Hourglass(widths, self.width, x.shape[-1], self.dtype, name="hourglass")(filled(x), train)
+        mask = VolumeConv(self.keypoints + 1, self.mask_size, channels, self.dtype, name="mask")(x)
         mask = jax.nn.softmax(mask.astype(jnp.float32), axis=-1)
         # Shares add up to one, so the mean of the flows is the grid and the mean of the displacements.
         # Written out per coordinate: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
@@ -98,7 +107,7 @@ class MotionFieldEstimator(nn.Module):
         masks = []
         for i in range(self.occlusions):
             name = "occlusion" if i == 0 else f"occlusion{i + 1}"
-            kernel, bias = Weights(1, 7, name=name)(depth * x.shape[-1])
+            kernel, bias = Weights(1, 7, name=name)(depth * channels)
             masks.append(single_convolution(x, kernel.astype(self.dtype)) + bias)
         return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1)))
 
