@@ -4,7 +4,8 @@ python -m vasa_jax.main --config configs/train_face_keypoint.py --workdir runs/k
 
 The losses are face-vid2vid's beside the pixel terms of the volume codec; with --config.face.loss_networks=DIR also
 `perceptual`, and with `adversarial` and `feature_matching` a discriminator. Writes export/face.safetensors, which
-reenact and train_motion take as any codec. Its smallest size learns eight pairs by heart to 38.9 dB in 320 updates.
+reenact and train_motion take as any codec. Nine minutes of an H200, 5,255 updates, with `expression_size` 0.5 reached
+21.0 dB on held-out heads driven by themselves and 20.6 dB by others; faces hardly changed, so that it is less here.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -32,6 +33,6 @@ def get_config():
             latent_agreement=0.05,
             equivariance=2.0,
             keypoint_prior=0.1,
-            expression_size=0.5,
+            expression_size=0.02,
         ),
     ).to_config_dict()
