@@ -140,6 +140,7 @@ DEAR = {
         " photo_heads.poses=1 photo_heads.style=0 face.placement=0.5 face.degrade=0.2",
         "export/face.safetensors",
     ),
+    "train_face_keypoint": (f"{FACE} face.recipe=self face.variant=keypoint_tiny", "export/face.safetensors"),
     "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
     "train_face_vasa": (FACE, "export/face.safetensors"),
     "train_loss_networks": (

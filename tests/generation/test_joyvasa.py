@@ -1,7 +1,5 @@
 """From a download of JoyVASA to a video with the usual commands, at small sizes and random weights."""
 
-import wave
-
 import av
 import jax
 import numpy as np
@@ -10,7 +8,8 @@ from drawn_faces import picture
 from joyvasa_files import joyvasa_template, write_joyvasa
 from PIL import Image
 from random_params import random_params
-from tiny_keypoint import FIELDS
+from sounds import speech, write_samples
+from tiny_keypoint import MANY
 
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -18,6 +17,7 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.joyvasa import LEAD, held_back
 from vasa_jax.generation.keypoint_driving import LIPS
+from vasa_jax.generation.open_stream import open_windows
 from vasa_jax.main import main
 from vasa_jax.models.keypoint_face import exported, init_keypoint_face
 from vasa_jax.weights.importer import import_weights
@@ -25,10 +25,6 @@ from vasa_jax.weights.motion_generators import load_joyvasa
 from vasa_jax.weights.safetensors_io import save_params
 
 WINDOW = 20  # frames
-MANY = FIELDS | {
-    "encoder": FIELDS["encoder"] | {"motion": FIELDS["encoder"]["motion"] | {"keypoints": 21}},
-    "decoder": FIELDS["decoder"] | {"keypoints": 21},
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def folder(tmp_path_factory):
     variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
     save_params(folder / "weights" / "face.safetensors", exported(variables), {"fields": MANY}, np.float32)
     Image.fromarray(picture(240, 200, (120, 90, 34))).save(folder / "me.png")
-    write_wav(folder / "speech.wav", speech(1.0))
+    write_samples(folder / "speech.wav", speech(1.0))
     return folder
 
 
@@ -52,18 +48,6 @@ def generator(folder):
 @pytest.fixture(scope="module")
 def avatar(generator, folder):
     return generator.prepare(generator.read_portrait(folder / "me.png").pixels)
-
-
-def write_wav(path, samples):
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
-
-
-def speech(seconds, seed=0):
-    return (0.1 * np.random.default_rng(seed).normal(size=round(16_000 * seconds))).astype(np.float32)
 
 
 def test_the_command(folder, tmp_path, capsys):
@@ -124,7 +108,7 @@ def test_controls_of_the_head(generator, avatar):
     with pytest.raises(InputError, match=r"config\.head_pose: JoyVASA"):
         generator.motion(sound, avatar, Controls(head_pose=(0, 0, 0)))
     with pytest.raises(InputError, match="stream: JoyVASA"):
-        generator.stream(avatar)
+        generator.stream_batch(2)
 
 
 def test_moving_average():
@@ -160,3 +144,33 @@ def test_a_damaged_file_is_one_line(folder, tmp_path, name, change, fault):
     with pytest.raises(InputError) as error:
         load_joyvasa(tmp_path)
     assert fault in str(error.value) and "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_stream_says_what_a_file_says(generator, avatar):
+    """However its sound is cut: windows, their past, the slow head and the portrait's share are the same."""
+    how, asked = Driving(stitching=False), {"steps": 3, "solver": "ancestral", "pose_amplitude": 0.5, "seed": 4}
+    sound = speech(2.0)[: 640 * (2 * WINDOW + 3) + 5]
+    whole = generator.motion(sound, avatar, how=how, **asked)
+    for sizes in ((640,), (1, 9000, 31)):
+        windows = open_windows(generator.sampler, generator, avatar, Controls(**asked), how)
+        parts, rest, turn = [], sound, 0
+        while len(rest):
+            parts.append(windows.feed(rest[: sizes[turn % len(sizes)]]))
+            rest, turn = rest[sizes[turn % len(sizes)] :], turn + 1
+        assert len(np.concatenate(parts)) == 2 * WINDOW - LEAD
+        made = np.concatenate([*parts, windows.finish()])
+        np.testing.assert_allclose(made, whole, atol=2e-5)
+
+
+def test_a_stream_of_frames(generator, avatar):
+    stream = generator.stream(avatar, steps=2)
+    sound = speech(1.0)
+    assert stream.first_frame_samples == 640 * (WINDOW - LEAD)
+    assert not list(stream.feed(sound[: stream.first_frame_samples - 1]))
+    first = list(stream.feed(sound[stream.first_frame_samples - 1 :]))
+    frames = first + list(stream.finish())
+    assert len(first) == WINDOW - LEAD and len(frames) == 25 and frames[0].shape == (64, 64, 3)
+    with pytest.raises(InputError, match="after the end"):
+        stream.feed(sound)
+    with pytest.raises(InputError, match=r"config\.driving_smoothing: looks at all"):
+        generator.stream(avatar, how=Driving(driving_smoothing=0.1))

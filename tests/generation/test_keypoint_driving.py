@@ -6,7 +6,15 @@ import pytest
 from vasa_jax.conventions import rotation_columns, rotation_matrices
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
-from vasa_jax.generation.keypoint_driving import EYES, LIPS, Openness, Retargeting, driven_keypoint_motion
+from vasa_jax.generation.keypoint_driving import (
+    EYES,
+    LIPS,
+    Openness,
+    Retargeting,
+    _posed,
+    driven_keypoint_motion,
+    dubbed_keypoint_motion,
+)
 
 RNG = np.random.default_rng(0)
 CANONICAL = RNG.normal(0, 0.3, (21, 3))
@@ -89,6 +97,16 @@ def test_each_region_and_mode(region, mode):
         np.testing.assert_allclose(found[i], expected(region, mode, i), atol=2e-6)
 
 
+def test_changes_may_count_from_the_nearest_face():
+    read = READ.copy()
+    read[:, 9:] = READ[:, 9:] + 0.1
+    read[1, 9:] = PORTRAIT[9:]
+    (r_s, _, s_s, t_s), (_, e, _, _) = OWN, rows(read)
+    found = driven(change(PLAIN, region="expression", driving_rest="nearest", expression_friendly=True), read)
+    for i in range(len(read)):
+        np.testing.assert_allclose(found[i], posed(r_s, e[i], s_s, t_s), atol=2e-6)
+
+
 def test_a_single_picture_is_compared_with_a_neutral_face():
     r_s, e_s, s_s, t_s = OWN
     neutral = np.zeros((21, 3))
@@ -149,3 +167,34 @@ def test_retargeting_comes_before_stitching_and_drops_relative_motion(mode):
 def test_absolute_motion_is_not_scaled_by_sizes():
     how = change(PLAIN, mode="absolute", expression_friendly=True)
     np.testing.assert_allclose(driven(how)[3], expected("all", "absolute", 3), atol=2e-6)
+
+
+def test_a_source_video_keeps_what_is_not_taken():
+    """Rules for a video in the portrait's place: its own pose and sizes per frame, the sparse expression, smoothed."""
+    count, rng = len(READ), np.random.default_rng(3)
+    canonical = CANONICAL + 0.01 * rng.normal(size=(count, 21, 3))
+    own = PORTRAIT + 0.01 * rng.normal(size=(count, len(PORTRAIT)))
+    driving = DrivingMotion(READ[:, :9], READ[:, 9:], 25.0, "keypoint")
+
+    def dubbed(**settings):
+        how = change(PLAIN, driving_smoothing=0.0, **settings)
+        motion = dubbed_keypoint_motion(canonical, own, driving, how)
+        return np.concatenate([_posed(canonical[i], motion[i : i + 1].astype(np.float64)) for i in range(count)])
+
+    (r_s, e_s, s_s, t_s), (r, e, _, t) = rows(own), DRIVER
+    for region, mode in (("all", "relative"), ("lip", "relative"), ("expression", "absolute"), ("pose", "absolute")):
+        found = dubbed(region=region, mode=mode)
+        for i in range(count):
+            wanted = e_s[i] + e[i] - e[0] if mode == "relative" else e[i]
+            face = only(LIPS, wanted, e_s[i]) if region == "lip" else sparse(wanted, e_s[i])
+            rotation, shift = r_s[i], t_s[i]
+            if region in ("all", "pose"):
+                rotation = r[i] @ r[0].T @ r_s[i] if mode == "relative" else r[i]
+                shift = t_s[i] + t[i] - t[0] if mode == "relative" else t[i]
+            face = e_s[i] if region == "pose" else face
+            expected = s_s[i] * (canonical[i] @ rotation + face) + shift
+            np.testing.assert_allclose(found[i], expected, atol=5e-6, err_msg=f"{region} {mode}")
+    np.testing.assert_allclose(dubbed(driving_multiplier=0.0), _posed(canonical, own), atol=5e-6)
+    rough = dubbed_keypoint_motion(canonical, own, driving, PLAIN)
+    smooth = dubbed_keypoint_motion(canonical, own, driving, change(PLAIN, driving_smoothing=5.0))
+    assert np.abs(np.diff(smooth, axis=0)).sum() < np.abs(np.diff(rough, axis=0)).sum()

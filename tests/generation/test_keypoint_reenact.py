@@ -1,5 +1,7 @@
 """A keypoint codec at work with the same commands: framing, driving and the whole picture."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from drawn_faces import picture
@@ -7,11 +9,12 @@ from PIL import Image
 from tiny_keypoint import FIELDS, random_variables
 
 from vasa_jax.data.face_crop import find_face
+from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
-from vasa_jax.generation.framing import BOX_SCALE, KeypointFraming
+from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming
 from vasa_jax.generation.landmark_crop import TurnedSquare
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
@@ -73,6 +76,25 @@ def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
 def test_framing_without_landmarks():
     image = picture(240, 200, (120, 90, 34))
     square, face = KeypointFraming()(image, "a.png"), find_face(image)
-    assert square.size == BOX_SCALE * face.size and square.angle == 0.0
+    assert square.size == pytest.approx(BOX_SCALE * face.size) and square.angle == 0.0
+    middle = face.x + face.size / 2, face.y + face.size / 2
+    np.testing.assert_allclose(square.centre, (middle[0], middle[1] - BOX_RISE * face.size))
+    wide = KeypointFraming(scale=4.6, shift=0.0)(image, "a.png")
+    assert wide.size == pytest.approx(2 * square.size)
+    np.testing.assert_allclose(wide.centre, (square.centre[0], square.centre[1] + 0.125 * square.size))
     with pytest.raises(InputError, match=r"a\.png: no face was found"):
         KeypointFraming()(np.zeros((64, 64, 3), np.uint8), "a.png")
+
+
+def test_a_source_video_is_dubbed(folder, animator, tmp_path):
+    """Unmoved it is the video that it was."""
+    frames = np.stack([picture(160, 160, (80 + i, 70, 40)) for i in range(3)])
+    source = write_video(tmp_path / "source.mp4", frames)
+    still, _ = reenact(animator, source, folder / "motion.npz", Driving(dub=True, driving_multiplier=0.0))
+    with contextlib.closing(read_video(source).frames) as stored:
+        stored = np.stack(list(stored)).astype(int)
+    apart = np.abs(np.stack(list(still.frames())) - stored)
+    assert np.mean(apart > 2) < 1e-3 and still.edited == "video" and len(still.motion) == 3
+    moved, _ = reenact(animator, source, folder / "motion.npz", Driving(dub=True, driving_multiplier=5.0))
+    found = np.stack(list(moved.frames())).astype(int)
+    assert np.abs(found - stored).max() > 10

@@ -47,11 +47,23 @@ def rotations(vectors):
 
 
 def test_relative_motion_starts_at_the_portrait_and_adds_what_changes():
-    found = driven()
+    found = driven(driving_rest="first")
     np.testing.assert_allclose(found[0], PORTRAIT, atol=1e-6)
     np.testing.assert_allclose(found[:, 6:], PORTRAIT[6:] + READ[:, 6:] - READ[0, 6:], atol=1e-6)
     own, read = rotations(PORTRAIT), rotations(READ)
     np.testing.assert_allclose(rotations(found), own @ read[0].T @ read, atol=1e-6)
+
+
+def test_a_face_at_rest_is_the_one_that_is_nearest_to_the_portraits():
+    """A driving face whose mouth is open at first still opens a closed one: its own rest is looked for."""
+    vectors = np.tile(READ[:1], (3, 1))
+    vectors[:, 9:] = PORTRAIT[9:] + np.array([[0.5], [0.1], [0.9]]) * np.eye(1, len(PORTRAIT) - 9)
+    driving = DrivingMotion(vectors[:, :9], vectors[:, 9:], 25.0, "volume")
+    changes = {rest: driven_motion(PORTRAIT, driving, Driving(driving_rest=rest))[:, 9] - PORTRAIT[9]
+               for rest in ("auto", "nearest", "first")}  # fmt: skip
+    np.testing.assert_allclose(changes["auto"], [0.4, 0.0, 0.8], atol=1e-6)
+    np.testing.assert_array_equal(changes["nearest"], changes["auto"])
+    np.testing.assert_allclose(changes["first"], [0.0, -0.4, 0.4], atol=1e-6)
 
 
 def test_absolute_motion_is_the_driving_faces_at_the_portraits_scale():
@@ -97,7 +109,7 @@ def test_smoothing_finds_the_most_likely_course():
     np.testing.assert_allclose(smoothed(readings, noise), np.linalg.solve(normal, right), atol=1e-9)
     np.testing.assert_array_equal(smoothed(readings, 0.0), readings)
     np.testing.assert_allclose(
-        driven(driving_smoothing=0.5)[:, 9:] - PORTRAIT[9:],
+        driven(driving_smoothing=0.5, driving_rest="first")[:, 9:] - PORTRAIT[9:],
         smoothed(READ, 0.5)[:, 9:] - smoothed(READ, 0.5)[0, 9:], atol=1e-6,
     )  # fmt: skip
 
@@ -198,7 +210,8 @@ def test_from_python(checkpoint, driving_video):
     video = generator.reenact(DEMO["image"], driving_video)
     assert not video.edited
     np.testing.assert_array_equal(np.stack(list(video.frames())), frames)
-    np.testing.assert_allclose(video.motion[0, 6:], avatar.motion[6:], atol=1e-5)
+    np.testing.assert_allclose(video.motion[0, 6:9], avatar.motion[6:9], atol=1e-5)
+    assert np.abs(video.motion[:, 9:] - avatar.motion[9:]).max(1).min() < 1e-5  # in the frame at rest
     np.testing.assert_allclose(rotations(video.motion[0]), rotations(avatar.motion), atol=1e-5)
     assert head_angles(generator.drive(avatar, motion, mode="absolute")[:, :9]).shape == (25, 3)
 

@@ -21,3 +21,15 @@ def write_wav(path: Path, seconds: float = 0.4) -> Path:
     """The same at a path, which is returned."""
     path.write_bytes(wav(seconds))
     return path
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise in the place of speech, 16 kHz, float32."""
+    return (0.1 * np.random.default_rng(seed).normal(size=round(16_000 * seconds))).astype(np.float32)
+
+
+def write_samples(path: Path, samples: np.ndarray) -> None:
+    """Writes 16 kHz samples as a WAV file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16_000)
+        file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())

@@ -22,6 +22,11 @@ FIELDS = {
         "generator": {"width": 16, "blocks": 1, "out_width": 8},
     },
 }
+# The same with LivePortrait's number of keypoints.
+MANY = FIELDS | {
+    "encoder": FIELDS["encoder"] | {"motion": FIELDS["encoder"]["motion"] | {"keypoints": 21}},
+    "decoder": FIELDS["decoder"] | {"keypoints": 21},
+}
 
 
 @functools.cache

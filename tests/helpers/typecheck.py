@@ -35,6 +35,7 @@ ROOMS = (
     "generation.ditto",
     "generation.ditto_motion",
     "generation.joyvasa",
+    "generation.open_stream",
     "generation.sampler",
     "generation.windows",
     "losses",

@@ -29,10 +29,11 @@ SHRUNK = {
     "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
-# In test_tasks, test_judges, test_photo_training, test_capp_task, test_sync_task, test_audio_voices.
+# In test_tasks, test_judges, test_photo_training, test_capp_task, test_sync_task, test_audio_voices,
+# test_keypoint_training.
 ELSEWHERE = {
     "train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos", "train_capp",
-    "train_audio_voices", "train_sync",
+    "train_audio_voices", "train_sync", "train_face_keypoint",
 }  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from absl import logging
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.training.cost import UpdateCost
+from vasa_jax.training.jobs import make_task
 from vasa_jax.training.optimizer import Schedule
 from vasa_jax.training.sharding import place_batch
-from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.train_step import TrainStep
 
 
@@ -35,7 +35,7 @@ def timed_update(variant: str, batch: int, config: VASAConfig) -> TimedUpdate:
     # Two groups of the corpus are enough: how long an update takes does not depend on what is in the batch.
     corpus = dataclasses.replace(config.corpus, groups=2, chunk=1, refresh=0)
     face = dataclasses.replace(config.face, variant=variant)
-    task = FaceTask(face, corpus, batch, train.precision, config.seed)
+    task = make_task(dataclasses.replace(config, job="train_face", train=train, corpus=corpus, face=face))
     train_step = TrainStep(task, train, config.seed)
     spread = train_step.batch_sharding
     state = train_step.new_state()

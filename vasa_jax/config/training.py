@@ -158,6 +158,12 @@ class FaceConfig(Settings):
     region: float | None = number(
         None, 0, 1e6, "", "weight of the mean error of eyes with lids, of the mouth and of the rest, each part alone"
     )
+    # Of the keypoint codec (face-vid2vid, supplement B)
+    equivariance: float | None = number(
+        None, 0, 1e6, "", "weight of the keypoints' error after images are bent and the keypoints bent back"
+    )
+    keypoint_prior: float | None = number(None, 0, 1e6, "", "weight of keypoints too close together, or off in depth")
+    expression_size: float | None = number(None, 0, 1e6, "", "weight of the mean absolute displacement by expressions")
     transfer_from: int = number(
         0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"
     )

@@ -19,7 +19,7 @@ from vasa_jax.conventions import EMOTIONS, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.diffusion import NoiseKeys, VASADiffusion
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
-from vasa_jax.generation.ditto_motion import EyeState, eye_state, from_portrait, portrait_vectors, source_vector
+from vasa_jax.generation.ditto_motion import Blinks, EyeState, eye_state, from_portrait, portrait_vectors, source_vector
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.keypoint_driving import adjusted_motion
 from vasa_jax.generation.reenactment import retargeting_of
@@ -31,6 +31,8 @@ from vasa_jax.weights.open_files import DITTO_AUDIO
 
 CHUNK = (3, 5, 2)  # frames of sound that are heard before, those that are kept, and after
 CHUNK_SAMPLES, CHUNK_WIDTH = sum(CHUNK) * SAMPLES_PER_FRAME + 80, 1024
+CHUNK_STEP = CHUNK[1] * SAMPLES_PER_FRAME
+BEFORE = CHUNK_SAMPLES - (CHUNK[1] + CHUNK[2]) * SAMPLES_PER_FRAME  # 80 samples more than the frames before
 EMOTION_LOGIT = 8.0
 # Its order of the emotions.
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "contempt")
@@ -49,6 +51,7 @@ class Overlap(NamedTuple):
 
 
 OFFLINE = Overlap()
+LIVE = Overlap(70, 10, slice(0, 202))  # as its program streams: 10 frames of 80 are new, and the head's motion goes on
 POSE_DIMS = 202  # of a motion vector: scale, angles, place; after them the expression
 
 
@@ -69,41 +72,38 @@ class DittoSampler:
         self._params = jax.device_put(params)
         self._diffusion = VASADiffusion()
         self._folder, self._encoder = Path(folder), None
+        self._limits, self._blink = metadata.get("limits"), metadata.get("blink")
 
     def motion(self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving) -> np.ndarray:
         """Returns the motion (ceil(N / 640), 72) of an avatar of `animator`, a keypoint codec, for speech (N,).
 
         InputError for controls that these weights have not, without an avatar, and without `how.face_models`.
         """
-        self._check(controls, avatar, how)
-        raw = animator.read(avatar.portrait)
-        eyes = _eyes(avatar.portrait, how.face_models)
-        audio = self.features(samples)
-        schedule = ConditionSchedule(controls, self.trained)
-        conditions = self.conditions(audio, schedule.frames("emotion", 0, len(audio)), eyes, raw.keypoints)
-        scale = schedule.at("audio_guidance", 0)
+        face = DrivenFace(self, animator, avatar, controls, how)
+        conditions = face.conditions(self.features(samples), 0)
         predicted = self.sequence(
-            conditions, source_vector(raw), jax.random.key(controls.seed), controls.steps, controls.solver, float(scale)
+            conditions, face.source, jax.random.key(controls.seed), controls.steps, controls.solver, face.guidance
         )
-        moved = from_portrait(raw, predicted, schedule.frames("pose_amplitude", 0, len(audio)), controls.animate)
-        networks, openness = retargeting_of(animator, how)
-        canonical = np.asarray(avatar.latents.identity[0], np.float64)
-        return adjusted_motion(canonical, avatar.motion, portrait_vectors(raw, moved), how, networks, openness)
+        return face.motion(predicted)
+
+    def blinks(self, seed: int) -> Blinks | None:
+        """Returns blinks as Ditto's settings have them; None where they have none, and the network moves the eyes."""
+        return None if self._blink is None else Blinks(self._blink, seed)
 
     def features(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T 1024"]:
         """Returns what Ditto's HuBERT makes of speech, T = ceil(N / 640) frames, 5 of them at once."""
-        _, kept, after = CHUNK
         frames = frame_count(len(samples))
-        chunks = -(-frames // kept)
-        first = CHUNK_SAMPLES - (kept + after) * SAMPLES_PER_FRAME  # 80 samples more than the frames before
-        sound = np.zeros(first + chunks * kept * SAMPLES_PER_FRAME + CHUNK_SAMPLES, np.float32)
-        sound[first : first + len(samples)] = samples
-        made = []
-        for i in range(chunks):
-            start = i * kept * SAMPLES_PER_FRAME
-            heard = self._audio_encoder(sound[None, start : start + CHUNK_SAMPLES])[0].reshape(-1, CHUNK_WIDTH)
-            made.append(heard[-2 * (kept + after) : -2 * after].reshape(kept, 2, -1).mean(1))
+        chunks = -(-frames // CHUNK[1])
+        sound = np.zeros(BEFORE + chunks * CHUNK_STEP + CHUNK_SAMPLES, np.float32)
+        sound[BEFORE : BEFORE + len(samples)] = samples
+        made = [self.chunk(sound[i * CHUNK_STEP : i * CHUNK_STEP + CHUNK_SAMPLES]) for i in range(chunks)]
         return np.concatenate(made)[:frames]
+
+    def chunk(self, sound: Float[np.ndarray, "samples"]) -> Float[np.ndarray, "frames 1024"]:
+        """Returns features of the frames of one chunk that are kept; BEFORE samples of it are before them."""
+        _, kept, after = CHUNK
+        heard = self._audio_encoder(sound[None])[0].reshape(-1, CHUNK_WIDTH)
+        return heard[-2 * (kept + after) : -2 * after].reshape(kept, 2, -1).mean(1)
 
     def conditions(
         self, audio: np.ndarray, emotion: np.ndarray | None, eyes: EyeState, keypoints: np.ndarray
@@ -136,19 +136,34 @@ class DittoSampler:
         for number, first in enumerate(range(0, frames, width - overlap.frames)):
             part = conditions[first : first + width]
             part = np.concatenate([part, np.repeat(part[-1:], width - len(part), 0)])
-            keys = NoiseKeys(jax.random.fold_in(key, number), key)
-            scales = {"audio": np.float32(guidance)} if guidance else {}
-            made = np.asarray(_window(
-                self.transformer, diffusion or self._diffusion, steps, solver, self._params, keys, part[None],
-                start[None], scales,
-            ))  # fmt: skip
+            made = self.window(part, start, key, number, steps, solver, guidance, diffusion)
             motion = joined(motion, made, overlap)
-            start = motion[len(motion) - overlap.frames - 1]
-            if overlap.restarted is not None:
-                start, last = source.copy(), start
-                start[overlap.restarted] = last[overlap.restarted]
+            start = following_start(motion, source, overlap)
         motion = motion[:frames]
-        return steadied(motion, 0, len(motion))
+        return self.limited(steadied(motion, 0, len(motion)))
+
+    def window(
+        self,
+        conditions: Float[np.ndarray, "W conditions"],
+        start: Float[np.ndarray, "motion_dim"],
+        key: jax.Array,
+        number: int,
+        steps: int,
+        solver: str,
+        guidance: float,
+        diffusion: VASADiffusion | None = None,
+    ) -> Float[np.ndarray, "W motion_dim"]:
+        """Returns what the network predicts for the window of a number, which follows the frame `start`."""
+        keys = NoiseKeys(jax.random.fold_in(key, number), key)
+        scales = {"audio": np.float32(guidance)} if guidance else {}
+        return np.asarray(_window(
+            self.transformer, diffusion or self._diffusion, steps, solver, self._params, keys, conditions[None],
+            start[None], scales,
+        ))  # fmt: skip
+
+    def limited(self, motion: Float[np.ndarray, "T motion_dim"]) -> Float[np.ndarray, "T motion_dim"]:
+        """Returns the motion within the limits of Ditto's settings, where they have some."""
+        return motion if self._limits is None else np.clip(motion, *self._limits)
 
     def _audio_encoder(self, sound: np.ndarray) -> list[np.ndarray]:
         if self._encoder is None:
@@ -161,7 +176,8 @@ class DittoSampler:
             self._encoder = OnnxModel(path, "Ditto's HuBERT,", [(1, CHUNK_SAMPLES)])
         return self._encoder(sound)
 
-    def _check(self, controls: Controls, avatar: Any, how: Driving) -> None:
+    def check(self, controls: Controls, avatar: Any, how: Driving) -> None:
+        """Raises InputError for what these weights cannot do, and for what they have to be given."""
         if controls.hop:
             raise InputError("config.hop: Ditto's windows are made of whole sound here; leave it out")
         if controls.head_pose is not None:
@@ -173,6 +189,61 @@ class DittoSampler:
                 "config.face_models: Ditto has to see how open the portrait's eyes are; give the folder of graph files "
                 "(vasa_jax/preparation/face_backends/litert.py)"
             )
+
+
+class DrivenFace:
+    """One portrait's side of a motion: what the network is told of it, and how it takes what the network predicts.
+
+    Attributes:
+      source: its motion vector; guidance: scale of the branch with the sound.
+    """
+
+    def __init__(self, sampler: DittoSampler, animator: Any, avatar: Any, controls: Controls, how: Driving):
+        """InputError as of `DittoSampler.check`, and where no face is found in the portrait."""
+        sampler.check(controls, avatar, how)
+        self._sampler, self._avatar, self._controls, self._how = sampler, avatar, controls, how
+        self._raw, self._eyes = animator.read(avatar.portrait), _eyes(avatar.portrait, how.face_models)
+        self._schedule = ConditionSchedule(controls, sampler.trained)
+        self._blinks, self._networks = sampler.blinks(controls.seed), retargeting_of(animator, how)
+        self._first: np.ndarray | None = None
+        self._done = 0
+        self.source = source_vector(self._raw)
+        self.guidance = float(self._schedule.at("audio_guidance", 0))
+
+    def conditions(self, audio: Float[np.ndarray, "T 1024"], first: int) -> Float[np.ndarray, "T conditions"]:
+        """Returns what the network is told of frames from `first` on; those before the sound count as the first."""
+        emotion = self._schedule.frames("emotion", max(first, 0), len(audio))
+        return self._sampler.conditions(audio, emotion, self._eyes, self._raw.keypoints)
+
+    def begin(self, predicted: Float[np.ndarray, "motion_dim"]) -> None:
+        """Sets the frame from which changes count; else it is the first that `motion` gets."""
+        self._first = predicted
+
+    def motion(self, predicted: Float[np.ndarray, "T motion_dim"]) -> Float[np.ndarray, "T 72"]:
+        """Returns the portrait's motion of the next frames, of what the network predicts for them."""
+        if self._first is None and len(predicted):
+            self._first = predicted[0]
+        count = len(predicted)
+        amplitude = self._schedule.frames("pose_amplitude", self._done, count)
+        closed = self._blinks.frames(count) if self._blinks else None
+        moved = from_portrait(self._raw, predicted, amplitude, self._controls.animate, self._first, closed)
+        self._done += count
+        canonical = np.asarray(self._avatar.latents.identity[0], np.float64)
+        return adjusted_motion(
+            canonical, self._avatar.motion, portrait_vectors(self._raw, moved), self._how, *self._networks
+        )
+
+
+def following_start(
+    motion: Float[np.ndarray, "T D"], source: Float[np.ndarray, "D"], overlap: Overlap
+) -> Float[np.ndarray, "D"]:
+    """Returns the frame that the next window follows, of the motion so far."""
+    last = motion[len(motion) - overlap.frames - 1]
+    if overlap.restarted is None:
+        return last
+    start = source.copy()
+    start[overlap.restarted] = last[overlap.restarted]
+    return start
 
 
 def joined(

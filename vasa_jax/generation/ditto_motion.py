@@ -17,6 +17,7 @@ _ANGLES = tuple(slice(1 + POSE_BINS * i, 1 + POSE_BINS * (i + 1)) for i in range
 _SHIFT, _EXPRESSION = slice(199, 202), slice(202, 265)
 GAZE_YAW, GAZE_PITCH = 0.26, 0.28  # units of gaze per degree that the head turns
 _GAZE = 0.001, 0.0007  # displacement per unit of the eye towards which, and away from which, it goes
+OPEN = 60, 100  # frames that eyes stay open between blinks: least, greatest
 _LEFT_EYE, _RIGHT_EYE = 11, 15  # keypoints, on the image's left and right
 # MediaPipe's points: outer and inner corner, three pairs of lids, centre of the iris.
 _EYE_POINTS = (
@@ -51,22 +52,53 @@ def source_vector(raw: RawMotion) -> Float[np.ndarray, "265"]:
 
 
 def from_portrait(
-    raw: RawMotion, predicted: Float[np.ndarray, "T 265"], amplitude: Float[np.ndarray, "T"], animate: str = "all"
-) -> Float[np.ndarray, "T 265"]:
+    raw: RawMotion, predicted: Float[np.ndarray, "T 265"], amplitude: Float[np.ndarray, "T"], animate: str = "all",
+    first: Float[np.ndarray, "265"] | None = None, blinks: Float[np.ndarray, "T 63"] | None = None,
+) -> Float[np.ndarray, "T 265"]:  # fmt: skip
     """Returns the portrait's motion: its own, and what has changed since the first predicted frame.
 
-    amplitude: of the change in pose; animate: as in `Controls`.
+    amplitude: of the change in pose; animate: as in `Controls`; first: that frame, where `predicted` goes on later;
+    blinks: what blinks add to the expression, in the place of the predicted eyes.
     """
     own = source_vector(raw).astype(np.float64)
-    change = predicted - predicted[:1].astype(np.float64)
+    change = predicted - (predicted[0] if first is None else first).astype(np.float64)
     result = np.tile(own, (len(predicted), 1))
     if animate != "dynamics":
         result[:, 1:202] += amplitude[:, None] * change[:, 1:202]
     if animate != "pose":
         moved = np.zeros((21, 3))
-        moved[[*LIPS, *EYES]] = 1.0
+        moved[[*LIPS, *(EYES if blinks is None else ())]] = 1.0
         result[:, _EXPRESSION] += moved.ravel() * change[:, _EXPRESSION]
+    if blinks is not None and animate != "pose":
+        eyes = np.zeros((21, 3))
+        eyes[[*EYES]] = 1.0
+        result[:, _EXPRESSION] += eyes.ravel() * blinks
     return _with_gaze(own, result)
+
+
+class Blinks:
+    """Blinks at random times, one after another.
+
+    blink: (N, 63), what each of its frames adds to the expression; seed: of the times.
+    """
+
+    def __init__(self, blink: Float[np.ndarray, "N 63"], seed: int):
+        self._blink, self._rng = np.asarray(blink, np.float64), np.random.default_rng(seed)
+        self._wait = self._gap()  # frames until the next begins; of the one under way: minus the frames that are over
+
+    def frames(self, count: int) -> Float[np.ndarray, "{count} 63"]:
+        """Returns what is added to each of the next `count` frames."""
+        result = np.zeros((count, self._blink.shape[1]))
+        for frame in result:
+            if self._wait <= 0:
+                frame += self._blink[-self._wait]
+            self._wait -= 1
+            if self._wait <= -len(self._blink):
+                self._wait = self._gap()
+        return result
+
+    def _gap(self) -> int:
+        return int(self._rng.integers(OPEN[0], OPEN[1] + 1))
 
 
 def portrait_vectors(raw: RawMotion, moved: Float[np.ndarray, "T 265"]) -> Float[np.ndarray, "T 72"]:

@@ -6,6 +6,7 @@ from vasa_jax.settings import Settings, choice, flag, number, section, text
 KEYPOINT_REGIONS = ("lip", "eyes")  # which the dynamics of a volume codec cannot tell apart
 REGIONS = ("all", "pose", "expression", *KEYPOINT_REGIONS)
 MODES = ("relative", "absolute")
+RESTS = ("first", "nearest")
 
 
 @section
@@ -18,6 +19,10 @@ class Driving(Settings):
     )
     driving_multiplier: float = number(1.0, 0, 5, "", "scale of the motion about the portrait's own")
     expression_multiplier: float = number(1.0, 0, 5, "", "scale of the face's motion alone, before driving_multiplier")
+    driving_rest: str = choice(
+        "auto", ("auto", *RESTS), "relative: the driving frame from which the face's changes count: the first, or that "
+        "whose face is nearest to the portrait's; auto = first with keypoint codecs, as LivePortrait has it",
+    )  # fmt: skip
     driving_smoothing: float | None = number(
         None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = of the "
         "pose alone, as it shows it itself, with keypoint codecs none",
@@ -38,5 +43,11 @@ class Driving(Settings):
     )
     face_models: str = text(
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
+    )
+    portrait_scale: float = number(
+        2.3, 1, 10, "", "keypoint codecs: side of the portrait's square over the face's extent; LivePortrait's 2.3"
+    )
+    portrait_shift: float = number(
+        -0.125, -1, 1, "", "keypoint codecs: of that square down the face, over its side; negative shows more hair"
     )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")

@@ -4,7 +4,14 @@ import numpy as np
 
 from vasa_jax.data.face_crop import find_face
 from vasa_jax.errors import InputError
-from vasa_jax.generation.landmark_crop import FaceOpenness, TurnedSquare, openness_of, square_of
+from vasa_jax.generation.landmark_crop import (
+    PORTRAIT_SCALE,
+    PORTRAIT_SHIFT,
+    FaceOpenness,
+    TurnedSquare,
+    openness_of,
+    square_of,
+)
 from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29
@@ -19,8 +26,10 @@ class KeypointFraming:
       openness: of the eyes and lips of the last portrait; None without landmarks.
     """
 
-    def __init__(self, face_models: str = ""):
-        """InputError where the folder lacks a file, see `preparation/face_backends/litert.py`."""
+    def __init__(self, face_models: str = "", scale: float = PORTRAIT_SCALE, shift: float = PORTRAIT_SHIFT):
+        """scale, shift: as of `square_of`. InputError where the folder lacks a file, see
+        `preparation/face_backends/litert.py`."""
+        self._scale, self._shift = scale, shift
         self._analyzer = LitertAnalyzer(face_models) if face_models else None
         self.openness: FaceOpenness | None = None
 
@@ -28,10 +37,13 @@ class KeypointFraming:
         """Returns the square of uint8 (H, W, 3), called `source`; InputError without a face."""
         if self._analyzer is None:
             face = find_face(picture, source)
-            centre = (face.x + face.size / 2, face.y + (0.5 - BOX_RISE) * face.size)
-            return TurnedSquare(centre, BOX_SCALE * face.size, 0.0)
+            side = BOX_SCALE * face.size * self._scale / PORTRAIT_SCALE
+            # The rise is that of the usual shift at the usual scale.
+            middle = 0.5 - BOX_RISE - PORTRAIT_SHIFT * BOX_SCALE
+            centre = (face.x + face.size / 2, face.y + middle * face.size + self._shift * side)
+            return TurnedSquare(centre, side, 0.0)
         found = self._analyzer.landmarks(picture)
         if found is None:
             raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
         self.openness = openness_of(found.points)
-        return square_of(found.points)
+        return square_of(found.points, self._scale, self._shift)

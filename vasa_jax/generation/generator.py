@@ -31,6 +31,7 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.joyvasa import JoyVASASampler
 from vasa_jax.generation.motion_rate import at_rate, looped, needed
+from vasa_jax.generation.open_stream import OpenStream, open_windows
 from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.reenactment import drive, framed_portrait, motion_of, reenact
 from vasa_jax.generation.sampler import MotionSampler
@@ -149,16 +150,21 @@ class VideoGenerator(PortraitAnimator):
         portrait: Avatar | np.ndarray | str | Path,
         controls: Controls | None = None,
         payload: Payload | None = None,
+        how: Driving | None = None,
         **changes: Any,
-    ) -> Stream:
+    ) -> Stream | OpenStream:
         """Opens a live stream of one portrait: `feed` it sound, it gives frames. The hop is 10 frames unless given.
 
         portrait: an avatar, a cropped picture uint8 (n, n, 3), or a file (whose face is found). `changes` are fields of
         `Controls`, e.g. `hop=5, steps=10`. payload: of the mark; by default the avatar's, or a random one.
-        A file of the same sound gets `stream.payload`. InputError for a bad file or setting.
+        A file of the same sound gets `stream.payload`. how: see `generate`; open weights have hops of their own (see
+        `open_stream.py`). InputError for a bad file or setting.
         """
+        if not isinstance(self.sampler, MotionSampler):
+            controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
+            avatar = self._avatar(portrait, payload)
+            return OpenStream(self, avatar, open_windows(self.sampler, self, avatar, controls, how or Driving()))
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        self._check_streams()
         batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait, payload)
         batch.warm_up(avatar)
         return Stream(batch, batch.open(avatar))
@@ -172,8 +178,9 @@ class VideoGenerator(PortraitAnimator):
         **changes: Any,
     ) -> StreamBatch:
         """Returns live streams that share a device, whose windows are computed `capacity` at a time: `StreamBatch`."""
+        if not isinstance(self.sampler, MotionSampler):
+            raise InputError("stream: JoyVASA and Ditto stream one at a time here; use generator.stream")
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
-        self._check_streams()
         return StreamBatch(self.sampler, self, capacity, controls, guided)
 
     def read_portrait(
@@ -246,10 +253,6 @@ class VideoGenerator(PortraitAnimator):
         if controls.hop:
             return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
         return self.sampler.whole_motion(samples, controls, avatar)
-
-    def _check_streams(self) -> None:
-        if not isinstance(self.sampler, MotionSampler):
-            raise InputError("stream: JoyVASA and Ditto make whole videos here; stream with a model trained here")
 
     def _avatar(self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None) -> Avatar:
         if isinstance(portrait, Avatar):

@@ -23,7 +23,7 @@ from vasa_jax.generation.motion_edit import scaled_rotation
 from vasa_jax.generation.reenactment import drive
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
-from vasa_jax.generation.windows import sample_sequence, sample_windows
+from vasa_jax.generation.windows import Past, Window, sample_sequence, sample_windows, window_conditions
 from vasa_jax.models.joyvasa import JoyVASATransformer
 from vasa_jax.models.keypoints import rotation_from_angles
 from vasa_jax.weights.motion_generators import SMALLEST_BETA
@@ -58,7 +58,7 @@ class JoyVASASampler:
 
         InputError for controls that these weights have not.
         """
-        controls = self._checked(controls)
+        controls = self.checked(controls)
         schedule = ConditionSchedule(controls, self.trained)
         frames = frame_count(len(samples)) + LEAD
         audio = self.features(np.concatenate([np.zeros(LEAD * SAMPLES_PER_FRAME, np.float32), samples]))
@@ -78,7 +78,8 @@ class JoyVASASampler:
             sample, first, audio[None], schedule.conditions, window=net.window, previous=net.previous,
             motion_dim=net.motion_dim,
         )[0, :frames]  # fmt: skip
-        return self._in_units(motion, controls.head_smoothing, schedule.frames("pose_amplitude", 0, frames - LEAD))
+        amplitude = schedule.frames("pose_amplitude", 0, frames - LEAD)
+        return Units(self._statistics, controls.head_smoothing)(motion, amplitude)
 
     def features(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T audio_dim"]:
         """Returns 25 Hz features of sound in whole windows, silence after it; each window is encoded alone."""
@@ -95,10 +96,37 @@ class JoyVASASampler:
         driving = self.driving_motion(samples, controls)
         if avatar is None:
             return driving.vectors
-        region = {"pose": "pose", "dynamics": "expression"}.get(controls.animate, how.region)
-        return drive(animator, avatar, driving, dataclasses.replace(how, region=region, expression_friendly=False))
+        return drive(animator, avatar, driving, driving_of(how, controls))
 
-    def _checked(self, controls: Controls) -> Controls:
+    def units(self, smoothing: float) -> "Units":
+        """Returns what turns the network's numbers into motion, from a first frame on."""
+        return Units(self._statistics, smoothing)
+
+    def window(
+        self, past: Past, number: int, sound: Float[np.ndarray, "samples"],
+        before: Float[np.ndarray, "T audio_dim"] | None, controls: Controls, schedule: ConditionSchedule,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Returns (motion (W, motion_dim), features (W, audio_dim)) of the window of a number, in the network's units.
+
+        sound: of the window; past, before: motion and features of the windows before, None for the first.
+        """
+        net = self.transformer
+        heard = self.features(sound)
+        before = heard[:0] if before is None else before
+        window = Window(number * net.window, net.window, net.window)
+        asked = schedule.conditions(window, net.window)
+        conditions = window_conditions(heard[None], before[None], net.window, net.previous, asked)
+        first = jax.random.key(controls.seed)
+        keys = NoiseKeys(first[None], jax.random.fold_in(first, number)[None])
+        guidance = {name: np.array([scale], np.float32) for name, scale in schedule.guidance(window.centre).items()}
+        motion = sample_windows(
+            net, self._diffusion, controls.steps, controls.solver, self._params, past, np.int32(1),
+            np.full((1,), net.window, np.int32), keys, jax.tree.map(lambda leaf: leaf[None], conditions), guidance,
+        )  # fmt: skip
+        return np.asarray(motion)[0, 0], heard
+
+    def checked(self, controls: Controls) -> Controls:
+        """Returns controls that these weights have; InputError for others."""
         if controls.hop:
             raise InputError("config.hop: JoyVASA hears windows of 4 s and makes no shorter ones; leave it out")
         if controls.head_pose is not None:
@@ -107,18 +135,41 @@ class JoyVASASampler:
             return dataclasses.replace(controls, steps=self.steps)
         return controls
 
-    def _in_units(self, motion: np.ndarray, smoothing: float, amplitude: np.ndarray) -> DrivingMotion:
-        """Turns what the network says of LEAD + T frames into a motion of T; a head that turns less about its first."""
+
+def driving_of(how: Driving, controls: Controls) -> Driving:
+    """Returns how a portrait takes JoyVASA's motion."""
+    region = {"pose": "pose", "dynamics": "expression"}.get(controls.animate, how.region)
+    return dataclasses.replace(how, region=region, expression_friendly=False)
+
+
+class Units:
+    """Turns the network's numbers into motion, part after part of one sequence."""
+
+    def __init__(self, statistics: dict[str, np.ndarray], smoothing: float):
+        self._statistics, self._smoothing = statistics, smoothing
+        self._place: np.ndarray | None = None  # of the frame before: scale, t, angles, held back
+        self._first: np.ndarray | None = None  # pose
+        self._lead = LEAD
+
+    def __call__(self, motion: Float[np.ndarray, "T motion_dim"], amplitude: Float[np.ndarray, "T2"]) -> DrivingMotion:
+        """Returns the motion of the next frames, the LEAD first of all left out; the head turns less about its first.
+
+        amplitude: of the frames that are returned.
+        """
         motion = self._statistics["offset"] + self._statistics["scale"] * motion[:, :70]
-        motion[:, _PLACE] = held_back(motion[:, _PLACE], smoothing)
-        motion = motion[LEAD:]
+        motion[:, _PLACE] = held_back(motion[:, _PLACE], self._smoothing, self._place)
+        self._place = motion[-1, _PLACE]
+        motion, self._lead = motion[self._lead :], max(self._lead - len(motion), 0)
         expression, scale, shift, angles = np.split(motion, (63, 64, 67), axis=1)
         rotation = np.asarray(rotation_from_angles(*np.radians(angles).T))
         size = np.log(np.maximum(scale, SMALLEST_SCALE))
         pose = np.concatenate([rotation[..., 0], rotation[..., 1], size, shift[:, :2]], axis=1)
+        if self._first is None and len(pose):
+            self._first = pose[0].copy()
         if np.any(amplitude != 1.0):
-            pose[:, 6:] = pose[0, 6:] + amplitude[:, None] * (pose[:, 6:] - pose[0, 6:])
-            pose[:, :6] = scaled_rotation(pose[:, :6], pose[0, :6], amplitude)
+            first = self._first
+            pose[:, 6:] = first[6:] + amplitude[:, None] * (pose[:, 6:] - first[6:])
+            pose[:, :6] = scaled_rotation(pose[:, :6], first[:6], amplitude)
         return DrivingMotion(
             pose.astype(np.float32), expression.astype(np.float32), float(FPS), "keypoint", absolute_lips=True
         )
@@ -130,9 +181,14 @@ def reflected(window: Float[np.ndarray, "N"]) -> Float[np.ndarray, "longer"]:
     return np.pad(np.pad(window, half, "reflect"), half, "reflect")
 
 
-def held_back(values: Float[np.ndarray, "T N"], share: float) -> Float[np.ndarray, "T N"]:
-    """Returns a moving average of columns in which the frame before has this share, from the first frame on."""
+def held_back(
+    values: Float[np.ndarray, "T N"], share: float, before: Float[np.ndarray, "N"] | None = None
+) -> Float[np.ndarray, "T N"]:
+    """Returns a moving average of columns in which the frame before has this share.
+
+    before: the average so far; without it the first frame begins one.
+    """
     result = values.copy()
-    for i in range(1, len(values) if share else 0):
-        result[i] = share * result[i - 1] + (1.0 - share) * values[i]
+    for i in range(len(values) if share else 0):
+        before = result[i] = values[i] if before is None else share * before + (1.0 - share) * values[i]
     return result

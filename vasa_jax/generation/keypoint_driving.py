@@ -16,7 +16,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.motion_smoothing import smoothed
-from vasa_jax.generation.reenact import turned
+from vasa_jax.generation.reenact import rest_frame, turned
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 
 # What follows is known of LivePortrait's keypoints only.
@@ -24,6 +24,7 @@ from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 LIPS, EYES = (6, 12, 14, 17, 19, 20), (11, 13, 15, 16, 18)
 _WHOLE = (1, 2, 6, *range(11, 21))  # of these keypoints all coordinates follow an absolute expression
 _PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: keypoint, coordinate
+SOURCE_NOISE = 0.03  # of a source video's smoothing: variance of a reading over that of a frame's motion
 LIPS_CLOSED = 0.03  # a portrait's lips that are less open than this are left as they are
 # Displacements of a face at rest with closed lips, (keypoint, coordinate): what a single driving picture is
 # compared with. The others are near zero.
@@ -71,10 +72,47 @@ def driven_keypoint_motion(
     source = _posed(canonical, portrait[None].astype(np.float64))[0]
     driven = _posed(canonical, _chosen(portrait.astype(np.float64), moved, how, driving.absolute_lips))
     relative, many = how.mode == "relative", len(moved) > 1
-    if relative and many and how.expression_friendly:
+    # Counted from another frame than the first, what is driven begins elsewhere than at the portrait.
+    if relative and many and how.expression_friendly and how.driving_rest != "nearest":
         factor = np.sqrt(_volume(source)) / np.sqrt(_volume(driven[0]))
         driven = source + (driven - driven[0]) * factor
     return _finished(canonical, portrait, driven, how, networks, openness)
+
+
+def dubbed_keypoint_motion(
+    canonical: np.ndarray,
+    own: np.ndarray,
+    driving: DrivingMotion,
+    how: Driving,
+    networks: Retargeting | None = None,
+    openness: Openness | None = None,
+) -> np.ndarray:
+    """Returns the motion (T, 9 + 3 K) of the frames of a source video, canonical keypoints (T, K, 3), own (T, 9 + 3 K).
+
+    LivePortrait's rules for a video in the portrait's place: rotation and expression are smoothed after they are
+    chosen, by SOURCE_NOISE where `how` does not say; of the expression only what an absolute one takes is taken; sizes
+    stay the source's. The other arguments are those of `driven_keypoint_motion`.
+    """
+    own, moved = own.astype(np.float64), driving.vectors.astype(np.float64)
+    noise = SOURCE_NOISE if how.driving_smoothing is None else how.driving_smoothing
+    result, relative, count = own.copy(), how.mode == "relative", canonical.shape[1]
+    if len(moved) == 1:
+        moved = np.repeat(moved, len(own), 0)
+    if how.region in ("all", "pose"):
+        result[:, :6] = smoothed(turned(own, moved, relative), noise)
+        result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM]
+        if relative:
+            result[:, 7:POSE_DIM] += own[:, 7:POSE_DIM] - moved[0, 7:POSE_DIM]
+    if how.region != "pose":
+        read, before = moved[:, POSE_DIM:], own[:, POSE_DIM:]
+        rest = np.zeros_like(read[0])
+        if relative:
+            single = len(driving) == 1
+            rest = _neutral(count).ravel() if single else read[rest_frame(before[0], read, how.driving_rest)]
+        wanted = smoothed(read - rest + (before if relative else 0.0), noise)
+        taken = _taken(dataclasses.replace(how, mode="absolute"), count).ravel()
+        result[:, POSE_DIM:] = np.where(taken, before + how.expression_multiplier * (wanted - before), before)
+    return _finished(canonical, own, _posed(canonical, result), how, networks, openness)
 
 
 def adjusted_motion(
@@ -96,7 +134,8 @@ def _finished(
     canonical: np.ndarray, portrait: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None,
     openness: Openness | None,
 ) -> np.ndarray:  # fmt: skip
-    source = _posed(canonical, portrait[None].astype(np.float64))[0]
+    """What follows the choice of motion; canonical and portrait may be one per frame."""
+    source = _posed(canonical, np.atleast_2d(portrait).astype(np.float64))
     driven = _adjusted(source, driven, how, networks, openness)
     driven = source + how.driving_multiplier * (driven - source)
     return _as_motion(canonical, portrait, driven)
@@ -114,7 +153,7 @@ def _chosen(portrait: np.ndarray, moved: np.ndarray, how: Driving, absolute_lips
     if how.region == "pose":
         return result
     own, read = portrait[POSE_DIM:].reshape(-1, 3), moved[:, POSE_DIM:].reshape(len(moved), -1, 3)
-    rest = read[0] if relative else np.zeros_like(own)
+    rest = read[rest_frame(own.ravel(), moved[:, POSE_DIM:], how.driving_rest)] if relative else np.zeros_like(own)
     if relative and single:
         rest = np.zeros_like(own) if how.region == "eyes" else _neutral(len(own))
     wanted = read - rest + (own if relative else 0.0)
@@ -176,7 +215,7 @@ def _neutral(count: int) -> np.ndarray:
 
 
 def _posed(canonical: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Returns keypoints (T, K, 3) of motion vectors (T, 9 + 3 K): s (R k + e) + t, t_z = 0."""
+    """Returns keypoints (T, K, 3) of motion vectors (T, 9 + 3 K): s (R k + e) + t, t_z = 0; k (K, 3), or (T, K, 3)."""
     rotation, scale = rotation_matrices(motion[:, :6]), np.exp(motion[:, 6])
     expression = motion[:, POSE_DIM:].reshape(len(motion), -1, 3)
     shift = np.pad(motion[:, 7:POSE_DIM], ((0, 0), (0, 1)))
@@ -184,12 +223,13 @@ def _posed(canonical: np.ndarray, motion: np.ndarray) -> np.ndarray:
 
 
 def _as_motion(canonical: np.ndarray, portrait: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Returns the motion with the portrait's own pose that poses these keypoints."""
-    pose = portrait[:POSE_DIM].astype(np.float64)
-    turn, shift = rotation_matrices(pose[:6]), np.array([pose[7], pose[8], 0.0])
-    expression = (keypoints - shift) / np.exp(pose[6]) - canonical @ turn.T
-    motion = np.concatenate([np.tile(pose, (len(keypoints), 1)), expression.reshape(len(keypoints), -1)], 1)
-    return motion.astype(np.float32)
+    """Returns the motion with the portrait's own pose, one or one per frame, that poses these keypoints."""
+    count = len(keypoints)
+    pose = np.broadcast_to(portrait[..., :POSE_DIM].astype(np.float64), (count, POSE_DIM))
+    turn, shift = rotation_matrices(pose[:, :6]), np.pad(pose[:, 7:], ((0, 0), (0, 1)))
+    size = np.exp(pose[:, 6])[:, None, None]
+    expression = (keypoints - shift[:, None]) / size - canonical @ turn.transpose(0, 2, 1)
+    return np.concatenate([pose, expression.reshape(count, -1)], 1).astype(np.float32)
 
 
 def _volume(keypoints: np.ndarray) -> float:

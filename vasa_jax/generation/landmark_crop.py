@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vasa_jax.data.face_crop import Crop
 from vasa_jax.errors import InputError
 
 PORTRAIT_SCALE, PORTRAIT_SHIFT = 2.3, -0.125  # of a portrait: side over the points' extent; up, over the side
@@ -28,6 +29,11 @@ class TurnedSquare(NamedTuple):
     centre: tuple[float, float]
     size: float
     angle: float
+
+    @property
+    def upright(self) -> Crop:
+        """Returns the square of the same centre and size that is not turned."""
+        return Crop(*(round(value - self.size / 2) for value in self.centre), round(self.size))
 
 
 class FaceOpenness(NamedTuple):

@@ -14,6 +14,7 @@ from vasa_jax.generation.motion_edit import scaled_rotation
 from vasa_jax.generation.motion_smoothing import steadied
 
 _SCALE, _SHIFT = 6, slice(7, POSE_DIM)
+_REST = {"auto": "nearest"}
 _KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips")
 
 
@@ -29,7 +30,10 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     | rotation (all, pose) | R_s R_0^T R_i | R_i |
     | position (all, pose) | t_s + t_i - t_0 | t_i |
     | log scale | s_s + s_i - s_0 (all), s_s (pose) | s_s |
-    | dynamics (all, expression) | z_s + z_i - z_0 | z_i |
+    | dynamics (all, expression) | z_s + z_i - z_r | z_i |
+
+    Frame r is the first, or by default the one whose dynamics are nearest to the portrait's. In a source video that is
+    its first frame's. Were r a frame with an open mouth, open mouths would change nothing.
 
     InputError for what this codec cannot do: its dynamics are one vector, which does not tell lips from eyes.
     """
@@ -51,13 +55,23 @@ def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) ->
     if how.region == "all" and relative:
         result[:, _SCALE] += moved[:, _SCALE] - moved[0, _SCALE]
     if how.region in ("all", "expression"):
-        wanted = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[0, POSE_DIM:] if relative else 0.0)
+        rest = rest_frame(own[0, POSE_DIM:], moved[:, POSE_DIM:], _REST.get(how.driving_rest, how.driving_rest))
+        wanted = moved[:, POSE_DIM:] + (own[:, POSE_DIM:] - moved[rest, POSE_DIM:] if relative else 0.0)
         result[:, POSE_DIM:] += how.expression_multiplier * (wanted - own[:, POSE_DIM:])
     if how.driving_multiplier != 1.0:
         scale = np.full(len(moved), how.driving_multiplier)
         result[:, :6] = scaled_rotation(result[:, :6], own[:, :6], scale)
         result[:, 6:] = own[:, 6:] + how.driving_multiplier * (result[:, 6:] - own[:, 6:])
     return result.astype(np.float32)
+
+
+def rest_frame(own: np.ndarray, read: np.ndarray, which: str) -> int:
+    """Returns the number of the frame from which changes of a face count.
+
+    own: dynamics of the portrait (Z,); read: of the driving face (T, Z); which: first, or nearest to the portrait's
+    (the best frame of Siarohin et al. 2019).
+    """
+    return int(np.linalg.norm(read - own, axis=1).argmin()) if which == "nearest" else 0
 
 
 def turned(portrait: np.ndarray, moved: np.ndarray, relative: bool) -> np.ndarray:

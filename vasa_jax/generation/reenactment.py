@@ -19,13 +19,19 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
 from vasa_jax.generation.framing import KeypointFraming
-from vasa_jax.generation.keypoint_driving import Openness, Retargeting, driven_keypoint_motion
+from vasa_jax.generation.keypoint_driving import (
+    Openness,
+    Retargeting,
+    driven_keypoint_motion,
+    dubbed_keypoint_motion,
+)
 from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
+from vasa_jax.models.keypoints import pose_from_raw
 
 _AT_ONCE = 256  # driving frames that are held
 
@@ -87,7 +93,9 @@ def framed_portrait(
 
     Where landmarks frame it they also tell how open its eyes and lips are: that is in the second result.
     """
-    framing = KeypointFraming(how.face_models) if animator.codec == "keypoint" else None
+    framing = None
+    if animator.codec == "keypoint":
+        framing = KeypointFraming(how.face_models, how.portrait_scale, how.portrait_shift)
     colour = parse_colour(background, "background")
     portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
     if framing and framing.openness and how.portrait_openness is None:
@@ -160,25 +168,29 @@ def _dubbed(
     for name in ("shape", "backdrop"):
         if getattr(form, name):
             raise InputError(f"config.{name}: a dubbed video stays as it is but for the face; leave it out")
-    if animator.codec != "volume":
-        raise InputError("config.dub: keypoint codecs move one portrait only; leave it out, or give a volume codec")
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
         source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop")
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
+        first = next(source.pictures())
+        if animator.codec == "keypoint" and not crop:
+            square = KeypointFraming("", how.portrait_scale, how.portrait_shift)(first, str(image))
+            source = dataclasses.replace(source, crop=square.upright)
     with stage("driving"):
         driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits)
     with stage("portrait"):
-        own = _read(animator, source).vectors
-        first = next(source.pictures())
+        own, canonical = _source_motion(animator, source)
         avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
         whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
     with stage("motion"):
         count = min(len(own), len(driving))
         part = dataclasses.replace(driving, pose=driving.pose[:count], dynamics=driving.dynamics[:count])
-        motion = driven_motion(own[:count], part, how)
+        if canonical is None:
+            motion = driven_motion(own[:count], part, how)
+        else:
+            motion = dubbed_keypoint_motion(canonical[:count], own[:count], part, how, *retargeting_of(animator, how))
 
     def frames():
         for picture, vector in zip(source.pictures(), motion):
@@ -198,6 +210,18 @@ def _read(animator: PortraitAnimator, video: DrivingVideo) -> DrivingMotion:
     motion = np.concatenate(read)
     model = animator.model if animator.codec == "volume" else ""
     return DrivingMotion(motion[:, :POSE_DIM], motion[:, POSE_DIM:], video.fps, animator.codec, model, video.notes)
+
+
+def _source_motion(animator: PortraitAnimator, source: DrivingVideo) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame."""
+    if animator.codec == "volume":
+        return _read(animator, source).vectors, None
+    vectors, keypoints = [], []
+    for frame in source.frames(animator.image_size):
+        raw = animator.read(frame)
+        vectors.append(np.concatenate([np.asarray(pose_from_raw(raw))[0], raw.expression.ravel()]))
+        keypoints.append(raw.keypoints[0])
+    return np.stack(vectors), np.stack(keypoints)
 
 
 def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLimits):

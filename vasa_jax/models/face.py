@@ -10,7 +10,12 @@ from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.models.face_decoder import Decoded, FaceDecoder
 from vasa_jax.models.face_encoder import Latents, VASAFaceEncoder
 from vasa_jax.models.fields import frozen
-from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder, keypoint_codec
+from vasa_jax.models.keypoint_face import (
+    KeypointFaceDecoder,
+    KeypointFaceEncoder,
+    init_keypoint_face,
+    keypoint_codec,
+)
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.portrait_pixels import Appearance
 from vasa_jax.models.variants import FACE_VARIANTS
@@ -45,6 +50,8 @@ def dynamics_width(fields: Mapping[str, Any]) -> int:
 def init_face(key: jax.Array, variant: Variant) -> dict[str, Any]:
     """Draws parameters {"encoder": ..., "decoder": ...}, float32, each usable without the other."""
     encoder, decoder = face_codec(variant)
+    if isinstance(encoder, KeypointFaceEncoder):
+        return init_keypoint_face(key, FACE_VARIANTS[variant] if isinstance(variant, str) else variant)["params"]
     # Hundreds of threefry draws of different shapes take XLA minutes to compile on a CPU, these take seconds.
     key = jax.random.wrap_key_data(jnp.resize(jax.random.key_data(key), 4), impl="unsafe_rbg")
     encoder_key, decoder_key = jax.random.split(key)

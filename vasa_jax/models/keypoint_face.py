@@ -80,6 +80,11 @@ class KeypointFaceEncoder(nn.Module):
         """Returns what the motion extractor says, unchanged."""
         return self.motion_extractor(self._seen(image), train)
 
+    def read_keypoints(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B K 3"]:
+        """Returns where the keypoints of images lie, posed and with their expression."""
+        raw = self.read(image)
+        return posed_keypoints(raw.keypoints, pose_from_raw(raw), raw.expression)
+
     def _seen(self, image: Array) -> Array:
         factor, rest = divmod(image.shape[1], self.input_size)
         return average_pool(image, factor) if rest == 0 else resized(image, self.input_size)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vasa_jax.models.keypoint_convolutions import Weights, convolution, repeated_convolution
 from vasa_jax.models.layers import Conv, Dtype, pixel_shuffle, upsample
 
 SLOPE = 0.2  # of the leaky ReLUs
@@ -14,44 +15,56 @@ NORM_EPSILON = 1e-5
 class SpatiallyAdaptiveNorm(nn.Module):
     """Applies SPADE: instance norm without parameters; scale and shift of each place come from a map.
 
-    `map_BHWC` is repeated up to the size of x before the shared convolution.
+    `repeat`: how often each value of x is repeated along both axes, after its statistics, which are the same. The map
+    is repeated up to that size before the shared convolution.
     """
 
     hidden: int = 128
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"]) -> Float[Array, "B H W C"]:
-        plain = {"size": 3, "standardise": False, "bias": True, "dtype": self.dtype}
+    def __call__(
+        self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"], repeat: int = 1
+    ) -> Float[Array, "B H2 W2 C"]:
         x32 = x.astype(jnp.float32)
         mean = x32.mean((1, 2), keepdims=True)
         variance = jnp.square(x32 - mean).mean((1, 2), keepdims=True)
-        factor = x.shape[1] // map_BHWC.shape[1]
-        shared = nn.relu(Conv(self.hidden, **plain, name="mlp_shared_0")(upsample(map_BHWC, (factor, factor))))
-        gamma = Conv(x.shape[-1], **plain, name="mlp_gamma")(shared)
-        beta = Conv(x.shape[-1], **plain, name="mlp_beta")(shared)
-        normalised = (x32 - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
+        normalised = upsample((x32 - mean) * jax.lax.rsqrt(variance + NORM_EPSILON), (repeat, repeat))
+        factor = normalised.shape[1] // map_BHWC.shape[1]
+        kernel, bias = Weights(self.hidden, name="mlp_shared_0")(map_BHWC.shape[-1])
+        shared = repeated_convolution(map_BHWC.astype(self.dtype), kernel, factor)
+        shared = nn.relu(shared + bias.astype(self.dtype))
+        # Scales and shifts in one convolution.
+        pair = [Weights(x.shape[-1], name=name)(self.hidden) for name in ("mlp_gamma", "mlp_beta")]
+        kernels, biases = (jnp.concatenate(both, -1) for both in zip(*pair))
+        gamma, beta = jnp.split(convolution(shared, kernels).astype(jnp.float32) + biases, 2, -1)
         return (normalised * (1.0 + gamma) + beta).astype(self.dtype)
 
 
 class SpadeBlock(nn.Module):
-    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ)."""
+    """Adds norm, leaky ReLU, conv3, twice, to its input (by a norm and a 1 x 1 convolution where widths differ).
+
+    `norm_width`: channels of the hidden map in each norm; `repeat`: as of the norms, of the block's input.
+    """
 
     features: int
+    norm_width: int = 128
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"]) -> Float[Array, "B H W C2"]:
+    def __call__(
+        self, x: Float[Array, "B H W C"], map_BHWC: Float[Array, "B h w M"], repeat: int = 1
+    ) -> Float[Array, "B H2 W2 C2"]:
         plain = {"standardise": False, "dtype": self.dtype}
         inner = min(x.shape[-1], self.features)
-        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_0")(x, map_BHWC)
+        h = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_0")(x, map_BHWC, repeat)
         h = Conv(inner, 3, bias=True, **plain, name="conv_0")(nn.leaky_relu(h, SLOPE))
-        h = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_1")(h, map_BHWC)
+        h = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_1")(h, map_BHWC)
         h = Conv(self.features, 3, bias=True, **plain, name="conv_1")(nn.leaky_relu(h, SLOPE))
         if x.shape[-1] != self.features:
-            x = SpatiallyAdaptiveNorm(dtype=self.dtype, name="norm_s")(x, map_BHWC)
-            x = Conv(self.features, 1, **plain, name="conv_s")(x)
-        return x + h
+            x = SpatiallyAdaptiveNorm(self.norm_width, self.dtype, name="norm_s")(x, map_BHWC, repeat)
+            return Conv(self.features, 1, **plain, name="conv_s")(x) + h
+        return upsample(x, (repeat, repeat)) + h
 
 
 class Generator(nn.Module):
@@ -65,6 +78,7 @@ class Generator(nn.Module):
     blocks: int = 6  # at the features' own size
     out_width: int = 64
     shuffle: int = 2
+    norm_width: int = 128
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -74,9 +88,9 @@ class Generator(nn.Module):
         features = features.astype(self.dtype)
         x = Conv(2 * self.width, 3, standardise=False, bias=True, dtype=self.dtype, name="fc")(features)
         for i in range(self.blocks):
-            x = SpadeBlock(2 * self.width, self.dtype, name=f"G_middle_{i}")(x, features)
-        x = SpadeBlock(self.width, self.dtype, name="up_0")(upsample(x, (2, 2)), features)
-        x = SpadeBlock(self.out_width, self.dtype, name="up_1")(upsample(x, (2, 2)), features)
+            x = SpadeBlock(2 * self.width, self.norm_width, self.dtype, name=f"G_middle_{i}")(x, features)
+        x = SpadeBlock(self.width, self.norm_width, self.dtype, name="up_0")(x, features, 2)
+        x = SpadeBlock(self.out_width, self.norm_width, self.dtype, name="up_1")(x, features, 2)
         last = nn.leaky_relu(x, SLOPE)
         colours = 3 * self.shuffle**2
         name = "conv_img" if self.shuffle == 1 else "conv_img_0"

@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
+from vasa_jax.models.keypoint_convolutions import KERNEL, volume_convolution
 from vasa_jax.models.layers import Conv, Dtype
 
 BATCH_NORM_EPSILON = 1e-5
@@ -71,22 +72,47 @@ def _affine(scale, bias, mean, variance, inverse_root: Callable) -> tuple[Array,
     return scale, bias - mean * scale
 
 
+class VolumeConv(nn.Module):
+    """Convolves a volume with an odd kernel and a bias, zero padded to keep the size.
+
+    `channels`: of its input that are no filling (`filled`), 0 = all.
+    """
+
+    features: int
+    size: int = 3
+    channels: int = 0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C2"]:
+        shape = (self.size,) * 3 + (self.channels or x.shape[-1], self.features)
+        kernel = self.param("kernel", KERNEL, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        made = volume_convolution(x.astype(self.dtype), kernel.astype(self.dtype))
+        return (made + bias).astype(self.dtype)
+
+
 class ConvBlock(nn.Module):
     """Applies convolution, batch norm and activation, then averages cells of `pool` values per spatial axis.
 
-    The number of axes of its input says whether it is an image or a volume.
+    The number of axes of its input says whether it is an image or a volume, which has no stride. `channels`: of a
+    volume, as in `VolumeConv`.
     """
 
     features: int
     size: int = 3
     stride: int = 1
     pool: tuple[int, ...] = ()
+    channels: int = 0
     activation: Callable[[Array], Array] = nn.relu
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space c_in"], train: bool = False) -> Float[Array, "batch *space2 c"]:
-        x = Conv(self.features, self.size, self.stride, False, bias=True, dtype=self.dtype, name="conv")(x)
+        if x.ndim == 5:
+            x = VolumeConv(self.features, self.size, self.channels, self.dtype, name="conv")(x)
+        else:
+            x = Conv(self.features, self.size, self.stride, False, bias=True, dtype=self.dtype, name="conv")(x)
         x = self.activation(BatchNorm(self.dtype, name="norm")(x, train))
         return nn.avg_pool(x, self.pool, self.pool) if self.pool else x
 
@@ -101,7 +127,7 @@ class ResidualBlock3D(nn.Module):
         h = x
         for i in (1, 2):
             h = nn.relu(BatchNorm(self.dtype, name=f"norm{i}")(h, train))
-            h = Conv(x.shape[-1], 3, standardise=False, bias=True, dtype=self.dtype, name=f"conv{i}")(h)
+            h = VolumeConv(x.shape[-1], dtype=self.dtype, name=f"conv{i}")(h)
         return x + h
 
 

@@ -14,6 +14,9 @@ from vasa_jax.models.layers import Dtype
 POSE_BINS = 66  # of 3 degrees
 _LAYER_NORM_EPSILON = 1e-6
 _GRN_EPSILON = 1e-6  # added to the mean response, not inside of the root
+# A training starts with heads of size 1 in the middle, and with the same keypoints, spread out, for every face.
+_FAINT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+_SPREAD = nn.initializers.normal(0.3)
 
 
 class RawMotion(NamedTuple):
@@ -94,8 +97,10 @@ class MotionExtractor(nn.Module):
         x = ConvNeXt(self.depths, self.widths, self.dtype, name="detector")(image)
         return RawMotion(
             **pose_and_expression(x, self.keypoints),
-            scale=nn.Dense(1, name="fc_scale")(x),
-            keypoints=nn.Dense(3 * self.keypoints, name="fc_kp")(x).reshape(-1, self.keypoints, 3),
+            scale=nn.Dense(1, kernel_init=_FAINT, bias_init=nn.initializers.ones, name="fc_scale")(x),
+            keypoints=nn.Dense(3 * self.keypoints, kernel_init=_FAINT, bias_init=_SPREAD, name="fc_kp")(x).reshape(
+                -1, self.keypoints, 3
+            ),
         )
 
 
@@ -105,8 +110,8 @@ def pose_and_expression(x: Float[Array, "B features"], keypoints: int) -> dict[s
         "pitch": nn.Dense(POSE_BINS, name="fc_pitch")(x),
         "yaw": nn.Dense(POSE_BINS, name="fc_yaw")(x),
         "roll": nn.Dense(POSE_BINS, name="fc_roll")(x),
-        "translation": nn.Dense(3, name="fc_t")(x),
-        "expression": nn.Dense(3 * keypoints, name="fc_exp")(x).reshape(-1, keypoints, 3),
+        "translation": nn.Dense(3, kernel_init=_FAINT, name="fc_t")(x),
+        "expression": nn.Dense(3 * keypoints, kernel_init=_FAINT, name="fc_exp")(x).reshape(-1, keypoints, 3),
     }
 
 

@@ -1,5 +1,6 @@
 """From keypoints to a motion field: where each voxel of the driven face lies in the source (LivePortrait's W)."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from vasa_jax.models.geometry import trilinear_sample
-from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, corner_grid, picture_from_volume
+from vasa_jax.models.keypoint_convolutions import Weights, filled, single_convolution
+from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, VolumeConv, corner_grid, picture_from_volume
 from vasa_jax.models.layers import Conv, Dtype, upsample
 
 HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, in squared coordinates
@@ -25,24 +27,32 @@ class MotionField(NamedTuple):
 
 
 class Hourglass(nn.Module):
-    """Runs a U-Net that halves height and width only; the last skip is its own input."""
+    """Runs a U-Net that halves height and width only; the last skip is its own input.
+
+    Volumes in it are filled up with channels of zeros; `channels`: of its input that are none.
+    """
 
     widths: tuple[int, ...]  # after each halving
     out_width: int  # of the last block of the way up, before its skip
+    channels: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D H W C"], train: bool = False) -> Float[Array, "B D H W C2"]:
         skips = [x]
         for i, width in enumerate(self.widths):
-            block = ConvBlock(width, pool=(1, 2, 2), dtype=self.dtype, name=f"encoder_down_blocks_{i}")
+            channels = 0 if i else self.channels
+            block = ConvBlock(
+                width, pool=(1, 2, 2), channels=channels, dtype=self.dtype, name=f"encoder_down_blocks_{i}"
+            )
             skips.append(block(skips[-1], train))
         x = skips.pop()
         for i, width in enumerate([*self.widths[-2::-1], self.out_width]):
             block = ConvBlock(width, dtype=self.dtype, name=f"decoder_up_blocks_{i}")
             x = jnp.concatenate([block(upsample(x, (1, 2, 2)), train), skips.pop()], -1)
-        x = Conv(x.shape[-1], 3, standardise=False, bias=True, dtype=self.dtype, name="decoder_conv")(x)
-        return nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train))
+        channels = self.out_width + self.channels
+        x = VolumeConv(channels, channels=channels, dtype=self.dtype, name="decoder_conv")(x)
+        return filled(nn.relu(BatchNorm(self.dtype, name="decoder_norm")(x, train)))
 
 
 class MotionFieldEstimator(nn.Module):
@@ -50,6 +60,7 @@ class MotionFieldEstimator(nn.Module):
 
     Each keypoint proposes that everything moved as it did, the background that nothing moved; a mask mixes them.
     A single source serves any number of driven faces. `occlusions`: masks to estimate, 1 in LivePortrait.
+    `mask_size`: side of the convolution that makes the mask.
     Height and width: multiples of 2 to the number of `blocks`.
     """
 
@@ -59,6 +70,7 @@ class MotionFieldEstimator(nn.Module):
     max_width: int = 1024
     blocks: int = 5
     occlusions: int = 1
+    mask_size: int = 7
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -77,27 +89,27 @@ class MotionFieldEstimator(nn.Module):
         grid = corner_grid(depth, height, width)
         # Displacements of the background, which stays, and of each keypoint.
         shifts = jnp.pad(jnp.broadcast_to(source - driven, driven.shape), ((0, 0), (1, 0), (0, 0)))
-        flows = (grid + shifts[:, :, None, None, None]).reshape(-1, *grid.shape)
-        moved = trilinear_sample(features, flows)
-        moved = moved.reshape(batch, -1, *moved.shape[1:]).transpose(0, 2, 3, 4, 1, 5)
+        moved = _displaced(features, shifts)
         heat = _heat(grid, driven) - _heat(grid, source)
         heat = jnp.pad(heat, ((0, 0),) * 4 + ((1, 0),))[..., None].astype(self.dtype)
         # Per keypoint, background first: its heat, then its moved features.
         x = jnp.concatenate([heat, moved.astype(self.dtype)], -1).reshape(batch, depth, height, width, -1)
 
         widths = tuple(min(self.max_width, self.width * 2 ** (i + 1)) for i in range(self.blocks))
-        x = Hourglass(widths, self.width, self.dtype, name="hourglass")(x, train)
-        mask = Conv(self.keypoints + 1, 7, standardise=False, bias=True, dtype=self.dtype, name="mask")(x)
+        channels = self.width + x.shape[-1]
+        x = Hourglass(widths, self.width, x.shape[-1], self.dtype, name="hourglass")(filled(x), train)
+        mask = VolumeConv(self.keypoints + 1, self.mask_size, channels, self.dtype, name="mask")(x)
         mask = jax.nn.softmax(mask.astype(jnp.float32), axis=-1)
         # Shares add up to one, so the mean of the flows is the grid and the mean of the displacements.
         # Written out per coordinate: by default a product of matrices rounds to bfloat16 or TF32 on accelerators.
         shift = jnp.stack([(mask * shifts[:, None, None, None, :, axis]).sum(-1) for axis in range(3)], -1)
 
-        x, masks = picture_from_volume(x), []
+        masks = []
         for i in range(self.occlusions):
             name = "occlusion" if i == 0 else f"occlusion{i + 1}"
-            masks.append(Conv(1, 7, standardise=False, bias=True, dtype=self.dtype, name=name)(x))
-        return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1).astype(jnp.float32)))
+            kernel, bias = Weights(1, 7, name=name)(depth * channels)
+            masks.append(single_convolution(x, kernel.astype(self.dtype)) + bias)
+        return MotionField(grid + shift, jax.nn.sigmoid(jnp.concatenate(masks, -1)))
 
 
 class WarpingNetwork(nn.Module):
@@ -131,6 +143,32 @@ def _heat(grid: Array, keypoints: Float[Array, "B K 3"]) -> Float[Array, "B D H 
     """Returns exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
     offset = grid[None, :, :, :, None] - keypoints[:, None, None, None]
     return jnp.exp(-0.5 / HEAT_VARIANCE * jnp.square(offset).sum(-1))
+
+
+def _displaced(
+    features: Float[Array, "V D H W C"], shifts: Float[Array, "B K 3"]
+) -> Float[Array, "B D H W K C"]:
+    """Samples the volume at the corner grid moved by each shift, as `trilinear_sample` does.
+
+    A shift is the same everywhere, so the eight neighbours' weights are products of one weight per axis: three products
+    of matrices, one after another, take the place of a gather, and of a scatter of many points on the way back.
+    """
+    sizes, dtype = features.shape[1:4], features.dtype
+    depth, height, width = (_weights(size, shifts[..., axis], dtype) for size, axis in zip(sizes, (2, 1, 0)))
+    # One source serves all; by default a product of matrices of float32 rounds to TF32 on accelerators.
+    product = functools.partial(jnp.einsum, precision="highest" if dtype == jnp.float32 else None)
+    if len(features) == 1:
+        x = product("bkxX,zyXc->bkzyxc", width, features[0])
+    else:
+        x = product("bkxX,bzyXc->bkzyxc", width, jnp.repeat(features, len(shifts) // len(features), 0))
+    x = product("bkyY,bkzYxc->bkzyxc", height, x)
+    return product("bkzZ,bkZyxc->bkzyxc", depth, x).transpose(0, 2, 3, 4, 1, 5)
+
+
+def _weights(size: int, shift: Float[Array, "B K"], dtype: Dtype) -> Float[Array, "B K {size} {size}"]:
+    """Returns how much each of `size` places counts at each point of the corner grid, moved by a shift; 0 outside."""
+    place = ((corner_grid(size)[:, 0] + shift[..., None] + 1.0) * size - 1.0) / 2.0
+    return jnp.maximum(1.0 - jnp.abs(place[..., None] - jnp.arange(size, dtype=jnp.float32)), 0.0).astype(dtype)
 
 
 def _leaky_third(x: Array) -> Array:

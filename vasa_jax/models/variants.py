@@ -1,7 +1,8 @@
 """Named sizes of the networks: name -> fields of the network.
 
-Those of the codec are {"encoder": fields of VASAFaceEncoder, "decoder": fields of FaceDecoder}. Any size is a set of
-fields; these are the ones with a name. Plain values only, so that a variant can be stored as JSON.
+Those of the codec are {"encoder": fields of VASAFaceEncoder, "decoder": fields of FaceDecoder}, of the keypoint codec
+{"codec": "keypoint", "encoder", "decoder"}. Any size is a set of fields; these are the ones with a name. Plain values
+only, so that a variant can be stored as JSON.
 """
 
 from typing import Any
@@ -135,12 +136,48 @@ _TINY = _DEMO_128 | {
     "shuffle": 2,
 }
 
-FACE_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+# The keypoint codec at sizes of ours; LivePortrait's own is made of the fields that its files tell.
+_KEYPOINT_DEMO = {
+    "codec": "keypoint",
+    "encoder": {
+        "image_size": 256,
+        "appearance": {"width": 24, "down_blocks": 3, "max_width": 128, "channels": 16, "depth": 8, "blocks_3d": 2},
+        "motion": {"keypoints": 20, "depths": (1, 1, 2, 1), "widths": (32, 64, 128, 192)},
+    },
+    "decoder": {
+        "keypoints": 20,
+        "retargeting": False,
+        "warp": {
+            "width": 64, "field": {"compress": 1, "width": 22, "max_width": 160, "blocks": 3, "mask_size": 3},
+        },
+        "generator": {"width": 64, "blocks": 3, "out_width": 32, "norm_width": 16},
+    },
+}  # fmt: skip
+
+_KEYPOINT_TINY = {
+    "codec": "keypoint",
+    "encoder": {
+        "image_size": 64,
+        "input_size": 64,
+        "appearance": {"width": 4, "down_blocks": 3, "max_width": 16, "channels": 4, "depth": 4, "blocks_3d": 1},
+        "motion": {"keypoints": 5, "depths": (1, 1), "widths": (8, 16)},
+    },
+    "decoder": {
+        "keypoints": 5,
+        "retargeting": False,
+        "warp": {"width": 8, "field": {"compress": 1, "width": 4, "max_width": 8, "blocks": 2, "mask_size": 3}},
+        "generator": {"width": 8, "blocks": 1, "out_width": 8, "norm_width": 4},
+    },
+}
+
+FACE_VARIANTS: dict[str, dict[str, Any]] = {
     "face_512_paper": _variant(**_PAPER),  # MegaPortraits' widths
     "face_512": _variant(**_512),  # the default: half of the decoding work
     "face_256": _variant(**_256),
     "face_demo": _variant(**_DEMO),  # the shipped size
     "face_demo_128": _variant(**_DEMO_128),  # what it starts from: most of its networks, at half the side
+    "keypoint_demo": _KEYPOINT_DEMO,  # slim, for the corpus
+    "keypoint_tiny": _KEYPOINT_TINY,  # tests
     "face_tiny": _variant(**_TINY),  # tests
     # the same that sees the portrait's own pixels twice, as photo heads ask for
     "face_tiny_pixels": _variant(**_TINY | {"portrait_pixels": True, "pixel_blocks": 1, "cubic_pixels": True}),

@@ -7,6 +7,7 @@ import jax
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
+from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.settings import nearest_name
 from vasa_jax.training.processes import is_primary
 from vasa_jax.training.tasks.base import Task
@@ -26,6 +27,7 @@ TASKS = {
     "train_capp": f"{_TASKS}.capp:CAPPTask",
     "train_sync": f"{_TASKS}.sync:SyncTask",
 }
+KEYPOINT_FACE = f"{_TASKS}.keypoint_face:KeypointFaceTask"  # train_face with a keypoint codec
 
 
 def make_task(config: VASAConfig) -> Task:
@@ -38,7 +40,10 @@ def make_task(config: VASAConfig) -> Task:
         raise InputError(
             f"config.job: '{config.job}' trains nothing;{nearest_name(config.job, TASKS)} known: {', '.join(TASKS)}"
         )
-    return pkgutil.resolve_name(TASKS[config.job]).from_config(config)
+    task = TASKS[config.job]
+    if config.job == "train_face" and FACE_VARIANTS[config.face.variant].get("codec") == "keypoint":
+        task = KEYPOINT_FACE
+    return pkgutil.resolve_name(task).from_config(config)
 
 
 def train(config: VASAConfig, workdir: Path) -> TrainState:

@@ -22,7 +22,7 @@ from vasa_jax.training.optimizer import (
     tree_norm,
 )
 from vasa_jax.training.sharding import batch_sharding, make_mesh, replicated, state_sharding
-from vasa_jax.training.tasks.base import Batch, Params, Task
+from vasa_jax.training.tasks.base import STATISTICS, Batch, Params, Task
 from vasa_jax.training.train_state import Discriminator, TrainState, new_state
 
 Loss = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -108,6 +108,8 @@ class TrainStep:
             grads, state.optimizer, state.params, norm=norm, rate=rates["model"], frozen_rate=rates["frozen"]
         )
         params = optax.apply_updates(state.params, updates)
+        if STATISTICS in metrics:
+            params = {**params, STATISTICS: metrics.pop(STATISTICS)}
         ema = moving_average(state.ema, params, state.step, self._settings.ema_decay)
         # Norms that were summed while the arrays are written would keep XLA from writing these in place.
         updates, params = jax.lax.optimization_barrier((updates, params))

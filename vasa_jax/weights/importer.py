@@ -25,6 +25,7 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing, sha256, write_json
 from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
+from vasa_jax.weights.motion_generators import DITTO_CONFIG
 from vasa_jax.weights.open_files import DITTO_AUDIO, KNOWN, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
 from vasa_jax.weights.published_tables import (
@@ -191,7 +192,7 @@ def _ditto(file: Found) -> Part:
 
 def _ditto_config(file: Found) -> Part:
     arrays, values = _split(file.content)
-    return Part(f"ditto_config/{file.path.stem}.safetensors", [file], arrays, {"settings": values})
+    return Part(f"{DITTO_CONFIG}/{file.path.stem}.safetensors", [file], arrays, {"settings": values})
 
 
 def _as_published(file: Found, content: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:

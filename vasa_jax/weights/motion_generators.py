@@ -23,6 +23,7 @@ from vasa_jax.weights.safetensors_io import load_params
 
 State = Mapping[str, np.ndarray]
 
+DITTO_CONFIG = "ditto_config"  # folder of its settings
 FILES = {"joyvasa": "joyvasa_motion.safetensors", "ditto": "ditto_motion.safetensors"}
 TEMPLATE = "joyvasa_template.safetensors"
 SMALLEST_BETA = 1e-4  # of JoyVASA's schedule
@@ -90,9 +91,11 @@ def joyvasa_params(state: State) -> dict[str, Any]:
 
 
 def load_ditto(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads Ditto's denoiser: (parameters, metadata with its `fields`, and the `folder`).
+    """Reads Ditto's denoiser: (parameters, metadata with its `fields`, the `folder`, and what its settings say).
 
-    InputError for a file that is missing, damaged, or of another network.
+    Of the settings: `limits` (2, motion_dim), least and greatest values of a motion vector, and `blink` (T, 63), what a
+    blink adds to an expression; None where no file of settings has them. InputError for a file that is missing,
+    damaged, or of another network.
     """
     path = Path(folder) / FILES["ditto"]
     state, _ = _state(path)
@@ -108,7 +111,7 @@ def load_ditto(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if fault:
         raise InputError(f"{path}: {fault}; {_REMEDY}")
     fields = {"width": width, "motion_dim": motion, "conditions": conditions, "window": window}
-    return ditto_params(state), {"fields": fields, "folder": str(folder)}
+    return ditto_params(state), {"fields": fields, "folder": str(folder), **_ditto_settings(Path(folder), motion)}
 
 
 def ditto_params(state: State) -> dict[str, Any]:
@@ -165,6 +168,19 @@ def _joyvasa_statistics(path: Path) -> dict[str, np.ndarray]:
         offset.append(first)
         scale.append(second if name == "exp" else second - first)
     return {"offset": np.concatenate(offset), "scale": np.concatenate(scale)}
+
+
+def _ditto_settings(folder: Path, motion: int) -> dict[str, np.ndarray | None]:
+    """Reads arrays of the first file of Ditto's settings that is there, that of its PyTorch program before others."""
+    files = sorted((folder / DITTO_CONFIG).glob("*.safetensors"), key=lambda path: ("pytorch" not in path.stem, path))
+    found = _state(files[0])[0] if files else {}
+    kept: dict[str, np.ndarray | None] = {}
+    for ours, theirs, width in (("limits", "v_min_max_for_clip", motion), ("blink", "delta_eye_arr", 63)):
+        array = next((value for name, value in found.items() if name.split(".")[-1] == theirs), None)
+        if array is not None and (array.ndim != 2 or len(array) < 2 or array.shape[1] != width):
+            raise InputError(f"{files[0]}: '{theirs}' has shape {array.shape}, not (2 or more, {width}); {_REMEDY}")
+        kept[ours] = array
+    return kept | {"limits": None if kept["limits"] is None else kept["limits"][:2]}
 
 
 def _are_rotary(frequencies: np.ndarray, width: int) -> bool:

@@ -11,6 +11,9 @@ from jax.sharding import NamedSharding
 from vasa_jax.config import CorpusConfig, VASAConfig
 
 Params = dict[str, Any]
+# Branch of the parameters with running statistics of norms. They have no gradient: a loss returns their next values
+# among its named scalars, under the same name.
+STATISTICS = "batch_stats"
 Batch = dict[str, Any]
 
 

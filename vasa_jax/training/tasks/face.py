@@ -31,7 +31,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
-from vasa_jax.losses.vasa import PHOTO_HEADS
+from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS
 from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
@@ -48,6 +48,7 @@ class FaceTask(Task):
     """Trains VASAFaceEncoder and FaceDecoder on frame pairs of the built-in corpus, or of shards."""
 
     name = "face"
+    _foreign: tuple[str, ...] = KEYPOINTS  # settings of another codec's terms
 
     def __init__(
         self,
@@ -79,6 +80,12 @@ class FaceTask(Task):
     @classmethod
     def from_config(cls, config: VASAConfig) -> "FaceTask":
         train = config.train
+        strange = [name for name in cls._foreign if getattr(config.face, name)]
+        if strange:
+            raise InputError(
+                f"config.face.{strange[0]}: the codec of config.face.variant={config.face.variant} has no such term; "
+                "leave it out"
+            )
         told = [name for name in PHOTO_HEADS if getattr(config.face, name) is not None]
         if told and not config.photo_heads.folder:
             raise InputError(
@@ -169,9 +176,9 @@ class FaceTask(Task):
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        each = psnr_per_image(image, target)
-        metrics, rows = {"psnr": each.mean()}, None
+        metrics, rows = self._figures(image, target, weights), None
         if self._photo_heads.folder:
+            each = psnr_per_image(image, target)
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
             rows = jnp.where(kind == KINDS.index("rendered"), face.adversarial_rendered, 1.0)
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
@@ -180,7 +187,6 @@ class FaceTask(Task):
             total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
             extra |= against
-        metrics |= {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
         return total, {**terms, **extra, **metrics}
 
     def evaluate(self, params) -> dict[str, float]:
@@ -191,6 +197,13 @@ class FaceTask(Task):
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+
+    def _figures(
+        self, image: jax.Array, target: jax.Array, weights: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """What is logged beside the terms: PSNR and the weights."""
+        logged = {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
+        return {"psnr": psnr_per_image(image, target).mean(), **logged}
 
     def _decoded(
         self,

@@ -23,12 +23,14 @@ Pairs = dict[str, Array]
 _MIRRORED_POSE = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0)
 
 
-def prepared(batch: Pairs) -> Pairs:
+def prepared(batch: Pairs, whole: bool = False) -> Pairs:
     """Returns a batch of the render cache, or of `PairShards`, as float images in the form above.
 
     Shards have no image of the background alone. Where they have a matte, both the decoded head and its target stand
     before the mean colour of the source's background; where not, the decoder's colours alone are held to the whole
     frame (`composited`).
+
+    whole: for a codec without a matte: frames of shards are targets as they are.
     """
     pairs = {name: to_float(x) if x.dtype == jnp.uint8 and x.ndim == 4 else x for name, x in batch.items()}
     if "target" in pairs:
@@ -40,7 +42,9 @@ def prepared(batch: Pairs) -> Pairs:
     area = outside.sum((1, 2), keepdims=True)
     colour = (pairs["source"] * outside).sum((1, 2), keepdims=True) / jnp.maximum(area, 1.0)
     background = jnp.broadcast_to(jnp.where(area > 1.0, colour, 0.5), pairs["source"].shape)
-    target = jnp.where(valid, composite(pairs["driver"], driver_matte, background), pairs["driver"])
+    target = pairs["driver"]
+    if not whole:
+        target = jnp.where(valid, composite(target, driver_matte, background), target)
     same = jnp.ones(valid.shape[:1], bool)
     pose = pairs["driver_pose"]
     seen = {"background": background, "target": target, "target_pose": pose}

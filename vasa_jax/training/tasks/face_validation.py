@@ -16,6 +16,7 @@ from vasa_jax.data.pairs import PairShards
 from vasa_jax.evaluation.image_metrics import edge_sum, mse_to_psnr, psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder
+from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.training.tasks.face_pairs import Pairs, composited, prepared
 
@@ -28,8 +29,10 @@ VIDEO_FACES, VIDEO_STEPS = 4, 6  # faces side by side; frames from one driver's 
 class FaceValidation:
     """Metrics and images of codec parameters on held-out pairs: of the corpus, or of the shards' split `heldout`."""
 
-    def __init__(self, encoder: VASAFaceEncoder, decoder: FaceDecoder, loss: VASALoss, corpus: CorpusConfig):
+    def __init__(self, encoder: VASAFaceEncoder | KeypointFaceEncoder,
+        decoder: FaceDecoder | KeypointFaceDecoder, loss: VASALoss, corpus: CorpusConfig):
         self._encoder, self._decoder, self._loss, self._corpus = encoder, decoder, loss, corpus
+        self._whole = isinstance(decoder, KeypointFaceDecoder)  # without a matte
         self._batches: list[Pairs] | None = None
 
     def evaluate(self, params: dict[str, Any]) -> dict[str, float]:
@@ -82,7 +85,7 @@ class FaceValidation:
 
     @functools.partial(jax.jit, static_argnums=0)
     def _rows(self, params, batch: Pairs) -> jax.Array:
-        params, pairs = fold_standardisation(params), prepared(batch)
+        params, pairs = fold_standardisation(params), prepared(batch, self._whole)
         latents, target = self._encode(params, pairs["source"]), pairs["target"]
         driver = self._drivers(pairs)
         reconstruction = self._show(params, latents, self._motion(params, target), pairs)
@@ -94,7 +97,7 @@ class FaceValidation:
     @functools.partial(jax.jit, static_argnums=0)
     def _walk(self, params, batch: Pairs) -> jax.Array:
         """(frames, n, n * faces, 3): motions between those of successive drivers, on a straight line of latents."""
-        params, pairs = fold_standardisation(params), prepared(batch)
+        params, pairs = fold_standardisation(params), prepared(batch, self._whole)
         faces = {name: value[:VIDEO_FACES] for name, value in pairs.items()}
         latents = self._encode(params, faces["source"])
         motions = jnp.concatenate(self._motion(params, self._drivers(pairs)), -1)
@@ -111,7 +114,7 @@ class FaceValidation:
     @functools.partial(jax.jit, static_argnums=0)
     def _measure(self, params, batch: Pairs, frozen) -> dict[str, Average]:
         """Sums and counts, which merge to the metrics of all batches; `mse_...` become PSNR at the end."""
-        params, pairs = fold_standardisation(params), prepared(batch)
+        params, pairs = fold_standardisation(params), prepared(batch, self._whole)
         target, segmentation = pairs["target"], pairs["segmentation"]
         latents = self._encode(params, pairs["source"])
         image = self._show(params, latents, self._motion(params, pairs["driver"]), pairs)

@@ -1,0 +1,55 @@
+"""Losses of keypoints against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vasa_jax.losses.keypoints import (
+    DEPTH,
+    SPREAD,
+    bent,
+    bent_images,
+    equivariance,
+    keypoint_prior,
+    random_bends,
+)
+from vasa_jax.models.geometry import pixel_grid
+
+
+def test_keypoints_repel_each_other_only_when_close():
+    apart = jnp.array([[[0.5, 0.0, DEPTH], [-0.5, 0.0, DEPTH]]])
+    assert keypoint_prior(apart) == pytest.approx(0, abs=1e-6)
+    together = jnp.array([[[0.1, 0.0, DEPTH], [-0.1, 0.0, DEPTH]]])  # a squared distance of 0.04
+    assert keypoint_prior(together) == pytest.approx(2 * (SPREAD - 0.04), rel=1e-5)
+    assert keypoint_prior(apart + jnp.array([0.0, 0.0, 0.3])) == pytest.approx(0.3, rel=1e-5)
+
+
+def test_a_bend_without_weights_is_its_affine_part():
+    affine = jnp.array([[[1.0, 0.2, 0.1], [0.0, 0.9, -0.3]]])
+    points = jnp.array([[[0.5, -0.5], [0.0, 0.25]]])
+    moved = bent(points, (affine, jnp.zeros((1, 25))))
+    np.testing.assert_allclose(moved[0], [[0.5, -0.75], [0.15, -0.075]], atol=1e-6)
+
+
+def test_bends_are_small_and_differ():
+    bends = random_bends(jax.random.key(0), 64)
+    points = jnp.broadcast_to(pixel_grid(4, 4).reshape(1, -1, 2), (64, 16, 2))
+    shift = np.asarray(bent(points, bends) - points)
+    assert 0.02 < shift.std() < 0.2 and np.abs(shift[0] - shift[1]).max() > 1e-3
+
+
+def test_keypoints_that_follow_the_bend_cost_nothing():
+    """Pictures show at each place what lies where the map takes it: so does a bend of coordinates as colours."""
+    bends = random_bends(jax.random.key(1), 2)
+    grid = pixel_grid(32, 32)
+    picture = jnp.concatenate([grid, jnp.zeros((32, 32, 1))], -1)
+    seen = np.asarray(bent_images(jnp.stack([picture, picture]), bends))[..., :2]
+    expected = np.asarray(bent(jnp.broadcast_to(grid.reshape(1, -1, 2), (2, 1024, 2)), bends)).reshape(2, 32, 32, 2)
+    inside = np.abs(expected).max(-1) < 0.95
+    assert inside.mean() > 0.6
+    np.testing.assert_allclose(seen[inside], expected[inside], atol=1e-4)
+    found = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 5, 3)), jnp.float32)
+    truth = jnp.concatenate([bent(found[..., :2], bends), found[..., 2:]], -1)
+    assert equivariance(truth, found, bends) == pytest.approx(0, abs=1e-6)
+    assert equivariance(truth + 0.1, found, bends) == pytest.approx(0.1, rel=1e-4)

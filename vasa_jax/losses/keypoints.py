@@ -1,0 +1,63 @@
+"""Losses of keypoints that nobody labels (face-vid2vid, Wang et al. 2021, supplement B)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vasa_jax.models.geometry import bilinear_sample, pixel_grid
+
+SPREAD = 0.1  # D_t: squared distance below which two keypoints repel each other
+# z_t: mean depth of the keypoints, where the front of a face lies in our canonical frame; the paper's frame has 0.33
+DEPTH = -0.2
+CONTROL_POINTS = 5  # per side, of a thin-plate spline
+AFFINE, BEND = 0.05, 0.005  # standard deviations of random affine maps and of their splines' weights
+_SMALL = 1e-6
+
+
+def keypoint_prior(keypoints: Float[Array, "B K 3"]) -> Float[Array, ""]:
+    """Computes how far keypoints are from being spread out, and their mean depth from the face's."""
+    count = keypoints.shape[1]
+    square = jnp.square(keypoints[:, :, None] - keypoints[:, None]).sum(-1)
+    close = jnp.maximum(SPREAD - square, 0.0).sum((1, 2)) - count * SPREAD  # each is close to itself
+    return (close + jnp.abs(keypoints[..., 2].mean(-1) - DEPTH)).mean()
+
+
+def random_bends(key: jax.Array, count: int) -> tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]:
+    """Draws maps of the image plane: (affine part, weights of a thin-plate spline over a grid of control points)."""
+    affine, spline = jax.random.split(key)
+    identity = jnp.eye(2, 3)
+    parts = identity + AFFINE * jax.random.normal(affine, (count, 2, 3))
+    return parts, BEND * jax.random.normal(spline, (count, CONTROL_POINTS**2))
+
+
+def bent(
+    points: Float[Array, "count N 2"], bends: tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]
+) -> Float[Array, "count N 2"]:
+    """Returns where maps of `random_bends` take points, x and y in [-1, 1]; both coordinates share the spline."""
+    affine, weights = bends
+    line = jnp.linspace(-1.0, 1.0, CONTROL_POINTS)
+    control = jnp.stack(jnp.meshgrid(line, line, indexing="xy"), -1).reshape(-1, 2)
+    # The distance is L1, as in the method's common code.
+    distance = jnp.abs(points[:, :, None] - control).sum(-1)
+    spline = jnp.square(distance) * jnp.log(distance + _SMALL)
+    x, y = points[..., 0], points[..., 1]
+    straight = [row[:, :1] * x + row[:, 1:2] * y + row[:, 2:] for row in (affine[:, 0], affine[:, 1])]
+    return jnp.stack(straight, -1) + (spline * weights[:, None]).sum(-1)[..., None]
+
+
+def bent_images(
+    images: Float[Array, "count H W 3"], bends: tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]
+) -> Float[Array, "count H W 3"]:
+    """Returns images that show at each place what the given ones show where the map takes it."""
+    count, height, width, _ = images.shape
+    grid = jnp.broadcast_to(pixel_grid(height, width).reshape(1, -1, 2), (count, height * width, 2))
+    return bilinear_sample(images, bent(grid, bends).reshape(count, height, width, 2), "border")
+
+
+def equivariance(
+    keypoints: Float[Array, "count K 3"],
+    keypoints_bent: Float[Array, "count K 3"],
+    bends: tuple[Float[Array, "count 2 3"], Float[Array, "count points"]],
+) -> Float[Array, ""]:
+    """Computes L1 between keypoints of images and those of the bent images taken back, in x and y."""
+    return jnp.abs(keypoints[..., :2] - bent(keypoints_bent[..., :2], bends)).mean()
