@@ -24,7 +24,7 @@ GAME = ("adversarial", "feature_matching")
 PHOTO_HEADS = ("anchor", "flow", "flow_coarse", "kept")  # what only photo heads tell
 REGION = ("region",)
 KEYPOINTS = ("equivariance", "keypoint_prior", "expression_size")  # of the keypoint codec alone
-VOLUME = ("pairwise_transfer", "crop_warp", *PHOTO_HEADS)  # settings of the volume codec alone
+VOLUME = ("pairwise_transfer", "crop_warp", "placement", "degrade", *PHOTO_HEADS)  # settings of the volume codec alone
 TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME, *PHOTO_HEADS, *REGION, *KEYPOINTS)
 
 Weights = Mapping[str, Any]

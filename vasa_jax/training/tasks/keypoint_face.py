@@ -72,7 +72,7 @@ class KeypointFaceTask(FaceTask):
         decoded, drawn = self._decoder.apply(
             variables["decoder"], appearance, identity, pose, noisy, True, mutable=[STATISTICS]
         )
-        shown = {"image": forward.Shown(decoded.rgb, decoded.matte)}
+        shown = {"image": forward.Shown(decoded.rgb, decoded.matte, None)}
         image = decoded.rgb
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
@@ -82,10 +82,10 @@ class KeypointFaceTask(FaceTask):
         total = total + self._loss.total(extra, weights)
         metrics: dict[str, Any] = self._figures(image, views.target, weights)
         if discriminator is not None:
-            game, learning = forward.gan_terms(self._discriminator, discriminator, image, views.target, weights)
-            total = total + self._loss.total(game, weights) + learning
+            against, learning = forward.gan_terms(self._discriminator, discriminator, image, views.target, weights)
+            total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
-            extra |= game
+            extra |= against
         statistics = {"encoder": seen[STATISTICS], "decoder": drawn[STATISTICS]}
         metrics[STATISTICS] = jax.lax.stop_gradient(statistics)
         return total, {**terms, **extra, **metrics}
