@@ -46,5 +46,7 @@ def get_config():
             flow_coarse=0.02,
             kept=0.03,
             region=0.5,
+            placement=0.5,
+            degrade=0.2,
         ),
     ).to_config_dict()
