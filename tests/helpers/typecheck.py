@@ -43,6 +43,7 @@ ROOMS = (
     "preparation.landmark_labels",
     "training.augmentation",
     "training.mel_changes",
+    "training.placement",
     "training.tasks.face_forward",
     "training.tasks.face_mixture",
     "training.tasks.face_pairs",
