@@ -6,14 +6,11 @@ import av
 import jax
 import numpy as np
 import pytest
-from drawn_faces import picture
 from landmark_faces import face_points
 from official_state import random_state
 from onnx_models import onnx_convolution
-from PIL import Image
-from random_params import random_params
-from sounds import speech, write_samples
-from tiny_keypoint import MANY
+from sounds import speech
+from speaking_keypoints import complete
 from torch_files import tensors, write_zip
 
 from vasa_jax.errors import InputError
@@ -26,13 +23,11 @@ from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.keypoint_driving import EYES, LIPS
 from vasa_jax.generation.open_stream import open_windows
 from vasa_jax.main import main
-from vasa_jax.models.keypoint_face import exported, init_keypoint_face
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
 from vasa_jax.weights import importer
 from vasa_jax.weights.importer import import_weights
 from vasa_jax.weights.motion_generators import load_ditto
 from vasa_jax.weights.published_tables import DITTO_ROTARY, ditto_table
-from vasa_jax.weights.safetensors_io import save_params
 
 WIDTH, WINDOW, LIMIT = 16, 80, 3.0
 SIZES = (WIDTH, 265, 1103, WINDOW)
@@ -77,11 +72,7 @@ def folder(tmp_path_factory):
         patch.setattr(importer, "ditto_table", lambda: ditto_table(*SIZES))
         patch.setattr(importer, "DITTO_ROTARY", dict.fromkeys(DITTO_ROTARY, frequencies.shape))
         import_weights(download, folder / "weights")
-    variables = random_params(lambda key: init_keypoint_face(key, MANY))
-    variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
-    save_params(folder / "weights" / "face.safetensors", exported(variables), {"fields": MANY}, np.float32)
-    Image.fromarray(picture(240, 200, (120, 90, 34))).save(folder / "me.png")
-    write_samples(folder / "speech.wav", speech(1.0))
+    complete(folder)
     return folder
 
 

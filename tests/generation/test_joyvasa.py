@@ -1,15 +1,11 @@
 """From a download of JoyVASA to a video with the usual commands, at small sizes and random weights."""
 
 import av
-import jax
 import numpy as np
 import pytest
-from drawn_faces import picture
 from joyvasa_files import joyvasa_template, write_joyvasa
-from PIL import Image
-from random_params import random_params
-from sounds import speech, write_samples
-from tiny_keypoint import MANY
+from sounds import speech
+from speaking_keypoints import complete
 
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
@@ -19,10 +15,8 @@ from vasa_jax.generation.joyvasa import LEAD, held_back
 from vasa_jax.generation.keypoint_driving import LIPS
 from vasa_jax.generation.open_stream import open_windows
 from vasa_jax.main import main
-from vasa_jax.models.keypoint_face import exported, init_keypoint_face
 from vasa_jax.weights.importer import import_weights
 from vasa_jax.weights.motion_generators import load_joyvasa
-from vasa_jax.weights.safetensors_io import save_params
 
 WINDOW = 20  # frames
 
@@ -32,11 +26,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("joyvasa")
     write_joyvasa(folder / "download", motion=73, window=WINDOW, previous=4, width=16, steps=10)
     import_weights(folder / "download", folder / "weights")
-    variables = random_params(lambda key: init_keypoint_face(key, MANY))
-    variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
-    save_params(folder / "weights" / "face.safetensors", exported(variables), {"fields": MANY}, np.float32)
-    Image.fromarray(picture(240, 200, (120, 90, 34))).save(folder / "me.png")
-    write_samples(folder / "speech.wav", speech(1.0))
+    complete(folder)
     return folder
 
 

@@ -176,9 +176,9 @@ class FaceTask(Task):
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        metrics, rows = self._figures(image, target, weights), None
+        each = psnr_per_image(image, target)
+        metrics, rows = self._figures(each, weights), None
         if self._photo_heads.folder:
-            each = psnr_per_image(image, target)
             kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
             rows = jnp.where(kind == KINDS.index("rendered"), face.adversarial_rendered, 1.0)
             metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
@@ -198,12 +198,10 @@ class FaceTask(Task):
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
 
-    def _figures(
-        self, image: jax.Array, target: jax.Array, weights: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
-        """What is logged beside the terms: PSNR and the weights."""
+    def _figures(self, psnr: jax.Array, weights: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """What is logged beside the terms: PSNR, of each image, and the weights."""
         logged = {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
-        return {"psnr": psnr_per_image(image, target).mean(), **logged}
+        return {"psnr": psnr.mean(), **logged}
 
     def _decoded(
         self,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses.keypoints import bent_images, equivariance, keypoint_prior, random_bends
 from vasa_jax.losses.vasa import VOLUME
 from vasa_jax.models.face_encoder import Latents
@@ -80,7 +81,7 @@ class KeypointFaceTask(FaceTask):
         if "region" in weights:
             extra["region"] = self._loss.regions(image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
-        metrics: dict[str, Any] = self._figures(image, views.target, weights)
+        metrics: dict[str, Any] = self._figures(psnr_per_image(image, views.target), weights)
         if discriminator is not None:
             against, learning = forward.gan_terms(self._discriminator, discriminator, image, views.target, weights)
             total = total + self._loss.total(against, weights) + learning
