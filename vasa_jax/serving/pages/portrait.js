@@ -73,7 +73,7 @@ export class PortraitInput {
       await this.show(found.crop);
     } catch (error) {
       if (taken !== this.file) return;
-      this.tell(error.message, true);
+      this.tell(error.message.replace(/^portrait:/, `${name}:`), true); // the server knows it by its field
       await this.show("");
     }
   }
