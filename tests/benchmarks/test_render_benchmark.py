@@ -66,6 +66,7 @@ def test_the_table_has_a_row_per_size(tmp_path, monkeypatch, capsys):
     assert benchmark.render_benchmark((64,), repeats=1)[0].batch == benchmark.BATCHES["cpu"][64]
 
 
+@pytest.mark.long
 def test_photo_heads_have_a_row_of_their_own(tmp_path, monkeypatch):
     write_heads(tmp_path / "heads", 0, [drawn_head()], ["a.jpg"])
     monkeypatch.setattr(benchmark, "face_mesh", lambda models: drawn_mesh())

@@ -50,6 +50,7 @@ def share(out, names):
     return np.isin(out["segmentation"], [CLASS[name] for name in names]).sum((1, 2))
 
 
+@pytest.mark.long
 def test_iris_pixels_are_where_the_labels_say(seen, people):
     rng = np.random.default_rng(0)
     gaze_yaw, gaze_pitch = rng.uniform(-0.45, 0.45, BATCH), rng.uniform(-0.2, 0.2, BATCH)

@@ -295,6 +295,7 @@ def test_no_gradient_reaches_the_pose_through_the_aligned_crop(params):
     assert jnp.abs(by_pose).max() == 0 < jnp.abs(by_image).max()
 
 
+@pytest.mark.long
 def test_a_training_step_reaches_every_parameter():
     """From source and driver to the driver's picture: every parameter gets a finite gradient that is not 0."""
 

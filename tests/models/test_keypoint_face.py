@@ -195,6 +195,7 @@ def test_batch_norm_learns_its_statistics():
     np.testing.assert_allclose(evaluated, (x - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-5), atol=1e-5)
 
 
+@pytest.mark.long
 def test_training_moves_every_part_and_its_statistics():
     """Gradients reach every network, and statistics every norm."""
     variables, pictures = random_variables(), images(2)

@@ -167,6 +167,7 @@ def test_a_decoder_that_sees_no_pixels_takes_no_detail():
         decoder.apply({}, volume, identity, POSE, jnp.zeros((1, 128)), detail=pictures(1))
 
 
+@pytest.mark.long
 def test_a_trained_codec_may_begin_to_see_the_pixels():
     """With the weights of a codec that does not see them, it paints the same and mixes an eighth of them in."""
     (encoder, decoder), params = face_codec(SEEN_ONCE), init_face(jax.random.key(0), SEEN_ONCE)

@@ -125,6 +125,7 @@ def test_a_folder_becomes_shards_and_a_report(folder, prepared):
     assert persons == {"id00001", "id00002"}
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_and_nothing_is_lost_or_doubled(folder, prepared, tmp_path):
     output = tmp_path / "out"
     text = (
@@ -156,6 +157,7 @@ class Killed(BaseException):
     """In the place of SIGKILL: nothing in the program may catch it."""
 
 
+@pytest.mark.long
 def test_a_run_that_dies_at_the_nth_rename_goes_on(folder, prepared, tmp_path, monkeypatch):
     """Files appear by renaming only: attempt n dies instead of its n-th renaming, until one attempt gets through."""
     rename, left = os.replace, 0
@@ -196,6 +198,7 @@ def die_on_some(job, work, settings):
     write_outcome(work, job, clips.VideoResult(seconds=1.0))
 
 
+@pytest.mark.long
 def test_a_video_that_kills_its_process_stops_nothing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "prepare_video", die_on_some)
     jobs = prepare.find_videos(str(folder), SETTINGS)
@@ -214,6 +217,7 @@ def dies_on_the_first(job, work, settings):
     write_outcome(work, job, clips.VideoResult(seconds=1.0))
 
 
+@pytest.mark.long
 def test_a_video_that_kills_its_process_does_not_make_the_rest_serial(tmp_path, monkeypatch):
     """Of 24 videos in two processes the first one dies: the others run once, in the processes of one new pool."""
     monkeypatch.setattr(prepare, "prepare_video", dies_on_the_first)

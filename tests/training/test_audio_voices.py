@@ -34,6 +34,7 @@ def few_updates(monkeypatch):
     monkeypatch.setattr(hearing, "UPDATES", 150)
 
 
+@pytest.mark.long
 def test_it_trains_exports_and_tells_its_figures_by_source(shards, tmp_path):
     options = ("variant=audio_stream_tiny", "seconds=1.0", f"shards={shards}", "versions=2", "codecs=('opus',)")
     settings = [f"--config.speech.{option}" for option in options]
@@ -142,6 +143,7 @@ def test_a_teacher_is_heard_standardised_and_cropped_in_step(teacher):
         np.testing.assert_array_equal(features, taught[place[0], 2 * place[1] : 2 * place[1] + 50])
 
 
+@pytest.mark.long
 def test_an_encoder_learns_from_a_teacher_too(shards, teacher, tmp_path):
     options = ("variant=audio_stream_tiny", "seconds=1.0", f"shards={shards}", "versions=1", f"teacher={teacher}")
     settings = [f"--config.speech.{option}" for option in options]

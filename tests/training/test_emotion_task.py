@@ -53,6 +53,7 @@ def fake_corpus(monkeypatch):
     jax.clear_caches()  # the compiled batches hold the fakes
 
 
+@pytest.mark.long
 def test_frames_come_with_their_clips_emotion(fake_corpus):
     data = EmotionTask(EmotionSettings(), CorpusConfig(), 16, seed=1).data()
     first, state = next(data), data.state()
@@ -68,6 +69,7 @@ def test_frames_come_with_their_clips_emotion(fake_corpus):
     assert not np.array_equal(first["emotion"], second["emotion"])
 
 
+@pytest.mark.long
 def test_it_trains_and_exports_a_reader(fake_corpus, tmp_path, monkeypatch):
     train(shrunk("train_emotion"), tmp_path)
     _ship_from(monkeypatch, tmp_path / "nowhere")

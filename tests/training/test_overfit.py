@@ -13,7 +13,10 @@ from vasa_jax.training.train_step import TrainStep
 
 @pytest.mark.parametrize(
     ("variant", "steps", "decibels"),
-    [("face_least", 140, 35.0), pytest.param("face_tiny", 400, 38.0, marks=pytest.mark.slow)],
+    [
+        pytest.param("face_least", 140, 35.0, marks=pytest.mark.long),
+        pytest.param("face_tiny", 400, 38.0, marks=pytest.mark.slow),
+    ],
 )
 def test_eight_pairs_are_learnt_by_heart(monkeypatch, variant, steps, decibels):
     add_variant(monkeypatch)

@@ -104,6 +104,7 @@ def draw(self, identity, motion):
     return {"rgb": np.clip(255 * ramp[..., None] + noise, 0, 255).astype(np.uint8)}
 
 
+@pytest.mark.long
 def test_the_job_writes_a_codec_from_whose_dynamics_rotation_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(held_out.HeldOutHeads, "render", draw)
     params = init_face(jax.random.key(0), LEAST)

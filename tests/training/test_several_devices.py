@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from quick_compilation import QUICK_FLAGS
 from tiny_extraction import extraction_config, fake_make, fake_motion
 
@@ -18,6 +19,7 @@ from vasa_jax.training.tasks.motion_data import MotionExtractor
 from vasa_jax.training.tasks.stored_motion import StoredMotion, extract_motion
 from vasa_jax.weights.safetensors_io import load_params
 
+pytestmark = pytest.mark.long
 WORKER = Path(__file__).parents[1] / "helpers" / "several_devices.py"
 
 

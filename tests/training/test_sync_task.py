@@ -93,6 +93,7 @@ def test_nothing_to_learn_from_is_refused():
         VASAConfig(job="train_sync", sync=SyncConfig(corpus=False)).validate()
 
 
+@pytest.mark.long
 def test_it_learns_which_sound_a_mouth_makes():
     rng = np.random.default_rng(0)
     tracks = np.stack([np.convolve(rng.random(24) < 0.2, np.hanning(6), "same") for _ in range(24)]).clip(0, 1)

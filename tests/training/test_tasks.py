@@ -44,6 +44,7 @@ def clips(monkeypatch):
     return made
 
 
+@pytest.mark.long
 def test_audio_task_trains_and_exports_an_encoder(tmp_path, clips):
     train(shrunk("train_audio", "--config.speech.variant=audio_tiny", "--config.speech.seconds=1.0"), tmp_path)
     params, metadata = load_params(tmp_path / "export" / "audio.safetensors")
@@ -104,6 +105,7 @@ def test_motion_windows_continue_after_restore():
     assert all(np.array_equal(value, expected[name]) for name, value in next(second).items())
 
 
+@pytest.mark.long
 def test_motion_task_trains_and_exports_statistics(tmp_path, clips, monkeypatch, capsys):
     fields = FACE_VARIANTS["face_tiny"]
     face = random_params(lambda key: init_face(key, fields))

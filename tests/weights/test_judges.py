@@ -67,6 +67,7 @@ def judge(tmp_path_factory):
         return load_params(workdir / "export" / "judge.safetensors")[1]["errors"], workdir / "export"
 
 
+@pytest.mark.long
 def test_judges_learn_people_and_parts(judge):
     figures, _ = judge
     assert figures["identity_auc"] > 0.8
@@ -93,6 +94,7 @@ def test_classes_are_people_and_training_never_shows_the_held_out_ones(monkeypat
     assert len(jax.random.key_data(numbered_people(jax.random.key(0), jnp.arange(3)))) == 3
 
 
+@pytest.mark.long
 def test_own_judge_loads_and_measures(judge):
     judges = load_judges(judge[1])
     image = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))

@@ -1,7 +1,6 @@
 """Smooth random curves at the frame rate of the corpus."""
 
 import numpy as np
-from scipy.signal import lfilter
 
 from vasa_jax.conventions import FPS
 
@@ -9,6 +8,8 @@ from vasa_jax.conventions import FPS
 def wander(rng: np.random.Generator, frames: int, tau: float, deviation: float) -> np.ndarray:
     """Returns a smooth random curve f64 [frames]: white noise through two equal low-pass stages of time constant `tau`
     s."""
+    from scipy.signal import lfilter  # its import takes half a second
+
     decay = np.exp(-1.0 / (FPS * tau))
     warm = int(6 * tau * FPS)
     noise = rng.standard_normal(warm + frames)

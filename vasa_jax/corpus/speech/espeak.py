@@ -11,7 +11,6 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.speech.acoustics import block_rms
@@ -133,6 +132,8 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
 
     Raises InputError when espeakng_loader is missing, the voice is unknown, or the text holds nothing to say.
     """
+    from scipy.signal import resample_poly  # its import takes half a second
+
     with LOCK, open_espeak() as (library, sample_rate, data):
         set_voice(library, voice, data)
         for parameter, value in ((_RATE, rate), (_VOLUME, 90), (_PITCH, pitch), (_RANGE, pitch_range)):

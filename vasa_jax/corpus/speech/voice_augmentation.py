@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import resample_poly
 
 from vasa_jax.conventions import SAMPLE_RATE
 from vasa_jax.corpus.speech.acoustics import HOP
@@ -51,6 +50,8 @@ def shift_voice(
     samples f32 [N] -> f32 [N] with the same timing. Resampling shifts both, a time stretch restores the duration, and
     a warp of the spectral envelope puts the resonances where they belong.
     """
+    from scipy.signal import resample_poly  # its import takes half a second
+
     ratio = Fraction(1.0 / pitch).limit_denominator(40)
     shifted = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
     stretched = stretch(shifted, len(samples))

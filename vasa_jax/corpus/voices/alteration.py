@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from vasa_jax.conventions import CODECS, SAMPLE_RATE, frame_count
 from vasa_jax.corpus.speech.voice_augmentation import augment_voice, stretch
@@ -91,6 +90,8 @@ def through_mp3(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def through_phone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Passes speech through a telephone: 8 kHz, by GSM 06.10 or mu-law."""
+    from scipy.signal import resample_poly  # its import takes half a second
+
     narrow = resample_poly(samples, 1, 2).astype(np.float32)
     subtype = ("GSM610", "ULAW")[rng.integers(2)]
     heard = _through_file(np.clip(narrow, -1, 1), SAMPLE_RATE // 2, format="WAV", subtype=subtype)
