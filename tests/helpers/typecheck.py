@@ -36,6 +36,7 @@ ROOMS = (
     "generation.ditto_motion",
     "generation.joyvasa",
     "generation.open_stream",
+    "generation.pose_refinement",
     "generation.sampler",
     "generation.windows",
     "losses",

@@ -13,6 +13,9 @@ COLUMNS = {
     "truth": "photo head (truth)",
     "portrait": "portrait, unmoved",
 }
+CLIP_COLUMNS = {name: COLUMNS[name] for name in ("model", "against", "portrait")} | {
+    "encoder": "this codec, motion by its encoder alone"
+}
 FIXED: Rows = {
     "identity": ("identity: distance of dlib's descriptor (one person < 0.45)", 3),
     "identity_turned": ("identity, portraits turned 20 degrees and more", 3),
@@ -72,10 +75,9 @@ def photos_markdown(report: dict[str, Any]) -> str:
         *metrics_table(SPEECH, {name: COLUMNS[name] for name in ("model", "against")}, report["speech"]), "",
     ]  # fmt: skip
     if report["clips"]:
-        columns = {name: COLUMNS[name] for name in ("model", "against", "portrait")}
         lines += [
             f"## {len(report['clips']['clips'])} real clips, driven by themselves", "",
-            *metrics_table(CLIPS, columns, report["clips"]["table"]), "",
+            *metrics_table(CLIPS, CLIP_COLUMNS, report["clips"]["table"]), "",
         ]  # fmt: skip
     if report["groups"]:
         lines += ["## Groups (this codec, fixed motion)", "", *_groups(report["groups"]), ""]

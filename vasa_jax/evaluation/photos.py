@@ -31,7 +31,9 @@ from vasa_jax.evaluation.photo_report import photos_markdown
 from vasa_jax.evaluation.recognition import MISSING, Recogniser, nearest
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.generation.control_track import controls_of
+from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.motion_edit import about_portrait
+from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 
@@ -122,7 +124,7 @@ class PhotoStage:
         videos = {}
         for name, codec in self._codecs.items():
             avatar = codec.prepare(person.portrait)
-            videos[name] = np.concatenate(list(codec.render(avatar, asked.of(codec, avatar))))
+            videos[name] = self._driven(codec, avatar, asked.of(codec, avatar))
         truth = None
         if with_truth and person.head is not None and asked.curves is not None:
             truth = self.draw(person.head, asked.curves, self._poses(person, asked))
@@ -217,20 +219,29 @@ class PhotoStage:
         return figures | {"flicker_over_truth": F.flicker(frames) / max(F.flicker(truth), 1e-6)}
 
     def _clips(self) -> dict[str, Any]:
-        """Real clips: the first frame in the motion of the others, beside the first frame, unmoved."""
+        """Real clips: the first frame in the motion of the others, beside the first frame, unmoved.
+
+        Motion is read as `reenact` reads it by default, and in a column of its own by the encoder alone.
+        """
         columns: dict[str, list[Figures]] = defaultdict(list)
-        names = []
+        names, model = [], self._codecs["model"]
         for name, frames, points in clips(self._settings, self._analyzer, next(iter(self._codecs.values())).image_size):
             videos = {"portrait": np.broadcast_to(frames[0], frames[1:].shape)}
             for column, codec in self._codecs.items():
-                motion = codec.encode_motion(frames[1:])
-                videos[column] = np.concatenate(list(codec.render(codec.prepare(frames[0]), motion)))
+                avatar, passes = codec.prepare(frames[0]), Driving().align
+                videos[column] = self._driven(codec, avatar, MotionReader(codec, passes)(frames)[1:])
+            videos["encoder"] = self._driven(model, model.prepare(frames[0]), model.encode_motion(frames[1:]))
             for column, video in videos.items():
                 rows = [F.reconstruction(a, b, p) for a, b, p in zip(video, frames[1:], points[1:])]
                 columns[column].append({n: v["mean"] for n, v in F.means(rows).items()})
             names.append(name)
             logging.info("%s", name)
         return {"clips": names, "table": {column: F.means(rows) for column, rows in columns.items()}}
+
+
+    @staticmethod
+    def _driven(codec, avatar, motion: np.ndarray) -> np.ndarray:
+        return np.concatenate(list(codec.render(avatar, motion)))
 
 
 def grouped(each: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

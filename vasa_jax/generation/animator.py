@@ -1,5 +1,6 @@
 """A portrait moved by motion vectors: the codec at work, without speech (VASA-1 section 3.3)."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -93,13 +94,30 @@ class PortraitAnimator:
         """Returns how many numbers move the face, beside its pose."""
         return 3 * self._decoder.keypoints if self.codec == "keypoint" else self._encoder.dynamics_width
 
+    @property
+    def plain(self) -> "PortraitAnimator":
+        """Returns the same codec at its own size, without marks: what reads pictures and measures."""
+        other = copy.copy(self)
+        other._size, other._mark = self._encoder.image_size, False
+        return other
+
+    @property
+    def decode_batch(self) -> int:
+        """Returns how many frames are decoded at once."""
+        return self._batch
+
+    @property
+    def face_crop(self) -> tuple[tuple[float, float, float], float]:
+        """Returns centre and zoom of the face's square, as `geometry.align_crop` takes them; of volume codecs."""
+        return tuple(self._encoder.crop_centre), float(self._encoder.crop_zoom)
+
     def prepare(self, portrait: UInt8[np.ndarray, "n n 3"], payload: Payload | None = None) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """
-        image = jnp.asarray(self._reduced(portrait[None]))
+        image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
         canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
@@ -120,13 +138,13 @@ class PortraitAnimator:
         """Returns the motion that images show: pose and dynamics, 137 numbers in the volume codec."""
         motion = []
         for start in range(0, len(frames), self._batch):
-            part = self._reduced(frames[start : start + self._batch])
+            part = self.reduced(frames[start : start + self._batch])
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
             motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
         return np.concatenate(motion)
 
-    def _reduced(self, images: np.ndarray) -> np.ndarray:
-        """Images, uint8 (N, n, n, 3), at the codec's own size: each of its pixels is the mean of those that it covers.
+    def reduced(self, images: UInt8[np.ndarray, "N n n 3"]) -> UInt8[np.ndarray, "N m m 3"]:
+        """Returns images at the codec's own size: each of its pixels is the mean of those that it covers.
 
         Images of that size already are returned as they are.
         """
@@ -156,7 +174,7 @@ class PortraitAnimator:
 
     def read(self, portrait: UInt8[np.ndarray, "n n 3"]) -> RawMotion:
         """Returns what a keypoint codec's motion extractor says of a square picture, a batch of one, unchanged."""
-        image = jnp.asarray(self._reduced(portrait[None]))
+        image = jnp.asarray(self.reduced(portrait[None]))
         return jax.tree.map(np.asarray, _read(self._encoder, self._face, image))
 
     def render(self, avatar: Avatar, motion: np.ndarray, batch: int = 0) -> Iterator[np.ndarray]:

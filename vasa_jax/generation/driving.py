@@ -27,6 +27,10 @@ class Driving(Settings):
         None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = of the "
         "pose alone, as it shows it itself, with keypoint codecs none",
     )  # fmt: skip
+    align: int = number(
+        1, 0, 8, "passes", "volume codecs: how often the driving heads are drawn and laid on the true ones, which "
+        "reads their pose finer; 0 = the encoder alone",
+    )  # fmt: skip
     dub: bool = flag(False, "the image is a video, which stays as it is but for the face")
     driving_crop: str = text("", "of the driving video: x,y,size in pixels, or center; empty = find the face")
     expression_friendly: bool = flag(True, "keypoint codecs, relative: motion is scaled by the faces' sizes")

@@ -26,6 +26,7 @@ from vasa_jax.generation.keypoint_driving import (
     dubbed_keypoint_motion,
 )
 from vasa_jax.generation.portraits import Portrait, read_portrait
+from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
@@ -49,7 +50,8 @@ def motion_of(
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    return _read(animator, open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits))
+    opened = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits)
+    return _read(animator, opened, how.align)
 
 
 def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
@@ -203,10 +205,11 @@ def _dubbed(
     return head, driving
 
 
-def _read(animator: PortraitAnimator, video: DrivingVideo) -> DrivingMotion:
+def _read(animator: PortraitAnimator, video: DrivingVideo, passes: int) -> DrivingMotion:
+    reader = MotionReader(animator, passes if animator.codec == "volume" else 0)
     frames, read = video.frames(animator.image_size), []
     while part := list(itertools.islice(frames, _AT_ONCE)):
-        read.append(animator.encode_motion(np.stack(part)))
+        read.append(reader(np.stack(part)))
     motion = np.concatenate(read)
     model = animator.model if animator.codec == "volume" else ""
     return DrivingMotion(motion[:, :POSE_DIM], motion[:, POSE_DIM:], video.fps, animator.codec, model, video.notes)
@@ -215,7 +218,7 @@ def _read(animator: PortraitAnimator, video: DrivingVideo) -> DrivingMotion:
 def _source_motion(animator: PortraitAnimator, source: DrivingVideo) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame."""
     if animator.codec == "volume":
-        return _read(animator, source).vectors, None
+        return _read(animator, source, 0).vectors, None  # as each frame is read when it is drawn
     vectors, keypoints = [], []
     for frame in source.frames(animator.image_size):
         raw = animator.read(frame)
