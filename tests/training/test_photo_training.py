@@ -141,7 +141,11 @@ def test_grey_photographs_share_their_part():
 def test_batches_that_cannot_be_shared_out_are_refused(batch, share, message):
     with pytest.raises(InputError, match=message):
         parts_of(PhotoHeadsConfig(share=share, clip_share=0.0), batch, 4, 1)
-    assert parts_of(PhotoHeadsConfig(share=0.65, clip_share=0.0625, clips="d"), 64, 4, 1) == (40, 20, 4)
+    assert parts_of(PhotoHeadsConfig(share=0.65, clip_share=0.0625, clips="d"), 64, 4, 1) == (40, 20, 4, 0)
+    settings = PhotoHeadsConfig(share=0.65, people="p.tsv", still_share=0.125)
+    assert parts_of(settings, 64, 4, 1) == (40, 16, 0, 8)
+    with pytest.raises(InputError, match="still_share"):
+        parts_of(dataclasses.replace(settings, still_share=0.01), 64, 4, 1)
 
 
 def test_old_heads_and_too_few_are_refused(folder):

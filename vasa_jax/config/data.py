@@ -128,8 +128,12 @@ class PhotoHeadsConfig(Settings):
 
     folder: str = text("", "output of job fit_photos; empty = train without photographs")
     clips: str = text("", "directory of shards of real clips (job prepare); empty = none")
+    people: str = text(
+        "", "table (.tsv, .csv) with columns file and person: two photographs of one person drive each other"
+    )
     share: float = number(0.65, 0.01, 1, "", "of a batch's sources that are photo heads")
     clip_share: float = number(0.1, 0, 0.9, "", "of a batch's sources that are frames of clips; the rest is rendered")
+    still_share: float = number(0.05, 0, 0.9, "", "of a batch's sources that are stills of `people`")
     groups: int = number(288, 1, 10**5, "", "people x motions groups with photo heads, held on the device")
     photos: int = number(4, 1, 64, "", "photo heads of a group")
     heads: int = number(2, 1, 64, "", "rendered heads of a group: their latents are what `face.anchor` holds to")
@@ -152,8 +156,11 @@ class PhotoHeadsConfig(Settings):
 
     def check_together(self, path: str) -> None:
         """Raises InputError for shares above the whole."""
-        if self.share + self.clip_share > 1:
-            raise InputError(f"{path}.clip_share: {self.clip_share} is too much; choose 0 to {1 - self.share:g}")
+        left = 1 - self.share
+        for name in ("clip_share", *["still_share"] * bool(self.people)):
+            if getattr(self, name) > left + 1e-9:
+                raise InputError(f"{path}.{name}: {getattr(self, name)} is too much; choose 0 to {left:g}")
+            left -= getattr(self, name)
         if self.shut_lids + self.half_shut_lids > 1:
             raise InputError(
                 f"{path}.half_shut_lids: {self.half_shut_lids} is too much; choose 0 to {1 - self.shut_lids:g}"

@@ -21,7 +21,7 @@ from vasa_jax.config import PhotoHeadsConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
 from vasa_jax.corpus.photos import groups as G
 from vasa_jax.corpus.photos.draw import PhotoRenderer
-from vasa_jax.corpus.photos.store import read_heads
+from vasa_jax.corpus.photos.store import read_heads, resized
 from vasa_jax.corpus.photos.topology import Mesh
 from vasa_jax.corpus.render_cache import restyle
 from vasa_jax.data.step_iterator import StepIterator
@@ -73,7 +73,7 @@ class PhotoCache(StepIterator):
         self._renderer = PhotoRenderer(mesh, size, supersample)
         self._reader, self._reader_params = reader, reader_params
         self._chance = chances(heads["square"], settings.grey)
-        self._heads = {name: _resized(x, size) if name in _SIDE else x for name, x in heads.items()}
+        self._heads = {name: resized(x, size) if name in _SIDE else x for name, x in heads.items()}
         self._key = np.asarray(jax.random.key_data(named_key(seed, "photo heads")))
         self._groups: G.Arrays | None = None
         self._deciding = {
@@ -150,14 +150,6 @@ def chances(squares: np.ndarray, grey: float) -> np.ndarray:
     chance = np.where(is_grey, grey / is_grey.sum(), (1.0 - grey) / (~is_grey).sum())
     # A group takes several different ones: none may be impossible.
     return np.maximum(chance, 1e-9).astype(np.float32)
-
-
-def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
-    import cv2
-
-    if pictures.shape[1] == size:
-        return pictures
-    return np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA) for x in pictures])
 
 
 # Arrays of a device's one group have a leading axis of 1, along which those of several devices are joined.

@@ -42,3 +42,12 @@ def read_heads(folder: str | Path) -> dict[str, np.ndarray]:
         if {n: x.shape[1:] for n, x in parts[0].items()} != {n: x.shape[1:] for n, x in parts[-1].items()}:
             raise InputError(f"{path}: holds other arrays than {paths[0].name}; make the folder anew")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def resized(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Returns square pictures, uint8 (N, m, m, 3), of `size` pixels a side."""
+    import cv2
+
+    if pictures.shape[1] == size:
+        return pictures
+    return np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA) for x in pictures])

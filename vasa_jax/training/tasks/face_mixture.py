@@ -1,4 +1,4 @@
-"""One batch of three kinds of sources: photo heads, rendered heads and real clips, in the form of `face_pairs`.
+"""One batch of four kinds of sources: photo heads, rendered heads, real clips, stills; in the form of `face_pairs`.
 
 Beside that form every batch has what only photo heads tell, zeros elsewhere (`corpus.photos.groups`): `latent`,
 `source_latent`, `moved`, `kind`, with `valid_latent`, `valid_source_latent` and kind 0 where it is not told.
@@ -18,6 +18,7 @@ from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig
 from vasa_jax.corpus.devices import on_each_device
 from vasa_jax.corpus.photos.cache import PhotoCache
 from vasa_jax.corpus.photos.clip_pairs import ClipPairs
+from vasa_jax.corpus.photos.still_pairs import StillPairs
 from vasa_jax.corpus.photos.topology import Mesh
 from vasa_jax.corpus.render_cache import RenderCache
 from vasa_jax.data.step_iterator import StepIterator
@@ -28,14 +29,14 @@ from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
 
 Pairs = dict[str, Array]
-KINDS = ("photo_heads", "rendered", "clips")
+KINDS = ("photo_heads", "rendered", "clips", "stills")
 APART = 1_000_000  # between the numbers of persons of two kinds
 
 
-def parts_of(settings: PhotoHeadsConfig, batch_size: int, drivers: int, devices: int) -> tuple[int, int, int]:
-    """Returns how many pairs of a batch are photo heads, rendered heads and clips; every device gets whole sources.
+def parts_of(settings: PhotoHeadsConfig, batch_size: int, drivers: int, devices: int) -> tuple[int, int, int, int]:
+    """Returns how many pairs of a batch are of each of KINDS; every device gets whole sources.
 
-    InputError for a batch in which photo heads, or clips that are asked for, get no source.
+    InputError for a batch in which photo heads, or others that are asked for, get no source.
     """
     unit = drivers * devices
     if batch_size % unit:
@@ -46,14 +47,16 @@ def parts_of(settings: PhotoHeadsConfig, batch_size: int, drivers: int, devices:
     units = batch_size // unit
     photos = round(settings.share * units)
     clips = round(settings.clip_share * units) if settings.clips else 0
+    stills = round(settings.still_share * units) if settings.people else 0
     asked = [("share", photos)] + [("clip_share", clips)] * bool(settings.clips and settings.clip_share)
+    asked += [("still_share", stills)] * bool(settings.people and settings.still_share)
     for name, count in asked:
         if not count:
             raise InputError(
                 f"config.photo_heads.{name}: {getattr(settings, name)} of {units} sources per device is none; choose "
                 f"more, or a larger config.train.batch_size than {batch_size}"
             )
-    return photos * unit, max(units - photos - clips, 0) * unit, clips * unit
+    return photos * unit, max(units - photos - clips - stills, 0) * unit, clips * unit, stills * unit
 
 
 def read_anchor(face: FaceConfig, size: int) -> tuple[VASAFaceEncoder, Any]:
@@ -78,10 +81,10 @@ def open_mixture(
     seed: int,
     sharding: NamedSharding | None = None,
 ) -> "Mixture":
-    """Returns batches of photo heads, rendered heads and clips; InputError for folders and shares that cannot work."""
+    """Returns batches of KINDS; InputError for folders, tables and shares that cannot work."""
     size, drivers = reader[0].image_size, corpus.drivers
     devices = sharding.num_devices if sharding else 1
-    photos, rendered, clips = parts_of(settings, batch_size, drivers, devices)
+    photos, rendered, clips, stills = parts_of(settings, batch_size, drivers, devices)
     parts: dict[str, StepIterator] = {
         "photo_heads": PhotoCache(settings, mesh, *reader, photos, drivers, corpus.supersample, seed, sharding)
     }
@@ -89,6 +92,8 @@ def open_mixture(
         parts["rendered"] = RenderCache(corpus, size, rendered, "counterfactual", seed, "face", sharding)
     if clips:
         parts["clips"] = ClipPairs(settings, size, clips, drivers, seed, sharding)
+    if stills:
+        parts["stills"] = StillPairs(settings, mesh, size, stills, drivers, corpus.supersample, seed, sharding)
     return Mixture(parts, sharding)
 
 
