@@ -51,6 +51,8 @@ def pairs(folder, drivers=2, seed=0):
 def test_everybody_drives_the_others_of_one_person_only(folder):
     found = pairs_of(NAMES, str(folder / "people.tsv")).tolist()
     assert sorted(map(tuple, found)) == [(0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2)]
+    relatives = pairs_of(["a.png", "a.png", "c.png", "c.png"], str(folder / "people.tsv")).tolist()
+    assert sorted(map(tuple, relatives)) == [(0, 2), (2, 0)]
 
 
 def test_a_source_is_driven_to_the_other_photograph_before_its_own_background(folder):

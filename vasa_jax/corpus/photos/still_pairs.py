@@ -75,6 +75,8 @@ class StillPairs(StepIterator):
 def pairs_of(names: list[str], table: str) -> np.ndarray:
     """Returns the pairs of photographs that show one person, both ways round, as numbers into `names`, int (P, 2).
 
+    Of a name only the first counts: those after it are relatives, other people (`corpus.photos.vary`).
+
     table: .tsv or .csv with the columns `file` and `person`; a row without a person counts for nothing. InputError for
     a table that cannot be read.
     """
@@ -82,7 +84,7 @@ def pairs_of(names: list[str], table: str) -> np.ndarray:
     person = {Path(row["file"]).name: row["person"] for row in rows if row["person"]}
     of: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(names):
-        if name in person:
+        if name in person and name not in names[:number]:
             of[person[name]].append(number)
     pairs = [(a, b) for stills in of.values() for a in stills for b in stills if a != b]
     return np.array(pairs, np.int32).reshape(-1, 2)
