@@ -9,7 +9,6 @@ from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.keypoint_driving import (
     EYES,
     LIPS,
-    Openness,
     Retargeting,
     _posed,
     driven_keypoint_motion,
@@ -28,6 +27,8 @@ def example(frames):
 
 
 PORTRAIT, READ = example(1)[0], example(4)
+PORTRAIT_OPENNESS = np.array([0.3, 0.25, 0.15])  # left eye, right eye, lips
+DRIVER_OPENNESS = np.linspace(0.0, 0.5, 12).reshape(4, 3).astype(np.float32)
 
 
 def rows(vectors):
@@ -43,7 +44,7 @@ def posed(rotation, expression, scale, shift):
 
 def driven(how, read=READ, networks=None, openness=None):
     """Keypoints (T, 21, 3) that the motion poses."""
-    driving = DrivingMotion(read[:, :9], read[:, 9:], 25.0, "keypoint")
+    driving = DrivingMotion(read[:, :9], read[:, 9:], 25.0, "keypoint", openness=DRIVER_OPENNESS[: len(read)])
     motion = driven_keypoint_motion(CANONICAL, PORTRAIT, driving, how, networks, openness)
     np.testing.assert_array_equal(motion[:, :9], np.tile(PORTRAIT[:9], (len(read), 1)))
     return posed(*rows(motion))
@@ -144,24 +145,62 @@ def test_order_sizes_then_stitching_then_lips_then_multiplier():
     ratio = np.sqrt(ConvexHull(source).volume / ConvexHull(plain[0]).volume)
     sized = source + (plain - plain[0]) * ratio
     how = Driving(close_lips=True, driving_multiplier=0.5)
-    found = driven(how, networks=networks(), openness=Openness((0.3, 0.3), 0.1))
+    found = driven(how, networks=networks(), openness=np.array([0.3, 0.3, 0.1]))
     np.testing.assert_allclose(found, source + ((sized + 0.01 + 0.02) - source) * 0.5, atol=2e-6)
     assert [name for name, _ in TRACE] == ["stitch", "lips"]
     np.testing.assert_allclose(TRACE[0][1], sized, atol=1e-6)
-    np.testing.assert_allclose(TRACE[1][1], [[0.1, 0.0]])
-    closed = driven(Driving(close_lips=True), networks=networks(), openness=Openness((0.3, 0.3), 0.02))
+    np.testing.assert_allclose(TRACE[1][1], np.tile([0.1, 0.0], (4, 1)))
+    closed = driven(Driving(close_lips=True), networks=networks(), openness=np.array([0.3, 0.3, 0.02]))
     np.testing.assert_allclose(closed, sized + 0.01, atol=2e-6)  # lips that are closed already are left
 
 
 @pytest.mark.parametrize("mode", ["relative", "absolute"])
 def test_retargeting_comes_before_stitching_and_drops_relative_motion(mode):
     how = change(PLAIN, mode=mode, eye_openness=0.2, lip_openness=0.1, stitching=True)
-    found = driven(how, networks=networks(), openness=Openness((0.3, 0.25), 0.15))
+    found = driven(how, networks=networks(), openness=PORTRAIT_OPENNESS)
     base = [posed(*OWN) if mode == "relative" else expected("all", mode, i) for i in range(4)]
     np.testing.assert_allclose(found, np.stack(base) + 0.03 + 0.02 + 0.01, atol=2e-6)
     assert [name for name, _ in TRACE] == ["eyes", "lips", "stitch"]
     np.testing.assert_allclose(TRACE[0][1], np.tile([0.3, 0.25, 0.2], (4, 1)))
     np.testing.assert_allclose(TRACE[1][1], np.tile([0.15, 0.1], (4, 1)))
+
+
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+@pytest.mark.parametrize("follow", [("eyes",), ("lips",), ("eyes", "lips")])
+def test_eyes_and_lips_follow_the_driving_face(mode, follow):
+    """LivePortrait's Algorithm 1: the networks see each frame's ratios, of the eyes the left one; then stitching."""
+    how = change(PLAIN, mode=mode, stitching=True, close_lips=True, **{f"retarget_{part}": True for part in follow})
+    found = driven(how, networks=networks(), openness=PORTRAIT_OPENNESS)
+    base = [posed(*OWN) if mode == "relative" else expected("all", mode, i) for i in range(4)]
+    added = sum({"eyes": 0.03, "lips": 0.02}[part] for part in follow)
+    np.testing.assert_allclose(found, np.stack(base) + added + 0.01, atol=2e-6)
+    assert [name for name, _ in TRACE] == [*follow, "stitch"]
+    given = dict(TRACE)
+    if "eyes" in follow:
+        np.testing.assert_allclose(given["eyes"], [[0.3, 0.25, row[0]] for row in DRIVER_OPENNESS])
+    if "lips" in follow:
+        np.testing.assert_allclose(given["lips"], [[0.15, row[2]] for row in DRIVER_OPENNESS])
+
+
+def test_frames_of_a_source_video_are_open_in_their_own_way():
+    """Retargeting and the closing of lips see each source frame's keypoints and openness."""
+    own, source_openness = example(4), np.linspace(0.02, 0.4, 12).reshape(4, 3)
+    canonical, sources = np.tile(CANONICAL, (4, 1, 1)), posed(*rows(own))
+    source_openness[1, 2] = 0.02  # closed lips
+
+    def dubbed(how, openness):
+        driving = DrivingMotion(READ[:, :9], READ[:, 9:], 25.0, "keypoint", openness=DRIVER_OPENNESS)
+        return posed(*rows(dubbed_keypoint_motion(canonical, own, driving, how, networks(), openness)))
+
+    found = dubbed(change(PLAIN, retarget_eyes=True, retarget_lips=True), source_openness)
+    np.testing.assert_allclose(found, sources + 0.05, atol=5e-6)
+    given = dict(TRACE)
+    np.testing.assert_allclose(given["eyes"], np.column_stack([source_openness[:, :2], DRIVER_OPENNESS[:, 0]]))
+    np.testing.assert_allclose(given["lips"], np.column_stack([source_openness[:, 2], DRIVER_OPENNESS[:, 2]]))
+    plain = dubbed(PLAIN, None)
+    closed = dubbed(change(PLAIN, close_lips=True), source_openness)
+    expected_change = np.float64([0.02, 0.0, 0.02, 0.02])[:, None, None]
+    np.testing.assert_allclose(closed - plain, np.broadcast_to(expected_change, plain.shape), atol=5e-6)
 
 
 def test_absolute_motion_is_not_scaled_by_sizes():
