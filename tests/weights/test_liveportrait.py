@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from official_state import live_portrait_files, random_state
 from safetensors.numpy import save_file
 from torch_files import tensors, write_legacy, write_zip
@@ -18,26 +17,12 @@ STITCHING = "stitching_retargeting_module"
 GENERATOR = "spade_generator"
 
 
-def as_tensors(content):
-    return {
-        name: as_tensors(value) if isinstance(value, dict) else tensors({name: value})[name]
-        for name, value in content.items()
-    }
-
-
-def numbered(content):
-    """The same with one storage key per tensor of the whole file."""
-    flat = traverse_util.flatten_dict(content)
-    made = tensors({"\0".join(map(str, path)): value for path, value in flat.items()})
-    return traverse_util.unflatten_dict({tuple(name.split("\0")): value for name, value in made.items()})
-
-
 def write(folder, files, writer=write_zip, suffix=".pth"):
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for part, content in files.items():
         paths[part] = folder / f"{part}{suffix}"
-        writer(paths[part], numbered(content))
+        writer(paths[part], tensors(content))
     return paths
 
 
