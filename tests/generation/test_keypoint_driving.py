@@ -1,7 +1,8 @@
-"""LivePortrait's rules for keypoints, each mode against its formula with rows, and their order."""
+"""LivePortrait's rules for keypoints: each mode against its formula with rows, their order against its own pipeline."""
 
 import numpy as np
 import pytest
+from official_state import GOLDEN, inputs
 
 from vasa_jax.conventions import rotation_columns, rotation_matrices
 from vasa_jax.generation.driving import Driving
@@ -229,7 +230,7 @@ def test_a_source_video_keeps_what_is_not_taken():
             rotation, shift = r_s[i], t_s[i]
             if region in ("all", "pose"):
                 rotation = r[i] @ r[0].T @ r_s[i] if mode == "relative" else r[i]
-                shift = t_s[i] + t[i] - t[0] if mode == "relative" else t[i]
+                shift = t_s[i] if mode == "relative" else t[i]
             face = e_s[i] if region == "pose" else face
             expected = s_s[i] * (canonical[i] @ rotation + face) + shift
             np.testing.assert_allclose(found[i], expected, atol=5e-6, err_msg=f"{region} {mode}")
@@ -237,3 +238,46 @@ def test_a_source_video_keeps_what_is_not_taken():
     rough = dubbed_keypoint_motion(canonical, own, driving, PLAIN)
     smooth = dubbed_keypoint_motion(canonical, own, driving, change(PLAIN, driving_smoothing=5.0))
     assert np.abs(np.diff(smooth, axis=0)).sum() < np.abs(np.diff(rough, axis=0)).sum()
+
+
+def linear_networks():
+    """Those of tests/golden/make_driving.py."""
+    sizes = {"stitching": (126, 65), "lip": (65, 63), "eye": (66, 63)}
+    kernels = {name: inputs(name, *size, scale=0.02) for name, size in sizes.items()}
+
+    def apply(name, keypoints, rest):
+        return np.concatenate([keypoints.reshape(len(keypoints), 63), rest], 1) @ kernels[name]
+
+    def stitch(source, moved):
+        made = apply("stitching", source, moved.reshape(len(moved), 63))
+        return moved + made[:, :63].reshape(-1, 21, 3) + np.pad(made[:, None, 63:], ((0, 0), (0, 0), (0, 1)))
+
+    return Retargeting(
+        stitch,
+        lambda source, openness: apply("lip", source, openness).reshape(-1, 21, 3),
+        lambda source, openness: apply("eye", source, openness).reshape(-1, 21, 3),
+    )
+
+
+GOLDEN_DRIVING = dict(np.load(GOLDEN / "driving.npz"))
+
+
+@pytest.mark.parametrize("case", [name for name in GOLDEN_DRIVING if name.count(".") == 4])
+def test_keypoints_are_those_of_the_official_pipeline(case):
+    """With its default of closing lips; a video in the portrait's place is not smoothed."""
+    kind, mode, eyes, lips, stitching = case.split(".")
+    own, read, canonical = (GOLDEN_DRIVING[name] for name in ("source", "driver", "canonical"))
+    how = Driving(
+        mode=mode, retarget_eyes=eyes == "1", retarget_lips=lips == "1", stitching=stitching == "1", close_lips=True,
+        driving_multiplier=1.3, driving_smoothing=0.0,
+    )  # fmt: skip
+    driving = DrivingMotion(read[:, :9], read[:, 9:], 25.0, "keypoint", openness=GOLDEN_DRIVING["driver.openness"])
+    openness = GOLDEN_DRIVING["source.openness"]
+    if kind == "image":
+        canonical, own, openness = canonical[0].astype(np.float64), own[0], openness[0]
+        motion = driven_keypoint_motion(canonical, own, driving, how, linear_networks(), openness)
+    else:
+        canonical = canonical.astype(np.float64)
+        motion = dubbed_keypoint_motion(canonical, own, driving, how, linear_networks(), openness)
+    found = _posed(canonical, motion.astype(np.float64))
+    np.testing.assert_allclose(found, GOLDEN_DRIVING[case], rtol=0, atol=1e-5)

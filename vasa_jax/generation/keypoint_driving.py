@@ -83,8 +83,8 @@ def dubbed_keypoint_motion(
     """Returns the motion (T, 9 + 3 K) of the frames of a source video, canonical keypoints (T, K, 3), own (T, 9 + 3 K).
 
     LivePortrait's rules for a video in the portrait's place: rotation and expression are smoothed after they are
-    chosen, by SOURCE_NOISE where `how` does not say; of the expression only what an absolute one takes is taken; sizes
-    stay the source's. The other arguments are those of `driven_keypoint_motion`.
+    chosen, by SOURCE_NOISE where `how` does not say; of the expression only what an absolute one takes is taken; sizes,
+    and in relative mode places, stay the source's. The other arguments are those of `driven_keypoint_motion`.
     """
     own, moved = own.astype(np.float64), driving.vectors.astype(np.float64)
     noise = SOURCE_NOISE if how.driving_smoothing is None else how.driving_smoothing
@@ -93,9 +93,8 @@ def dubbed_keypoint_motion(
         moved = np.repeat(moved, len(own), 0)
     if how.region in ("all", "pose"):
         result[:, :6] = smoothed(turned(own, moved, relative), noise)
-        result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM]
-        if relative:
-            result[:, 7:POSE_DIM] += own[:, 7:POSE_DIM] - moved[0, 7:POSE_DIM]
+        if not relative:
+            result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM]
     if how.region != "pose":
         read, before = moved[:, POSE_DIM:], own[:, POSE_DIM:]
         rest = np.zeros_like(read[0])
