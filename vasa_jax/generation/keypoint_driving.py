@@ -27,8 +27,12 @@ _PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: k
 SOURCE_NOISE = 0.03  # of a source video's smoothing: variance of a reading over that of a frame's motion
 LIPS_CLOSED = 0.03  # a portrait's lips that are less open than this are left as they are
 # Displacements of a face at rest with closed lips, (keypoint, coordinate): what a single driving picture is
-# compared with. The others are near zero.
-_NEUTRAL = {(7, 1): 0.0026, (14, 1): -0.0018, (19, 1): -0.0151, (20, 1): 0.0056}
+# compared with. The others are below 0.0003.
+_NEUTRAL = {
+    (1, 1): 0.0005, (2, 1): 0.0003, (3, 1): -0.0005, (7, 0): -0.0005, (7, 1): 0.0026, (9, 2): -0.0004, (14, 0): -0.0008,
+    (14, 1): -0.0018, (17, 0): -0.0006, (17, 1): -0.0012, (19, 1): -0.0151, (19, 2): -0.0025, (20, 1): 0.0056,
+    (20, 2): 0.0027,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
