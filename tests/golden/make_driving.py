@@ -158,7 +158,8 @@ def main(folder):
         "canonical": np.concatenate([face["kp"] for face in source]),
         "source.openness": np.concatenate([np.concatenate(eyes), np.concatenate(lips)], 1),
     }  # fmt: skip
-    found["neutral"] = np.float32(importlib.import_module("src.config.inference_config").load_lip_array()).reshape(21, 3)
+    neutral = importlib.import_module("src.config.inference_config").load_lip_array()
+    found["neutral"] = np.float32(neutral).reshape(21, 3)
     for case in CASES:
         found[".".join(map(str, case))] = run(pipeline, case, source, template, landmarks)
     np.savez_compressed(HERE / "driving.npz", **found)
