@@ -20,7 +20,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "helpers"))
 
-from official_state import inputs  # noqa: E402
+from official_state import inputs, spread  # noqa: E402
 
 FRAMES = 2
 ADJUSTED = ((0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0), (1, 1, 1))  # eyes, lips, stitching
@@ -29,6 +29,7 @@ CASES = [
     for kind, mode, adjusted in itertools.product(("image", "video"), ("relative", "absolute"), ADJUSTED)
 ]
 MULTIPLIER = 1.3
+SAMPLES = 40  # numbers kept of a case
 WIDTHS = {"stitching": (126, 65), "lip": (65, 63), "eye": (66, 63)}
 
 
@@ -160,8 +161,9 @@ def main(folder):
     }  # fmt: skip
     neutral = importlib.import_module("src.config.inference_config").load_lip_array()
     found["neutral"] = np.float32(neutral).reshape(21, 3)
-    for case in CASES:
-        found[".".join(map(str, case))] = run(pipeline, case, source, template, landmarks)
+    found["cases"] = np.array([".".join(map(str, case)) for case in CASES])
+    made = np.stack([run(pipeline, case, source, template, landmarks) for case in CASES])
+    found["keypoints"] = np.stack([spread(keypoints, SAMPLES) for keypoints in made])
     np.savez_compressed(HERE / "driving.npz", **found)
     print(f"driving.npz: {len(CASES)} cases, {(HERE / 'driving.npz').stat().st_size:,} bytes")
 

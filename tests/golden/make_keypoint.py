@@ -188,9 +188,12 @@ def main(live_portrait_folder):
     narrow, chain = narrow_chain()
     found |= chain
     tables = {
-        kind: {part: {name: "x".join(map(str, shape)) for name, shape in table.items()} for part, table in of.items()}
-        for kind, of in (("published", keys), ("narrow", narrow))
-    }
+        part: {
+            name: " ".join("x".join(map(str, of[part][name])) for of in (keys, narrow) if name in of[part])
+            for name in table
+        }
+        for part, table in keys.items()
+    }  # of the narrow networks, whose names are among the published, the second shape
     (HERE / "keypoint_keys.json").write_text(json.dumps(tables, indent=0) + "\n")
     np.savez_compressed(HERE / "keypoint.npz", **found)
     for name, table in keys.items():
