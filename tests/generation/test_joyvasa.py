@@ -189,3 +189,5 @@ def test_a_stream_of_frames(generator, avatar):
         stream.feed(sound)
     with pytest.raises(InputError, match=r"config\.driving_smoothing: looks at all"):
         generator.stream(avatar, how=Driving(driving_smoothing=0.1))
+    with pytest.raises(InputError, match=r"config\.retarget_lips: how open the driving face's"):
+        generator.stream(avatar, how=Driving(retarget_lips=True, portrait_openness=(0.3, 0.3, 0.0)))

@@ -261,7 +261,7 @@ def linear_networks():
     )
 
 
-@pytest.mark.parametrize(("case", "expected"), zip(GOLDEN_DRIVING["cases"].tolist(), GOLDEN_DRIVING["keypoints"]))
+@pytest.mark.parametrize(("case", "expected"), [*zip(GOLDEN_DRIVING["cases"].tolist(), GOLDEN_DRIVING["keypoints"])])
 def test_keypoints_are_those_of_the_official_pipeline(case, expected):
     """With its default of closing lips; a video in the portrait's place is not smoothed."""
     kind, mode, eyes, lips, stitching = case.split(".")
