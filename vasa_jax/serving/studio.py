@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.generation.ditto import DittoSampler
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.portraits import Portrait
@@ -25,7 +26,9 @@ class Studio:
     """
 
     def __init__(self, config: VASAConfig, generator: VideoGenerator, folder: Path, ice_secret: str = ""):
-        """folder: of the jobs; InputError where it cannot be used."""
+        """folder: of the jobs; InputError where it cannot be used, and for what the generator lacks."""
+        if isinstance(generator.sampler, DittoSampler):
+            generator.sampler.check_models(part_of(Driving, config))
         self.config, self.generator, self.ice_secret = config, generator, ice_secret
         self.metrics, self.closing = Metrics(), threading.Event()
         self.store = JobStore(folder)
