@@ -159,6 +159,12 @@ FAULTS = {
     ),
     "shape": (WARP, lambda s: s.update({THIRD: s[THIRD][:, :8]}), "'third.conv.weight' has shape (32, 8, 3, 3)"),
     "axes": (WARP, lambda s: s.update({FOURTH: s[FOURTH][0]}), "'fourth.weight' has 3 axes"),
+    "surplus, a block far off": (
+        FEATURES,
+        lambda s: s.update({"resblocks_3d.3dr100000000.conv1.bias": np.zeros(4, np.float32)}),
+        "unknown tensor 'resblocks_3d.3dr100000000.conv1.bias'",
+    ),
+    "empty": (WARP, lambda s: s.update({FOURTH: s[FOURTH][:0]}), "'fourth.weight' is empty"),
     "half of a spectral norm": (GENERATOR, lambda s: s.pop("up_1.conv_1.weight_u"), "no matching weight_u and"),
     "no network of three": (STITCHING, lambda s: s.pop("retarget_eye"), "no tensor 'retarget_eye.mlp.0"),
 }

@@ -204,13 +204,19 @@ def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> d
 
     def shape(part: str, name: str, axes: int) -> tuple[int, ...]:
         value = states[part].get(name)
-        if value is None or value.ndim != axes:
-            fault = f"no tensor '{name}'" if value is None else f"'{name}' has {value.ndim} axes, not {axes}"
+        fault = ""
+        if value is None:
+            fault = f"no tensor '{name}'"
+        elif value.ndim != axes or not value.size:
+            fault = f"'{name}' has {value.ndim} axes, not {axes}" if value.size else f"'{name}' is empty"
+        if fault:
             raise InputError(f"{paths[part]}: {fault}; {_WANTED}")
         return value.shape
 
     def count(part: str, pattern: str) -> int:
-        found = [int(match[1]) for name in states[part] if (match := re.match(pattern, name))]
+        found = {int(match[1]): name for name in states[part] if (match := re.match(pattern, name))}
+        if max(found, default=0) > len(states[part]):  # more layers than tensors
+            raise InputError(f"{paths[part]}: unknown tensor '{found[max(found)]}'; {_WANTED}")
         return 1 + max(found, default=-1)
 
     features, _, warp, generator = list(PARTS)[:4]
