@@ -93,7 +93,10 @@ def test_a_checkpoint_becomes_a_codecs_motion_extractor(tmp_path):
 
 @pytest.mark.slow
 def test_at_full_width():
-    fields = {"encoder": {"image_size": 256, "separate_motion": True, "angles": "face_vid2vid"}, "decoder": {}}
+    fields = {
+        "encoder": {"image_size": 256, "separate_motion": True, "angles": "face_vid2vid"},
+        "decoder": {"keypoints": 15, "retargeting": False},
+    }
     state = named_state(random_state(keys("published")), MOTION, MOTION)
     params = codec_params({MOTION: state}, fields, {MOTION: MOTION})["encoder"]
     other = KeypointFaceEncoder(appearance=FIELDS["encoder"]["appearance"], **fields["encoder"])
