@@ -19,6 +19,7 @@ def test_a_row_counts_what_the_call_does():
     row = generation.measure("five products", five_products, (jnp.eye(16),), frames=10, repeats=2)
     assert row.gflop == 5 * 2 * 16**3 / 1e9
     np.testing.assert_allclose(row.frames_per_second, 10 / (row.milliseconds / 1e3))
+    assert row.parameters == 16 * 16
     assert row.peak_megabytes >= 2 * 16 * 16 * 4 / 1e6
     assert "| five products |" in generation.table([row])
 

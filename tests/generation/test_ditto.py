@@ -13,6 +13,7 @@ from sounds import speech
 from speaking_keypoints import complete
 from torch_files import tensors, write_zip
 
+from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.generation import ditto as ditto_module
 from vasa_jax.generation.controls import Controls
@@ -100,6 +101,16 @@ def test_the_command(folder, tmp_path, capsys):
     assert "config.face_models: Ditto has to see" in capsys.readouterr().err
     assert main([*command, "--config.head_pose=(0,0,0)"]) == 2
     assert "config.head_pose: Ditto" in capsys.readouterr().err
+
+
+def test_a_studio_needs_what_reads_the_eyes(generator, tmp_path):
+    from vasa_jax.serving.studio import Studio
+
+    with pytest.raises(InputError, match=r"config\.face_models: Ditto has to see"):
+        Studio(VASAConfig(job="studio"), generator, tmp_path)
+    studio = Studio(VASAConfig(job="studio", face_models="models"), generator, tmp_path)
+    assert studio.live.most == 0
+    studio.store.close()
 
 
 def test_sound_and_emotion_are_heard(generator, avatar):

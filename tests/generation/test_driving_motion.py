@@ -35,8 +35,12 @@ def template(motion, rotation="R"):
         }
         for pose, values in zip(motion.pose, motion.dynamics)
     ]
-    eyes = [np.full((1, 2), 0.3, np.float32)] * len(frames)
-    return {"n_frames": len(frames), "output_fps": motion.fps, "motion": frames, "c_eyes_lst": eyes}
+    older = "_d" * (rotation == "R_d")
+    ratios = {
+        f"c{older}_eyes_lst": [np.array([[0.3, 0.01 * i]], np.float32) for i in range(len(frames))],
+        f"c{older}_lip_lst": [np.array([[0.02 * i]], np.float32) for i in range(len(frames))],
+    }
+    return {"n_frames": len(frames), "output_fps": motion.fps, "motion": frames, **ratios}
 
 
 @pytest.mark.parametrize("rotation", ["R", "R_d"])
@@ -46,9 +50,11 @@ def test_templates_go_round(tmp_path, rotation):
     read = read_motion(tmp_path / "a.pkl")
     np.testing.assert_allclose(read.vectors, motion.vectors, atol=1e-6)
     assert (read.fps, read.codec, read.model) == (30.0, "keypoint", "")
+    np.testing.assert_allclose(read.openness, [(0.3, 0.01 * i, 0.02 * i) for i in range(6)], rtol=1e-6)
     save_motion(tmp_path / "a.npz", read)
     again = read_motion(tmp_path / "a.npz")
     np.testing.assert_array_equal(again.vectors, read.vectors)
+    np.testing.assert_array_equal(again.openness, read.openness)
     assert (again.fps, again.codec, again.model) == (30.0, "keypoint", "")
 
 
@@ -99,6 +105,8 @@ def changed(change):
         (changed(lambda c: c["motion"][1].update(scale=10**400)), "frame 1 has other shapes"),
         (changed(lambda c: c["motion"][1].update(t=[10**400, 0, 0])), "frame 1 has other shapes"),
         (changed(lambda c: c.update(output_fps=0)), "frame rate of 0"),
+        (changed(lambda c: c.update(c_lip_lst=[0.1])), "c_eyes_lst and c_lip_lst are not 2 and 1 numbers a frame"),
+        (changed(lambda c: c.update(c_eyes_lst=np.full((6, 2), np.nan))), "not open by 3 numbers a frame"),
     ],
 )
 def test_bad_templates_are_one_line(tmp_path, capsys, content, message):

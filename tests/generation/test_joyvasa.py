@@ -1,5 +1,7 @@
 """From a download of JoyVASA to a video with the usual commands, at small sizes and random weights."""
 
+import re
+
 import av
 import numpy as np
 import pytest
@@ -49,7 +51,8 @@ def test_the_command(folder, tmp_path, capsys):
     assert main(command) == 0
     with av.open(str(output)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 25 and video.streams.audio
-    assert "25 frames" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "25 frames" in printed and re.search(r"--config\.crop=-?\d+,-?\d+,\d+$", printed, re.MULTILINE)
     assert main([*command, "--config.hop=5"]) == 2
     assert "config.hop: JoyVASA hears windows" in capsys.readouterr().err
     assert main([*command, "--config.motion_generator=ditto"]) == 2
@@ -152,6 +155,28 @@ def test_a_stream_says_what_a_file_says(generator, avatar):
         np.testing.assert_allclose(made, whole, atol=2e-5)
 
 
+def test_the_studio_speaks_and_says_that_it_has_no_live_avatar(folder, generator, tmp_path):
+    from tiny_studio import ended, post, served
+
+    portrait, sound = ((folder / name).read_bytes() for name in ("me.png", "speech.wav"))
+    with served(generator, tmp_path / "studio") as (client, _):
+        posted = post(client, '{"steps": 2}', portrait, sound)
+        assert posted.status_code == 201, posted.text
+        job = ended(client, posted.json()["id"])
+        assert job["state"] == "done" and job["result"]["frames"] == 25, job["error"]
+        assert re.fullmatch(r"-?\d+,-?\d+,\d+", job["result"]["crop"])
+        found = client.post("/v1/crops", files={"portrait": portrait}).json()
+        assert found["crop"] == job["result"]["crop"]
+        refused = post(client, '{"steps": 2, "hop": 5}', portrait, sound)
+        assert "hop: JoyVASA hears windows of 4 s" in ended(client, refused.json()["id"])["error"]
+        live = client.post("/v1/live", files={"portrait": portrait})
+        assert live.status_code == 422 and live.json()["detail"].startswith("live: JoyVASA's and Ditto's motion")
+        assert client.get("/v1/about").json()["live_sessions"] == 0
+    with served(generator, tmp_path / "other", asked={"lip_openness": 0.1}) as (client, _):  # which is for all videos
+        job = ended(client, post(client, '{"steps": 2}', portrait, sound).json()["id"])
+        assert job["error"].startswith("lip_openness: needs to know how open the portrait's")
+
+
 def test_a_stream_of_frames(generator, avatar):
     stream = generator.stream(avatar, steps=2)
     sound = speech(1.0)
@@ -164,3 +189,5 @@ def test_a_stream_of_frames(generator, avatar):
         stream.feed(sound)
     with pytest.raises(InputError, match=r"config\.driving_smoothing: looks at all"):
         generator.stream(avatar, how=Driving(driving_smoothing=0.1))
+    with pytest.raises(InputError, match=r"config\.retarget_lips: how open the driving face's"):
+        generator.stream(avatar, how=Driving(retarget_lips=True, portrait_openness=(0.3, 0.3, 0.0)))

@@ -19,6 +19,7 @@ from vasa_jax.generation.landmark_crop import TurnedSquare
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
 from vasa_jax.models.keypoint_face import exported
+from vasa_jax.preparation.face_backends.base import FaceLandmarks
 from vasa_jax.weights.safetensors_io import save_params
 
 
@@ -61,6 +62,52 @@ def test_stitching_is_the_codecs_network(folder, animator):
         drive(animator, avatar, motion, Driving(lip_openness=0.1))
     opened = drive(animator, avatar, motion, Driving(lip_openness=0.1, portrait_openness=(0.3, 0.3, 0.0)))
     assert opened.shape == (3, 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"retarget_eyes": True}, "retarget_eyes: needs to know how open the portrait's"),
+        ({"retarget_lips": True, "portrait_openness": (0.3, 0.3, 0.1)}, "retarget_lips: how open the driving face's"),
+        ({"retarget_lips": True, "lip_openness": 0.1}, "retarget_lips: not together with config.lip_openness"),
+    ],
+)
+def test_what_following_needs_is_told(folder, animator, settings, fault):
+    with pytest.raises(InputError, match=rf"^config\.{fault}") as error:
+        reenact(animator, folder / "me.png", folder / "motion.npz", Driving(**settings))
+    assert "\n" not in str(error.value)
+
+
+class Landmarks:
+    """Stands for the litert analyzer: the face of frame i is open by i tenths; none is found in frame 1."""
+
+    calls = 0
+
+    def __init__(self, folder):
+        assert folder == "graphs"
+
+    def landmarks(self, image, previous=None):
+        Landmarks.calls += 1
+        points = np.zeros((478, 3), np.float32)
+        points[[33, 133, 362, 263, 78, 308], 0] = 0, 10, 20, 30, 10, 20
+        points[[145, 374, 14], 1] = Landmarks.calls - 1
+        return None if Landmarks.calls == 2 else FaceLandmarks(points, 1.0)
+
+
+def test_openness_of_a_driving_video(animator, tmp_path, monkeypatch):
+    monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Landmarks)
+    monkeypatch.setattr(Landmarks, "calls", 0)
+    path = write_video(tmp_path / "driving.mp4", np.stack([picture(96, 96, (40 + i, 40, 20)) for i in range(3)]))
+    how = Driving(retarget_eyes=True, face_models="graphs", driving_crop="0,0,96")
+    motion = motion_of(animator, path, how)
+    np.testing.assert_allclose(motion.openness, np.repeat([[0.0], [0.0], [0.2]], 3, 1), atol=1e-6)
+    save_motion(tmp_path / "kept.npz", motion)
+    np.testing.assert_array_equal(motion_of(animator, tmp_path / "kept.npz", how).openness, motion.openness)
+    doubled = motion.at_rate(50.0)
+    np.testing.assert_allclose(doubled.openness[:, 0], [0, 0, 0, 0.1, 0.2, 0.2], atol=1e-6)
+    avatar = animator.prepare(np.zeros((64, 64, 3), np.uint8))
+    followed = drive(animator, avatar, motion, Driving(retarget_eyes=True, portrait_openness=(0.3, 0.3, 0.1)))
+    assert np.abs(followed[2] - followed[0]).max() > 1e-4 and np.abs(followed[1] - followed[0]).max() == 0
 
 
 def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):

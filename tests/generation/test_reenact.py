@@ -140,6 +140,8 @@ def test_readings_tell_how_noisy_they_are():
         ({"eye_openness": 0.3}, "config.eye_openness: only keypoint codecs"),
         ({"lip_openness": 0.0}, "config.lip_openness: only keypoint codecs"),
         ({"close_lips": True}, "config.close_lips: only keypoint codecs"),
+        ({"retarget_eyes": True}, "config.retarget_eyes: only keypoint codecs"),
+        ({"retarget_lips": True}, "config.retarget_lips: only keypoint codecs"),
     ],
 )
 def test_what_the_codec_cannot_do_is_one_line(settings, message):

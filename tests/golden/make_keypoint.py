@@ -1,9 +1,8 @@
 """Writes keypoint_keys.json and keypoint.npz from the official PyTorch modules, for the tests of the keypoint codec.
 
-    python tests/golden/make_keypoint.py LIVEPORTRAIT FACE_VID2VID
+    python tests/golden/make_keypoint.py LIVEPORTRAIT
 
-LIVEPORTRAIT and FACE_VID2VID: checkouts of KwaiVGI/LivePortrait and zhengkw18/face-vid2vid. Needs PyTorch and what
-LivePortrait imports.
+LIVEPORTRAIT: a checkout of KwaiVGI/LivePortrait. Needs PyTorch and what LivePortrait imports.
 Only key tables and small samples of outputs at random weights are stored. References are float64 where memory allows.
 Beside each module at its full width, a narrow codec is run from two pictures to the driven one by the official wrapper.
 """
@@ -11,7 +10,6 @@ Beside each module at its full width, a narrow codec is run from two pictures to
 import importlib
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -185,70 +183,17 @@ def narrow_chain():
     return keys, found
 
 
-def face_vid2vid(folder):
-    """Outputs of the separate detectors at small widths; weights are drawn under this project's names."""
-    sys.modules.pop("utils", None)
-    sys.path.insert(0, str(folder))
-    torch.Tensor.cuda = lambda self, *_, **__: self  # the modules put constants on a GPU
-    models = importlib.import_module("models")
-    found = {}
-    with torch.no_grad():
-        detector = models.CKD(down_seq=[3, 8, 8, 12, 16, 24], up_seq=[24, 16, 12, 8, 8, 6], K=15).eval()
-        renamed(detector, [
-            (r"^down\.(\d)\.layers\.0\.layers\.0\.", r"down_blocks.\1.conv."),
-            (r"^down\.(\d)\.layers\.0\.layers\.1\.", r"down_blocks.\1.norm."),
-            (r"^up\.(\d)\.layers\.1\.layers\.0\.", r"up_blocks.\1.conv."),
-            (r"^up\.(\d)\.layers\.1\.layers\.1\.", r"up_blocks.\1.norm."),
-            (r"^mid_conv\.", "lift."), (r"^out_conv\.", "heat."),
-        ])  # fmt: skip
-        image = torch.tensor(inputs("image", 2, 3, 128, 128)).sigmoid()
-        found["detector"], found["detector.shape"] = sampled(detector(image))
-
-        estimator = models.HPE_EDE(n_filters=[8, 16, 24, 32, 48], n_blocks=[1, 2, 1, 1], K=15).eval()
-        starts = {0: (0, 0), 2: (1, 0), 5: (2, 0), 7: (3, 0)}
-        places = {}
-        for layer in range(9):
-            stage, block = starts.get(layer, (stage, block + 1)) if layer else (0, 0)
-            places[layer] = (stage, block)
-
-        def place(match):
-            return "stages.{}.{}.".format(*places[int(match[1])])
-
-        renamed(estimator, [
-            (r"^pre_layers\.0\.layers\.0\.", "stem.conv."), (r"^pre_layers\.0\.layers\.1\.", "stem.norm."),
-            (r"^res_layers\.(\d)\.", place), (r"layers\.2\.layers\.0\.", "conv3."),
-            (r"layers\.2\.layers\.1\.", "norm3."),
-            (r"layers\.0\.layers\.0\.", "block1.conv."), (r"layers\.0\.layers\.1\.", "block1.norm."),
-            (r"layers\.1\.layers\.0\.", "block2.conv."), (r"layers\.1\.layers\.1\.", "block2.norm."),
-            (r"down_sample\.layers\.0\.", "skip."), (r"down_sample\.layers\.1\.", "skip_norm."),
-            (r"^fc_delta\.", "fc_exp."),
-        ])  # fmt: skip
-        names = ("yaw", "pitch", "roll", "t", "exp")
-        for name, value in zip(names, estimator(image), strict=True):
-            found[f"estimator.{name}"], found[f"estimator.{name}.shape"] = sampled(value)
-    return found
-
-
-def renamed(module, rules):
-    """Loads a module with the numbers that belong to its keys in this project's spelling."""
-    def ours(name):
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    shapes = module.state_dict()
-    drawn = random_state({ours(name): value.shape for name, value in shapes.items()})
-    module.load_state_dict({name: torch.tensor(drawn[ours(name)]) for name in shapes})
-
-
-def main(live_portrait_folder, face_vid2vid_folder):
+def main(live_portrait_folder):
     keys, found = live_portrait(Path(live_portrait_folder).resolve())
     narrow, chain = narrow_chain()
-    found |= chain | face_vid2vid(Path(face_vid2vid_folder).resolve())
+    found |= chain
     tables = {
-        kind: {part: {name: "x".join(map(str, shape)) for name, shape in table.items()} for part, table in of.items()}
-        for kind, of in (("published", keys), ("narrow", narrow))
-    }
+        part: {
+            name: " ".join("x".join(map(str, of[part][name])) for of in (keys, narrow) if name in of[part])
+            for name in table
+        }
+        for part, table in keys.items()
+    }  # of the narrow networks, whose names are among the published, the second shape
     (HERE / "keypoint_keys.json").write_text(json.dumps(tables, indent=0) + "\n")
     np.savez_compressed(HERE / "keypoint.npz", **found)
     for name, table in keys.items():

@@ -28,10 +28,14 @@ def random_state(shapes):
 
 
 def published_keys(kind):
-    """{part: {name: shape}} of the official modules: "published" widths, or "narrow"."""
-    tables = json.loads((GOLDEN / "keypoint_keys.json").read_text())[kind]
+    """{part: {name: shape}} of the official modules: "published" widths, or "narrow", which have fewer blocks."""
+    tables, column = json.loads((GOLDEN / "keypoint_keys.json").read_text()), ("published", "narrow").index(kind)
     return {
-        part: {name: tuple(int(n) for n in shape.split("x") if n) for name, shape in table.items()}
+        part: {
+            name: tuple(int(n) for n in shapes.split(" ")[column].split("x") if n)
+            for name, shapes in table.items()
+            if column < len(shapes.split(" "))
+        }
         for part, table in tables.items()
     }
 

@@ -18,9 +18,9 @@ QUICK = '{"steps": 1, "pose_anchor": "absolute"}'
 
 
 @contextlib.contextmanager
-def served(generator, folder: Path, key: str = "", **settings):
-    """Yields (client, studio) of an application at work."""
-    config = VASAConfig(job="studio", limits=LIMITS, studio=StudioConfig(**settings)).validate()
+def served(generator, folder: Path, key: str = "", asked: dict | None = None, **settings):
+    """Yields (client, studio) of an application at work; asked: other settings than those of the studio."""
+    config = VASAConfig(job="studio", limits=LIMITS, studio=StudioConfig(**settings), **(asked or {})).validate()
     studio = Studio(config, generator, folder)
     with TestClient(create_app(studio, key), base_url="http://127.0.0.1:7860") as client:
         yield client, studio

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import pickle
 import struct
 import sys
@@ -36,13 +37,22 @@ class Tensor:
 
 
 def tensors(arrays):
-    """{name: array} to {name: Tensor}, each with a storage of its own; unsigned 16-bit counts as bfloat16."""
-    made = OrderedDict()
-    for i, (name, array) in enumerate(arrays.items()):
-        array = np.ascontiguousarray(array)
+    """{name: array} to {name: Tensor}, each with a storage of its own; unsigned 16-bit counts as bfloat16.
+
+    Also of dicts within dicts; what is no array stays.
+    """
+    numbers = itertools.count()
+
+    def made(value):
+        if isinstance(value, dict):
+            return OrderedDict((name, made(inner)) for name, inner in value.items())
+        if not isinstance(value, np.ndarray):
+            return value
+        array = np.ascontiguousarray(value).reshape(value.shape)
         strides = tuple(step // array.itemsize for step in array.strides)
-        made[name] = Tensor(Storage(array.reshape(-1), str(i)), 0, array.shape, strides)
-    return made
+        return Tensor(Storage(array.reshape(-1), str(next(numbers))), 0, array.shape, strides)
+
+    return made(arrays)
 
 
 def write_zip(path, content, prefix="archive", members=(), compression=zipfile.ZIP_STORED):

@@ -9,13 +9,11 @@ import pytest
 from official_state import GOLDEN, inputs, published_keys, random_state, spread
 
 from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
-from vasa_jax.models.keypoint_detectors import CanonicalKeypointDetector, HeadPoseExpressionEstimator
 from vasa_jax.models.keypoint_face import KeypointFaceDecoder, keypoint_codec
 from vasa_jax.models.keypoint_generator import Generator
-from vasa_jax.models.keypoint_layers import fold_batch_norms
 from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import WarpingNetwork
-from vasa_jax.models.keypoints import FACE_VID2VID_ZERO_BIN, angle, pose_from_raw, posed_keypoints, rotation_from_angles
+from vasa_jax.models.keypoints import angle, pose_from_raw, posed_keypoints, rotation_from_angles
 from vasa_jax.weights.liveportrait import PARTS, codec_params, fields_of, key_tables, named_state
 
 KEYS = published_keys("published")
@@ -168,43 +166,3 @@ def test_from_two_pictures_to_the_driven_one():
             close(f"chain.{name}", values, 1e-4)
         else:
             close_table(f"chain.{name}", values)
-
-
-def named_params(module, *given):
-    """Parameters of a detector at random weights, drawn under PyTorch's spelling of their names."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)
-    leaves = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-
-    def draw(path, leaf):
-        *layers, last = (key.key for key in path[1:])
-        published = ".".join([*(_dotted(layer) for layer in layers), leaves.get(last, last)])
-        shape = (leaf.shape[-1], leaf.shape[-2], *leaf.shape[:-2]) if last == "kernel" else leaf.shape
-        value = random_state({published: shape})[published]
-        return value.transpose(*range(2, value.ndim), 1, 0) if last == "kernel" else value
-
-    variables = jax.tree_util.tree_map_with_path(draw, shapes)
-    return {"params": fold_batch_norms(variables["params"], variables["batch_stats"])}
-
-
-def _dotted(layer):
-    family, *numbers = layer.split("_")
-    if family in ("stages",):
-        return ".".join([family, *numbers])
-    return ".".join(layer.rsplit("_", 1)) if layer.startswith(("down_blocks", "up_blocks")) else layer
-
-
-def test_canonical_keypoint_detector():
-    detector = CanonicalKeypointDetector(15, (8, 8, 12, 16, 24), (16, 12, 8, 8, 6))
-    image = unit("image", 2, 3, 128, 128)
-    close_table("detector", jax.jit(detector.apply)(named_params(detector, image), image))
-
-
-def test_head_pose_expression_estimator():
-    estimator = HeadPoseExpressionEstimator(15, (16, 24, 32, 48), (2, 3, 2, 2), 8)
-    image, canonical = unit("image", 2, 3, 128, 128), jnp.zeros((2, 15, 3))
-    raw = jax.jit(estimator.apply)(named_params(estimator, image, canonical), image, canonical)
-    for name in ("yaw", "pitch", "roll"):
-        found = angle(getattr(raw, name), FACE_VID2VID_ZERO_BIN)
-        np.testing.assert_allclose(found, golden()[f"estimator.{name}"], atol=TOLERANCE)
-    close_table("estimator.t", raw.translation)
-    close_table("estimator.exp", raw.expression)

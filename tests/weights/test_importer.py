@@ -49,10 +49,7 @@ def live_portrait():
 def write_live_portrait(folder, names=None):
     folder.mkdir(parents=True)
     for part, content in live_portrait().items():
-        flat = traverse_util.flatten_dict(content)
-        made = tensors({"\0".join(path): value for path, value in flat.items()})
-        nested = traverse_util.unflatten_dict({tuple(name.split("\0")): value for name, value in made.items()})
-        write_zip(folder / f"{(names or {}).get(part, part)}.pth", nested)
+        write_zip(folder / f"{(names or {}).get(part, part)}.pth", tensors(content))
 
 
 def golden_tables():
@@ -117,6 +114,23 @@ def test_dittos_copy_of_live_portrait_is_the_same(tmp_path):
     jax.tree.map(
         np.testing.assert_array_equal, *(params_of(tmp_path / f"{name}_out" / "face.safetensors") for name in "ab")
     )
+
+
+def test_one_network_in_several_formats_counts_once(tmp_path):
+    """Two publishers' downloads in one folder, one of them in safetensors with flat names."""
+    folder = tmp_path / "in"
+    write_live_portrait(folder / "a")
+    write_live_portrait(folder / "b", DITTO_NAMES)
+    for part, content in live_portrait().items():
+        flat = traverse_util.flatten_dict(content)
+        names = {path: "_module.".join(path).replace("_module.module.", "_module.") for path in flat}
+        save_file({names[path]: np.ascontiguousarray(value) for path, value in flat.items()},
+                  folder / f"{part}.safetensors")  # fmt: skip
+    for name, content in (("landmark.onnx", b"one"), ("b/landmark203.onnx", b"another")):
+        (folder / name).write_bytes(content)
+    bill = import_weights(folder, tmp_path / "out")
+    assert [entry["file"] for entry in bill] == ["face.safetensors", "landmark.onnx"]
+    assert len(bill[0]["made_from"]) == 5 and (tmp_path / "out" / "landmark.onnx").read_bytes() == b"one"
 
 
 def test_people_and_animals_are_kept_apart(tmp_path):
@@ -267,6 +281,34 @@ def damaged(name):
             lambda folder: write_zip(folder / "z.pth", tensors({"G_middle_0.conv_0.bias": np.zeros(3, np.float32)})),
             "is of the same kind; leave one of them",
         ),
+        "other numbers in another format": (
+            lambda folder: save_file(
+                {name: np.add(value, [1]) for name, value in live_portrait()["warping_module"].items()},
+                folder / "w.safetensors",
+            ),
+            "w.safetensors is of the same kind; leave one of them",
+        ),
+        "an animal's among people's": (
+            lambda folder: write_zip(
+                folder / "animal_motion_extractor.pth",
+                tensors({name: value * 2 for name, value in live_portrait()["motion_extractor"].items()}),
+            ),
+            "is of the same kind; leave one of them",
+        ),
+        "two decoders of Ditto": (
+            lambda folder: [
+                write_zip(folder / f"lmdm_{i}.pth", tensors({"seqTransDecoder.x": np.full(2, i, np.float32)}))
+                for i in range(2)
+            ],
+            "lmdm_1.pth: ",
+        ),
+        "two settings of Ditto": (
+            lambda folder: [
+                ((folder / name).mkdir(), (folder / name / "cfg.pkl").write_bytes(pickle.dumps(ditto_settings(name))))
+                for name in "ab"
+            ],
+            "cfg.pkl is of the same kind; leave one of them",
+        ),
         "another generator": (
             lambda folder: write_zip(folder / joyvasa, {"model": tensors({"denoising_net.x": np.zeros(2)})}),
             f"{joyvasa}: no tensor 'start_motion_feat'",
@@ -280,8 +322,13 @@ def damaged(name):
     }[name]
 
 
+def ditto_settings(name):
+    return {"base_cfg": {"name": name}, "audio2motion_cfg": {}}
+
+
 FAULTS = (
     "unknown tensors", "a whole module", "cut short", "a part is missing", "told by its name only", "two of a kind",
+    "other numbers in another format", "an animal's among people's", "two decoders of Ditto", "two settings of Ditto",
     "another generator", "no statistics", "nothing", "no folder",
 )  # fmt: skip
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from official_state import live_portrait_files, random_state
 from safetensors.numpy import save_file
 from torch_files import tensors, write_legacy, write_zip
@@ -18,26 +17,12 @@ STITCHING = "stitching_retargeting_module"
 GENERATOR = "spade_generator"
 
 
-def as_tensors(content):
-    return {
-        name: as_tensors(value) if isinstance(value, dict) else tensors({name: value})[name]
-        for name, value in content.items()
-    }
-
-
-def numbered(content):
-    """The same with one storage key per tensor of the whole file."""
-    flat = traverse_util.flatten_dict(content)
-    made = tensors({"\0".join(map(str, path)): value for path, value in flat.items()})
-    return traverse_util.unflatten_dict({tuple(name.split("\0")): value for name, value in made.items()})
-
-
 def write(folder, files, writer=write_zip, suffix=".pth"):
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for part, content in files.items():
         paths[part] = folder / f"{part}{suffix}"
-        writer(paths[part], numbered(content))
+        writer(paths[part], tensors(content))
     return paths
 
 
@@ -174,6 +159,12 @@ FAULTS = {
     ),
     "shape": (WARP, lambda s: s.update({THIRD: s[THIRD][:, :8]}), "'third.conv.weight' has shape (32, 8, 3, 3)"),
     "axes": (WARP, lambda s: s.update({FOURTH: s[FOURTH][0]}), "'fourth.weight' has 3 axes"),
+    "surplus, a block far off": (
+        FEATURES,
+        lambda s: s.update({"resblocks_3d.3dr100000000.conv1.bias": np.zeros(4, np.float32)}),
+        "unknown tensor 'resblocks_3d.3dr100000000.conv1.bias'",
+    ),
+    "empty": (WARP, lambda s: s.update({FOURTH: s[FOURTH][:0]}), "'fourth.weight' is empty"),
     "half of a spectral norm": (GENERATOR, lambda s: s.pop("up_1.conv_1.weight_u"), "no matching weight_u and"),
     "no network of three": (STITCHING, lambda s: s.pop("retarget_eye"), "no tensor 'retarget_eye.mlp.0"),
 }

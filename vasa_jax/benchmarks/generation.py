@@ -43,12 +43,16 @@ class Row:
     milliseconds: float  # per call, median
     frames_per_second: float  # video frames that a call serves, per second
     gflop: float  # per call, loops multiplied out
+    parameters: int  # of the networks that it has to have at hand
     peak_megabytes: float  # arguments, outputs and temporaries of the compiled call
     compile_seconds: float
 
 
 def measure(stage: str, function: Callable, arguments: tuple, frames: float, repeats: int) -> Row:
-    """Compiles `function` for `arguments` and times it: the median of `repeats` calls after one that does not count."""
+    """Compiles `function` for `arguments` and times it: the median of `repeats` calls after one that does not count.
+
+    The first argument holds the parameters of its networks.
+    """
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     compile_seconds = time.perf_counter() - start
@@ -63,7 +67,8 @@ def measure(stage: str, function: Callable, arguments: tuple, frames: float, rep
     peak = sum(getattr(memory, f"{part}_size_in_bytes", 0) for part in ("argument", "output", "temp"))
     gflop = flop_count(function, *arguments) / 1e9
     logging.info("%s: %.2f ms", stage, 1e3 * seconds)
-    return Row(stage, 1e3 * seconds, frames / seconds, gflop, peak / 1e6, compile_seconds)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(arguments[0]))
+    return Row(stage, 1e3 * seconds, frames / seconds, gflop, parameters, peak / 1e6, compile_seconds)
 
 
 def face_rows(variant: str, settings: BenchmarkConfig, dtype) -> list[Row]:
@@ -144,13 +149,13 @@ def table(rows: list[Row]) -> str:
     lines = [
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
         "",
-        "| stage | ms | frames/s | GFLOP | peak MB | compile s |",
-        "|---|---|---|---|---|---|",
+        "| stage | ms | frames/s | GFLOP | M parameters | peak MB | compile s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         lines.append(
-            f"| {r.stage} | {r.milliseconds:.2f} | {r.frames_per_second:.1f} | {r.gflop:.2f} | {r.peak_megabytes:.0f} "
-            f"| {r.compile_seconds:.1f} |"
+            f"| {r.stage} | {r.milliseconds:.2f} | {r.frames_per_second:.1f} | {r.gflop:.2f} "
+            f"| {r.parameters / 1e6:.2f} | {r.peak_megabytes:.0f} | {r.compile_seconds:.1f} |"
         )
     return "\n".join(lines)
 

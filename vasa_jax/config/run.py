@@ -127,6 +127,7 @@ class VASAConfig(Controls, Driving, VideoForm):
         """Raises InputError for controls that are none, and for sections that contradict each other."""
         if self.job != "benchmark":  # which has hops of its own
             super().check_together(path)
+        Driving.check_together(self, path)
         if bool(self.sign_certificate) != bool(self.sign_key):
             raise InputError(f"{path}.sign_certificate, {path}.sign_key: one without the other; give both PEM files")
         if self.sign_certificate and not self.mark:

@@ -163,6 +163,11 @@ class PortraitAnimator:
         return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark, size)
 
     @property
+    def angles(self) -> str:
+        """Returns what a keypoint codec's angles mean, see `pose_from_raw`."""
+        return self._encoder.angles
+
+    @property
     def adjusts_keypoints(self) -> bool:
         """Returns whether the codec has the small networks that `adjust` applies."""
         return getattr(self._decoder, "retargeting", False)

@@ -184,6 +184,10 @@ class DittoSampler:
             raise InputError("config.head_pose: Ditto's heads turn as it says; set config.pose_amplitude=0, or none")
         if avatar is None:
             raise InputError("motion: Ditto has to see the portrait; give an avatar")
+        self.check_models(how)
+
+    def check_models(self, how: Driving) -> None:
+        """Raises InputError without what reads the portrait's eyes."""
         if not how.face_models:
             raise InputError(
                 "config.face_models: Ditto has to see how open the portrait's eyes are; give the folder of graph files "

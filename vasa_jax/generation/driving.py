@@ -1,6 +1,6 @@
 """What a person can ask when a video moves a portrait: the settings of reenactment."""
 
-
+from vasa_jax.errors import InputError
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 KEYPOINT_REGIONS = ("lip", "eyes")  # which the dynamics of a volume codec cannot tell apart
@@ -42,12 +42,18 @@ class Driving(Settings):
     lip_openness: float | None = number(
         None, 0, 0.8, "height over width", "keypoint codecs: every frame's lips; the driving face's are dropped"
     )
+    retarget_eyes: bool = flag(
+        False, "keypoint codecs: every frame's eyes are as open as the driving face's; relative: its other motion is "
+        "dropped, as LivePortrait has it",
+    )  # fmt: skip
+    retarget_lips: bool = flag(False, "keypoint codecs: the same of the lips")
     portrait_openness: tuple[float, float, float] | None = number(
         None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips; None = measured"
     )
     face_models: str = text(
-        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait"
-    )
+        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait and tell "
+        "how open eyes and lips are",
+    )  # fmt: skip
     portrait_scale: float = number(
         2.3, 1, 10, "", "keypoint codecs: side of the portrait's square over the face's extent; LivePortrait's 2.3"
     )
@@ -55,3 +61,11 @@ class Driving(Settings):
         -0.125, -1, 1, "", "keypoint codecs: of that square down the face, over its side; negative shows more hair"
     )
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where eyes or lips are asked to be open in two ways."""
+        for part, fixed in (("eyes", self.eye_openness), ("lips", self.lip_openness)):
+            if getattr(self, f"retarget_{part}") and fixed is not None:
+                raise InputError(
+                    f"{path}.retarget_{part}: not together with {path}.{part[:-1]}_openness; leave one of them out"
+                )

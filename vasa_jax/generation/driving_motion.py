@@ -20,6 +20,7 @@ CODECS = ("volume", "keypoint")
 LARGEST_FILE = 2**28  # bytes
 MOST_FRAMES = 2**19  # 5.8 hours at 25 frames a second
 LARGEST_SCALE = 20.0  # of a head: as many times as large as the codec's own, or as small
+LARGEST_OPENNESS = 10.0  # height of eyes or lips over their width
 _REMEDY = "save it again with config.motion_output, or give the video"
 
 
@@ -30,7 +31,8 @@ class DrivingMotion:
     pose: float32 (T, 9), see `conventions`; dynamics: float32 (T, Z), of keypoint codecs the 3 K displacements of the
     expression; fps: frames per second; codec: "volume" or "keypoint"; model: the codec's name where latents are its
     own, "" where they are anyone's; notes: what the user should be told; absolute_lips: whether the lips are taken as
-    they are, also by a portrait that otherwise moves as the driving face has moved.
+    they are, also by a portrait that otherwise moves as the driving face has moved; openness: float32 (T, 3), height
+    over width of the image's left eye, its right eye and the inner lips, None where not measured.
     """
 
     pose: np.ndarray
@@ -40,6 +42,7 @@ class DrivingMotion:
     model: str = ""
     notes: tuple[str, ...] = ()
     absolute_lips: bool = False
+    openness: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -59,8 +62,16 @@ class DrivingMotion:
                 f"config.fps: {len(self) / self.fps / 3600:.1f} hours at {fps:g} frames a second are more than "
                 f"{MOST_FRAMES} frames; choose fewer, or give a shorter motion"
             )
-        moved = at_rate(self.vectors, self.fps, fps)
-        return dataclasses.replace(self, pose=moved[:, :POSE_DIM], dynamics=moved[:, POSE_DIM:], fps=fps)
+        openness = np.zeros((len(self), 0)) if self.openness is None else self.openness
+        moved, width = at_rate(np.concatenate([self.vectors, openness], 1), self.fps, fps), self.dynamics.shape[1]
+        pose, dynamics, openness = np.split(moved, (POSE_DIM, POSE_DIM + width), axis=1)
+        openness = None if self.openness is None else openness
+        return dataclasses.replace(self, pose=pose, dynamics=dynamics, fps=fps, openness=openness)
+
+    def shortened(self, count: int) -> "DrivingMotion":
+        """Returns its first frames."""
+        openness = None if self.openness is None else self.openness[:count]
+        return dataclasses.replace(self, pose=self.pose[:count], dynamics=self.dynamics[:count], openness=openness)
 
 
 def motion_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
@@ -74,9 +85,10 @@ def motion_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
 def save_motion(path: str | Path, motion: DrivingMotion) -> None:
     """Writes a motion as .npz, whole or not at all; InputError where it cannot be written, or for another suffix."""
     with replacing(motion_file(path)) as part, open(part, "wb") as file:
+        measured = {} if motion.openness is None else {"openness": motion.openness}
         np.savez(
             file, pose=motion.pose, dynamics=motion.dynamics, fps=np.float64(motion.fps), codec=np.array(motion.codec),
-            model=np.array(motion.model), absolute_lips=np.array(motion.absolute_lips),
+            model=np.array(motion.model), absolute_lips=np.array(motion.absolute_lips), **measured,
         )  # fmt: skip
 
 
@@ -97,6 +109,7 @@ def _read_npz(path: Path) -> DrivingMotion:
         motion = DrivingMotion(
             _single(content["pose"]), _single(content["dynamics"]), float(content["fps"]), str(content["codec"]),
             str(content["model"]), absolute_lips=bool(content.get("absolute_lips", False)),
+            openness=_single(content["openness"]) if "openness" in content else None,
         )  # fmt: skip
     except KeyError as error:
         raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None
@@ -141,7 +154,20 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
         fps = float(content.get("output_fps", 25))
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: its output_fps is no number; {_REMEDY}") from None
-    return _checked(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint"))
+    openness = _template_openness(path, content, len(frames))
+    return _checked(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint", openness=openness))
+
+
+def _template_openness(path: Path, content: dict, frames: int) -> np.ndarray | None:
+    """Eyes and lips of a template's frames, under their newer or older names; None where it has none."""
+    eyes, lips = (content.get(f"c_{part}_lst", content.get(f"c_d_{part}_lst")) for part in ("eyes", "lip"))
+    if eyes is None or lips is None:
+        return None
+    try:
+        parts = [np.asarray(values, np.float64).reshape(frames, size) for values, size in ((eyes, 2), (lips, 1))]
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{path}: c_eyes_lst and c_lip_lst are not 2 and 1 numbers a frame; {_REMEDY}") from None
+    return _single(np.concatenate(parts, 1))
 
 
 def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
@@ -158,6 +184,10 @@ def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
         raise InputError(f"{path}: holds numbers that are no motion; {_REMEDY}")
     if np.abs(pose[:, 6]).max() > np.log(LARGEST_SCALE):
         raise InputError(f"{path}: has heads of more than {LARGEST_SCALE:g} times the usual size, or less; {_REMEDY}")
+    if motion.openness is not None:
+        inside = motion.openness.shape == (len(pose), 3) and (motion.openness >= 0).all()
+        if not (inside and motion.openness.max() < LARGEST_OPENNESS):
+            raise InputError(f"{path}: its eyes and lips are not open by 3 numbers a frame; {_REMEDY}")
     columns = pose[:, :6].reshape(-1, 2, 3)
     area = np.linalg.norm(np.cross(columns[:, 0], columns[:, 1]), axis=-1)
     if area.min() < 0.1:

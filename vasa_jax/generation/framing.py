@@ -12,6 +12,7 @@ from vasa_jax.generation.landmark_crop import (
     openness_of,
     square_of,
 )
+from vasa_jax.preparation.face_backends.base import FaceLandmarks
 from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29
@@ -47,3 +48,23 @@ class KeypointFraming:
             raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
         self.openness = openness_of(found.points)
         return square_of(found.points, self._scale, self._shift)
+
+
+class OpennessReader:
+    """Measures how open eyes and lips are in frame after frame of one face, by its landmarks."""
+
+    def __init__(self, face_models: str):
+        """face_models: folder of graph files; InputError where it lacks one."""
+        self._analyzer = LitertAnalyzer(face_models)
+        self._found: FaceLandmarks | None = None
+
+    def __call__(self, frame: np.ndarray, source: str) -> FaceOpenness:
+        """Returns it for uint8 (H, W, 3) of a video called `source`; where no face is found it is as in the frame
+        before.
+
+        InputError where the first frame has none.
+        """
+        self._found = self._analyzer.landmarks(frame, self._found) or self._found
+        if self._found is None:
+            raise InputError(f"{source}: no face landmarks in its first frame; cut it so that it begins with a face")
+        return openness_of(self._found.points)

@@ -160,14 +160,20 @@ class VideoGenerator(PortraitAnimator):
         A file of the same sound gets `stream.payload`. how: see `generate`; open weights have hops of their own (see
         `open_stream.py`). InputError for a bad file or setting.
         """
-        if not isinstance(self.sampler, MotionSampler):
+        if not self.makes_hops:
             controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
-            avatar = self._avatar(portrait, payload)
-            return OpenStream(self, avatar, open_windows(self.sampler, self, avatar, controls, how or Driving()))
+            how = how or Driving()
+            avatar = self._avatar(portrait, payload, how)
+            return OpenStream(self, avatar, open_windows(self.sampler, self, avatar, controls, how))
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
         batch, avatar = StreamBatch(self.sampler, self, 1, controls), self._avatar(portrait, payload)
         batch.warm_up(avatar)
         return Stream(batch, batch.open(avatar))
+
+    @property
+    def makes_hops(self) -> bool:
+        """Returns whether motion comes hop by hop, as `stream_batch` and the live avatar need it."""
+        return isinstance(self.sampler, MotionSampler)
 
     def stream_batch(
         self,
@@ -178,21 +184,21 @@ class VideoGenerator(PortraitAnimator):
         **changes: Any,
     ) -> StreamBatch:
         """Returns live streams that share a device, whose windows are computed `capacity` at a time: `StreamBatch`."""
-        if not isinstance(self.sampler, MotionSampler):
+        if not self.makes_hops:
             raise InputError("stream: JoyVASA and Ditto stream one at a time here; use generator.stream")
         controls = dataclasses.replace(controls or Controls(hop=DEFAULT_HOP), **changes)
         return StreamBatch(self.sampler, self, capacity, controls, guided)
 
     def read_portrait(
-        self, image: str | Path, crop: str = "", background: str = "", limits: InputLimits = DEFAULT_LIMITS
-    ) -> Portrait:
+        self, image: str | Path, crop: str = "", background: str = "", limits: InputLimits = DEFAULT_LIMITS,
+        how: Driving | None = None,
+    ) -> Portrait:  # fmt: skip
         """Returns the square of a picture, or of a video's best early frame, that `prepare` takes, with its notes.
 
-        `crop`: `x,y,size` in pixels, `center`, or empty to find the face; `background`: a colour's name or #rrggbb.
-        InputError when there is none.
+        `crop`: `x,y,size` in pixels, `center`, or empty to find the face; `background`: a colour's name or #rrggbb;
+        how: what frames it for keypoint codecs. InputError when there is none.
         """
-        return framed_portrait(self, image, crop, background, limits, Driving())[0]
-
+        return framed_portrait(self, image, crop, background, limits, how or Driving())[0]
 
     def motion_of(
         self, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS, **changes: Any
@@ -248,17 +254,19 @@ class VideoGenerator(PortraitAnimator):
         samples = as_speech(samples)
         if not len(samples):
             raise InputError("sound: empty; give at least one sample")
-        if not isinstance(self.sampler, MotionSampler):
+        if not self.makes_hops:
             return self.sampler.motion(self, samples, controls, avatar, how or Driving())
         if controls.hop:
             return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
         return self.sampler.whole_motion(samples, controls, avatar)
 
-    def _avatar(self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None) -> Avatar:
+    def _avatar(
+        self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None, how: Driving | None = None
+    ) -> Avatar:
         if isinstance(portrait, Avatar):
             return self.remarked(portrait, payload) if payload else portrait
         if isinstance(portrait, (str, Path)):
-            portrait = self.read_portrait(portrait).pixels
+            portrait = self.read_portrait(portrait, how=how).pixels
         size = self.image_size
         if portrait.shape != (size, size, 3) or portrait.dtype != np.uint8:
             raise InputError(

@@ -27,8 +27,12 @@ _PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: k
 SOURCE_NOISE = 0.03  # of a source video's smoothing: variance of a reading over that of a frame's motion
 LIPS_CLOSED = 0.03  # a portrait's lips that are less open than this are left as they are
 # Displacements of a face at rest with closed lips, (keypoint, coordinate): what a single driving picture is
-# compared with. The others are near zero.
-_NEUTRAL = {(7, 1): 0.0026, (14, 1): -0.0018, (19, 1): -0.0151, (20, 1): 0.0056}
+# compared with. The others are below 0.0003.
+_NEUTRAL = {
+    (1, 1): 0.0005, (2, 1): 0.0003, (3, 1): -0.0005, (7, 0): -0.0005, (7, 1): 0.0026, (9, 2): -0.0004, (14, 0): -0.0008,
+    (14, 1): -0.0018, (17, 0): -0.0006, (17, 1): -0.0012, (19, 1): -0.0151, (19, 2): -0.0025, (20, 1): 0.0056,
+    (20, 2): 0.0027,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,29 +48,22 @@ class Retargeting:
     eyes: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Openness:
-    """How open the portrait's eyes (left, right) and lips are: height over width."""
-
-    eyes: tuple[float, float]
-    lips: float
-
-
 def driven_keypoint_motion(
     canonical: np.ndarray,
     portrait: np.ndarray,
     driving: DrivingMotion,
     how: Driving,
     networks: Retargeting | None = None,
-    openness: Openness | None = None,
+    openness: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the motion (T, 9 + 3 K) of a portrait with canonical keypoints (K, 3) and own motion (9 + 3 K,).
 
     In this order: smoothing of what was read; R, e, s, t by region and mode, and the keypoints they pose; the scale by
     the faces' sizes; the closing of lips or the retargeting, and stitching; the multiplier.
 
-    networks: None where the checkpoint has none: nothing is stitched or retargeted. openness: of the portrait; needed
-    where `how` asks for lips or eyes.
+    networks: None where the checkpoint has none: nothing is stitched or retargeted. openness: of the portrait's left
+    eye, right eye and lips, (3,), in a source video (T, 3). It is needed where `how` asks for lips or eyes, and
+    `driving.openness` where they follow the driving face's.
     """
     moved = smoothed(driving.vectors, how.driving_smoothing or 0.0)
     source = _posed(canonical, portrait[None].astype(np.float64))[0]
@@ -76,7 +73,7 @@ def driven_keypoint_motion(
     if relative and many and how.expression_friendly and how.driving_rest != "nearest":
         factor = np.sqrt(_volume(source)) / np.sqrt(_volume(driven[0]))
         driven = source + (driven - driven[0]) * factor
-    return _finished(canonical, portrait, driven, how, networks, openness)
+    return _finished(canonical, portrait, driven, how, networks, openness, driving.openness)
 
 
 def dubbed_keypoint_motion(
@@ -85,13 +82,13 @@ def dubbed_keypoint_motion(
     driving: DrivingMotion,
     how: Driving,
     networks: Retargeting | None = None,
-    openness: Openness | None = None,
+    openness: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the motion (T, 9 + 3 K) of the frames of a source video, canonical keypoints (T, K, 3), own (T, 9 + 3 K).
 
     LivePortrait's rules for a video in the portrait's place: rotation and expression are smoothed after they are
-    chosen, by SOURCE_NOISE where `how` does not say; of the expression only what an absolute one takes is taken; sizes
-    stay the source's. The other arguments are those of `driven_keypoint_motion`.
+    chosen, by SOURCE_NOISE where `how` does not say; of the expression only what an absolute one takes is taken; sizes,
+    and in relative mode places, stay the source's. The other arguments are those of `driven_keypoint_motion`.
     """
     own, moved = own.astype(np.float64), driving.vectors.astype(np.float64)
     noise = SOURCE_NOISE if how.driving_smoothing is None else how.driving_smoothing
@@ -100,9 +97,8 @@ def dubbed_keypoint_motion(
         moved = np.repeat(moved, len(own), 0)
     if how.region in ("all", "pose"):
         result[:, :6] = smoothed(turned(own, moved, relative), noise)
-        result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM]
-        if relative:
-            result[:, 7:POSE_DIM] += own[:, 7:POSE_DIM] - moved[0, 7:POSE_DIM]
+        if not relative:
+            result[:, 7:POSE_DIM] = moved[:, 7:POSE_DIM]
     if how.region != "pose":
         read, before = moved[:, POSE_DIM:], own[:, POSE_DIM:]
         rest = np.zeros_like(read[0])
@@ -112,7 +108,7 @@ def dubbed_keypoint_motion(
         wanted = smoothed(read - rest + (before if relative else 0.0), noise)
         taken = _taken(dataclasses.replace(how, mode="absolute"), count).ravel()
         result[:, POSE_DIM:] = np.where(taken, before + how.expression_multiplier * (wanted - before), before)
-    return _finished(canonical, own, _posed(canonical, result), how, networks, openness)
+    return _finished(canonical, own, _posed(canonical, result), how, networks, openness, driving.openness)
 
 
 def adjusted_motion(
@@ -121,7 +117,7 @@ def adjusted_motion(
     vectors: np.ndarray,
     how: Driving,
     networks: Retargeting | None = None,
-    openness: Openness | None = None,
+    openness: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the motion (T, 9 + 3 K) of a portrait that takes motion vectors (T, 9 + 3 K) as they are.
 
@@ -132,11 +128,11 @@ def adjusted_motion(
 
 def _finished(
     canonical: np.ndarray, portrait: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None,
-    openness: Openness | None,
+    openness: np.ndarray | None, asked: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """What follows the choice of motion; canonical and portrait may be one per frame."""
+    """What follows the choice of motion; canonical and portrait may be one per frame; asked: the driver's openness."""
     source = _posed(canonical, np.atleast_2d(portrait).astype(np.float64))
-    driven = _adjusted(source, driven, how, networks, openness)
+    driven = _adjusted(source, driven, how, networks, openness, asked)
     driven = source + how.driving_multiplier * (driven - source)
     return _as_motion(canonical, portrait, driven)
 
@@ -186,25 +182,35 @@ def _taken(how: Driving, count: int) -> np.ndarray:
 
 
 def _adjusted(
-    source: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None, openness: Openness | None
-) -> np.ndarray:
+    source: np.ndarray, driven: np.ndarray, how: Driving, networks: Retargeting | None, openness: np.ndarray | None,
+    asked: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
     """Retargeting drops the driving motion in relative mode, as LivePortrait does; stitching follows it."""
     if networks is None:
         return driven
     sources, relative = np.broadcast_to(source, driven.shape), how.mode == "relative"
-    added = np.zeros_like(driven)
-    if how.eye_openness is not None:
-        added += networks.eyes(sources, np.tile([*openness.eyes, how.eye_openness], (len(driven), 1)))
-    if how.lip_openness is not None:
-        added += networks.lips(sources, np.tile([openness.lips, how.lip_openness], (len(driven), 1)))
-    if how.eye_openness is not None or how.lip_openness is not None:
-        driven = (sources if relative else driven) + added
+    own = None if openness is None else np.broadcast_to(openness, (len(driven), 3))
+    # Of the driving face LivePortrait takes the left eye for both.
+    eyes = asked[:, 0] if how.retarget_eyes else how.eye_openness
+    lips = asked[:, 2] if how.retarget_lips else how.lip_openness
+    if eyes is not None or lips is not None:
+        driven = sources if relative else driven
+        if eyes is not None:
+            driven = driven + networks.eyes(sources, _beside(own[:, :2], eyes))
+        if lips is not None:
+            driven = driven + networks.lips(sources, _beside(own[:, 2:], lips))
         return networks.stitch(sources, driven) if how.stitching else driven
     if how.stitching:
         driven = networks.stitch(sources, driven)
-    if how.close_lips and relative and openness.lips >= LIPS_CLOSED:
-        driven = driven + networks.lips(sources[:1], np.array([[openness.lips, 0.0]]))
+    if how.close_lips and relative:
+        closed = networks.lips(sources, _beside(own[:, 2:], 0.0))
+        driven = driven + np.where(own[:, 2:, None] >= LIPS_CLOSED, closed, 0.0)
     return driven
+
+
+def _beside(own: np.ndarray, wanted: float | np.ndarray) -> np.ndarray:
+    """Returns the portrait's own openness (T, n) with the wanted one, of all or of each frame, as a last column."""
+    return np.column_stack([own, np.broadcast_to(wanted, len(own))])
 
 
 def _neutral(count: int) -> np.ndarray:

@@ -24,11 +24,17 @@ MESH_POINTS = 468  # at least
 
 
 class TurnedSquare(NamedTuple):
-    """A square of a picture, pixels. centre: (x, y); size: its side; angle: radians, of its x axis, clockwise."""
+    """A square of a picture, pixels. centre: (x, y); size: its side; angle: radians, of its x axis, clockwise.
+
+    `str()` is what --config.crop takes, which knows upright squares only.
+    """
 
     centre: tuple[float, float]
     size: float
     angle: float
+
+    def __str__(self) -> str:
+        return str(self.upright)
 
     @property
     def upright(self) -> Crop:

@@ -30,7 +30,7 @@ from vasa_jax.generation.ditto import (
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion
 from vasa_jax.generation.joyvasa import LEAD, JoyVASASampler, driving_of
-from vasa_jax.generation.reenactment import drive
+from vasa_jax.generation.reenactment import drive, retargeting_of
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.watermark import Payload
@@ -102,6 +102,7 @@ def open_windows(
     """Begins the motion of a portrait; InputError for what the weights cannot do live."""
     if how.driving_smoothing:
         raise InputError("config.driving_smoothing: looks at all frames of a video, a stream has not; leave it out")
+    retargeting_of(animator, how)  # what eyes and lips need is missed before any sound
     kind = JoyVASAWindows if isinstance(sampler, JoyVASASampler) else DittoWindows
     return kind(sampler, animator, avatar, controls, how)
 

@@ -18,13 +18,8 @@ from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
-from vasa_jax.generation.framing import KeypointFraming
-from vasa_jax.generation.keypoint_driving import (
-    Openness,
-    Retargeting,
-    driven_keypoint_motion,
-    dubbed_keypoint_motion,
-)
+from vasa_jax.generation.framing import KeypointFraming, OpennessReader
+from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.generation.reenact import driven_motion
@@ -35,6 +30,7 @@ from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.models.keypoints import pose_from_raw
 
 _AT_ONCE = 256  # driving frames that are held
+_FOLLOWING = ("retarget_eyes", "retarget_lips")
 
 
 def motion_of(
@@ -42,8 +38,8 @@ def motion_of(
 ) -> DrivingMotion:
     """Returns the motion that a video, a picture, or a file of saved motion shows, as the animator's codec reads it.
 
-    how: its frame rate and crop. InputError for a bad file, see `open_driving` and `read_motion`, and for saved motion
-    that another codec has read.
+    how: its frame rate and crop; where it asks that eyes or lips follow, they are measured. InputError for a bad file,
+    see `open_driving` and `read_motion`, and for saved motion that another codec has read.
     """
     how = how or Driving()
     if Path(video).suffix.lower() in SUFFIXES:
@@ -51,40 +47,51 @@ def motion_of(
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
     opened = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits)
-    return _read(animator, opened, how.align)
+    if animator.codec == "volume":
+        return _read(animator, opened, how.align)
+    measured = how.face_models and (how.retarget_eyes or how.retarget_lips)
+    return _read(animator, opened, 0, OpennessReader(how.face_models) if measured else None)
 
 
 def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
     """Returns the motion of an avatar, for `render`, that a driving motion gives it; InputError for what cannot be."""
     if animator.codec == "volume":
         return driven_motion(avatar.motion, driving, how)
-    networks, openness = retargeting_of(animator, how)
+    networks, openness = retargeting_of(animator, how, driving)
     canonical = np.asarray(avatar.latents.identity[0], np.float64)
     return driven_keypoint_motion(canonical, avatar.motion, driving, how, networks, openness)
 
 
-def retargeting_of(animator: PortraitAnimator, how: Driving) -> tuple[Retargeting | None, Openness | None]:
-    """Returns a keypoint codec's small networks and how open the portrait is, where known.
+def retargeting_of(
+    animator: PortraitAnimator, how: Driving, driving: DrivingMotion | None = None, source: np.ndarray | None = None
+) -> tuple[Retargeting | None, np.ndarray | None]:
+    """Returns a keypoint codec's small networks, and how open the portrait's eyes and lips are, (3,) or (T, 3).
 
-    InputError where `how` asks for what needs them and they are not there.
+    driving: None where no face drives; source: what was measured of a source video's frames. InputError where `how`
+    asks for what needs them and they are not there.
     """
-    wanted = [name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None]
+    follow = [name for name in _FOLLOWING if getattr(how, name)]
+    wanted = [*follow, *(name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None)]
     wanted += ["close_lips"] if how.close_lips else []
-    if wanted and how.portrait_openness is None:
+    openness = source if how.portrait_openness is None else np.array(how.portrait_openness)
+    if wanted and openness is None:
         raise InputError(
             f"config.{wanted[0]}: needs to know how open the portrait's eyes and lips are; give "
             "--config.portrait_openness=left,right,lips (height over width), or --config.face_models"
         )
     if wanted and not animator.adjusts_keypoints:
         raise InputError(f"config.{wanted[0]}: this checkpoint has no networks for retargeting; leave it out")
-    networks, openness = None, None
+    if follow and (driving is None or driving.openness is None):
+        raise InputError(
+            f"config.{follow[0]}: how open the driving face's eyes and lips are is not known; give a video and "
+            "--config.face_models, or a template of LivePortrait"
+        )
+    networks = None
     if animator.adjusts_keypoints:
         networks = Retargeting(
             *(lambda *inputs, name=name: animator.adjust(name, *inputs)
               for name in ("stitch", "retarget_lips", "retarget_eyes"))
         )  # fmt: skip
-    if how.portrait_openness is not None:
-        openness = Openness(how.portrait_openness[:2], how.portrait_openness[2])
     return networks, openness
 
 
@@ -183,16 +190,18 @@ def _dubbed(
     with stage("driving"):
         driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits)
     with stage("portrait"):
-        own, canonical = _source_motion(animator, source)
+        own, canonical, openness = _source_motion(animator, source, how)
         avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
         whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
     with stage("motion"):
         count = min(len(own), len(driving))
-        part = dataclasses.replace(driving, pose=driving.pose[:count], dynamics=driving.dynamics[:count])
+        part = driving.shortened(count)
         if canonical is None:
             motion = driven_motion(own[:count], part, how)
         else:
-            motion = dubbed_keypoint_motion(canonical[:count], own[:count], part, how, *retargeting_of(animator, how))
+            openness = None if openness is None else openness[:count]
+            adjusting = retargeting_of(animator, how, part, openness)
+            motion = dubbed_keypoint_motion(canonical[:count], own[:count], part, how, *adjusting)
 
     def frames():
         for picture, vector in zip(source.pictures(), motion):
@@ -205,26 +214,40 @@ def _dubbed(
     return head, driving
 
 
-def _read(animator: PortraitAnimator, video: DrivingVideo, passes: int) -> DrivingMotion:
-    reader = MotionReader(animator, passes if animator.codec == "volume" else 0)
-    frames, read = video.frames(animator.image_size), []
+def _read(
+    animator: PortraitAnimator, video: DrivingVideo, passes: int, openness: OpennessReader | None = None
+) -> DrivingMotion:
+    """passes: as `MotionReader` has it; openness: measures how open eyes and lips of every frame are."""
+    reader = MotionReader(animator, passes)
+    frames, read, measured = video.frames(animator.image_size), [], []
     while part := list(itertools.islice(frames, _AT_ONCE)):
         read.append(reader(np.stack(part)))
+        measured += [openness(frame, str(video.path)) for frame in part] if openness else []
     motion = np.concatenate(read)
-    model = animator.model if animator.codec == "volume" else ""
-    return DrivingMotion(motion[:, :POSE_DIM], motion[:, POSE_DIM:], video.fps, animator.codec, model, video.notes)
+    return DrivingMotion(
+        motion[:, :POSE_DIM], motion[:, POSE_DIM:], video.fps, animator.codec,
+        animator.model if animator.codec == "volume" else "", video.notes,
+        openness=np.array(measured, np.float32) if openness else None,
+    )  # fmt: skip
 
 
-def _source_motion(animator: PortraitAnimator, source: DrivingVideo) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame."""
+def _source_motion(
+    animator: PortraitAnimator, source: DrivingVideo, how: Driving
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame.
+
+    The third is how open eyes and lips of every frame are, (T, 3), where landmarks tell.
+    """
     if animator.codec == "volume":
-        return _read(animator, source, 0).vectors, None  # as each frame is read when it is drawn
-    vectors, keypoints = [], []
+        return _read(animator, source, 0).vectors, None, None  # as each frame is read when it is drawn
+    vectors, keypoints, measured = [], [], []
+    reader = OpennessReader(how.face_models) if how.face_models else None
     for frame in source.frames(animator.image_size):
+        measured += [reader(frame, str(source.path))] if reader else []
         raw = animator.read(frame)
-        vectors.append(np.concatenate([np.asarray(pose_from_raw(raw))[0], raw.expression.ravel()]))
+        vectors.append(np.concatenate([np.asarray(pose_from_raw(raw, animator.angles))[0], raw.expression.ravel()]))
         keypoints.append(raw.keypoints[0])
-    return np.stack(vectors), np.stack(keypoints)
+    return np.stack(vectors), np.stack(keypoints), np.array(measured) if reader else None
 
 
 def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLimits):

@@ -3,9 +3,13 @@
 An option in place of `MotionExtractor`, which does both.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, corner_grid, volume_from_picture
@@ -96,17 +100,24 @@ class HeadPoseExpressionEstimator(nn.Module):
 
 
 class SeparateMotionExtractor(nn.Module):
-    """Reads motion from faces by both detectors, in the place of a `MotionExtractor`."""
+    """Reads motion from faces by both detectors, in the place of a `MotionExtractor`.
+
+    `detector`, `estimator`: other fields of `CanonicalKeypointDetector` and `HeadPoseExpressionEstimator`.
+    """
 
     keypoints: int = 15
     depth: int = 16
+    detector: Mapping[str, Any] = FrozenDict()
+    estimator: Mapping[str, Any] = FrozenDict()
     dtype: Dtype = jnp.float32
 
     def setup(self):
         self.canonical_keypoint_detector = CanonicalKeypointDetector(
-            self.keypoints, depth=self.depth, dtype=self.dtype
+            self.keypoints, depth=self.depth, **self.detector, dtype=self.dtype
         )
-        self.head_pose_expression_estimator = HeadPoseExpressionEstimator(self.keypoints, dtype=self.dtype)
+        self.head_pose_expression_estimator = HeadPoseExpressionEstimator(
+            self.keypoints, **self.estimator, dtype=self.dtype
+        )
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
         """Runs both networks on the same images."""

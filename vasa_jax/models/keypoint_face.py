@@ -40,13 +40,15 @@ class KeypointFaceEncoder(nn.Module):
     """Encodes faces in a square crop, [0, 1]: their appearance and their motion.
 
     `image_size`: side of the crop; `input_size`: side of what the networks see. `separate_motion`: the pair of
-    face-vid2vid in place of one motion extractor. `appearance` and `motion`: fields of the networks.
+    face-vid2vid in place of one motion extractor. `angles`: what its angles mean, see `pose_from_raw`. `appearance` and
+    `motion`: fields of the networks.
     `dtype` is the appearance's: motion is always read in float32, its rounding would be seen as jitter.
     """
 
     image_size: int = 512
     input_size: int = 256
     separate_motion: bool = False
+    angles: str = "live_portrait"
     appearance: Mapping[str, Any] = FrozenDict()
     motion: Mapping[str, Any] = FrozenDict()
     dtype: Dtype = jnp.float32
@@ -64,7 +66,7 @@ class KeypointFaceEncoder(nn.Module):
         """Encodes all of a portrait: `Latents` with a `KeypointAppearance`."""
         image = self._seen(image)
         raw = self.motion_extractor(image, train)
-        pose = pose_from_raw(raw)
+        pose = pose_from_raw(raw, self.angles)
         volume = self.appearance_feature_extractor(image, train)
         keypoints = posed_keypoints(raw.keypoints, pose, raw.expression)
         return Latents(KeypointAppearance(volume, keypoints), raw.keypoints, pose, _flat(raw.expression))
@@ -74,7 +76,7 @@ class KeypointFaceEncoder(nn.Module):
     ) -> tuple[Float[Array, "B 9"], Float[Array, "B Z"]]:
         """Reads (pose, dynamics) of driving images; Z = 3 K."""
         raw = self.read(image, train)
-        return pose_from_raw(raw), _flat(raw.expression)
+        return pose_from_raw(raw, self.angles), _flat(raw.expression)
 
     def read(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
         """Returns what the motion extractor says, unchanged."""
@@ -83,7 +85,7 @@ class KeypointFaceEncoder(nn.Module):
     def read_keypoints(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B K 3"]:
         """Returns where the keypoints of images lie, posed and with their expression."""
         raw = self.read(image)
-        return posed_keypoints(raw.keypoints, pose_from_raw(raw), raw.expression)
+        return posed_keypoints(raw.keypoints, pose_from_raw(raw, self.angles), raw.expression)
 
     def _seen(self, image: Array) -> Array:
         factor, rest = divmod(image.shape[1], self.input_size)

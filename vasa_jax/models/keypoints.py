@@ -14,16 +14,15 @@ from vasa_jax.models.keypoint_motion import RawMotion
 
 LIVE_PORTRAIT_KEYPOINTS = 21
 BIN_DEGREES = 3.0
-ZERO_BIN = 32.5  # the middle of 66 bins: 97.5 degrees above the first
-FACE_VID2VID_ZERO_BIN = 33.0
+ZERO_BINS = {"live_portrait": 32.5, "face_vid2vid": 33.0}  # of 66, from 0: 32.5 is their middle
 _SMALLEST_SCALE = 1e-3  # a scale is positive; untrained networks may say otherwise
 
 
-def angle(logits: Float[Array, "*batch bins"], zero: float = ZERO_BIN) -> Float[Array, "*batch"]:
-    """Returns the expected angle in radians of bins of 3 degrees; bin `zero` is straight ahead."""
+def angle(logits: Float[Array, "*batch bins"], convention: str = "live_portrait") -> Float[Array, "*batch"]:
+    """Returns the expected angle in radians of bins of 3 degrees; ZERO_BINS names the one that is straight ahead."""
     share = jax.nn.softmax(logits.astype(jnp.float32), -1)
     bins = jnp.arange(logits.shape[-1], dtype=jnp.float32)
-    return jnp.deg2rad(BIN_DEGREES * ((share * bins).sum(-1) - zero))
+    return jnp.deg2rad(BIN_DEGREES * ((share * bins).sum(-1) - ZERO_BINS[convention]))
 
 
 def rotation_from_angles(
@@ -40,9 +39,16 @@ def rotation_from_angles(
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
-def pose_from_raw(raw: RawMotion, zero: float = ZERO_BIN) -> Float[Array, "B 9"]:
-    """Returns the pose vector of `geometry` that a network's answer stands for."""
-    rotation = rotation_from_angles(angle(raw.pitch, zero), angle(raw.yaw, zero), angle(raw.roll, zero))
+def pose_from_raw(raw: RawMotion, convention: str = "live_portrait") -> Float[Array, "B 9"]:
+    """Returns the pose vector of `geometry` that a network's answer stands for.
+
+    convention: what its angles mean: a name of ZERO_BINS. face-vid2vid turns by roll first: R = Rx Ry Rz.
+    """
+    pitch, yaw, roll = (angle(logits, convention) for logits in (raw.pitch, raw.yaw, raw.roll))
+    if convention == "face_vid2vid":
+        rotation = rotation_from_angles(-pitch, -yaw, -roll).swapaxes(-1, -2)
+    else:
+        rotation = rotation_from_angles(pitch, yaw, roll)
     size = jnp.log(jnp.maximum(raw.scale, _SMALLEST_SCALE))
     return jnp.concatenate([rotation[..., 0], rotation[..., 1], size, raw.translation[:, :2]], -1)
 

@@ -136,7 +136,14 @@ _TINY = _DEMO_128 | {
     "shuffle": 2,
 }
 
-# The keypoint codec at sizes of ours; LivePortrait's own is made of the fields that its files tell.
+# LivePortrait's sizes are the networks' defaults.
+_KEYPOINT_512 = {
+    "codec": "keypoint",
+    "encoder": {"image_size": 512, "motion": {"keypoints": 21}},
+    "decoder": {"keypoints": 21},
+}
+
+# The same codec at sizes of ours.
 _KEYPOINT_DEMO = {
     "codec": "keypoint",
     "encoder": {
@@ -176,6 +183,7 @@ FACE_VARIANTS: dict[str, dict[str, Any]] = {
     "face_256": _variant(**_256),
     "face_demo": _variant(**_DEMO),  # the shipped size
     "face_demo_128": _variant(**_DEMO_128),  # what it starts from: most of its networks, at half the side
+    "keypoint_512": _KEYPOINT_512,  # LivePortrait's
     "keypoint_demo": _KEYPOINT_DEMO,  # slim, for the corpus
     "keypoint_tiny": _KEYPOINT_TINY,  # tests
     "face_tiny": _variant(**_TINY),  # tests

@@ -80,7 +80,7 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
         """Tells what this server takes: limits, and every control with its range and unit."""
         return About(
             version=vasa_jax.__version__, size=studio.generator.image_size, upload=settings.upload,
-            seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=settings.live_sessions,
+            seconds=3600 * studio.config.limits.hours, steps=settings.steps, live_sessions=studio.live.most,
             controls=controls_told(Controls, fields_of(Controls), settings.steps),
             motion=driving, form=controls_told(AskedForm, names_of(AskedForm)), emotions=list(EMOTIONS),
             voices=voices.names, webrtc=settings.webrtc,

@@ -38,10 +38,11 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     from vasa_jax.serving.studio import Studio
 
     generator = VideoGenerator.from_pretrained(
-        config.checkpoint, config.decode_batch, mark=config.mark, size=config.size
-    )
+        config.checkpoint, config.decode_batch, mark=config.mark, size=config.size,
+        motion_generator=config.motion_generator,
+    )  # fmt: skip
     opened = Studio(config, generator, Path(workdir), secret)
-    if config.studio.live_sessions:
+    if opened.live.most:
         threading.Thread(target=opened.live.warm_up, name="warm up", daemon=True).start()
     server = StudioServer(create_app(opened, key), opened)
     server.run()

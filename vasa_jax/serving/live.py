@@ -239,6 +239,11 @@ class LiveSessions:
         self._costs: tuple[float, float] | None = None
 
     @property
+    def most(self) -> int:
+        """How many may be open at once: none with weights that do not make hops."""
+        return self._config.studio.live_sessions if self._generator.makes_hops else 0
+
+    @property
     def active(self) -> bool:
         """Whether a session is open or being opened."""
         return self._taken > 0
@@ -251,10 +256,20 @@ class LiveSessions:
             return self._costs
 
     def open(self, avatar: Callable[[], Avatar], controls: Controls) -> LiveSession:
-        """Returns a new session; Busy where all seats are taken, InputError of `avatar()` and for bad controls."""
+        """Returns a new session; Busy where all seats are taken.
+
+        InputError of `avatar()`, for bad controls, and where there is no live avatar.
+        """
         settings = self._config.studio
+        if not self._generator.makes_hops:
+            raise InputError(
+                "live: JoyVASA's and Ditto's motion comes too late for a live avatar; use /v1/videos (Speak), or start "
+                "the studio with a model trained here"
+            )
+        if not self.most:
+            raise InputError("live: this server has no live avatar; use /v1/videos (Speak)")
         with self._lock:
-            if self._taken >= settings.live_sessions:
+            if self._taken >= self.most:
                 self._metrics.busy.inc()
                 raise Busy
             self._taken += 1

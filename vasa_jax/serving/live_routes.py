@@ -53,7 +53,7 @@ def live_router(studio: Studio) -> APIRouter:
         save_upload(upload, folder / PORTRAIT)
 
         def prepared() -> Avatar:
-            found = studio.generator.read_portrait(folder / PORTRAIT, crop, background, studio.config.limits)
+            found = studio.portrait(folder / PORTRAIT, crop, background)
             return studio.generator.prepare(found.pixels)
 
         return prepared
@@ -73,8 +73,7 @@ def live_router(studio: Studio) -> APIRouter:
             try:
                 session = live.open(avatar_of(portrait, folder, crop, background), asked)
             except Busy:
-                most = studio.config.studio.live_sessions
-                line = f"busy: all {most} live sessions are in use; try again when one has ended"
+                line = f"busy: all {live.most} live sessions are in use; try again when one has ended"
                 raise HTTPException(503, line, {"Retry-After": "30"}) from None
         point = session.point
         return LiveOpened(

@@ -123,7 +123,7 @@ def videos_router(studio: Studio) -> APIRouter:
                     samples = read_audio(folder / SOUND, limits).samples
                 if "subtitles" in shown:
                     read_subtitles(folder / shown["subtitles"], samples)
-                studio.generator.read_portrait(folder / PORTRAIT, crop, background, limits)
+                studio.portrait(folder / PORTRAIT, crop, background)
             settings |= {
                 "job": "generate", "image": _shown(portrait.filename, "portrait"),
                 "audio": _shown(sound.filename, "sound") if sound else "", "crop": crop, "background": background,
@@ -157,7 +157,7 @@ def videos_router(studio: Studio) -> APIRouter:
                 if "subtitles" in shown and not shown["subtitles"].endswith(".txt"):  # else with the driving sound
                     read_subtitles(folder / shown["subtitles"], samples)
                 check_driving(folder / DRIVING, how.driving_crop, limits)
-                studio.generator.read_portrait(folder / PORTRAIT, crop, background, limits)
+                studio.portrait(folder / PORTRAIT, crop, background)
             settings |= {
                 "job": "reenact", "image": _shown(portrait.filename, "portrait"),
                 "video": _shown(driving.filename, "driving.mp4"),
@@ -234,7 +234,7 @@ def videos_router(studio: Studio) -> APIRouter:
         with studio.store.temporary_folder() as folder, refusals(folder):
             save_upload(portrait, folder / PORTRAIT)
             with reading:
-                found = studio.generator.read_portrait(folder / PORTRAIT, crop, "", studio.config.limits)
+                found = studio.portrait(folder / PORTRAIT, crop)
             return {"crop": str(found.crop), "notes": [without_folder(note, folder) for note in found.notes]}
 
     return router

@@ -16,6 +16,7 @@ from vasa_jax.data.subtitles import as_vtt, within
 from vasa_jax.errors import InputError, one_line, say
 from vasa_jax.files import write_text
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.provenance import Signer
 from vasa_jax.generation.reenactment import reenact
@@ -23,6 +24,7 @@ from vasa_jax.generation.video_form import VideoForm
 from vasa_jax.serving.forms import AskedDriving, AskedForm, video_form
 from vasa_jax.serving.metrics import Metrics
 from vasa_jax.serving.store import CANCELLED, DONE, FAILED, Job, JobStore
+from vasa_jax.settings import part_of
 
 T = TypeVar("T")
 
@@ -165,12 +167,13 @@ class Worker:
             "limits": self._config.limits, "stage": self._stage,
         }  # fmt: skip
         if settings.get("job") == "reenact":
-            how = AskedDriving(**settings["motion"], fps=asked.fps)
+            how = AskedDriving(**settings["motion"], fps=asked.fps, face_models=self._config.face_models)
             video, _ = reenact(self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound, **shared)
         else:
             controls = Controls(**settings["controls"])
             self._make_room((controls.steps, controls.solver, controls.hop, controls.look_ahead))
-            video = self._generator.generate(folder / PORTRAIT, sound, controls, fps=asked.fps, **shared)
+            how = part_of(Driving, self._config)
+            video = self._generator.generate(folder / PORTRAIT, sound, controls, fps=asked.fps, how=how, **shared)
         self._make_room((*video.size, asked.paste, video.transparent))
         total = len(video.motion)
         if video.subtitles:

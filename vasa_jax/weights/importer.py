@@ -3,6 +3,7 @@
 | in | out |
 |---|---|
 | LivePortrait, or Ditto's copy of it | face.safetensors: the keypoint codec; animals/face.safetensors |
+| a checkpoint of face-vid2vid | that codec's motion extractor: its two detectors |
 | JoyVASA | joyvasa_motion.safetensors, joyvasa_audio.safetensors (its HuBERT), joyvasa_template.safetensors |
 | Ditto | ditto_motion.safetensors, ditto_config/*.safetensors, its HuBERT (.onnx), as it is |
 | wav2vec 2.0, HuBERT | audio.safetensors |
@@ -24,9 +25,9 @@ from flax import traverse_util
 from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing, sha256, write_json
-from vasa_jax.weights.liveportrait import PARTS, live_portrait_params
+from vasa_jax.weights.liveportrait import PARTS, live_portrait_params, named_state
 from vasa_jax.weights.motion_generators import DITTO_CONFIG
-from vasa_jax.weights.open_files import DITTO_AUDIO, KNOWN, SOURCES, Found, look_through
+from vasa_jax.weights.open_files import DITTO_AUDIO, KNOWN, LANDMARKS, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
 from vasa_jax.weights.published_tables import (
     DITTO_ROTARY,
@@ -102,29 +103,49 @@ def _parts(found: list[Found], positions: str) -> Iterable[Part]:
     for part, read in (("joyvasa_template", _joyvasa_template), ("ditto", _ditto)):
         for file in _single(found, part):
             yield read(file)
-    yield from (_ditto_config(file) for file in found if file.part == "ditto_config")
+    configs = [file for file in found if file.part == "ditto_config"]
+    for name in dict.fromkeys(file.path.stem for file in configs):
+        (file,) = _single([file for file in configs if file.path.stem == name], "ditto_config")
+        yield _ditto_config(file)
     for file in _single(found, "audio"):
         params, metadata = encoder_params(file.content, file.path)
         yield Part("audio.safetensors", [file], params, {"fields": metadata["fields"]})
     for part, table in (("syncnet", syncnet_table), ("i3d", i3d_table)):
         for file in _single(found, part):
             yield Part(f"{part}.safetensors", [file], _as_published(file, file.content, table()), {})
-    for file in _single(found, "landmarks"):
+    landmarks = [file for file in found if file.part == "landmarks"]
+    first = min((file.path.name for file in landmarks), key=LANDMARKS.index, default="")
+    for file in _single([file for file in landmarks if file.path.name == first], "landmarks"):
         yield Part("landmark.onnx", [file], None, {})
     for file in _single(found, "ditto_audio"):
         yield Part(DITTO_AUDIO, [file], None, {})
 
 
 def _single(found: list[Found], part: str) -> list[Found]:
-    """Returns the one file of a kind, or none. Copies of one file count as one."""
+    """Returns the one file of a kind, or none. Copies count as one, in whatever format: another publisher's too."""
     files = [file for file in found if file.part == part]
-    if len({sha256(file.path) for file in files}) > 1:
-        raise InputError(f"{files[1].path}: {files[0].path} is of the same kind; leave one of them in the folder")
+    for file in files[1:]:
+        if not _same(files[0], file):
+            raise InputError(f"{file.path}: {files[0].path} is of the same kind; leave one of them in the folder")
     return files[:1]
 
 
+def _same(one: Found, other: Found) -> bool:
+    """Tells whether two files of a part are equal, or hold equal tensors."""
+    if sha256(one.path) == sha256(other.path):
+        return True
+    states = [
+        named_state(file.content, file.part, file.path) if file.part in PARTS else flat_state(file.content)
+        for file in (one, other)
+    ]
+    return bool(states[0]) and states[0].keys() == states[1].keys() and all(
+        np.array_equal(value, states[1][name]) for name, value in states[0].items()
+    )
+
+
 def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
-    files = [file for file in found if file.source == source]
+    sources = ("liveportrait", "face_vid2vid") if source == "liveportrait" else (source,)
+    files = [file for file in found if file.source in sources]
     if source == "animals":
         newer = [file for file in files if NEWER_ANIMALS in file.path.parts]
         files = newer or files
@@ -231,17 +252,21 @@ def _plain(value: Any) -> Any:
 
 def _entry(part: Part) -> dict[str, Any]:
     """Returns a line of the bill of materials."""
-    source = SOURCES[part.files[0].source]
+    sources = [SOURCES[name] for name in dict.fromkeys(file.source for file in part.files)]
     files = [{"name": file.path.name, "sha256": sha256(file.path)} for file in part.files]
     return {
         "file": part.name,
-        "title": source.title,
-        "repository": source.repository,
-        "licence": source.licence,
-        "commercial": source.commercial,
-        "use": source.use,
+        "title": _joined(source.title for source in sources),
+        "repository": _joined(source.repository for source in sources),
+        "licence": _joined(source.licence for source in sources),
+        "commercial": next((source.commercial for source in sources if source.commercial != "yes"), "yes"),
+        "use": sources[0].use,
         "made_from": [entry | {"published_as": KNOWN.get(entry["sha256"], "")} for entry in files],
     }
+
+
+def _joined(words: Iterable[str]) -> str:
+    return " + ".join(dict.fromkeys(words))
 
 
 def _write(path: Path, part: Part, entry: Mapping[str, Any]) -> None:

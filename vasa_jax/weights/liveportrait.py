@@ -2,7 +2,8 @@
 
 Five files: appearance feature extractor, motion extractor, warping module, SPADE generator, and the small networks for
 stitching and retargeting, which may be left out. Read from .pth and from safetensors with the same names; the last one
-nested or flat. Widths and depths come from the shapes. Running statistics and spectral norms are folded, in float64.
+nested or flat. A checkpoint of face-vid2vid may stand for the motion extractor. Widths and depths come from the shapes.
+Running statistics and spectral norms are folded, in float64.
 """
 
 import functools
@@ -19,8 +20,10 @@ from flax import traverse_util
 from vasa_jax.conventions import IDENTITY_POSE
 from vasa_jax.errors import InputError
 from vasa_jax.models.fields import frozen
+from vasa_jax.models.keypoint_detectors import HeadPoseExpressionEstimator
 from vasa_jax.models.keypoint_face import keypoint_codec
 from vasa_jax.models.keypoint_layers import fold_batch_norms
+from vasa_jax.weights.face_vid2vid import BRANCHES, detector_fields, detectors_of, has_detectors, published_layer
 from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
 State = dict[str, np.ndarray]
@@ -33,11 +36,11 @@ PARTS = {
     "spade_generator": "G_middle_",
     "stitching_retargeting_module": "retarget_",
 }
-OPTIONAL = "stitching_retargeting_module"
+MOTION, OPTIONAL = "motion_extractor", "stitching_retargeting_module"
 _RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _NUMBERED = re.compile(r"^(.*(?:down_blocks|up_blocks|downsample_layers|stages|mlp|mlp_shared|conv_img))_(\d.*)$")
-_WANTED = "give the file as LivePortrait publishes it"
+_WANTED = "give the file as it was published"
 _COLOURS = 3
 
 
@@ -52,6 +55,8 @@ class Target(NamedTuple):
 def part_of(names: Iterable[str]) -> str:
     """Tells which of PARTS a file with these names is; empty for none."""
     names = list(names)
+    if has_detectors(names):
+        return MOTION
     return next((part for part, sign in PARTS.items() if any(name.startswith(sign) for name in names)), "")
 
 
@@ -96,9 +101,9 @@ def codec_params(
 def named_state(content: Mapping[str, Any], part: str, where: str | Path) -> State:
     """Returns a file's tensors, float32, under the names of `key_tables`: spectral norms folded.
 
-    Of the file for stitching and retargeting only its three networks are read.
+    Of the file for stitching and retargeting only its three networks are read, of face-vid2vid's its two detectors.
     """
-    state = flat_state(content)
+    state = flat_state((part == MOTION and detectors_of(content)) or content)
     if part == OPTIONAL:
         # The flat file calls them retarget_shoulder_module and so on.
         state = {re.sub(r"^(retarget_[a-z]+)_module\.", r"\1.", name): value for name, value in state.items()}
@@ -113,22 +118,29 @@ def named_state(content: Mapping[str, Any], part: str, where: str | Path) -> Sta
 def key_tables(fields: Mapping[str, Any]) -> dict[str, dict[str, Target]]:
     """Maps part -> published name -> where it goes, for a codec with these fields; spectral norms folded."""
     tables: dict[str, dict[str, Target]] = {part: {} for part in PARTS}
+    encoder, _ = keypoint_codec(fields)
+    depths = encoder.motion.get("estimator", {}).get("depths", HeadPoseExpressionEstimator.depths)
     for branch, variables in _shapes(frozen(fields)).items():
         for collection in ("params", "batch_stats"):
             for path, leaf in traverse_util.flatten_dict(variables[collection]).items():
-                part, name = _published_name(path)
+                part, name = _published_name(path, depths)
                 tables[part][name] = Target(collection, (branch, *path), _published_shape(path, leaf.shape))
     return {part: table for part, table in tables.items() if table}
 
 
-def _published_name(path: tuple[str, ...]) -> tuple[str, str]:
-    """Returns (part, name in its file) of a codec's variable: module, layers, parameter."""
+def _published_name(path: tuple[str, ...], depths: tuple[int, ...]) -> tuple[str, str]:
+    """Returns (part, name in its file) of a codec's variable: module, layers, parameter.
+
+    depths: of the stages of face-vid2vid's estimator.
+    """
     module, *layers, leaf = path
+    if module == MOTION and layers[0] in BRANCHES:
+        return module, f"{published_layer(layers, depths)}.{_LEAVES.get(leaf, leaf)}"
     names = []
     if module in _RETARGETING:
         names.append(_RETARGETING[module])
         module = OPTIONAL
-    elif module == "motion_extractor" and layers[0] != "detector":
+    elif module == MOTION and layers[0] != "detector":
         names.append("detector")
     for layer in layers:
         layer = re.sub(r"^(encoder|decoder)_", r"\1.", layer)
@@ -192,20 +204,36 @@ def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> d
 
     def shape(part: str, name: str, axes: int) -> tuple[int, ...]:
         value = states[part].get(name)
-        if value is None or value.ndim != axes:
-            fault = f"no tensor '{name}'" if value is None else f"'{name}' has {value.ndim} axes, not {axes}"
+        fault = ""
+        if value is None:
+            fault = f"no tensor '{name}'"
+        elif value.ndim != axes or not value.size:
+            fault = f"'{name}' has {value.ndim} axes, not {axes}" if value.size else f"'{name}' is empty"
+        if fault:
             raise InputError(f"{paths[part]}: {fault}; {_WANTED}")
         return value.shape
 
     def count(part: str, pattern: str) -> int:
-        found = [int(match[1]) for name in states[part] if (match := re.match(pattern, name))]
+        found = {int(match[1]): name for name in states[part] if (match := re.match(pattern, name))}
+        if max(found, default=0) > len(states[part]):  # more layers than tensors
+            raise InputError(f"{paths[part]}: unknown tensor '{found[max(found)]}'; {_WANTED}")
         return 1 + max(found, default=-1)
 
-    features, motion, warp, generator = list(PARTS)[:4]
+    features, _, warp, generator = list(PARTS)[:4]
     channels = shape(features, "resblocks_3d.3dr0.conv1.weight", 5)[0]
     max_width, _, _, _ = shape(features, "second.weight", 4)
-    stages = count(motion, r"detector\.stages\.(\d+)\.")
-    keypoints = shape(motion, "detector.fc_kp.weight", 2)[0] // 3
+    if has_detectors(states[MOTION]):
+        told = (functools.partial(function, MOTION) for function in (shape, count))
+        fields = {"motion": detector_fields(states[MOTION], *told), "separate_motion": True, "angles": "face_vid2vid"}
+    else:
+        stages = range(count(MOTION, r"detector\.stages\.(\d+)\."))
+        fields = {
+            "motion": {
+                "keypoints": shape(MOTION, "detector.fc_kp.weight", 2)[0] // 3,
+                "depths": tuple(count(MOTION, rf"detector\.stages\.{stage}\.(\d+)\.") for stage in stages),
+                "widths": tuple(shape(MOTION, f"detector.stages.{stage}.0.dwconv.weight", 4)[0] for stage in stages),
+            }
+        }
     field = "dense_motion_network"
     blocks = count(warp, rf"{field}\.hourglass\.encoder\.down_blocks\.(\d+)\.")
     widths = [
@@ -223,16 +251,10 @@ def fields_of(states: Mapping[str, State], paths: Mapping[str, str | Path]) -> d
                 "depth": max_width // channels,
                 "blocks_3d": count(features, r"resblocks_3d\.3dr(\d+)\."),
             },
-            "motion": {
-                "keypoints": keypoints,
-                "depths": tuple(count(motion, rf"detector\.stages\.{stage}\.(\d+)\.") for stage in range(stages)),
-                "widths": tuple(
-                    shape(motion, f"detector.stages.{stage}.0.dwconv.weight", 4)[0] for stage in range(stages)
-                ),
-            },
+            **fields,
         },
         "decoder": {
-            "keypoints": keypoints,
+            "keypoints": fields["motion"]["keypoints"],
             "retargeting": OPTIONAL in states,
             "warp": {
                 "width": shape(warp, "fourth.weight", 4)[0],

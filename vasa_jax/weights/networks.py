@@ -23,12 +23,17 @@ from vasa_jax.models.emotion_probe import PATCH, EmotionProbe
 from vasa_jax.models.face import FaceDecoder, VASAFaceEncoder, dynamics_width, init_face
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
-from vasa_jax.models.keypoint_detectors import SeparateMotionExtractor
+from vasa_jax.models.keypoint_detectors import (
+    CanonicalKeypointDetector,
+    HeadPoseExpressionEstimator,
+    SeparateMotionExtractor,
+)
 from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder, exported, init_keypoint_face
 from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
+from vasa_jax.models.keypoints import ZERO_BINS
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
@@ -58,7 +63,8 @@ _LAYERS = ("layers", "sound_layers", "blocks", "blocks_3d", "pixel_blocks", "dep
 # Networks within networks, by the name of their fields; the others are residual networks.
 _INSIDE = {
     "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
-    "field": MotionFieldEstimator, "generator": Generator,
+    "field": MotionFieldEstimator, "generator": Generator, "detector": CanonicalKeypointDetector,
+    "estimator": HeadPoseExpressionEstimator,
 }  # fmt: skip
 _STEPS = ("kernel", "dilations", "ahead")  # of a streaming encoder: what it remembers
 _REALS = {
@@ -67,7 +73,7 @@ _REALS = {
 }  # fmt: skip
 _CHOICES = {
     "conv_norm": ("group", "layer"), "waveform": ("utterance", "scale"), "time_conditioning": ("token", "adaln"),
-    "positions": ("learned", "sinusoidal"),
+    "positions": ("learned", "sinusoidal"), "angles": tuple(ZERO_BINS),
 }  # fmt: skip
 
 

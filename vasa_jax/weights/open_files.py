@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vasa_jax.errors import InputError
+from vasa_jax.weights.face_vid2vid import has_detectors
 from vasa_jax.weights.liveportrait import PARTS, part_of
 from vasa_jax.weights.tensor_files import PICKLED, READ, read_tensors
 
@@ -25,6 +26,9 @@ SOURCES = {
     ),
     "animals": Source(
         "LivePortrait for animals", "KlingTeam/LivePortrait", "MIT", "yes", "keypoint codec for animals"
+    ),
+    "face_vid2vid": Source(
+        "face-vid2vid's detectors", "zhengkw18/face-vid2vid", "not told by the file", "ask", "keypoint codec"
     ),
     "landmarks": Source("LivePortrait's 203 points", "KlingTeam/LivePortrait", "MIT", "yes", "crops and ratios"),
     "joyvasa": Source("JoyVASA", "jdh-algo/JoyVASA", "MIT", "yes", "speech to keypoint motion"),
@@ -75,7 +79,7 @@ LEFT = {
     "landmark_model.safetensors": "landmark.onnx without its graph; give that file",
     "lip_array.pkl": "constants of LivePortrait; not needed",
 }
-_LANDMARKS = ("landmark.onnx", "landmark203.onnx")
+LANDMARKS = ("landmark.onnx", "landmark203.onnx")  # LivePortrait's, Ditto's copy
 DITTO_AUDIO = "hubert_streaming_fix_kv.onnx"
 _OTHER_SUFFIXES = (".onnx", ".task", ".engine", ".trt")  # networks, but not tensors under names
 # A damaged file may lack what tells it apart: then its name tells what to miss in it.
@@ -119,7 +123,7 @@ def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
         suffix = path.suffix.lower()
         if path.name in LEFT:
             left[path] = LEFT[path.name]
-        elif path.name in _LANDMARKS:
+        elif path.name in LANDMARKS:
             found.append(Found(path, "landmarks", "landmarks", {}))
         elif path.name == DITTO_AUDIO:
             found.append(Found(path, "ditto_audio", "ditto_audio", {}))
@@ -153,6 +157,8 @@ def recognised(path: Path, folder: Path) -> Found:
         some = ", ".join(sorted(names)[:3]) or "nothing"
         raise InputError(f"{path}: no known file (it holds {some}); take it out of the folder, see docs/weights.md")
     if part in PARTS:
+        if has_detectors(names):
+            return Found(path, "face_vid2vid", part, content)
         inside = (folder.resolve().name, *path.relative_to(folder).parts[:-1])
         animals = any("animals" in name for name in inside)
         return Found(path, "animals" if animals else "liveportrait", part, content)
