@@ -127,7 +127,7 @@ class VideosConfig(Settings):
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
     sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")
     loss_networks: str = text(
-        "", "folder of judge, vgg19, arcface .safetensors (weights/loss_networks.py), for CSIM, distances of features"
+        "", "folder of what weights/loss_networks.py and weights/lpips.py name, for CSIM, LPIPS, distances of features"
     )
     seconds: float = number(60.0, 1, 3600, "seconds", "measured of each video, from its start")
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")

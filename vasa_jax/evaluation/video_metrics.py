@@ -62,7 +62,11 @@ PAIR_ROWS: Rows = {
     "csim": ("CSIM, ArcFace", 3),
     "identity_judge": ("identity, cosine by our loss network (not CSIM)", 3),
     "features_judge": ("distance of features, our loss network (not LPIPS)", 3),
-    "features_vgg19": ("distance of features, VGG-19 (as LPIPS, unlearnt weights)", 3),
+    "features_vgg19": ("distance of features, VGG-19 (not LPIPS)", 3),
+    "lpips_vgg16": ("LPIPS 0.1, VGG-16", 3),
+    "lpips_alexnet": ("LPIPS 0.1, AlexNet", 3),
+    "features_vgg16": ("distance of features, VGG-16 (as LPIPS, unlearnt weights)", 3),
+    "features_alexnet": ("distance of features, AlexNet (as LPIPS, unlearnt weights)", 3),
 }
 
 
