@@ -98,8 +98,8 @@ def _poses(key, clip, head_KTF):
 def shard_clips(encoder: AnyAudioEncoder, params: Any, directory: str, split: str) -> PoseSpeech | None:
     """Reads the clips of a split of `directory` that have sound, poses and 25 frames a second; None without any.
 
-    Clips that leave little room for shifts, of three seconds for instance, go on at both ends as their own mirror
-    image, sound and head alike. Raises InputError for a directory without shards.
+    Clips of three seconds leave no room for shifts: short ones go on at both ends as their own mirror image, sound and
+    head alike. Raises InputError for a directory without shards.
     """
     manifest = read_manifest(Path(directory))
     clips = []
