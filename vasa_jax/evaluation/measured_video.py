@@ -40,6 +40,8 @@ class Measured:
     readings_24: np.ndarray | None = None  # (clips, 24), see frechet.reading_features
     expressions: np.ndarray | None = None  # (frames, 7), see frechet.expression_features
     logits: np.ndarray | None = None  # (clips, 400) of I3D
+    capp_poses: np.ndarray | None = None  # float16 (windows, code)
+    capp_sounds: np.ndarray | None = None  # the same of the sound
     strip: np.ndarray | None = None  # uint8 (128, 8 * 128, 3)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # size, rate, square, notes
 
@@ -95,7 +97,9 @@ def _measure(
     if video.samples is not None:
         crops = functools.partial(_face_crops, video, settings, limits)
         found |= sound_scores(video.frames, video.reading, video.samples, tools.reader.points, tools, crops)
+    windows = None
     if tools.capp and video.samples is not None:
+        windows = tools.capp.windows(video.reading.pose, video.samples)
         whole = head_angles(video.reading.pose), tools.capp.hear(video.samples)
         parts = capp.stretches(*whole, capp.RESPONSE_FRAMES)
         curves = capp.response_curves(tools.capp, *parts) if parts else {}
@@ -105,6 +109,8 @@ def _measure(
     }
     if tools.fvd:
         arrays["logits"] = tools.fvd(video.frames)
+    if windows is not None:
+        arrays |= {name: part.astype(np.float16) for name, part in zip(("capp_poses", "capp_sounds"), windows)}
     rows = np.linspace(0, len(video.frames) - 1, STRIP).round().astype(int)
     about = {
         "frames": len(video.frames), "width": video.width, "height": video.height, "fps": video.fps,

@@ -27,6 +27,7 @@ ROWS: Rows = {
     "loudness_r": ("mouth opening against loudness, r at the best offset", 3),
     "loudness_offset": ("that offset, ms (+: sound is late)", 0),
     "capp": ("CAPP, our own weights", 3),
+    "capp_other": ("CAPP with the sound of the other videos", 3),
     "delta_p": ("delta P, degrees per frame, mean of yaw, pitch, roll", 3),
     "delta_p_smooth": ("delta P of poses smoothed over five frames", 3),
     "delta_p_geodesic": ("head rotation per frame, degrees", 3),
