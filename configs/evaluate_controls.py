@@ -7,7 +7,7 @@ degrees and distance 0.015 off, emotion named right with 0.92. Minutes on a GPU;
 --config.controls_evaluation.heads=2 --config.controls_evaluation.seconds=2 --config.controls_evaluation.samples=2
 --config.controls_evaluation.control_scales="(0.0, 1.0)" --config.controls_evaluation.audio_scales="(0.5,)"
 --config.controls_evaluation.emotions=1 --config.controls_evaluation.step_counts="(10,)". The table of guidance by sound
-and gaze alone: --config.controls_evaluation.sweeps=False.
+and gaze alone: --config.controls_evaluation.sweeps=False, for a head of 3.2 s and one take 1.9 minutes of one core.
 """
 
 from vasa_jax.config import VASAConfig

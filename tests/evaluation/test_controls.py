@@ -225,6 +225,7 @@ def test_the_table_of_guidance_and_steps_has_the_papers_rows_and_columns(fake_co
     columns = "S_C | S_D | CAPP, own weights | delta P, degrees | FVD_25 | FRD, own probe | gaze error, degrees |"
     assert columns in text and "Not measured" not in text and "## Controls" not in text
     assert "sampling" not in report and not (tmp_path / "plots").exists()
+    assert "Table 5; 2 takes per head, dpmpp," in text
     bare = evaluator(generator, config, TurningReader()).run(tmp_path / "bare")
     assert {"capp", "sync_confidence", "fvd"}.isdisjoint(bare["table"]["true videos"])
     assert "Not measured: S_C, S_D, FVD_25 (config.vid" in (tmp_path / "bare" / "report.md").read_text()

@@ -218,7 +218,8 @@ def _mean(value: dict[str, float] | None) -> float:
 def controls_markdown(report: dict[str, Any]) -> str:
     """Writes the tables: the probes' own errors, VASA-1's Table 5 in shape, controls, guidance by the sound, steps."""
     s = report["settings"]
-    sampled = f"{s['samples']} takes per head, {s['solver']}, mean +- standard error over heads"
+    takes = "one take" if s["samples"] == 1 else f"{s['samples']} takes"
+    sampled = f"{takes} per head, {s['solver']}, mean +- standard error over heads"
     lines = [
         "# Controls, guidance and steps on held-out heads, voices and sentences",
         "",
