@@ -301,7 +301,8 @@ COMPRESSION = {
     "sharpness_mouth": 0.04, "sharpness_eyes": 0.15, "background_change": 0.6, "pair_identity": 0.01,
     "pair_mouth_r": 0.12, "pair_mouth_r_at_offset": 0.1, "pair_mouth_offset": 1.0, "pair_mouth_mae": 0.01,
     "pair_lip_shape_r": 0.13, "pair_expression_distance": 0.25, "pair_head_r": 0.02, "pair_pose_distance": 0.15,
-    "pair_rotation_error": 0.3, "pair_gaze_error": 1.5, "pair_distance_error": 0.02, "pair_psnr": 0.15, "pair_ssim": 0.01,
+    "pair_rotation_error": 0.3, "pair_gaze_error": 1.5, "pair_distance_error": 0.02, "pair_psnr": 0.15,
+    "pair_ssim": 0.01,
 }  # fmt: skip
 # Columns of networks that only users have: nothing of theirs can be measured here.
 OF_USERS = {
