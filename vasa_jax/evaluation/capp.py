@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, TAIL, head_angles
 from vasa_jax.models.audio import pair_mean
@@ -76,7 +76,7 @@ class CAPPScore:
         return np.concatenate(parts)
 
 
-def hear(encoder: AnyAudioEncoder, params: Any, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
+def hear(encoder: AnyAudioEncoder, params: Any, samples: Num[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
     """Returns features of whole frames, float32 at 25 Hz; the sound is heard in blocks of BLOCK frames.
 
     samples: float in [-1, 1] or int16. A network that was trained on such features is to get such features.
