@@ -81,7 +81,8 @@ DEAR = {
         f"{TINY} controls_evaluation.heads=2 controls_evaluation.seconds=1 controls_evaluation.rendered_seconds=0.2"
         " controls_evaluation.samples=2 controls_evaluation.control_scales=(0.0,1.0)"
         " controls_evaluation.audio_scales=(0.5,) controls_evaluation.emotions=1"
-        " controls_evaluation.emotion_frames=1 controls_evaluation.step_counts=(2,) controls_evaluation.shown=1",
+        " controls_evaluation.emotion_frames=1 controls_evaluation.step_counts=(2,) controls_evaluation.shown=1"
+        " controls_evaluation.rows=('0.5:1:2',)",
         "report.json",
     ),
     "evaluate_drift": (f"{TINY} drift.minutes=0.5 drift.truth_stride=250", "report.json"),

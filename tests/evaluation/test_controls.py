@@ -15,13 +15,16 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import sheets
 from vasa_jax.evaluation.controls import ControlsEvaluator
 from vasa_jax.evaluation.face_readings import FEELINGS, EmotionReader
+from vasa_jax.evaluation.protocol import Instruments
+from vasa_jax.evaluation.sync import SyncFigures
 from vasa_jax.generation.generator import VideoGenerator
 
 SETTINGS = ControlsEvaluationConfig(
     heads=3, seconds=2.0, rendered_seconds=1.0, samples=2, control_scales=(0.0, 1.0), audio_scales=(0.0, 2.0),
-    step_counts=(5,), solvers=("dpmpp",), emotions=3, emotion_frames=2, shown=1,
+    step_counts=(5,), solvers=("dpmpp",), rows=(), emotions=3, emotion_frames=2, shown=1,
 )  # fmt: skip
 CONFIG = VASAConfig(job="evaluate_controls", corpus=CorpusConfig(supersample=1), controls_evaluation=SETTINGS)
+NO_NETWORKS = Instruments(FakeFaceReader(), None, None, None, {})
 MARK = 77
 OBEYED = 1.0  # scale from which the generator does what it is asked for
 
@@ -64,6 +67,10 @@ class PixelReader:
         return shares
 
 
+def evaluator(generator, config, reader, emotions=None, tools=NO_NETWORKS):
+    return ControlsEvaluator(generator, config, reader, emotions, tools)
+
+
 @pytest.fixture
 def fake_corpus(monkeypatch):
     use_fake_heads(monkeypatch)
@@ -71,7 +78,7 @@ def fake_corpus(monkeypatch):
 
 def test_report_of_an_obedient_generator(fake_corpus, tmp_path, capsys):
     generator = ObedientGenerator()
-    report = ControlsEvaluator(generator, CONFIG, FakeFaceReader(), PixelReader()).run(tmp_path)
+    report = evaluator(generator, CONFIG, FakeFaceReader(), PixelReader()).run(tmp_path)
     assert report["control_columns"] == ["uncontrolled", "0", "1", "truth"]
     assert set(report["skipped"]) == {"gaze", "distance"}
     emotion = report["controls"]["emotion"]
@@ -163,7 +170,7 @@ def test_errors_of_gaze_and_distance_by_scale(fake_corpus, tmp_path):
         audio_guidance=2.0,
         controls_evaluation=dataclasses.replace(SETTINGS, control_scales=(0.5, 4.0), samples=1),
     )
-    report = ControlsEvaluator(TurningGenerator(), config, TurningReader()).run(tmp_path)
+    report = evaluator(TurningGenerator(), config, TurningReader()).run(tmp_path)
     gaze, distance = (report["controls"][name][f"{name}_error"] for name in ("gaze", "distance"))
     assert [gaze[column]["mean"] for column in ("uncontrolled", "0.5", "4", "truth")] == pytest.approx([0, 0.5, 4, 0])
     found = [distance[column]["mean"] for column in ("uncontrolled", "0.5", "4", "truth")]
@@ -174,6 +181,56 @@ def test_errors_of_gaze_and_distance_by_scale(fake_corpus, tmp_path):
     assert "best at an offset of +0 frames" in text  # the usual way is among those measured
 
 
+class Told:
+    """Networks that say of a video what it was asked: guidance of gaze, which is in the first pixel."""
+
+    def score(self, pose, samples):
+        assert len(samples) == 640 * len(pose)
+        return float(np.exp(-pose[:, 6]).mean())
+
+    def measure(self, seen, heard):
+        return SyncFigures(float(len(list(seen))), 0.5, 0)
+
+    def __call__(self, frames):
+        return frames[::25, 0, 0, :2].astype(np.float64) + np.arange(len(frames) // 25)[:, None]
+
+
+def test_the_table_of_guidance_and_steps_has_the_papers_rows_and_columns(fake_corpus, tmp_path):
+    """Rows in their order, each with its own guidance and steps; nothing else is sampled without sweeps."""
+    generator = TurningGenerator()
+    asked = []
+    motion = generator.motion
+    generator.motion = lambda samples, avatar, controls: asked.append(controls) or motion(samples, avatar, controls)
+    alone = dataclasses.replace(SETTINGS, rows=ControlsEvaluationConfig().rows, sweeps=False)
+    config = dataclasses.replace(CONFIG, distance_guidance=1.0, controls_evaluation=alone)
+    told = Told()
+    tools = dataclasses.replace(NO_NETWORKS, capp=told, sync=told, fvd=told)
+    report = evaluator(generator, config, TurningReader(), tools=tools).run(tmp_path)
+    paper = [(0, 0, 50), (0, 1, 50), (0, 2, 50), (0.5, 1, 50), (1, 1, 50), (2, 1, 50), (0.5, 1, 10)]
+    table = report["table"]
+    assert list(table) == [*(f"audio {a:g}, gaze {g:g}, {n} steps" for a, g, n in paper), "true videos"]
+    assert [(c.audio_guidance, c.gaze_guidance, c.steps) for c in asked[: 2 * len(paper)]] == [
+        way for way in paper for _ in range(2)
+    ]
+    assert len(asked) == 3 * 2 * len(paper) and all(c.gaze == (0.0, 0.0) and c.distance == 1.0 for c in asked)
+    assert [c.seed for c in asked] == [2 * head + take for head in range(3) for _ in paper for take in range(2)]
+    rows = list(table.values())[:-1]
+    assert [row["gaze_error"]["mean"] for row in rows] == pytest.approx([gaze for _, gaze, _ in paper])
+    assert [row["distance_error"]["mean"] for row in rows] == pytest.approx([0.01] * len(paper), abs=1e-6)
+    assert [row["capp"]["mean"] for row in rows] == pytest.approx([1.01] * len(paper), abs=1e-6)
+    assert {row["delta_p"]["mean"] for row in rows} == {0.0} and "fvd" not in table["true videos"]
+    assert rows[0]["sync_confidence"]["mean"] == FRAMES and table["true videos"]["sync_confidence"]["mean"] == 25
+    assert len({round(row["fvd"]["mean"], 3) for row in rows}) == 3  # the gaze alone is seen, by this network
+    text = (tmp_path / "report.md").read_text()
+    columns = "S_C | S_D | CAPP, own weights | delta P, degrees | FVD_25 | FRD, own probe | gaze error, degrees |"
+    assert columns in text and "Not measured" not in text and "## Controls" not in text
+    assert "sampling" not in report and not (tmp_path / "plots").exists()
+    assert "Table 5; 2 takes per head, dpmpp," in text
+    bare = evaluator(generator, config, TurningReader()).run(tmp_path / "bare")
+    assert {"capp", "sync_confidence", "fvd"}.isdisjoint(bare["table"]["true videos"])
+    assert "Not measured: S_C, S_D, FVD_25 (config.vid" in (tmp_path / "bare" / "report.md").read_text()
+
+
 def test_takes_have_the_settings_that_the_report_states(fake_corpus, tmp_path):
     given = {"steps": 7, "solver": "ddim", "audio_guidance": 1.5, "blink_rate": 3.0, "pose_amplitude": 0.5,
              "pose_anchor": "absolute", "head_pose": (1.0, 2.0, 3.0), "animate": "pose", "hop": 5, "look_ahead": 2,
@@ -181,7 +238,7 @@ def test_takes_have_the_settings_that_the_report_states(fake_corpus, tmp_path):
     varied = {"steps", "solver", "audio_guidance"}
     generator = ObedientGenerator()
     config = dataclasses.replace(CONFIG, gaze=(9.0, 9.0), distance=1.5, emotion="fear", **given)
-    report = ControlsEvaluator(generator, config, FakeFaceReader(), PixelReader()).run(tmp_path)
+    report = evaluator(generator, config, FakeFaceReader(), PixelReader()).run(tmp_path)
     assert {name: report["settings"][name] for name in given} == given
     for controls in generator.asked:
         for name in given.keys() - varied:
@@ -196,11 +253,11 @@ def test_a_track_of_what_is_varied_ends_in_one_line(tmp_path):
     track = tmp_path / "track.json"
     track.write_text(json.dumps({"audio_guidance": [0.5, 1.0]}))
     with pytest.raises(InputError, match="audio_guidance is varied here; give one number"):
-        ControlsEvaluator(ObedientGenerator(), dataclasses.replace(CONFIG, controls=str(track)), FakeFaceReader())
+        evaluator(ObedientGenerator(), dataclasses.replace(CONFIG, controls=str(track)), FakeFaceReader())
 
 
 def test_without_a_reader_emotions_are_not_measured(fake_corpus, tmp_path):
-    report = ControlsEvaluator(ObedientGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
+    report = evaluator(ObedientGenerator(), CONFIG, FakeFaceReader()).run(tmp_path)
     assert report["controls"] == {} and "configs/train_emotion.py" in report["skipped"]["emotion"]
     assert "### Emotion\n\nNot measured: there is no reader of emotions" in (tmp_path / "report.md").read_text()
 
@@ -227,7 +284,7 @@ def test_report_of_a_real_generator(monkeypatch, tmp_path):
     )
     config = dataclasses.replace(CONFIG, steps=2, solver="dpmpp", controls_evaluation=few)
     first, again = (
-        ControlsEvaluator(generator, config, FakeFaceReader(), reader).run(tmp_path / name)
+        evaluator(generator, config, FakeFaceReader(), reader).run(tmp_path / name)
         for name in ("first", "again")
     )
     assert not first["skipped"]
@@ -254,6 +311,11 @@ def test_a_missing_model_is_one_line(tmp_path):
         ({"control_scales": (0.0, 21.0)}, "config.controls_evaluation.control_scales: 21.0 is out of range"),
         ({"solvers": ("euler",)}, "config.controls_evaluation.solvers: 'euler' is unknown"),
         ({"emotions": 8}, "choose 1 to 7"),
+        ({"rows": ("0:1",)}, "config.controls_evaluation.rows: '0:1' is no row; write audio guidance"),
+        ({"rows": ("0:1:0",)}, "is no row"),
+        ({"rows": ("0:nan:50",)}, "is no row"),
+        ({"rows": ("0.5:1:50", "0.50:1.0:50")}, "rows: names one twice"),
+        ({"rows": (), "sweeps": False}, "rows: is empty and sweeps are off"),
     ],
 )
 def test_faults_of_settings(change, message):

@@ -12,11 +12,15 @@ from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
 from vasa_jax.corpus.clips import sample_clip, sample_takes
 from vasa_jax.data.shards import Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
+from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.capp import WINDOW
+from vasa_jax.models.variants import AUDIO_VARIANTS
 from vasa_jax.training.tasks import capp_data
 from vasa_jax.training.tasks.capp import CAPPTask
-from vasa_jax.training.tasks.capp_data import SHORTEST, PoseSpeech, WindowPairs, joined, shard_clips
+from vasa_jax.training.tasks.capp_data import LENGTHENED, SHORTEST, PoseSpeech, WindowPairs, joined, shard_clips
+from vasa_jax.weights.parts import load_part
 
+EAR = AudioEncoder(**AUDIO_VARIANTS["audio_tiny"])  # what hears is replaced
 PLAIN = CAPPConfig(jitter=0.0, gain=0.0, shift=6)
 
 
@@ -67,17 +71,39 @@ def test_takes_are_the_clips_of_their_numbers():
 
 
 def test_shards_give_clips_that_are_long_enough_and_labelled(tmp_path, monkeypatch):
-    monkeypatch.setattr(capp_data, "hear", lambda encoder, params, sound: np.full((len(sound) // 640, 2), sound[0]))
-    records = [tiny_record(n, frames=SHORTEST + n) for n in range(3)] + [tiny_record(3, frames=SHORTEST - 1)]
+    def first_sample(encoder, params, sound):
+        return np.full((len(sound) // 640, 2), float(sound[0]))
+
+    monkeypatch.setattr(capp_data, "hear", first_sample)
+    records = [tiny_record(n, frames=LENGTHENED + n) for n in range(3)] + [tiny_record(3, frames=SHORTEST - 1)]
     records[1] = dataclasses.replace(records[1], pose=None)
     write_shard(tmp_path, Shard("train", 0, 1), iter(records), ("array_record",))
     write_manifest(tmp_path)
-    found = shard_clips(None, None, str(tmp_path), "train")
-    assert found.length.tolist() == [SHORTEST, SHORTEST + 2]
+    found = shard_clips(EAR, {}, str(tmp_path), "train")
+    assert found.length.tolist() == [LENGTHENED, LENGTHENED + 2]
     assert found.features[0, 0] == 0 and found.features[-1, 0] == 2  # the sound's first sample is the clip's number
-    assert shard_clips(None, None, str(tmp_path), "heldout") is None
-    with pytest.raises(InputError, match="no clip of 84 frames"):
+    assert shard_clips(EAR, {}, str(tmp_path), "heldout") is None
+    with pytest.raises(InputError, match="no clip of 70 frames"):
         joined([None], "here")
+
+
+def test_clips_of_three_seconds_leave_room_for_shifts(tmp_path, monkeypatch):
+    """Sound and head are mirrored together at both ends: what belongs together stays together."""
+    monkeypatch.setattr(capp_data, "hear", lambda encoder, params, sound: np.repeat(np.arange(75.0)[:, None], 2, 1))
+    monkeypatch.setattr(capp_data, "head_angles", lambda pose: np.repeat(np.arange(75.0)[:, None], 3, 1))
+    write_shard(tmp_path, Shard("train", 0, 1), iter([tiny_record(0, frames=75)]), ("array_record",))
+    write_manifest(tmp_path)
+    (sound,), (angles,) = shard_clips(EAR, {}, str(tmp_path), "train").first()
+    assert sound[:, 0].tolist() == angles[:, 0].tolist() == [*range(12, 0, -1), *range(75), *range(73, 61, -1)]
+
+
+def test_training_goes_on_from_what_it_exports():
+    """The export holds the audio encoder too."""
+    task = CAPPTask(CAPPConfig(), CorpusConfig(), 2, 0)
+    own = task.of_export(load_part("", "capp")[0])
+    expected = jax.eval_shape(task.init, jax.random.key(0))
+    assert jax.tree.map(np.shape, own) == jax.tree.map(lambda array: array.shape, expected)
+    assert task.of_export(own) is own  # of a checkpoint
 
 
 def test_nothing_to_learn_from_is_refused():

@@ -127,6 +127,9 @@ def test_what_is_missing_is_named_in_one_line(tmp_path, monkeypatch):
     task = MotionTask(nowhere, config.corpus, 4, "float32", 0)
     (note,) = task.notes()
     assert "mouths are not decoded" in note and "instrument.safetensors" in note and "\n" not in note
+    # `train.init_from` takes its export, which holds more than the transformer, and its checkpoints.
+    own = {"output": {"kernel": np.ones(2)}}
+    assert task.of_export({"transformer": own, "statistics": {}}) is own and task.of_export(own) is own
 
     monkeypatch.setattr(motion_data, "HELD_OUT_CLIPS", 2)
     extract_motion(config, tmp_path / "set")

@@ -22,7 +22,13 @@ from vasa_jax.training.jobs import train
 from vasa_jax.training.tasks import loss_networks as judge_task
 from vasa_jax.training.tasks.loss_networks import LossNetworksTask, numbered_people, reading_losses
 from vasa_jax.weights import loss_networks as files
-from vasa_jax.weights.loss_networks import arcface_params, iresnet_depths, load_judges, vgg19_params, vggface_params
+from vasa_jax.weights.loss_networks import (
+    arcface_params,
+    iresnet_depths,
+    load_judges,
+    torchvision_vgg_params,
+    vggface_params,
+)
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 STORED = 300  # as in tests/golden/make_judges.py
@@ -189,7 +195,7 @@ VGG19_PLACES = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28,))
 def test_vgg_files_give_the_features_of_their_network(tmp_path, which):
     widths = (4, 6, 8, 6, 4)
     if which == "vgg19":
-        layout, read = VGG19, vgg19_params
+        layout, read = VGG19, torchvision_vgg_params
 
         def name(stage, i):
             return f"features.{VGG19_PLACES[stage - 1][i - 1]}"

@@ -19,6 +19,15 @@ class EvaluationConfig(Settings):
     codec_frames: int = number(6, 1, 250, "frames", "true frames rendered per head for the codec's own rows")
 
 
+def guidance_row(text: str) -> tuple[float, float, int]:
+    """Returns guidance by the sound, guidance of gaze, and steps of "0.5:1:50"; ValueError for anything else."""
+    audio, gaze, steps = text.split(":")
+    row = float(audio), float(gaze), int(steps)
+    if not (0 <= row[0] <= 20 and 0 <= row[1] <= 20 and 1 <= row[2] <= 1000):
+        raise ValueError(f"{text} is out of range")
+    return row
+
+
 @section
 class ControlsEvaluationConfig(Settings):
     """The report on controls, guidance and steps; what is not varied is as for generation."""
@@ -35,10 +44,29 @@ class ControlsEvaluationConfig(Settings):
     )
     step_counts: tuple[int, ...] = number((10, 25, 50), 1, 1000, "steps", "of the solver", least=1, distinct=True)
     solvers: tuple[str, ...] = choice(("ddim", "dpmpp"), SOLVERS, "compared", least=1, distinct=True)
+    rows: tuple[str, ...] = text(
+        ("0:0:50", "0:1:50", "0:2:50", "0.5:1:50", "1:1:50", "2:1:50", "0.5:1:10"),
+        "audio guidance:gaze guidance:steps, rows of the table in the shape of VASA-1's Table 5; empty = no table",
+    )
+    sweeps: bool = flag(True, "vary each control, guidance by the sound, steps and solvers; else the table alone")
     emotions: int = number(4, 1, 7, "", "of the seven beside neutral, asked of each head in turn")
     emotion_strength: float = number(0.9, 0, 1, "", "of each of them")
     emotion_frames: int = number(12, 1, 200, "frames", "rendered of each emotion's true performance")
     shown: int = number(4, 0, 1000, "", "heads on the sheets")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for rows that are none, one twice, and where nothing is left to measure."""
+        for row in self.rows:
+            try:
+                guidance_row(row)
+            except ValueError:
+                raise InputError(
+                    f"{path}.rows: '{row}' is no row; write audio guidance:gaze guidance:steps, 0.5:1:50 for instance"
+                ) from None
+        if len(set(map(guidance_row, self.rows))) < len(self.rows):
+            raise InputError(f"{path}.rows: names one twice; name each once")
+        if not self.rows and not self.sweeps:
+            raise InputError(f"{path}.rows: is empty and sweeps are off; set one of the two")
 
 
 @section
@@ -127,7 +155,7 @@ class VideosConfig(Settings):
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
     sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")
     loss_networks: str = text(
-        "", "folder of judge, vgg19, arcface .safetensors (weights/loss_networks.py), for CSIM, distances of features"
+        "", "folder of what weights/loss_networks.py and weights/lpips.py name, for CSIM, LPIPS, distances of features"
     )
     seconds: float = number(60.0, 1, 3600, "seconds", "measured of each video, from its start")
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, TAIL, head_angles
 from vasa_jax.models.audio import pair_mean
@@ -45,10 +45,15 @@ class CAPPScore:
 
     def score(self, pose: Float[np.ndarray, "T 9"], samples: Float[np.ndarray, "n"]) -> float:
         """Returns the mean cosine over windows of 3 s, one a second; nan for less than 3 s of either."""
+        pair = self.windows(pose, samples)
+        return float("nan") if pair is None else float((pair[0] * pair[1]).sum(-1).mean())
+
+    def windows(
+        self, pose: Float[np.ndarray, "T 9"], samples: Float[np.ndarray, "n"]
+    ) -> tuple[Float[np.ndarray, "N code"], Float[np.ndarray, "N code"]] | None:
+        """Embeds poses and sound of windows of 3 s, one a second; None for less than 3 s of either."""
         pair = stretches(head_angles(pose), self.hear(samples), WINDOW)
-        if pair is None:
-            return float("nan")
-        return float((self.embed_pose(pair[0]) * self.embed_sound(pair[1])).sum(-1).mean())
+        return None if pair is None else (self.embed_pose(pair[0]), self.embed_sound(pair[1]))
 
     def hear(self, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
         """Returns the audio encoder's features of whole frames of 16 kHz sound, at 25 Hz."""
@@ -71,7 +76,7 @@ class CAPPScore:
         return np.concatenate(parts)
 
 
-def hear(encoder: AnyAudioEncoder, params: Any, samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
+def hear(encoder: AnyAudioEncoder, params: Any, samples: Num[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:
     """Returns features of whole frames, float32 at 25 Hz; the sound is heard in blocks of BLOCK frames.
 
     samples: float in [-1, 1] or int16. A network that was trained on such features is to get such features.

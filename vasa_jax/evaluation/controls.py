@@ -2,7 +2,8 @@
 
     python -m vasa_jax.main --config configs/evaluate_controls.py --config.checkpoint=runs/model
 
-On held-out heads, voices and sentences (VASA-1, Table 5 and section 4). `sweeps` says what is asked.
+On held-out heads, voices and sentences (VASA-1, Table 5 and section 4). `guidance_table` is that table in shape,
+`sweeps` says what else is asked.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from absl import logging
 from vasa_jax.config import VASAConfig
 from vasa_jax.evaluation import sheets
 from vasa_jax.evaluation.face_readings import EmotionReader, FaceReader, different_people
+from vasa_jax.evaluation.guidance_table import GuidanceTable, guidance_markdown
 from vasa_jax.evaluation.held_out import HELD_OUT_SET, HeldOutSet
+from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.report import Rows, cell, metrics_table, probe_lines, save_report
 from vasa_jax.evaluation.stage import Generator, Stage, asked_throughout, probe_errors, stated
 from vasa_jax.evaluation.sweeps import FREE, TRUTH, ControlSweep, SamplingSweep
@@ -74,7 +77,8 @@ def evaluate_controls(config: VASAConfig, workdir: str | Path) -> dict[str, Any]
     reader = FaceReader.from_pretrained(config.checkpoint)
     emotions = EmotionReader.find(config.checkpoint)
     generator = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False)
-    return ControlsEvaluator(generator, config, reader, emotions).run(workdir)
+    tools = Instruments.open(config.videos_evaluation)
+    return ControlsEvaluator(generator, config, reader, emotions, tools).run(workdir)
 
 
 class ControlsEvaluator:
@@ -84,12 +88,14 @@ class ControlsEvaluator:
     """
 
     def __init__(
-        self, generator: Generator, config: VASAConfig, reader: FaceReader, emotions: EmotionReader | None = None
-    ):
+        self, generator: Generator, config: VASAConfig, reader: FaceReader, emotions: EmotionReader | None,
+        tools: Instruments,
+    ):  # fmt: skip
         self._generator, self._config, self._reader, self._emotions = generator, config, reader, emotions
         self._given, trained = controls_of(config), generator.trained_controls
         self._controls = ControlSweep(config.controls_evaluation, self._given, trained, emotions)
         self._sampling = SamplingSweep(config.controls_evaluation, self._given, trained)
+        self._table = GuidanceTable(config.controls_evaluation, self._given, trained, tools)
 
     def run(self, workdir: str | Path) -> dict[str, Any]:
         """Writes report.md, report.json, plots/ and sheets/ to the workdir, prints the tables, returns the report."""
@@ -98,46 +104,56 @@ class ControlsEvaluator:
             s.heads, s.seconds, s.rendered_seconds, self._generator.image_size, config.seed, config.corpus.supersample,
             speech=config.corpus.speech,
         )  # fmt: skip
-        controls, sampling, truths, shown = [], [], [], []
+        controls, sampling, truths, shown, rows = [], [], [], [], []
         for index in range(len(held_out)):
             stage = Stage(self._generator, self._reader, held_out[index])
             truth = stage.truth()
             truths.append((stage.head, truth.reading))
-            controls.append(self._controls.head(stage, held_out, index, truth))
-            sampling.append(self._sampling.head(stage, held_out, index, truth))
-            if index < s.shown:
+            if s.rows:
+                rows.append(self._table.head(stage, index, truth))
+            if s.sweeps:
+                controls.append(self._controls.head(stage, held_out, index, truth))
+                sampling.append(self._sampling.head(stage, held_out, index, truth))
+            if s.sweeps and index < s.shown:
                 shown.append([stage.head.portrait])
                 self._tracks(workdir, stage, sampling[-1])
             logging.info("%s measured (%d of %d)", stage.head.name, index + 1, s.heads)
-        report = self._report(controls, sampling, truths)
-        self._sheets(workdir, shown, controls)
-        self._plots(workdir, report)
+        report = self._report(rows, truths)
+        if s.sweeps:
+            report |= self._sweep_report(controls, sampling)
+            self._sheets(workdir, shown, controls)
+            self._plots(workdir, report)
         save_report(report, controls_markdown(report), workdir)
         return report
 
-    def _report(self, controls: list[dict], sampling: list[dict], truths: list) -> dict[str, Any]:
-        ways, given = self._sampling, self._given
-        table = ways.summary(sampling)
+    def _report(self, rows: list[dict], truths: list) -> dict[str, Any]:
         return {
             "set": HELD_OUT_SET,
-            "settings": dataclasses.asdict(self._config.controls_evaluation) | stated(given),
+            "settings": dataclasses.asdict(self._config.controls_evaluation) | stated(self._given),
             "face_probe": {
                 "talking": probe_errors(self._reader, [(head.shown, reading) for head, reading in truths]),
                 "training": self._reader.training_errors,
                 "frames": int(sum(len(reading.mouth) for _, reading in truths)),
             },
+            "different_people": different_people([reading for _, reading in truths]),
+            "usual": str(self._sampling.usual),
+            "table_given": list(self._table.given),
+            "table": self._table.summary(rows) if rows else {},
+        }
+
+    def _sweep_report(self, controls: list[dict], sampling: list[dict]) -> dict[str, Any]:
+        ways, given = self._sampling, self._given
+        return {
             "emotion_reader": None
             if self._emotions is None
             else {"source": self._emotions.source, "training": self._emotions.training_metrics},
-            "different_people": different_people([reading for _, reading in truths]),
             "control_columns": list(self._controls.columns),
             "skipped": self._controls.skipped,
             "controls": self._controls.summary(controls),
             "given": [*ways.controls, *asked_throughout(given, self._generator.trained_controls)],
-            "usual": str(ways.usual),
             "by_guidance": {f"{way.audio_guidance:g}": str(way) for way in ways.by_guidance},
             "by_steps": {f"{way.solver}, {way.steps} steps": str(way) for way in ways.by_steps},
-            "sampling": {str(name): found for name, found in table.items()},
+            "sampling": {str(name): found for name, found in ways.summary(sampling).items()},
         }
 
     # Images -----------------------------------------------------------------------------------------------------------
@@ -200,8 +216,10 @@ def _mean(value: dict[str, float] | None) -> float:
 
 
 def controls_markdown(report: dict[str, Any]) -> str:
-    """Writes the tables: the probes' own errors, then controls, then guidance by the sound, then steps."""
+    """Writes the tables: the probes' own errors, VASA-1's Table 5 in shape, controls, guidance by the sound, steps."""
     s = report["settings"]
+    takes = "one take" if s["samples"] == 1 else f"{s['samples']} takes"
+    sampled = f"{takes} per head, {s['solver']}, mean +- standard error over heads"
     lines = [
         "# Controls, guidance and steps on held-out heads, voices and sentences",
         "",
@@ -210,6 +228,14 @@ def controls_markdown(report: dict[str, Any]) -> str:
         "Mean +- standard error over heads.",
         "",
         *probe_lines(report["face_probe"], s["heads"]),
+        *guidance_markdown(report["table"], report["table_given"], sampled),
+    ]
+    return "\n".join([*lines, *(_sweep_lines(report) if s["sweeps"] else [])])
+
+
+def _sweep_lines(report: dict[str, Any]) -> list[str]:
+    s = report["settings"]
+    lines = [
         *_reader_lines(report["emotion_reader"]),
         "## Controls",
         "",
@@ -246,7 +272,7 @@ def controls_markdown(report: dict[str, Any]) -> str:
         *metrics_table(SAMPLING_ROWS, _ways(report["by_steps"]) | {"truth": REFERENCES["truth"]}, report["sampling"]),
         "",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def _titles(columns: list[str]) -> dict[str, str]:

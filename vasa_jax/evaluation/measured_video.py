@@ -1,21 +1,23 @@
 """What was measured in one file, kept in the workdir, so that an interrupted or repeated run does not measure again."""
 
 import dataclasses
+import functools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vasa_jax.config import VideosConfig
-from vasa_jax.conventions import SAMPLES_PER_FRAME, head_angles
+from vasa_jax.conventions import head_angles
 from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.evaluation import capp, frechet, sheets
 from vasa_jax.evaluation.face_readings import Measurements
 from vasa_jax.evaluation.protocol import Instruments
+from vasa_jax.evaluation.sound_scores import sound_scores
 from vasa_jax.evaluation.sync import face_crops
-from vasa_jax.evaluation.sync_probe import mouth_patches, sound_columns
 from vasa_jax.evaluation.video_list import File
 from vasa_jax.evaluation.video_metrics import own_metrics
 from vasa_jax.evaluation.watched_video import WatchedVideo, portrait_reading, watch, whole_frames
@@ -38,6 +40,8 @@ class Measured:
     readings_24: np.ndarray | None = None  # (clips, 24), see frechet.reading_features
     expressions: np.ndarray | None = None  # (frames, 7), see frechet.expression_features
     logits: np.ndarray | None = None  # (clips, 400) of I3D
+    capp_poses: np.ndarray | None = None  # float16 (windows, code)
+    capp_sounds: np.ndarray | None = None  # the same of the sound
     strip: np.ndarray | None = None  # uint8 (128, 8 * 128, 3)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # size, rate, square, notes
 
@@ -90,21 +94,23 @@ def _measure(
     video = watch(file.path, settings, limits, tools.reader)
     found = own_metrics(video.frames, video.reading, tools.reader.points, video.samples)
     curves: dict[str, float] = {}
+    if video.samples is not None:
+        crops = functools.partial(_face_crops, video, settings, limits)
+        found |= sound_scores(video.frames, video.reading, video.samples, tools.reader.points, tools, crops)
+    windows = None
     if tools.capp and video.samples is not None:
-        found["capp"] = tools.capp.score(video.reading.pose, video.samples)
+        windows = tools.capp.windows(video.reading.pose, video.samples)
         whole = head_angles(video.reading.pose), tools.capp.hear(video.samples)
         parts = capp.stretches(*whole, capp.RESPONSE_FRAMES)
         curves = capp.response_curves(tools.capp, *parts) if parts else {}
-    if tools.sync and video.samples is not None:
-        found |= _sync(video, settings, limits, tools)
-    if tools.sync_probe and video.samples is not None:
-        found |= _sync_probe(video, tools)
     arrays = {
         "readings_24": frechet.reading_features(video.reading),
         "expressions": frechet.expression_features(video.reading, tools.reader.points),
     }
     if tools.fvd:
         arrays["logits"] = tools.fvd(video.frames)
+    if windows is not None:
+        arrays |= {name: part.astype(np.float16) for name, part in zip(("capp_poses", "capp_sounds"), windows)}
     rows = np.linspace(0, len(video.frames) - 1, STRIP).round().astype(int)
     about = {
         "frames": len(video.frames), "width": video.width, "height": video.height, "fps": video.fps,
@@ -119,24 +125,8 @@ def _stored(reading: Measurements, told: dict[str, Any]) -> dict[str, np.ndarray
     return {name: np.asarray(getattr(reading, name)) for name in _READING} | {"told": np.array(json.dumps(told))}
 
 
-def _sync(
-    video: WatchedVideo, settings: VideosConfig, limits: InputLimits, tools: Instruments
-) -> dict[str, float]:
-    """S_C, S_D and offset, of crops of the video as it is."""
+def _face_crops(video: WatchedVideo, settings: VideosConfig, limits: InputLimits) -> Iterable[np.ndarray]:
+    """What SyncNet looks at: crops of the video as it is."""
     points = video.in_pixels(video.reading.landmarks)
     boxes = np.concatenate([points.min(1), points.max(1)], axis=1)
-    frames = whole_frames(video.path, settings.seconds, limits, (video.height, video.width))
-    found = tools.sync.measure(face_crops(frames, boxes), video.samples)
-    if found is None:
-        return {}
-    return {"sync_confidence": found.confidence, "sync_distance": found.distance, "sync_offset": found.offset}
-
-
-def _sync_probe(video: WatchedVideo, tools: Instruments) -> dict[str, float]:
-    """Confidence, distance and offset by our own network."""
-    patches = mouth_patches(video.frames, video.reading, tools.reader.points)
-    columns = sound_columns(video.samples, min(len(patches), len(video.samples) // SAMPLES_PER_FRAME))
-    found = tools.sync_probe.measure(patches, columns)
-    if found is None:
-        return {}
-    return {f"probe_sync_{name}": float(value) for name, value in found._asdict().items()}
+    return face_crops(whole_frames(video.path, settings.seconds, limits, (video.height, video.width)), boxes)

@@ -41,6 +41,7 @@ COLUMNS: Rows = {
     "sync_confidence": ("S_C (higher)", 2),
     "sync_distance": ("S_D (lower)", 2),
     "capp": ("CAPP, own weights (higher)", 3),
+    "capp_other": ("CAPP with the others' sound", 3),
     "delta_p": ("delta P", 2),
     "probe_sync_confidence": ("sync probe, confidence (higher)", 3),
     "probe_sync_distance": ("sync probe, distance (lower)", 3),

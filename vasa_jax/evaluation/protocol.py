@@ -22,7 +22,7 @@ from vasa_jax.models.sync_probe import WINDOW
 from vasa_jax.weights.parts import SHIPPED, folder_of
 from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
 
-VERSION = 2  # of the measures; another one is another protocol
+VERSION = 3  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
 
 

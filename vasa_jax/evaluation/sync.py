@@ -76,7 +76,7 @@ def figures(curve: Float[np.ndarray, "31"]) -> SyncFigures:
     return SyncFigures(float(np.median(curve) - curve[best]), float(curve[best]), MAX_SHIFT - best)
 
 
-def face_crops(frames: Sequence[UInt8[np.ndarray, "h w 3"]], boxes: Float[np.ndarray, "T 4"]):
+def face_crops(frames: Iterable[UInt8[np.ndarray, "h w 3"]], boxes: Float[np.ndarray, "T 4"]):
     """Yields the squares (224, 224, 3) that the network sees, of frames and the boxes of their faces.
 
     boxes: left, top, right, bottom in pixels. Size and place are smoothed by a median over 13 frames. As in

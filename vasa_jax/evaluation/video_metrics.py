@@ -27,6 +27,7 @@ ROWS: Rows = {
     "loudness_r": ("mouth opening against loudness, r at the best offset", 3),
     "loudness_offset": ("that offset, ms (+: sound is late)", 0),
     "capp": ("CAPP, our own weights", 3),
+    "capp_other": ("CAPP with the sound of the other videos", 3),
     "delta_p": ("delta P, degrees per frame, mean of yaw, pitch, roll", 3),
     "delta_p_smooth": ("delta P of poses smoothed over five frames", 3),
     "delta_p_geodesic": ("head rotation per frame, degrees", 3),
@@ -62,7 +63,11 @@ PAIR_ROWS: Rows = {
     "csim": ("CSIM, ArcFace", 3),
     "identity_judge": ("identity, cosine by our loss network (not CSIM)", 3),
     "features_judge": ("distance of features, our loss network (not LPIPS)", 3),
-    "features_vgg19": ("distance of features, VGG-19 (as LPIPS, unlearnt weights)", 3),
+    "features_vgg19": ("distance of features, VGG-19 (not LPIPS)", 3),
+    "lpips_vgg16": ("LPIPS 0.1, VGG-16", 3),
+    "lpips_alexnet": ("LPIPS 0.1, AlexNet", 3),
+    "features_vgg16": ("distance of features, VGG-16 (as LPIPS, unlearnt weights)", 3),
+    "features_alexnet": ("distance of features, AlexNet (as LPIPS, unlearnt weights)", 3),
 }
 
 

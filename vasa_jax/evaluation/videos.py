@@ -6,6 +6,7 @@ Each video is measured by itself, and against its reference: a true video of the
 references are measured too, so that every figure stands beside that of real videos.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,10 @@ class Evaluator:
                 )
                 logging.info("%s %d of %d: %s", kind, number, len(files), one.fault or name)
         clips = [self._clip(entry, known) for entry in videos]
+        for clip, floor in zip(clips, capp_of_others([known[f"video {entry.video.name}"] for entry in videos])):
+            clip["metrics"] |= floor
         real = [known[f"video {file.name}"] for file in references]
+        real = [dataclasses.replace(one, metrics=one.metrics | floor) for one, floor in zip(real, capp_of_others(real))]
         report = self._summary(clips, real) | {
             "frechet": _frechet([known[f"video {clip['name']}"] for clip in clips if not clip["fault"]], real)
         }
@@ -137,6 +141,26 @@ class Evaluator:
             "probe": self._tools.reader.training_errors,
             "capp": self._tools.capp.figures if self._tools.capp else {},
         }
+
+
+def capp_of_others(videos: Sequence[Measured]) -> list[dict[str, float]]:
+    """Returns `capp_other` of each video: the mean cosine of its poses' windows and those of the other videos' sound.
+
+    Recordings that begin and end alike, a sentence within three seconds for instance, fit each other's sound too: what
+    belongs together scores above this. Empty for a video without CAPP, or without another that has it.
+    """
+    sums = [None if one.capp_sounds is None else one.capp_sounds.astype(np.float64).sum(0) for one in videos]
+    total = sum((part for part in sums if part is not None), np.zeros(()))
+    windows = sum(len(one.capp_sounds) for one in videos if one.capp_sounds is not None)
+    found: list[dict[str, float]] = []
+    for one, own in zip(videos, sums):
+        others = windows - (0 if own is None else len(one.capp_sounds))
+        if own is None or not others:
+            found.append({})
+        else:
+            poses = one.capp_poses.astype(np.float64).mean(0)
+            found.append({"capp_other": float(poses @ (total - own) / others)})
+    return found
 
 
 def _of(known: dict[str, Measured], kind: str, file: File | None) -> Measured | None:

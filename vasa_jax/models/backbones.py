@@ -1,8 +1,8 @@
-"""Well-known convolutional networks: ResNet inside the codec, ArcFace's IResNet and VGG for its losses.
+"""Well-known convolutional networks: ResNet inside the codec, ArcFace's IResNet, VGG and AlexNet that judge pictures.
 
-ResNet: He et al. 2016. IResNet: Deng et al. 2019 (ArcFace). VGG: Simonyan and Zisserman 2015.
+ResNet: He et al. 2016. IResNet: Deng et al. 2019 (ArcFace). VGG: Simonyan and Zisserman 2015. AlexNet: Krizhevsky 2014.
 
-Weights of the last two come from files of their makers' (weights/loss_networks.py).
+Weights of the last three come from files of their makers' (weights/loss_networks.py, weights/lpips.py).
 """
 
 from typing import NamedTuple
@@ -150,15 +150,21 @@ class IResNet(nn.Module):
 
 
 class VGGLayout(NamedTuple):
-    """Convolutions per stage, and mean and deviation of the network's inputs for images in [0, 1]."""
+    """Convolutions per stage, and mean and deviation of the network's inputs for images in [0, 1].
+
+    last: features are taken behind the last convolution of each stage, else behind the first.
+    """
 
     depths: tuple[int, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    last: bool = False
 
 
 VGG_WIDTHS = (64, 128, 256, 512, 512)
-VGG19 = VGGLayout((2, 2, 4, 4, 1), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VGG19 = VGGLayout((2, 2, 4, 4, 1), IMAGENET_MEAN, IMAGENET_STD)
+VGG16 = VGGLayout((2, 2, 3, 3, 3), IMAGENET_MEAN, IMAGENET_STD, last=True)
 # VGGFace takes values of 0 to 255, of which a mean colour is subtracted.
 VGGFACE = VGGLayout(
     (2, 2, 3, 3, 1), tuple(value / 255.0 for value in (129.1863, 104.7624, 93.5940)), (1 / 255.0,) * 3
@@ -166,9 +172,10 @@ VGGFACE = VGGLayout(
 
 
 class VGG(nn.Module):
-    """Maps images in [0, 1] to the features relu1_1, relu2_1, ..., relu5_1; only what lies before them is built.
+    """Maps images in [0, 1] to features of each stage, relu1_1 to relu5_1; only what lies before them is built.
 
-    VGG-19 (Simonyan and Zisserman 2014) and VGG-16 of VGGFace (Parkhi et al. 2015).
+    VGG-19 (Simonyan and Zisserman 2014), VGG-16 of VGGFace (Parkhi et al. 2015), and VGG-16 as LPIPS reads it, whose
+    features are relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3.
     """
 
     layout: VGGLayout
@@ -185,6 +192,27 @@ class VGG(nn.Module):
             for i in range(1, depth + 1):
                 name = f"conv{stage}_{i}"
                 x = nn.relu(Conv(width, standardise=False, bias=True, dtype=self.dtype, name=name)(x))
-                if i == 1:
+                if i == (depth if self.layout.last else 1):
                     taps.append(x)
+        return taps
+
+
+ALEXNET_WIDTHS = (64, 192, 384, 256, 256)
+
+
+class AlexNet(nn.Module):
+    """Maps images in [0, 1] to the features behind its five convolutions (Krizhevsky 2014, as torchvision has it)."""
+
+    widths: tuple[int, ...] = ALEXNET_WIDTHS
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B H W 3"]) -> list[Array]:
+        x = (image - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
+        taps = []
+        sizes = zip(self.widths, (11, 5, 3, 3, 3), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), strict=True)
+        for number, (width, size, stride, padding) in enumerate(sizes, start=1):
+            if number in (2, 3):
+                x = nn.max_pool(x, (3, 3), (2, 2))
+            x = nn.relu(nn.Conv(width, (size, size), stride, padding, name=f"conv{number}")(x))
+            taps.append(x)
         return taps

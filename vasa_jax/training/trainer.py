@@ -135,7 +135,8 @@ class VASATrainer:
         step, source, partial = self._train_step, self._settings.init_from, self._settings.init_partial
         if not source:
             return step.new_state()
-        imported, expected = load_initial(self._settings, self._task.name), step.abstract_state().params
+        imported = self._task.of_export(load_initial(self._settings, self._task.name))
+        expected = step.abstract_state().params
         params, left = matching(expected, imported, source, partial)
         if left:
             params, _ = matching(on_host(step.new_state().params), imported, source, partial)

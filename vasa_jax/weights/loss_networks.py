@@ -27,6 +27,7 @@ from vasa_jax.models.layers import Dtype, fold_standardisation
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.weights.networks import check_part, check_shapes, expected_shapes, initial_shapes, shapes_of
 from vasa_jax.weights.safetensors_io import load_params
+from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
 Flat = Mapping[str, np.ndarray]
 
@@ -64,17 +65,17 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
 
         perceptual["judge"] = FeatureJudge(own_features, OWN_LAYERS)
     for name, layout, read, layers in (
-        ("vgg19", VGG19, vgg19_params, VGG19_LAYERS),
+        ("vgg19", VGG19, torchvision_vgg_params, VGG19_LAYERS),
         ("vggface", VGGFACE, vggface_params, VGGFACE_LAYERS),
     ):
         if name in found:
             vgg = VGG(layout, dtype=dtype)
-            params[name] = _converted(folder / f"{name}.safetensors", read, lambda _, vgg=vgg: vgg)
+            params[name] = converted(folder / f"{name}.safetensors", read, lambda _, vgg=vgg: vgg)
             perceptual[name] = FeatureJudge(
                 _vgg_features(layout, dtype), layers, scales=4, relative=False, faces=layout is VGGFACE
             )
     if "arcface" in found:
-        params["identity"] = _converted(
+        params["identity"] = converted(
             folder / "arcface.safetensors", arcface_params, lambda found: IResNet(depths=iresnet_depths(found))
         )
         network_of_faces = IResNet(depths=iresnet_depths(params["identity"]), dtype=dtype)
@@ -85,13 +86,13 @@ def load_judges(directory: str | Path, dtype: Dtype = jnp.float32) -> Judges:
     return Judges(params, perceptual, identity)
 
 
-def vgg19_params(flat: Flat) -> dict[str, Any]:
-    """Returns parameters of `VGG(VGG19)` from torchvision's names: a layer's position in `features`, activations and
+def torchvision_vgg_params(flat: Flat, layout: VGGLayout = VGG19) -> dict[str, Any]:
+    """Returns parameters of `VGG(layout)` from torchvision's names: a layer's position in `features`, activations and
     poolings counted."""
     params, position = {}, 0
-    for stage, depth in enumerate(VGG19.depths, start=1):
+    for stage, depth in enumerate(layout.depths, start=1):
         for i in range(1, depth + 1):
-            params[f"conv{stage}_{i}"] = _conv(flat, f"features.{position}")
+            params[f"conv{stage}_{i}"] = conv_params(flat, f"features.{position}")
             position += 2
         # Behind the taken part of the last stage nothing is read.
         position += 1
@@ -101,13 +102,13 @@ def vgg19_params(flat: Flat) -> dict[str, Any]:
 def vggface_params(flat: Flat) -> dict[str, Any]:
     """Returns parameters of `VGG(VGGFACE)` from `convS_I` names."""
     names = [f"conv{s}_{i}" for s, depth in enumerate(VGGFACE.depths, start=1) for i in range(1, depth + 1)]
-    return {name: _conv(flat, name) for name in names}
+    return {name: conv_params(flat, name) for name in names}
 
 
 def arcface_params(flat: Flat) -> dict[str, Any]:
     """Returns parameters of `IResNet` of any depth from insightface's names."""
     params: dict[str, Any] = {
-        "conv1": _conv(flat, "conv1"),
+        "conv1": conv_params(flat, "conv1"),
         "bn1": _norm(flat, "bn1"),
         "prelu": {"slope": flat["prelu.weight"]},
         "bn2": _norm(flat, "bn2"),
@@ -118,10 +119,10 @@ def arcface_params(flat: Flat) -> dict[str, Any]:
     for layer, number in blocks:
         at = f"{layer}.{number}"
         block = {name: _norm(flat, f"{at}.{name}") for name in ("bn1", "bn2", "bn3")}
-        block |= {name: _conv(flat, f"{at}.{name}") for name in ("conv1", "conv2")}
+        block |= {name: conv_params(flat, f"{at}.{name}") for name in ("conv1", "conv2")}
         block["prelu"] = {"slope": flat[f"{at}.prelu.weight"]}
         if f"{at}.downsample.0.weight" in flat:
-            block |= {"skip": _conv(flat, f"{at}.downsample.0"), "skip_bn": _norm(flat, f"{at}.downsample.1")}
+            block |= {"skip": conv_params(flat, f"{at}.downsample.0"), "skip_bn": _norm(flat, f"{at}.downsample.1")}
         params[f"{layer}_{number}"] = block
     return params
 
@@ -154,10 +155,16 @@ def _own(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return params, metadata["fields"]
 
 
-def _converted(path: Path, read: Callable, network_of: Callable) -> dict[str, Any]:
-    """What `read` makes of a file, if these are the parameters of the network that `network_of` makes of them."""
-    remedy = "give the network that weights/loss_networks.py names"
-    flat = traverse_util.flatten_dict(load_params(path)[0], sep=".")
+def converted(path: Path, read: Callable, network_of: Callable) -> dict[str, Any]:
+    """Returns what `read` makes of a file, safetensors or pickled.
+
+    InputError where these are no finite parameters of the network that `network_of` makes of them.
+    """
+    remedy = "give the network that weights/loss_networks.py or weights/lpips.py names"
+    if path.suffix == ".safetensors":
+        flat = traverse_util.flatten_dict(load_params(path)[0], sep=".")
+    else:
+        flat = flat_state(read_tensors(path))
     try:
         with np.errstate(all="ignore"):
             params = read(flat)
@@ -174,7 +181,8 @@ def _converted(path: Path, read: Callable, network_of: Callable) -> dict[str, An
     return params
 
 
-def _conv(flat: Flat, name: str) -> dict[str, np.ndarray]:
+def conv_params(flat: Flat, name: str) -> dict[str, np.ndarray]:
+    """Returns kernel (h, w, in, out), and bias where there is one, of a layer in PyTorch's order."""
     layer = {"kernel": flat[f"{name}.weight"].transpose(2, 3, 1, 0)}
     return layer | ({"bias": flat[f"{name}.bias"]} if f"{name}.bias" in flat else {})
 

@@ -103,6 +103,10 @@ class Task(abc.ABC):
         """Returns (parameters, metadata) that generation loads: `<name>.safetensors`."""
         return params, {}
 
+    def of_export(self, content: Params) -> Params:
+        """Returns the task's own parameters from those of its export, or of a checkpoint, which hold nothing else."""
+        return content
+
     def notes(self) -> list[str]:
         """Returns lines that a reader of the log should know before the training starts."""
         return []

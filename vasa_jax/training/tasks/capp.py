@@ -73,6 +73,9 @@ class CAPPTask(Task):
         fields = {"audio": self._audio_fields, "capp": self._fields}
         return {"audio": self._audio, "capp": params}, {"fields": fields, "figures": self.evaluate(params)}
 
+    def of_export(self, content):
+        return content["capp"] if content.keys() == {"audio", "capp"} else content
+
     def _clips(self, split: str) -> PoseSpeech:
         """Returns the clips of the split `train`."""
         s = self._settings

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jaxtyping import Float
 
 from vasa_jax.config import CAPPConfig, CorpusConfig
 from vasa_jax.conventions import FPS, head_angles
@@ -25,7 +26,8 @@ from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
 
 HELD_OUT_CLIPS = 192  # three rounds of 64
-SHORTEST = WINDOW + 9  # frames of a usable clip: the largest shift of the sanity curves either way
+SHORTEST = WINDOW - 5  # frames of a usable clip
+LENGTHENED = WINDOW + 24  # frames of what is made of one that leaves no room to shift a window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,8 @@ def _poses(key, clip, head_KTF):
 def shard_clips(encoder: AnyAudioEncoder, params: Any, directory: str, split: str) -> PoseSpeech | None:
     """Reads the clips of a split of `directory` that have sound, poses and 25 frames a second; None without any.
 
-    Raises InputError for a directory without shards.
+    Clips of three seconds leave no room for shifts: short ones go on at both ends as their own mirror image, sound and
+    head alike. Raises InputError for a directory without shards.
     """
     manifest = read_manifest(Path(directory))
     clips = []
@@ -112,8 +115,14 @@ def shard_clips(encoder: AnyAudioEncoder, params: Any, directory: str, split: st
             heard = hear(encoder, params, record.audio)
             frames = min(len(heard), len(record.pose))
             if frames >= SHORTEST:
-                clips.append(([heard[:frames]], [head_angles(record.pose[:frames])]))
+                clips.append(([lengthened(heard[:frames])], [lengthened(head_angles(record.pose[:frames]))]))
     return PoseSpeech.of_clips(clips) if clips else None
+
+
+def lengthened(track: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T2 n"]:
+    """Returns at least LENGTHENED frames; both ends of a shorter track are mirrored."""
+    missing = max(LENGTHENED - len(track), 0)
+    return np.pad(track, ((missing // 2, missing - missing // 2), (0, 0)), mode="reflect")
 
 
 def joined(sets: list[PoseSpeech | None], source: str) -> PoseSpeech:

@@ -178,6 +178,9 @@ class MotionTask(Task):
         }
         return {"transformer": params, "statistics": self._statistics}, metadata
 
+    def of_export(self, content):
+        return content["transformer"] if content.keys() == {"transformer", "statistics"} else content
+
     def _windows(
         self,
         motion_set: MotionSet,
