@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import threading
 import time
 
@@ -137,6 +138,35 @@ def test_a_session(client, opened):
     assert "vasa_live_first_frame_seconds_count 1.0" in text and 'vasa_live_players_total{over="websocket"} 1.0' in text
     wait_until(lambda: not opened[1].live.active)
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
+
+
+def test_a_session_that_was_held_up_is_at_once_up_with_the_clock(client, opened, monkeypatch):
+    """The time is skipped: picture and sound last as long as the clock says, and steps and lateness are told."""
+    monkeypatch.setattr("vasa_jax.serving.pace.MOST_BEHIND", 0.3)
+    path = open_one(client).json()["socket"]
+    session = opened[1].live.get(path.rpartition("/")[2])
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        first, start = player.next_hop(), time.monotonic()
+        draw = session._motion.draw
+        monkeypatch.setattr(session._motion, "draw", lambda *given: (time.sleep(1.0), draw(*given))[1])
+        late = player.until(lambda hop: hop["late"])
+        monkeypatch.setattr(session._motion, "draw", draw)
+        skipped = player.until(lambda hop: hop["skipped"])
+        last = player.until(lambda hop: not hop["late"])
+        now = time.monotonic() - start
+    assert (first["steps"], first["behind"], late["skipped"]) == (STEPS, 0.0, False) and late["behind"] > 0.3
+    assert skipped["seconds"] > 0.3 and skipped["rate"] == 0
+    assert last["behind"] == 0.0 and last["start"] - first["start"] == pytest.approx(now, abs=0.3)
+    lines = [line for line in player.lines if line["type"] == "hop"]
+    for one, other in itertools.pairwise(lines):
+        assert one["start"] + one["seconds"] == pytest.approx(other["start"])
+    with av.open(io.BytesIO(player.stream)) as file:
+        times = np.array([float(frame.time) for frame in file.decode(video=0)])
+    assert (np.diff(times) >= skipped["seconds"] - 1e-6).any()
+    assert "vasa_live_skipped_seconds_total" in client.get("/metrics").text
+    session.close()
+    wait_until(lambda: not opened[1].live.active)
 
 
 def test_a_player_that_is_lost_may_come_back(client, opened):

@@ -15,10 +15,11 @@ class Metrics:
     """One registry for one studio: tests make many in one process.
 
     videos: ended jobs by state; frames: of videos; waiting: jobs in the queue; sessions: open live sessions; busy: live
-    sessions refused; late: hops that missed their time; live_frames: sent; first_frame: seconds from opening to the
-    first picture sent; latency: seconds from the last sound of a hop's arrival to its pictures' leaving; seen_latency,
-    skew: as browsers report them, sound sent to picture shown, and picture over sound; players: begun, by what carries
-    them; device_memory: bytes in use on an accelerator. CPU seconds and memory of the process are there too.
+    sessions refused; late: hops that missed their time; skipped: seconds of sessions that were too far behind, for
+    which no hop was made; live_frames: sent; first_frame: seconds from opening to the first picture sent; latency:
+    seconds from the last sound of a hop's arrival to its pictures' leaving; seen_latency, skew: as browsers report
+    them, sound sent to picture shown, and picture over sound; players: begun, by what carries them; device_memory:
+    bytes in use on an accelerator. CPU seconds and memory of the process are there too.
     """
 
     def __init__(self):
@@ -31,6 +32,7 @@ class Metrics:
         self.sessions = gauge("vasa_live_sessions", "open live sessions", registry=registry)
         self.busy = counter("vasa_live_busy", "live sessions refused because all were in use", registry=registry)
         self.late = counter("vasa_live_late", "hops of live sessions that missed their time", registry=registry)
+        self.skipped = counter("vasa_live_skipped_seconds", "of live sessions too far behind", registry=registry)
         self.live_frames = counter("vasa_live_frames", "frames of live sessions", registry=registry)
         self.first_frame = histogram(
             "vasa_live_first_frame_seconds", "opening to first picture sent", buckets=SECONDS, registry=registry

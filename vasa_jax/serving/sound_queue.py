@@ -7,8 +7,8 @@ import numpy as np
 
 from vasa_jax.serving.fragments import RATE
 
-START = 0.1  # seconds of a microphone that must wait before it is heard: it arrives unevenly
-MOST_BEHIND = 0.6  # seconds of a microphone that may wait; older ones are dropped
+START = 0.1  # seconds of a microphone that are held in reserve: it arrives unevenly
+MOST_BEHIND = 0.6  # seconds of a microphone that may wait beside what is taken; older ones are dropped
 
 
 class SoundQueue:
@@ -34,7 +34,7 @@ class SoundQueue:
         self._paused = value
 
     def hear(self, samples: np.ndarray, rate: int) -> None:
-        """Adds what a microphone hears, float32 (N,) at `rate`; the oldest is dropped when too much waits."""
+        """Adds what a microphone hears, float32 (N,) at `rate`; the oldest is dropped when all too much waits."""
         import soxr
 
         with self._lock:
@@ -46,10 +46,7 @@ class SoundQueue:
                 samples = self._resampler.resample_chunk(samples)
             self._from_microphone = True
             self._add(samples)
-            if self._flowing and self.waiting > MOST_BEHIND * RATE and not self._paused:
-                self._drop(self.waiting - round(START * RATE))
-            elif self.waiting > self._longest * RATE:
-                self._drop(self.waiting - round(self._longest * RATE))
+            self._drop(max(self.waiting - round(self._longest * RATE), 0))
 
     def say(self, samples: np.ndarray) -> bool:
         """Adds a whole sound, float32 (N,) at `RATE`; False where too much waits already."""
@@ -60,17 +57,30 @@ class SoundQueue:
             self._add(samples)
             return True
 
-    def take(self, count: int) -> tuple[np.ndarray, int]:
-        """Returns the next `count` samples, silence after the sound's end, and how many are sound."""
+    def take(self, count: int, behind: float = 0.0) -> tuple[np.ndarray, int]:
+        """Returns the next `count` samples, silence where there is no sound, and how many are sound.
+
+        A microphone's begins at the end of what is taken: the next call goes on without a gap. Other sound begins at
+        once.
+
+        behind: seconds by which it is taken too late. So much more of a microphone waits, and is kept.
+        """
         with self._lock:
             if self._paused:
                 return np.zeros(count, np.float32), 0
-            if not self._flowing and self.waiting < (START * RATE if self._from_microphone else 1):
-                return np.zeros(count, np.float32), 0
-            got = self._drop(count)
-            heard = len(got)
-            self._flowing = heard == count
-            return np.pad(got, (0, count - heard)), heard
+            if not self._from_microphone:
+                got = self._drop(count)
+                return np.pad(got, (0, count - len(got))), len(got)
+            kept = count + round((START + behind) * RATE)
+            if self.waiting > kept + round((MOST_BEHIND - START) * RATE):
+                self._drop(self.waiting - kept)
+            if self._flowing:
+                got = self._drop(count)
+                self._flowing = len(got) == count
+                return np.pad(got, (0, count - len(got))), len(got)
+            got = self._drop(min(max(self.waiting - round(START * RATE), 0), count))
+            self._flowing = len(got) > 0
+            return np.pad(got, (count - len(got), 0)), len(got)
 
     def clear(self) -> None:
         """Drops all that waits."""

@@ -73,7 +73,8 @@ export class Player {
         this.started = true;
         this.video.currentTime = hop.start;
         setTimeout(() => this.video.play().catch(() => { this.video.muted = true; this.video.play(); }), 1000 * START * hop.seconds);
-      } else if (hop.interrupted) this.jump(hop);
+      } else if (hop.interrupted || this.skipped) this.jump(hop);
+      this.skipped = hop.skipped; // the server was far behind: what comes next is shown at once
     }
     this.append();
   }
