@@ -1,19 +1,26 @@
 """Live avatars over a WebSocket, with a tiny model."""
 
 import asyncio
+import dataclasses
 import io
 import itertools
+import json
+import os
 import threading
 import time
 
 import av
 import numpy as np
 import pytest
+import uvicorn
 from live_player import HEADERS, Player, open_one, wait_until
 from scipy.io import wavfile
 from tiny_studio import served, wav
 
+from vasa_jax import main
+from vasa_jax.config import LiveBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import HISTORY
+from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
@@ -258,6 +265,44 @@ def test_sound_in_pieces_is_one_sound(client, opened):
     on = np.flatnonzero(level > 0.05)
     assert len(on) / 48_000 == pytest.approx(1.6, abs=0.02) and on[-1] - on[0] < len(on) + 480
     opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
+
+
+@pytest.fixture(scope="module")
+def address(opened):
+    """The same studio on a port of its own."""
+    config = uvicorn.Config(opened[0].app, port=0, ws="websockets-sansio", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_benchmark_measures_what_its_clients_get(address, opened, tmp_path, capsys):
+    settings = LiveBenchmarkConfig(sessions=(1,), seconds=2.0, address=address + "/")
+    (row,) = main.run(VASAConfig(job="benchmark_live", live_benchmark=settings), tmp_path)
+    assert row.sessions == 1 and 0 < row.first_frame < 3 and 0.2 < row.latency < 2
+    assert 0 <= row.late <= 1 and row.behind < 1.5 and 0 < row.frames_per_second <= 25
+    assert row.skew < 0.022  # a packet of AAC
+    assert 0 < row.cores < os.cpu_count() + 0.1 and 50 < row.memory < 50_000 and row.gpu is None
+    assert json.loads((tmp_path / "live.json").read_text()) == [dataclasses.asdict(row)]
+    text = (tmp_path / "live.md").read_text()
+    assert capsys.readouterr().out == text and text.splitlines()[-1].startswith("| 1 | ")
+    wait_until(lambda: not opened[1].live.active)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [({"sessions": (2,)}, "refuses .503 .*all 1 live"), ({"address": "http://127.0.0.1:9"}, "does not answer")],
+)
+def test_a_benchmark_that_cannot_be_is_one_line(address, opened, tmp_path, changes, line):
+    settings = LiveBenchmarkConfig(**{"sessions": (1,), "seconds": 0.5, "address": address, **changes})
+    with pytest.raises(InputError, match=line):
+        main.run(VASAConfig(job="benchmark_live", live_benchmark=settings), tmp_path)
+    assert not list(tmp_path.iterdir())
     wait_until(lambda: not opened[1].live.active)
 
 
