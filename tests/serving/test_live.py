@@ -24,10 +24,11 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
-from vasa_jax.serving.live import MOST_UNSENT
+from vasa_jax.serving.live import MOST_UNSENT, LiveSession
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion
 from vasa_jax.serving.live_sockets import Playing
-from vasa_jax.serving.pace import Point
+from vasa_jax.serving.metrics import Metrics
+from vasa_jax.serving.pace import Pace, Point
 
 STEPS = 1
 
@@ -90,6 +91,22 @@ def test_motion_is_that_of_a_stream(generator):
     while moved := batch.advance_motion():
         motion.append(moved[0][1])
     np.testing.assert_array_equal(live, np.concatenate(motion)[:15])
+
+
+def test_the_solvers_steps_follow_the_pace(generator):
+    """They are halved where motion costs too much and whole again, whatever the controls that a client asks for."""
+    dear, cheap = Pace((3.0, 0.3), 0.01), Pace((0.01, 0.005), 0.001)
+    session = LiveSession(
+        generator, generator.prepare(portrait()), Controls(steps=7), dear, (7, 3), Metrics(),
+        longest=1, queue=1, sessions=lambda: 1, done=lambda session: None,
+    )  # fmt: skip
+    assert dear.point.halved == 1 and session._motion.controls.steps == 3
+    session.change_controls(Controls(steps=7, seed=5))
+    assert session._follow() == dear.point and session._motion.controls.steps == 3
+    session._pace = cheap
+    session._follow()
+    used = session._motion.controls
+    assert (used.steps, used.hop, used.seed) == (7, cheap.point.hop, 5)
 
 
 def test_drawn_frames_are_marked_frames_of_the_motion(generator):

@@ -72,8 +72,8 @@ class Metrics:
     def text(self) -> bytes:
         """Returns all of it in Prometheus's text format."""
         self.device_memory.set(device_memory() or 0)
-        share = self._gpu_share.latest()
-        if share is not None:
+        self.gpu.clear()  # an old share is none
+        if (share := self._gpu_share.latest()) is not None:
             self.gpu.labels("0").set(share)
         return prometheus.generate_latest(self._registry)
 

@@ -104,9 +104,11 @@ class Pace:
         point = self.point
         left = max(point.seconds - behind, _share(behind) * point.seconds) - motion
         frame = self._frame * max(motion / (self._slowness * self._motion[point.halved]), 1.0)
-        fewer = [dataclasses.replace(point, stays=stays) for stays in STAYS if point.stays <= stays < point.hop]
-        last = dataclasses.replace(point, stays=point.hop)
-        return next((fewer_ for fewer_ in fewer if frame * fewer_.drawn <= left), last)
+        for stays in STAYS:
+            fewer = dataclasses.replace(point, stays=stays)
+            if point.stays <= stays < point.hop and frame * fewer.drawn <= left:
+                return fewer
+        return dataclasses.replace(point, stays=point.hop)
 
     def measured(self, motion: float, frame: float, behind: float) -> bool:
         """Takes seconds of the last window and of each of its frames; returns whether the point has changed.
