@@ -52,6 +52,23 @@ def test_a_microphone_is_heard_whole_whatever_the_hop(hop):
     assert begin <= 2 * hop * RATE and queue.waiting < (START + 0.1) * RATE
 
 
+def test_a_sound_that_is_said_is_not_lost_in_the_microphones():
+    """While it is said, the microphone is not heard; then it is again, and all of it counts as taken."""
+    queue, piece = SoundQueue(10.0), np.full(round(0.1 * RATE), 0.1, np.float32)
+    for _ in range(4):
+        queue.hear(piece, RATE)
+    assert queue.take(round(0.2 * RATE))[1] == 0.2 * RATE
+    assert queue.say(np.full(RATE, 0.5, np.float32))
+    taken = []
+    for _ in range(10):
+        queue.hear(piece, RATE), queue.hear(piece, RATE)
+        taken.append(queue.take(round(0.2 * RATE))[0])
+    said = np.concatenate(taken)
+    on = np.flatnonzero(said == 0.5)
+    assert len(on) == RATE and on[-1] - on[0] == RATE - 1 and said[-1] == np.float32(0.1)
+    assert queue.taken + queue.waiting == 24 * len(piece) + RATE
+
+
 def test_another_rate_keeps_the_length():
     queue = SoundQueue(10.0)
     for _ in range(100):

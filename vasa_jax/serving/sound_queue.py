@@ -21,6 +21,7 @@ class SoundQueue:
         self._flowing, self._paused, self._from_microphone = False, False, False
         self._resampler = None
         self._rate = RATE
+        self._said, self._unheard = 0, 0  # samples of whole sounds that wait; of a microphone meanwhile
         self.waiting = 0  # samples
         self.taken = 0  # samples of sound that were heard or dropped, since the start
 
@@ -34,7 +35,10 @@ class SoundQueue:
         self._paused = value
 
     def hear(self, samples: np.ndarray, rate: int) -> None:
-        """Adds what a microphone hears, float32 (N,) at `rate`; the oldest is dropped when all too much waits."""
+        """Adds what a microphone hears, float32 (N,) at `rate`; nothing while a whole sound is said.
+
+        The oldest is dropped when all too much waits.
+        """
         import soxr
 
         with self._lock:
@@ -44,6 +48,9 @@ class SoundQueue:
                     self._resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="MQ")
             if self._resampler:
                 samples = self._resampler.resample_chunk(samples)
+            if self._said:
+                self._unheard += len(samples)
+                return
             self._from_microphone = True
             self._add(samples)
             self._drop(max(self.waiting - round(self._longest * RATE), 0))
@@ -53,8 +60,9 @@ class SoundQueue:
         with self._lock:
             if self.waiting + len(samples) > self._longest * RATE:
                 return False
-            self._from_microphone = False
+            self._from_microphone, self._flowing = False, False
             self._add(samples)
+            self._said += len(samples)
             return True
 
     def take(self, count: int, behind: float = 0.0) -> tuple[np.ndarray, int]:
@@ -105,4 +113,8 @@ class SoundQueue:
             left -= len(piece)
         self.waiting -= count - left
         self.taken += count - left
+        if self._said > self.waiting:  # whole sounds are the last that wait
+            self._said = self.waiting
+        if not self._said:
+            self.taken, self._unheard = self.taken + self._unheard, 0
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
