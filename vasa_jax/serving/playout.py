@@ -1,8 +1,8 @@
 """Hops at the pace of a clock: 20 ms of sound and the picture of the moment, as WebRTC sends them.
 
 A browser that plays fragments has its own buffer, clock and rest. Over WebRTC the server has them. It begins with a
-reserve and holds the picture in silence where a hop is late. It skips idle moments where it has fallen behind, with
-the session what that skips, and shows a resting face as soon as it is interrupted.
+reserve and holds the picture in silence where a hop is late. It skips idle moments where it has fallen behind,
+and whatever the session skips. It shows a resting face as soon as it is interrupted.
 """
 
 import threading
