@@ -302,7 +302,7 @@ def test_the_benchmark_measures_what_its_clients_get(address, opened, tmp_path, 
     settings = LiveBenchmarkConfig(sessions=(1,), seconds=2.0, address=address + "/")
     (row,) = main.run(VASAConfig(job="benchmark_live", live_benchmark=settings), tmp_path)
     assert row.sessions == 1 and 0 < row.first_frame < 3 and 0.2 < row.latency < 2
-    assert 0 <= row.late <= 1 and row.behind < 1.5 and 0 < row.frames_per_second <= 25
+    assert 0 <= row.late <= 1 and row.behind < 1.5 and 0 < row.frames_per_second < 25.1
     assert row.skew < 0.022  # a packet of AAC
     assert 0 < row.cores < os.cpu_count() + 0.1 and 50 < row.memory < 50_000 and row.gpu is None
     assert json.loads((tmp_path / "live.json").read_text()) == [dataclasses.asdict(row)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
-from vasa_jax.serving.sound_queue import MOST_BEHIND, START, SoundQueue
+from vasa_jax.serving.sound_queue import MOST_BEHIND, MOST_RESERVE, RESERVE, SoundQueue
 
 
 def test_whole_sounds_are_said_in_order_and_then_silence():
@@ -23,7 +23,7 @@ def test_whole_sounds_are_said_in_order_and_then_silence():
 
 def test_a_microphone_starts_with_a_reserve_and_stays_near():
     queue = SoundQueue(10.0)
-    piece = np.full(round(START * RATE / 2), 0.1, np.float32)
+    piece = np.full(round(MOST_RESERVE * RATE / 2), 0.1, np.float32)
     queue.hear(piece, RATE)
     queue.hear(piece, RATE)
     assert queue.take(100)[1] == 0
@@ -31,9 +31,16 @@ def test_a_microphone_starts_with_a_reserve_and_stays_near():
     assert queue.take(100)[1] == 100 and queue.take(100, behind=1.0)[1] == 100
     queue.hear(np.zeros(round(2 * MOST_BEHIND * RATE), np.float32), RATE)
     assert queue.take(100, behind=1.0)[1] == 100 and queue.waiting > 2 * MOST_BEHIND * RATE
-    assert queue.take(100)[1] == 100 and queue.waiting == round(START * RATE)
+    assert queue.take(100)[1] == 100 and queue.waiting == round(MOST_RESERVE * RATE)
     queue.hear(np.zeros(round(20 * RATE), np.float32), RATE)
     assert queue.waiting == 10 * RATE
+
+
+def test_small_pieces_have_a_small_reserve():
+    queue, piece = SoundQueue(10.0), np.full(960, 0.1, np.float32)  # 20 ms, as a browser sends them
+    for _ in range(5):
+        queue.hear(piece, RATE)
+    assert queue.take(RATE)[1] == (5 - RESERVE) * 960 and queue.waiting == RESERVE * 960
 
 
 @pytest.mark.parametrize("hop", [0.2, 0.4, 1.0])
@@ -49,7 +56,7 @@ def test_a_microphone_is_heard_whole_whatever_the_hop(hop):
     heard = np.concatenate(taken)
     begin = np.flatnonzero(heard)[0]
     np.testing.assert_array_equal(heard[begin:], np.arange(1, len(heard) - begin + 1))
-    assert begin <= 2 * hop * RATE and queue.waiting < (START + 0.1) * RATE
+    assert begin <= 2 * hop * RATE and queue.waiting < (MOST_RESERVE + 0.1) * RATE
 
 
 def test_a_sound_that_is_said_is_not_lost_in_the_microphones():

@@ -7,7 +7,8 @@ import numpy as np
 
 from vasa_jax.serving.fragments import RATE
 
-START = 0.1  # seconds of a microphone that are held in reserve: it arrives unevenly
+RESERVE = 2  # pieces of a microphone that are held back at its start: they arrive unevenly
+MOST_RESERVE = 0.1  # seconds
 MOST_BEHIND = 0.6  # seconds of a microphone that may wait beside what is taken; older ones are dropped
 
 
@@ -20,7 +21,7 @@ class SoundQueue:
         self._pieces: deque[np.ndarray] = deque()
         self._flowing, self._paused, self._from_microphone = False, False, False
         self._resampler = None
-        self._rate = RATE
+        self._rate, self._reserve = RATE, 0
         self._said, self._unheard = 0, 0  # samples of whole sounds that wait; of a microphone meanwhile
         self.waiting = 0  # samples
         self.taken = 0  # samples of sound that were heard or dropped, since the start
@@ -52,6 +53,7 @@ class SoundQueue:
                 self._unheard += len(samples)
                 return
             self._from_microphone = True
+            self._reserve = max(self._reserve, min(RESERVE * len(samples), round(MOST_RESERVE * RATE)))
             self._add(samples)
             self._drop(max(self.waiting - round(self._longest * RATE), 0))
 
@@ -79,14 +81,14 @@ class SoundQueue:
             if not self._from_microphone:
                 got = self._drop(count)
                 return np.pad(got, (0, count - len(got))), len(got)
-            kept = count + round((START + behind) * RATE)
-            if self.waiting > kept + round((MOST_BEHIND - START) * RATE):
-                self._drop(self.waiting - kept)
+            late = count + round(behind * RATE)
+            if self.waiting > late + MOST_BEHIND * RATE:
+                self._drop(self.waiting - late - self._reserve)
             if self._flowing:
                 got = self._drop(count)
                 self._flowing = len(got) == count
                 return np.pad(got, (0, count - len(got))), len(got)
-            got = self._drop(min(max(self.waiting - round(START * RATE), 0), count))
+            got = self._drop(min(max(self.waiting - self._reserve, 0), count))
             self._flowing = len(got) > 0
             return np.pad(got, (count - len(got), 0)), len(got)
 
