@@ -182,7 +182,8 @@ def test_live_clients_for_minutes(checkpoint, tmp_path, kind):
                 f"{len(hops)} hops, {100 * late:.1f} % late, {behind:.2f} s behind, at most {most:.2f}, "
                 f"{skipped:.2f} s skipped, {rate:.1f} frames/s, {steps:.1f} steps, the longest hop took {longest:.2f} s"
             )
-            assert abs(behind) < 2.0 and max(hop["waiting"] - hop["behind"] for hop in hops) < 2.0
+            assert abs(behind) < 2.0
+            assert max(hop["waiting"] - hop["behind"] for hop in hops if not hop["skipped"]) < 2.0
         seconds = re.search(r"^process_cpu_seconds_total (\S+)", httpx.get(f"{address}metrics").text, re.MULTILINE)
         print(f"CPU: {float(seconds.group(1)):.0f} s in {time.monotonic() - start:.0f} s")
         print(f"memory: {before:.0f} MiB in the second third, {after:.0f} at the end:", *map(round, held))
