@@ -78,4 +78,4 @@ def test_kokoro_is_loaded_when_it_first_speaks_sentence_by_sentence(monkeypatch)
 
 
 def test_sentences():
-    assert sentences(" One 1.5 two. Three!  ... Four") == ["One 1.5 two.", "Three! ...", "Four"]
+    assert sentences(" One 1.5 two. Three! ... Four") == ["One 1.5 two.", "Three! ...", "Four"]

@@ -109,11 +109,5 @@ def _of_kokoro() -> dict[str, Say]:
 
 
 def sentences(text: str) -> list[str]:
-    """Returns a text's sentences; one that holds no letter goes with the one before."""
-    found: list[str] = []
-    for part in re.split(r"(?<=[.!?;:])\s+", text.strip()):
-        if found and not any(letter.isalnum() for letter in part):
-            found[-1] += f" {part}"
-        else:
-            found.append(part)
-    return found
+    """Returns a text's sentences; what holds no letter goes with the one before."""
+    return re.split(r"(?<=[.!?;:])\s+(?=\S*\w)", text.strip())
