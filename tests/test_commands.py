@@ -63,6 +63,9 @@ DEAR = {
         " benchmark.update_batches=(4,) benchmark.repeats=1",
         "benchmark.json",
     ),
+    "benchmark_live": (
+        "checkpoint=MODEL live_benchmark.sessions=(1,) live_benchmark.seconds=3 studio.live_steps=1", "live.json"
+    ),
     "benchmark_renderer": (
         "renderer_benchmark.sizes=(16,) renderer_benchmark.batch_sizes=(1,) renderer_benchmark.supersample=1"
         " renderer_benchmark.repeats=1",

@@ -67,6 +67,7 @@ JOBS = {
     "benchmark": "vasa_jax.benchmarks.generation:benchmark",
     "benchmark_renderer": "vasa_jax.benchmarks.renderer:benchmark_renderer_job",
     "benchmark_reading": "vasa_jax.benchmarks.reading:benchmark_reading_job",
+    "benchmark_live": "vasa_jax.benchmarks.live_clients:benchmark_live",
     "synthesize": "vasa_jax.corpus.write:synthesize_job",
     "speech_corpus": "vasa_jax.corpus.voices.write_speech:speech_corpus",
     "prepare": "vasa_jax.preparation.prepare:prepare",

@@ -1,25 +1,34 @@
 """Live avatars over a WebSocket, with a tiny model."""
 
 import asyncio
+import dataclasses
 import io
+import itertools
+import json
+import os
 import threading
 import time
 
 import av
 import numpy as np
 import pytest
+import uvicorn
 from live_player import HEADERS, Player, open_one, wait_until
 from scipy.io import wavfile
 from tiny_studio import served, wav
 
+from vasa_jax import main
+from vasa_jax.config import LiveBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import HISTORY
+from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.fragments import PER_FRAME
-from vasa_jax.serving.live import MOST_UNSENT
+from vasa_jax.serving.live import MOST_UNSENT, LiveSession
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion
 from vasa_jax.serving.live_sockets import Playing
-from vasa_jax.serving.pace import Point
+from vasa_jax.serving.metrics import Metrics
+from vasa_jax.serving.pace import Pace, Point
 
 STEPS = 1
 
@@ -84,6 +93,22 @@ def test_motion_is_that_of_a_stream(generator):
     np.testing.assert_array_equal(live, np.concatenate(motion)[:15])
 
 
+def test_the_solvers_steps_follow_the_pace(generator):
+    """They are halved where motion costs too much and whole again, whatever the controls that a client asks for."""
+    dear, cheap = Pace((3.0, 0.3), 0.01), Pace((0.01, 0.005), 0.001)
+    session = LiveSession(
+        generator, generator.prepare(portrait()), Controls(steps=7), dear, (7, 3), Metrics(),
+        longest=1, queue=1, sessions=lambda: 1, done=lambda session: None,
+    )  # fmt: skip
+    assert dear.point.halved == 1 and session._motion.controls.steps == 3
+    session.change_controls(Controls(steps=7, seed=5))
+    assert session._follow() == dear.point and session._motion.controls.steps == 3
+    session._pace = cheap
+    session._follow()
+    used = session._motion.controls
+    assert (used.steps, used.hop, used.seed) == (7, cheap.point.hop, 5)
+
+
 def test_drawn_frames_are_marked_frames_of_the_motion(generator):
     avatar = generator.prepare(portrait())
     live = LiveMotion(generator, avatar, Controls(steps=STEPS), 5)
@@ -137,6 +162,35 @@ def test_a_session(client, opened):
     assert "vasa_live_first_frame_seconds_count 1.0" in text and 'vasa_live_players_total{over="websocket"} 1.0' in text
     wait_until(lambda: not opened[1].live.active)
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
+
+
+def test_a_session_that_was_held_up_is_at_once_up_with_the_clock(client, opened, monkeypatch):
+    """The time is skipped: picture and sound last as long as the clock says, and steps and lateness are told."""
+    monkeypatch.setattr("vasa_jax.serving.pace.MOST_BEHIND", 0.3)
+    path = open_one(client).json()["socket"]
+    session = opened[1].live.get(path.rpartition("/")[2])
+    with client.websocket_connect(path, headers=HEADERS) as socket:
+        player = Player(socket)
+        first, start = player.next_hop(), time.monotonic()
+        draw = session._motion.draw
+        monkeypatch.setattr(session._motion, "draw", lambda *given: (time.sleep(1.0), draw(*given))[1])
+        late = player.until(lambda hop: hop["late"])
+        monkeypatch.setattr(session._motion, "draw", draw)
+        skipped = player.until(lambda hop: hop["skipped"])
+        last = player.until(lambda hop: not hop["late"])
+        now = time.monotonic() - start
+    assert (first["steps"], first["behind"], late["skipped"]) == (STEPS, 0.0, False) and late["behind"] > 0.3
+    assert skipped["seconds"] > 0.3 and skipped["rate"] == 0
+    assert last["behind"] == 0.0 and last["start"] - first["start"] == pytest.approx(now, abs=0.3)
+    lines = [line for line in player.lines if line["type"] == "hop"]
+    for one, other in itertools.pairwise(lines):
+        assert one["start"] + one["seconds"] == pytest.approx(other["start"])
+    with av.open(io.BytesIO(player.stream)) as file:
+        times = np.array([float(frame.time) for frame in file.decode(video=0)])
+    assert (np.diff(times) >= skipped["seconds"] - 1e-6).any()
+    assert "vasa_live_skipped_seconds_total" in client.get("/metrics").text
+    session.close()
+    wait_until(lambda: not opened[1].live.active)
 
 
 def test_a_player_that_is_lost_may_come_back(client, opened):
@@ -228,6 +282,44 @@ def test_sound_in_pieces_is_one_sound(client, opened):
     on = np.flatnonzero(level > 0.05)
     assert len(on) / 48_000 == pytest.approx(1.6, abs=0.02) and on[-1] - on[0] < len(on) + 480
     opened[1].live.get(path.rpartition("/")[2]).close()
+    wait_until(lambda: not opened[1].live.active)
+
+
+@pytest.fixture(scope="module")
+def address(opened):
+    """The same studio on a port of its own."""
+    config = uvicorn.Config(opened[0].app, port=0, ws="websockets-sansio", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_benchmark_measures_what_its_clients_get(address, opened, tmp_path, capsys):
+    settings = LiveBenchmarkConfig(sessions=(1,), seconds=2.0, address=address + "/")
+    (row,) = main.run(VASAConfig(job="benchmark_live", live_benchmark=settings), tmp_path)
+    assert row.sessions == 1 and 0 < row.first_frame < 3 and 0.2 < row.latency < 2
+    assert 0 <= row.late <= 1 and row.behind < 1.5 and 0 < row.frames_per_second < 25.1
+    assert row.skew < 0.022  # a packet of AAC
+    assert 0 < row.cores < os.cpu_count() + 0.1 and 50 < row.memory < 50_000 and row.gpu is None
+    assert json.loads((tmp_path / "live.json").read_text()) == [dataclasses.asdict(row)]
+    text = (tmp_path / "live.md").read_text()
+    assert capsys.readouterr().out == text and text.splitlines()[-1].startswith("| 1 | ")
+    wait_until(lambda: not opened[1].live.active)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [({"sessions": (2,)}, "refuses .503 .*all 1 live"), ({"address": "http://127.0.0.1:9"}, "does not answer")],
+)
+def test_a_benchmark_that_cannot_be_is_one_line(address, opened, tmp_path, changes, line):
+    settings = LiveBenchmarkConfig(**{"sessions": (1,), "seconds": 0.5, "address": address, **changes})
+    with pytest.raises(InputError, match=line):
+        main.run(VASAConfig(job="benchmark_live", live_benchmark=settings), tmp_path)
+    assert not list(tmp_path.iterdir())
     wait_until(lambda: not opened[1].live.active)
 
 

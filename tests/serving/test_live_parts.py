@@ -1,4 +1,4 @@
-"""What live sessions are made of, without a model: pace, waiting sound, and fragments of MP4."""
+"""What live sessions are made of, without a model: waiting sound, and fragments of MP4."""
 
 import io
 
@@ -7,50 +7,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
-from vasa_jax.serving.pace import FULL, PATIENCE, Pace, Point
-from vasa_jax.serving.sound_queue import MOST_BEHIND, START, SoundQueue
-
-
-def test_points():
-    assert (Point(10, 3).drawn, Point(10, 1).drawn, Point(5, 5).drawn) == (4, 10, 1)
-    assert Point(10, 2).rate == 12.5 and Point(10, 2).seconds == 0.4
-
-
-@pytest.mark.parametrize(
-    ("motion", "frame", "point"),
-    [
-        (0.005, 0.003, Point(5, 1)),  # an accelerator
-        (0.04, 0.040, Point(5, 2)),  # two quiet cores: (0.04 + 3 x 0.04) / 0.2 = 0.8
-        (0.08, 0.038, Point(5, 3)),
-        (0.09, 0.140, Point(25, 5)),  # two crowded ones
-    ],
-)
-def test_the_best_point_that_the_machine_bears(motion, frame, point):
-    pace = Pace(motion, frame)
-    assert pace.load(pace.point) <= FULL + 1e-9 and pace.point == point
-
-
-def test_a_hopeless_machine_gets_the_cheapest():
-    assert Pace(10.0, 10.0).point == Point(25, 25)
-
-
-def test_worse_at_once_and_better_after_a_while():
-    pace = Pace(0.005, 0.003)
-    while pace.point == Point(5, 1):
-        pace.measured(0.1, 0.05, late=True)
-    slow = pace.point
-    assert slow.penalty > Point(5, 1).penalty
-    calm = 0.0
-    while pace.point == slow:
-        calm += slow.seconds
-        assert calm < PATIENCE + 5
-        pace.measured(0.005, 0.003, late=False)
-    assert calm >= PATIENCE and pace.point.penalty < slow.penalty
-
-
-def test_late_without_a_reason_is_still_answered():
-    pace = Pace(0.005, 0.003)
-    assert pace.measured(0.005, 0.003, late=True) and pace.load(pace.point) < pace.load(Point(5, 1))
+from vasa_jax.serving.sound_queue import MOST_BEHIND, MOST_RESERVE, RESERVE, SoundQueue
 
 
 def test_whole_sounds_are_said_in_order_and_then_silence():
@@ -66,13 +23,57 @@ def test_whole_sounds_are_said_in_order_and_then_silence():
 
 def test_a_microphone_starts_with_a_reserve_and_stays_near():
     queue = SoundQueue(10.0)
-    piece = np.full(round(START * RATE / 2), 0.1, np.float32)
+    piece = np.full(round(MOST_RESERVE * RATE / 2), 0.1, np.float32)
+    queue.hear(piece, RATE)
     queue.hear(piece, RATE)
     assert queue.take(100)[1] == 0
     queue.hear(piece, RATE)
-    assert queue.take(100)[1] == 100
+    assert queue.take(100)[1] == 100 and queue.take(100, behind=1.0)[1] == 100
     queue.hear(np.zeros(round(2 * MOST_BEHIND * RATE), np.float32), RATE)
-    assert queue.waiting == round(START * RATE)
+    assert queue.take(100, behind=1.0)[1] == 100 and queue.waiting > 2 * MOST_BEHIND * RATE
+    assert queue.take(100)[1] == 100 and queue.waiting == round(MOST_RESERVE * RATE)
+    queue.hear(np.zeros(round(20 * RATE), np.float32), RATE)
+    assert queue.waiting == 10 * RATE
+
+
+def test_small_pieces_have_a_small_reserve():
+    queue, piece = SoundQueue(10.0), np.full(960, 0.1, np.float32)  # 20 ms, as a browser sends them
+    for _ in range(5):
+        queue.hear(piece, RATE)
+    assert queue.take(RATE)[1] == (5 - RESERVE) * 960 and queue.waiting == RESERVE * 960
+
+
+@pytest.mark.parametrize("hop", [0.2, 0.4, 1.0])
+def test_a_microphone_is_heard_whole_whatever_the_hop(hop):
+    """It arrives in uneven pieces; from its first sample on nothing is missing and no gap is put in."""
+    queue, rng, sent, arrived, taken = SoundQueue(10.0), np.random.default_rng(0), 0, 0.0, []
+    for number in range(1, round(10 / hop)):
+        while arrived < number * hop:
+            piece = rng.integers(1000, 4000)
+            queue.hear(np.arange(sent + 1, sent + piece + 1, dtype=np.float32), RATE)
+            sent, arrived = sent + piece, (sent + piece) / RATE + rng.uniform(0, 0.05)
+        taken.append(queue.take(round(hop * RATE))[0])
+    heard = np.concatenate(taken)
+    begin = np.flatnonzero(heard)[0]
+    np.testing.assert_array_equal(heard[begin:], np.arange(1, len(heard) - begin + 1))
+    assert begin <= 2 * hop * RATE and queue.waiting < (MOST_RESERVE + 0.1) * RATE
+
+
+def test_a_sound_that_is_said_is_not_lost_in_the_microphones():
+    """While it is said, the microphone is not heard; then it is again, and all of it counts as taken."""
+    queue, piece = SoundQueue(10.0), np.full(round(0.1 * RATE), 0.1, np.float32)
+    for _ in range(4):
+        queue.hear(piece, RATE)
+    assert queue.take(round(0.2 * RATE))[1] == 0.2 * RATE
+    assert queue.say(np.full(RATE, 0.5, np.float32))
+    taken = []
+    for _ in range(10):
+        queue.hear(piece, RATE), queue.hear(piece, RATE)
+        taken.append(queue.take(round(0.2 * RATE))[0])
+    said = np.concatenate(taken)
+    on = np.flatnonzero(said == 0.5)
+    assert len(on) == RATE and on[-1] - on[0] == RATE - 1 and said[-1] == np.float32(0.1)
+    assert queue.taken + queue.waiting == 24 * len(piece) + RATE
 
 
 def test_another_rate_keeps_the_length():

@@ -16,12 +16,12 @@ class Source:
     def __init__(self):
         self.frame, self.sample = 0, 0
 
-    def hop(self, frames=5, stays=1, speaks=True, interruptions=0, portraits=0):
+    def hop(self, frames=5, stays=1, speaks=True, interruptions=0, portraits=0, skipped=False):
         upto = (self.frame + frames + AHEAD) * PER_FRAME
         shown = [min(stays, frames - index) for index in range(0, frames, stays)]
         pictures = [np.full((2, 2, 3), self.frame + index, np.uint8) for index in range(0, frames, stays)]
         sound = (np.arange(self.sample, upto) // PER_FRAME).astype(np.float32)
-        made = Hop(self.frame, pictures, shown, self.sample, sound, speaks, interruptions, portraits, {})
+        made = Hop(self.frame, pictures, shown, self.sample, sound, speaks, interruptions, portraits, {}, skipped)
         self.frame, self.sample = self.frame + frames, upto
         return made
 
@@ -53,6 +53,18 @@ def test_a_late_hop_is_waited_for_with_the_picture_and_in_silence():
     blocks = played(playout, 8)
     reserve = round(START * 5 * PER_FRAME / BLOCK)
     assert blocks == [(0, 4)] * reserve + [(5 + index // 2, 5 + index // 2) for index in range(8 - reserve)]
+
+
+@pytest.mark.parametrize("late", [12, 4])
+def test_what_the_session_skips_is_not_played(late):
+    """Whether the picture stood still already or a reserve is left: it goes on with the first hop after that."""
+    playout, source = Playout(), Source()
+    playout.put(source.hop())
+    played(playout, late)
+    assert playout.put(source.hop(50, 50, skipped=True)) == 0.0
+    playout.put(source.hop())
+    reserve = round(START * 5 * PER_FRAME / BLOCK)
+    assert playout.stalls == 1 and played(playout, reserve + 10)[-1] == (59, 59)
 
 
 def test_an_interruption_is_silent_and_closed_with_the_next_block():

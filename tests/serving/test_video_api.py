@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import sqlite3
 import struct
 import wave
@@ -13,12 +12,10 @@ from PIL import Image
 from tiny_studio import ended, post, served, wav
 
 from vasa_jax.data.video_files import read_video
-from vasa_jax.errors import InputError
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.job import DEMO
 from vasa_jax.generation.provenance import read_manifest
 from vasa_jax.generation.watermark import Payload
-from vasa_jax.serving.voices import Voices
 from vasa_jax.serving.worker import Worker
 
 CENTRE = {"crop": "center"}  # no search for a face
@@ -235,25 +232,6 @@ def test_texts_are_spoken(client):
     bad = ({"text": " "}, {"text": "a", "voice": "xx"}, {"text": "a", "voice": "../x"}, {}, {"text": "a" * 2001})
     assert {client.post("/v1/speech", json=word).status_code for word in bad} == {422}
     assert client.post("/v1/speech", content=b'{"text": "\\ud800"}').status_code == 422
-
-
-def test_the_voices_of_installed_programs_are_offered(tmp_path, monkeypatch):
-    """A program on the path, here one that answers as flite does, speaks; what is not there is named in one line."""
-    quiet = tmp_path / "quiet.wav"
-    quiet.write_bytes(wav(0.5))
-    program = tmp_path / "flite"
-    answer = f'cp {quiet} "$2"; echo "pau:0.1 hh:0.3 pau:0.5"'
-    program.write_text(f'#!/bin/sh\nwhile [ "$1" != "-o" ]; do shift; done\n{answer}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    voices = Voices()
-    assert "flite:slt" in voices.names and voices.say("hello", "flite:slt").shape == (8000,)
-    with pytest.raises(InputError, match="text: is empty"):
-        voices.say(" ", "flite:slt")
-    with pytest.raises(InputError, match="voice: flite:nobody is not installed here; choose one of"):
-        voices.say("hello", "flite:nobody")
-    monkeypatch.setenv("PATH", "")
-    assert not [name for name in Voices().names if ":" in name]
 
 
 def test_requests_of_another_form_are_one_line(client):

@@ -267,6 +267,15 @@ class ReadingBenchmarkConfig(Settings):
 
 
 @section
+class LiveBenchmarkConfig(Settings):
+    """How live avatars are measured by clients of theirs (job benchmark_live)."""
+
+    sessions: tuple[int, ...] = number((1, 2, 3, 4), 1, 64, "sessions", "at once, one row each")
+    seconds: float = number(30.0, 0.5, 3600, "seconds", "that each client speaks")
+    address: str = text("", "http://HOST:PORT of a studio that runs; empty = one of its own; $VASA_JAX_KEY is its key")
+
+
+@section
 class PhotosEvaluationConfig(Settings):
     """The report on photographs (job evaluate_photos; photos.analyzer, photos.models)."""
 

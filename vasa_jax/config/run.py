@@ -18,6 +18,7 @@ from vasa_jax.config.reports import (
     EvaluationConfig,
     FaceEvaluationConfig,
     LabelAccuracyConfig,
+    LiveBenchmarkConfig,
     MarksConfig,
     PhotosEvaluationConfig,
     PoseErasureConfig,
@@ -117,6 +118,7 @@ class VASAConfig(Controls, Driving, VideoForm):
     synthesis: SynthesisConfig = part(SynthesisConfig())
     renderer_benchmark: RendererBenchmarkConfig = part(RendererBenchmarkConfig())
     reading_benchmark: ReadingBenchmarkConfig = part(ReadingBenchmarkConfig())
+    live_benchmark: LiveBenchmarkConfig = part(LiveBenchmarkConfig())
     corpus_sheets: CorpusSheetsConfig = part(CorpusSheetsConfig())
     prepare: PrepareConfig = part(PrepareConfig())
     photos: PhotosConfig = part(PhotosConfig())

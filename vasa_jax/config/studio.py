@@ -21,6 +21,7 @@ class StudioConfig(Settings):
     live_sessions: int = number(1, 0, 64, "sessions", "of the live avatar at once; more are told that it is busy")
     live_minutes: float = number(30.0, 0.1, 1440, "minutes", "of one live session")
     live_steps: int = number(4, 1, 100, "steps", "of the solver in a live session")
+    live_least_steps: int = number(2, 1, 100, "steps", "to which these are halved where motion costs too much")
     webrtc: bool = flag(True, "a live avatar can be played over WebRTC too, which opens UDP ports")
     udp_hosts: tuple[str, ...] = text((), "this machine's addresses for these ports; empty = host")
     ice: tuple[str, ...] = text((), "STUN and TURN servers, e.g. turn:turn.example.org:3478; empty = none")

@@ -4,8 +4,9 @@ One initialisation segment, then one fragment per hop that holds both tracks. Ti
 of order, and the AAC encoder's first packet, which only fills its overlap, is left out. ISO/IEC 14496-12, -14, -15.
 """
 
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -102,6 +103,27 @@ class FragmentWriter:
                 begin = begin if packets else packet.pts
                 packets.append((AAC_BLOCK, bytes(packet), _KEY))
         return packets, begin
+
+
+def fragment_ends(fragment: bytes) -> tuple[float, float]:
+    """Returns where pictures and sound of a fragment end, seconds since the start; NaN for a track it does not hold."""
+    ends = {VIDEO: math.nan, SOUND: math.nan}
+    for kind, content in _boxes(dict(_boxes(fragment))[b"moof"]):
+        if kind == b"traf":
+            parts = dict(_boxes(content))
+            (track,), (begin,) = struct.unpack(">4xI", parts[b"tfhd"]), struct.unpack(">4xQ", parts[b"tfdt"])
+            lasts = sum(row[0] for row in struct.iter_unpack(">III", parts[b"trun"][12:]))
+            ends[track] = (begin + lasts) / {VIDEO: FPS, SOUND: RATE}[track]
+    return ends[VIDEO], ends[SOUND]
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields kind and content of every box of a file, or of a box."""
+    at = 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at + 8 : at + size]
+        at += size
 
 
 def _units(stream: bytes) -> list[bytes]:

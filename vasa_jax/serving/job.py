@@ -24,9 +24,7 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
 
     InputError where the extra `studio` is not installed, an address cannot be used or lacks a key.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"studio: {', '.join(missing)} not installed; pip install 'vasa_jax[studio]'")
+    needs_the_extra()
     key = api_key(config)
     secret = ice_secret(config)
     check_address(config.studio.host, config.studio.port)
@@ -47,6 +45,13 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     server = StudioServer(create_app(opened, key), opened)
     server.run()
     say("stopped; what waits is made when the studio is started again")
+
+
+def needs_the_extra() -> None:
+    """Raises InputError for what is not installed of the extra `studio`."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"studio: {', '.join(missing)} not installed; pip install 'vasa_jax[studio]'")
 
 
 def api_key(config: VASAConfig) -> str:

@@ -2,7 +2,7 @@
 
 A session's thread makes hop after hop. It takes the sound that waits, or silence, in which the avatar idles; makes
 motion and frames; and hands them to whoever plays them (`players.py`). It begins each hop when the clock says, and so
-never runs ahead of a microphone. It draws fewer frames where the machine is too slow (`pace.py`).
+never runs ahead of a microphone. It makes less where the machine is too slow, and catches up (`pace.py`).
 """
 
 import dataclasses
@@ -11,7 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from vasa_jax.config import VASAConfig
 from vasa_jax.conventions import FPS
@@ -22,14 +25,13 @@ from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.serving.fragments import PER_FRAME, RATE
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion, hops_of, measure
 from vasa_jax.serving.metrics import Metrics
-from vasa_jax.serving.pace import Pace, Point
+from vasa_jax.serving.pace import Clock, Pace, Point, halvings
 from vasa_jax.serving.players import Hop, Player
 from vasa_jax.serving.sound_queue import SoundQueue
 
 UNSEEN = 20.0  # seconds without a player, after which a session ends
 QUIET = 300.0  # seconds without sound, after which a session ends: videos wait for it
 MOST_UNSENT = 16  # fragments that a player may be behind
-SLIP = 1.0  # seconds behind the clock at which a session starts a new count
 
 
 class Busy(Exception):
@@ -52,6 +54,7 @@ class LiveSession:
         avatar: Avatar,
         controls: Controls,
         pace: Pace,
+        steps: tuple[int, ...],
         metrics: Metrics,
         *,
         longest: float,
@@ -61,22 +64,23 @@ class LiveSession:
     ):
         """Nothing is made before `start`.
 
-        longest: seconds that it may last; queue: of sound that may wait; sessions: how many are open; done: called when
-        it is over.
+        steps: of the solver, and for each halving; longest: seconds that it may last; queue: of sound that may wait;
+        sessions: how many are open; done: called when it is over.
         """
         self.id, self.reason, self.size = secrets.token_hex(16), "", generator.image_size
         self.ended = threading.Event()
         self.sound = SoundQueue(queue)
         self._metrics, self._sessions, self._done = metrics, sessions, done
-        self._pace, self._until = pace, time.monotonic() + longest
-        self._motion = LiveMotion(generator, avatar, controls, pace.point.hop)
+        self._pace, self._steps, self._clock, self._until = pace, steps, Clock(), time.monotonic() + longest
+        self._motion = LiveMotion(generator, avatar, self._stepped(controls), pace.point.hop)
         self._lock, self._opened = threading.Lock(), time.monotonic()
         self._player: Player | None = None
         self._unseen_since = self._heard_at = self._opened
         self._wanted: Controls | None = None
         self._wanted_avatar: Avatar | None = None
         self._interruptions, self._answered, self._portraits = 0, 0, 0
-        self._first_sent = False
+        self._picture: np.ndarray | None = None  # that was drawn last
+        self._speaks = False
         self._frame = 0  # of the next hop, since the start
         self._sample = 0  # of its sound
         self._thread = threading.Thread(target=self._work, name="live", daemon=True)
@@ -144,7 +148,7 @@ class LiveSession:
             self._done(self)
 
     def _hops(self) -> None:
-        begin, ahead = None, 0
+        clock = self._clock
         while not self.ended.is_set():
             now = time.monotonic()
             if now > self._until:
@@ -156,59 +160,94 @@ class LiveSession:
             if not seen:
                 if now - self._unseen_since > UNSEEN:
                     return self.close("nobody plays it")
-                begin = None
+                clock.rest()
                 self.ended.wait(0.02)
                 continue
-            if begin is None or now - begin > SLIP:
-                begin = now  # of this hop
-            if begin > now:
-                self.ended.wait(begin - now)
-            late = self._hop(begin, ahead == 0)
-            ahead = AHEAD
-            begin += late
+            self.ended.wait(clock.wait(now))
+            if skipped := clock.skip(time.monotonic()):
+                self._hold(skipped)
+            self._hop()
 
-    def _hop(self, begin: float, first: bool) -> float:
-        """Makes one hop, whose time begins at `begin`; returns the seconds that it lasts."""
-        point = self._pace.point
-        if self._wanted or self._motion.controls.hop != point.hop:
-            self._motion.change(self._wanted or self._motion.controls, point.hop)
-            self._wanted = None
-        if self._wanted_avatar:
-            self._motion.change_avatar(self._wanted_avatar)
-            self._wanted_avatar = None
-            self._portraits += 1
+    def _hold(self, frames: int) -> None:
+        """Lets time pass for which nothing was made: the picture stays, in silence."""
+        self._metrics.skipped.inc(frames / FPS)
+        samples = np.zeros(frames * PER_FRAME, np.float32)
+        about = self._about(frames, [], speaks=self._speaks, late=True, skipped=True)
+        self._send([self._picture], [frames], samples, self._answered, about)
+
+    def _hop(self) -> None:
+        """Makes one hop, whose time has begun."""
         start, number = time.monotonic(), self._interruptions
+        begun_late = self._clock.behind(start)
+        point = self._follow()
         interrupted, self._answered = number != self._answered, number
-        samples, heard = self.sound.take((point.hop + (AHEAD if first else 0)) * PER_FRAME)
+        ahead = AHEAD if self._sample == 0 else 0
+        samples, heard = self.sound.take((point.hop + ahead) * PER_FRAME, begun_late)
         if heard:
             self._heard_at = start
         self._motion.hear(samples)
         motion = self._motion.next_motion()
         moved = time.monotonic()
-        behind = moved - begin > point.seconds
-        if behind:  # the clock comes first: one frame for the whole hop
-            point = dataclasses.replace(point, stays=point.hop)
+        point = self._pace.fitting(moved - start, begun_late)  # the clock comes first
         frames = self._motion.draw(motion, point)
-        drawn = time.monotonic()
         if self._interruptions != number:
             samples = samples * 0  # what was said of it is not heard
         shown = [min(point.stays, point.hop - index) for index in range(0, point.hop, point.stays)]
+        drawn, self._speaks = time.monotonic(), heard > 0
+        self._clock.made(point.seconds)
+        late = self._clock.behind(drawn) > 0
+        about = self._about(
+            point.hop, frames, speaks=self._speaks, interrupted=interrupted, late=late,
+            load=round((drawn - start) / point.seconds, 3),
+        )  # fmt: skip
+        self._send(frames, shown, samples, number, about)
         end = time.monotonic()
-        late = end - begin > point.seconds
-        about = {
-            "type": "hop", "start": self._frame / FPS, "seconds": point.seconds,
-            "rate": round(len(frames) / point.seconds, 2), "heard": self.sound.taken / RATE,
-            "waiting": round(self.sound.waiting / RATE, 3), "speaks": heard > 0, "interrupted": interrupted,
-            "portraits": self._portraits, "load": round((end - start) / point.seconds, 3), "late": late,
-            "sessions": self._sessions(), **self._metrics.usage(),
+        self._tell(frames, end - start, late)
+        self._pace.measured(moved - start, (end - moved) / len(frames), self._clock.behind(end))
+
+    def _follow(self) -> Point:
+        """Has the next hop made at the pace's point, with what was asked for last; returns the point."""
+        point, used = self._pace.point, self._motion.controls
+        wanted, self._wanted = self._wanted, None
+        controls = self._stepped(wanted or used)
+        if wanted or (used.hop, used.steps) != (point.hop, controls.steps):
+            self._motion.change(controls, point.hop)
+        if self._wanted_avatar:
+            self._motion.change_avatar(self._wanted_avatar)
+            self._wanted_avatar = None
+            self._portraits += 1
+        return point
+
+    def _stepped(self, controls: Controls) -> Controls:
+        """Returns controls with the solver's steps of the point in use."""
+        return dataclasses.replace(controls, steps=self._steps[self._pace.point.halved])
+
+    def _about(self, hop: int, frames: Sequence[np.ndarray], **more: Any) -> dict[str, Any]:
+        """Returns what players are told of a hop."""
+        behind = self._clock.behind(time.monotonic())
+        return {
+            "type": "hop", "start": self._frame / FPS, "seconds": hop / FPS, "rate": round(len(frames) * FPS / hop, 2),
+            "steps": self._motion.controls.steps, "heard": self.sound.taken / RATE,
+            "waiting": round(self.sound.waiting / RATE, 3), "behind": round(behind, 3), "interrupted": False,
+            "skipped": False, "portraits": self._portraits, "load": 0.0, "sessions": self._sessions(),
+            **self._metrics.usage(), **more,
         }  # fmt: skip
-        self._deliver(
-            Hop(self._frame, frames, shown, self._sample, samples, heard > 0, number, self._portraits, about)
-        )
-        self._frame, self._sample = self._frame + point.hop, self._sample + len(samples)
-        self._tell(point, len(frames), start, late)
-        self._pace.measured(moved - start, (drawn - moved) / len(frames), late)
-        return point.seconds
+
+    def _send(
+        self,
+        frames: Sequence[np.ndarray],
+        shown: Sequence[int],
+        samples: np.ndarray,
+        number: int,
+        about: dict[str, Any],
+    ) -> None:
+        """Hands the next frames and their sound on; number: of the interruption that they follow."""
+        hop = Hop(
+            self._frame, frames, shown, self._sample, samples, about["speaks"], number, self._portraits, about,
+            about["skipped"],
+        )  # fmt: skip
+        self._deliver(hop)
+        self._frame, self._sample = hop.end, self._sample + len(samples)
 
     def _deliver(self, hop: Hop) -> None:
         with self._lock:
@@ -216,15 +255,15 @@ class LiveSession:
         if player and not player.play(hop):
             self.close("its player is too slow")
 
-    def _tell(self, point, frames: int, start: float, late: bool) -> None:
-        now, metrics = time.monotonic(), self._metrics
-        metrics.live_frames.inc(frames)
-        metrics.latency.observe(now - start)
-        if late:
-            metrics.late.inc()
-        if not self._first_sent:
-            self._first_sent = True
-            metrics.first_frame.observe(now - self._opened)
+    def _tell(self, frames: Sequence[np.ndarray], took: float, late: bool) -> None:
+        """Counts a hop that has been sent."""
+        metrics = self._metrics
+        metrics.live_frames.inc(len(frames))
+        metrics.latency.observe(took)
+        metrics.late.inc(late)
+        if self._picture is None:
+            metrics.first_frame.observe(time.monotonic() - self._opened)
+        self._picture = frames[-1]
 
 
 class LiveSessions:
@@ -236,7 +275,9 @@ class LiveSessions:
         self._sessions: dict[str, LiveSession] = {}
         self._lock, self._warming = threading.Lock(), threading.Lock()
         self._taken = 0  # seats, those of sessions that are being opened too
-        self._costs: tuple[float, float] | None = None
+        settings = config.studio
+        self._steps = halvings(settings.live_steps, settings.live_least_steps)
+        self._costs: tuple[tuple[float, ...], float] | None = None
 
     @property
     def most(self) -> int:
@@ -248,11 +289,12 @@ class LiveSessions:
         """Whether a session is open or being opened."""
         return self._taken > 0
 
-    def warm_up(self) -> tuple[float, float]:
-        """Compiles and measures, once; returns seconds of a window of motion and of a drawn frame."""
+    def warm_up(self) -> tuple[tuple[float, ...], float]:
+        """Compiles and measures, once; returns seconds of a window for all steps and each halving, and of a frame."""
         with self._warming:
             if self._costs is None:
-                self._costs = measure(self._generator, self._controls(Controls()), hops_of(self._generator))
+                controls, hops = self._controls(Controls()), hops_of(self._generator)
+                self._costs = measure(self._generator, controls, hops, self._steps)
             return self._costs
 
     def open(self, avatar: Callable[[], Avatar], controls: Controls) -> LiveSession:
@@ -276,7 +318,7 @@ class LiveSessions:
         try:
             pace = Pace(*self.warm_up(), hops_of(self._generator))
             session = LiveSession(
-                self._generator, avatar(), self._controls(controls), pace, self._metrics,
+                self._generator, avatar(), self._controls(controls), pace, self._steps, self._metrics,
                 longest=60 * settings.live_minutes, queue=3600 * self._config.limits.hours,
                 sessions=lambda: len(self._sessions), done=self._left,
             )  # fmt: skip
@@ -308,7 +350,7 @@ class LiveSessions:
         """The controls of a session: steps, solver and hop are the server's own."""
         hop = hops_of(self._generator)[0]
         settled = dataclasses.replace(
-            controls, steps=self._config.studio.live_steps, solver="dpmpp", hop=hop, look_ahead=0
+            controls, steps=self._steps[0], solver="dpmpp", hop=hop, look_ahead=0
         )
         self._generator.sampler.schedule(settled.validate("controls"))
         return settled

@@ -85,22 +85,30 @@ class LiveMotion:
         return batch, batch.open(self._avatar)
 
 
-def measure(generator: VideoGenerator, controls: Controls, hops: tuple[int, ...]) -> tuple[float, float]:
-    """Compiles what live sessions need; returns seconds of a window of motion, and of a drawn frame."""
+def measure(
+    generator: VideoGenerator, controls: Controls, hops: tuple[int, ...], steps: tuple[int, ...]
+) -> tuple[tuple[float, ...], float]:
+    """Compiles what live sessions need; returns seconds of a window for each number of steps, and of a drawn frame."""
     size = generator.image_size
     avatar = generator.prepare(np.full((size, size, 3), 128, np.uint8))
-    motion_time = frame_time = 0.0
     live = LiveMotion(generator, avatar, controls, hops[0])
-    for hop in hops:
-        live.change(controls, hop)
+
+    def window(hop: int, count: int) -> tuple[np.ndarray, float]:
+        live.change(dataclasses.replace(controls, steps=count), hop)
         for _ in range(2):  # the first compiles
             live.hear(np.zeros((hop + AHEAD) * PER_FRAME, np.float32))
             start = time.perf_counter()
             motion = live.next_motion()
-            motion_time = time.perf_counter() - start
+            took = time.perf_counter() - start
+        return motion, took
+
+    for hop in hops[:-1]:
+        window(hop, steps[0])
+    motion, first = window(hops[-1], steps[0])
+    times = (first, *(window(hops[-1], count)[1] for count in steps[1:]))
     drawn = Point(hops[-1], 1)
     for _ in range(2):
         start = time.perf_counter()
         count = len(live.draw(motion[:3], drawn))
         frame_time = (time.perf_counter() - start) / count
-    return motion_time, frame_time
+    return times, frame_time

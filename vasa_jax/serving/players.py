@@ -25,6 +25,7 @@ class Hop:
       interruptions: how often the session had been interrupted when it was begun.
       portraits: how often another portrait had been chosen.
       about: what players are told of it.
+      skipped: whether nothing was made for its time, so that it is best not played.
     """
 
     first: int
@@ -36,6 +37,7 @@ class Hop:
     interruptions: int
     portraits: int
     about: dict[str, Any]
+    skipped: bool = False
 
     @property
     def end(self) -> int:

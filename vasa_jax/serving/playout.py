@@ -1,8 +1,8 @@
 """Hops at the pace of a clock: 20 ms of sound and the picture of the moment, as WebRTC sends them.
 
 A browser that plays fragments has its own buffer, clock and rest. Over WebRTC the server has them. It begins with a
-reserve and holds the picture in silence where a hop is late. It skips idle moments where it has fallen behind, and
-shows a resting face as soon as it is interrupted.
+reserve and holds the picture in silence where a hop is late. It skips idle moments where it has fallen behind,
+and whatever the session skips. It shows a resting face as soon as it is interrupted.
 """
 
 import threading
@@ -44,6 +44,10 @@ class Playout:
         """Takes a hop; returns the seconds until its end is played. One from before an interruption is dropped."""
         with self._lock:
             if hop.interruptions < self._interruption:
+                return 0.0
+            if hop.skipped:
+                if self._at is not None:
+                    self._go_to(hop.end * PER_FRAME)
                 return 0.0
             if hop.portraits != self._portraits:
                 self._portraits, self._rest, self._quiet = hop.portraits, None, 0

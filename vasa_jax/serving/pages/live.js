@@ -117,7 +117,9 @@ export function live(panel, { portrait, controls }, about) {
     const now = player.report();
     const rows = {
       "frames drawn per second": last.rate, "made at once": `${last.seconds} s`, "server's load": `${Math.round(100 * last.load)} %`,
+      "behind the clock": `${last.behind.toFixed(1)} s`, "steps of the solver": last.steps,
       "cores in use": last.cores, "live sessions": last.sessions,
+      ...(last.gpu === null ? {} : { "GPU at work": `${Math.round(100 * last.gpu)} %` }),
       ...(last.device_memory === null ? {} : { "memory of the accelerator": `${(last.device_memory / 2 ** 30).toFixed(2)} GiB` }),
       "first frame": milliseconds(now.firstFrame), "microphone to picture": milliseconds(now.latency),
       "picture over sound": milliseconds(now.skew), stalls: now.stalls, "sound that waits": `${last.waiting.toFixed(1)} s`,

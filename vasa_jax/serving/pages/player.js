@@ -1,30 +1,25 @@
 // Plays a live session: fragments from a WebSocket into Media Source Extensions, near the live edge.
 
+import { LiveSocket, push } from "./live_socket.js";
+
 const AHEAD = 0.08; // seconds of sound that the server takes before their hop
 const START = 0.25; // of a hop: reserve before playing begins
 const ENOUGH = 0.2, TOO_MUCH = 0.4; // seconds that are buffered when the next fragment comes
 const KEPT = 10; // seconds of the past that stay in the buffer
 
-export class Player {
-  /** hop, end: called with the server's lines. */
-  constructor(video, rest, path, { hop, end }) {
+export class Player extends LiveSocket {
+  constructor(video, rest, path, on) {
+    super(path, on);
     this.video = video;
     this.rest = rest;
-    this.on = { hop, end };
     this.hops = [];
     this.queue = [];
     this.sent = 0; // seconds of sound, all told
     this.log = [[0, null]]; // [sent, when]; null: a file
-    this.opened = performance.now();
-    this.figures = { firstFrame: null, latency: [], skew: [], stalls: 0, interrupt: null };
     this.lows = [];
     this.muted = false;
     this.quietSince = null;
-    this.socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.line(JSON.parse(data)) : this.bytes(data));
-    this.socket.onclose = (event) => this.ended(event.reason || "the connection has ended");
-    this.timer = setInterval(() => this.tend(), 100);
+    this.every(100, () => this.tend());
     video.onwaiting = () => { if (this.figures.firstFrame) this.figures.stalls += 1; };
     this.frameSeen = (now, frame) => this.seen(now, frame);
     video.requestVideoFrameCallback?.(this.frameSeen);
@@ -33,7 +28,6 @@ export class Player {
   line(line) {
     if (line.type === "hello") this.begin(line);
     else if (line.type === "hop") { this.coming = line; this.on.hop(line); }
-    else if (line.type === "end") this.ended(line.reason);
   }
 
   begin({ mime }) {
@@ -73,7 +67,8 @@ export class Player {
         this.started = true;
         this.video.currentTime = hop.start;
         setTimeout(() => this.video.play().catch(() => { this.video.muted = true; this.video.play(); }), 1000 * START * hop.seconds);
-      } else if (hop.interrupted) this.jump(hop);
+      } else if (hop.interrupted || this.skipped) this.jump(hop);
+      this.skipped = hop.skipped; // the server was far behind: what comes next is shown at once
     }
     this.append();
   }
@@ -112,8 +107,7 @@ export class Player {
 
   /** Silence and a closed mouth at once; the stream goes on with the first hop after the interruption. */
   interrupt() {
-    this.send({ type: "interrupt" });
-    this.pressed = performance.now();
+    super.interrupt();
     this.muted = this.video.muted = true;
     if (this.hasRest) this.rest.classList.add("shown");
   }
@@ -124,8 +118,7 @@ export class Player {
     this.video.onseeked = () => {
       this.video.onseeked = null;
       this.rest.classList.remove("shown");
-      if (this.pressed) this.figures.interrupt = (performance.now() - this.pressed) / 1000;
-      this.pressed = null;
+      this.answered();
       setTimeout(() => { this.muted = this.video.muted = false; }, 1000 * AHEAD); // what was said before is over
     };
   }
@@ -146,13 +139,6 @@ export class Player {
     if (!this.over) this.video.requestVideoFrameCallback(this.frameSeen);
   }
 
-  /** Tells the server of medians, and returns them. */
-  report() {
-    const { latency, skew, ...rest } = this.figures, word = { latency: median(latency), skew: median(skew) };
-    if (word.skew !== null) this.send({ type: "report", ...word });
-    return { ...rest, ...word };
-  }
-
   say(seconds) { this.sent += seconds; this.log.push([this.sent, null]); }
 
   hear(piece, rate) {
@@ -164,24 +150,8 @@ export class Player {
     if (this.log.length > 3000) this.log.splice(0, 1000);
   }
 
-  send(word) { if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word)); }
-
-  ended(reason) {
-    if (this.over) return;
-    this.over = true;
-    clearInterval(this.timer);
-    this.socket.close();
+  release() {
     this.video.pause();
     if (this.url) URL.revokeObjectURL(this.url);
-    this.on.end(reason);
   }
-}
-
-export function push(list, value) {
-  list.push(value);
-  if (list.length > 100) list.shift();
-}
-
-export function median(list) {
-  return list.length ? [...list].sort((a, b) => a - b)[list.length >> 1] : null;
 }

@@ -1,23 +1,17 @@
 // Plays a live session over WebRTC: the server keeps pace, rest and reserve; the browser evens out what the line does.
 
-import { median, push } from "./player.js";
+import { LiveSocket, push } from "./live_socket.js";
 
 const HELD = 80, MOST_HELD = 500; // ms that sound is held at least; pictures as long as brings them in step with it
 const GATHERING = 3000; // ms in which addresses are looked for, where servers for that are named
 
-export class RtcPlayer {
-  /** hop, end: called with the server's lines; end also with whether anything was seen. */
-  constructor(video, path, { hop, end }) {
+export class RtcPlayer extends LiveSocket {
+  constructor(video, path, on) {
+    super(`${path}/webrtc`, on);
     this.video = video;
     video.muted = false;
-    this.on = { hop, end };
-    this.opened = performance.now();
-    this.figures = { firstFrame: null, latency: [], skew: [], stalls: 0, interrupt: null };
     this.stream = new MediaStream();
-    this.socket = new WebSocket(new URL(`${path}/webrtc`, location.href.replace(/^http/, "ws")));
-    this.socket.onmessage = ({ data }) => this.line(JSON.parse(data)).catch((error) => this.ended(error.message));
-    this.socket.onclose = (event) => this.ended(event.reason || "the connection has ended");
-    this.timer = setInterval(() => this.measure(), 500);
+    this.every(500, () => this.measure());
     video.requestVideoFrameCallback?.((now) => { this.figures.firstFrame = (now - this.opened) / 1000; });
   }
 
@@ -25,7 +19,6 @@ export class RtcPlayer {
     if (line.type === "hello") await this.offer(line.servers);
     else if (line.type === "answer") await this.peer.setRemoteDescription(line);
     else if (line.type === "hop") this.hop(line);
-    else if (line.type === "end") this.ended(line.reason);
   }
 
   async offer(iceServers) {
@@ -54,10 +47,7 @@ export class RtcPlayer {
   hop(line) {
     this.last = line;
     this.figures.stalls = line.stalls;
-    if (line.interrupted && this.pressed) {
-      this.figures.interrupt = (performance.now() - this.pressed) / 1000;
-      this.pressed = null;
-    }
+    if (line.interrupted) this.answered();
     this.on.hop(line);
   }
 
@@ -80,32 +70,15 @@ export class RtcPlayer {
     if (shown > 0 && this.last?.speaks) push(this.figures.latency, this.last.waiting + this.last.delay + (trip ?? 0) + (video.jitterBufferDelay - before.jitterBufferDelay) / shown);
   }
 
-  /** Tells the server of medians, and returns them. */
-  report() {
-    const { latency, skew, ...rest } = this.figures, word = { latency: median(latency), skew: median(skew) };
-    if (word.skew !== null) this.send({ type: "report", ...word });
-    return { ...rest, ...word };
-  }
-
   /** Sends what a microphone hears; null: nothing more. */
   listen(stream) { return this.voice.replaceTrack(stream?.getAudioTracks()[0] ?? null); }
 
-  interrupt() {
-    this.send({ type: "interrupt" });
-    this.pressed = performance.now();
-  }
-
   say() {} // how much is said needs no count here
 
-  send(word) { if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word)); }
-
-  ended(reason) {
-    if (this.over) return;
-    this.over = true;
-    clearInterval(this.timer);
-    this.socket.close();
+  release() {
     this.peer?.close();
     this.video.srcObject = null;
-    this.on.end(reason, this.figures.firstFrame !== null);
   }
+
+  ended(reason) { super.ended(reason, this.figures.firstFrame !== null); }
 }
