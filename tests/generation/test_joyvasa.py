@@ -42,6 +42,7 @@ def avatar(generator, folder):
     return generator.prepare(generator.read_portrait(folder / "me.png").pixels)
 
 
+@pytest.mark.long
 def test_the_command(folder, tmp_path, capsys):
     output = tmp_path / "out.mp4"
     arguments = {"checkpoint": folder / "weights", "image": folder / "me.png", "audio": folder / "speech.wav",

@@ -20,6 +20,7 @@ from vasa_jax.training.tasks.stored_motion import StoredMotion
 from vasa_jax.weights.networks import check_model
 from vasa_jax.weights.safetensors_io import save_params
 
+pytestmark = pytest.mark.long
 WIDTH = 9 + 3 * FIELDS["decoder"]["keypoints"]
 
 

@@ -185,6 +185,7 @@ def test_the_second_window_continues_the_models_own_first(unrolled_task, monkeyp
     assert np.isfinite(gradient) and gradient != 0.0
 
 
+@pytest.mark.long
 def test_unrolled_training_has_gradients(unrolled_task):
     task = unrolled_task(unrolled=True)
     batch, key = next(task.data()), jax.random.key(1)
@@ -199,6 +200,7 @@ def test_unrolled_training_has_gradients(unrolled_task):
 # sound heard as a stream hears it
 
 
+@pytest.mark.long
 def test_live_examples_hear_what_a_stream_hears(config):
     """Half of the batch: features of a hop and of its history, as generation computes them; the rest is unchanged."""
     motion = dataclasses.replace(config.motion, live=0.5, live_frames=(3, 8))

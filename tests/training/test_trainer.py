@@ -49,6 +49,7 @@ def test_resume_is_bitwise_equal(tmp_path):
     assert losses[0] == losses[1] and len(losses[0]) == 6
 
 
+@pytest.mark.long
 def test_training_reduces_the_loss_and_logs_it(tmp_path):
     VASATrainer(Regression(), dataclasses.replace(SETTINGS, steps=200, log_every=10), tmp_path).fit()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

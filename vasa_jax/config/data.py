@@ -150,6 +150,7 @@ class PhotoHeadsConfig(Settings):
     turn: float = number(0.6, 0, 1, "", "of the corpus's head turns and nods; a photograph shows one side")
     style: float = number(0.3, 0, 1, "", "share of the rendered heads whose look is changed; of photo heads 0.4 of it")
     grey: float = number(0.07, 0, 1, "", "share of the photo heads drawn from grey photographs, where there are some")
+    backdrops: float = number(0.0, 0, 1, "", "share of the photo heads that stand before a made-up, busy background")
     clip_frames: int = number(9, 2, 100, "frames", "of each clip, held on the device")
     clip_stride: int = number(6, 1, 100, "frames", "between them")
     most_clips: int = number(512, 1, 10**5, "clips", "held on the device")

@@ -20,6 +20,7 @@ from jaxtyping import Array
 from vasa_jax.config import PhotoHeadsConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
 from vasa_jax.corpus.photos import groups as G
+from vasa_jax.corpus.photos.backdrops import before_backdrops
 from vasa_jax.corpus.photos.draw import PhotoRenderer
 from vasa_jax.corpus.photos.store import read_heads, resized
 from vasa_jax.corpus.photos.topology import Mesh
@@ -32,7 +33,7 @@ from vasa_jax.rng import named_key
 
 GREY = 6.0  # mean difference of red and blue, of 255, under which a photograph is grey
 DECIDING = ("share", "groups", "photos", "heads", "faces", "poses", "refresh", "as_taken", "rendered_drivers",
-            "shut_lids", "half_shut_lids", "open_jaws", "turn", "style", "grey")  # fmt: skip
+            "shut_lids", "half_shut_lids", "open_jaws", "turn", "style", "grey", "backdrops")  # fmt: skip
 _SIDE = ("square", "background")  # pictures of the codec's square
 
 
@@ -132,7 +133,10 @@ class PhotoCache(StepIterator):
         faces = _faces(key, number, shares, self._chance, shape, sharding)
         # Both renderers take minutes to compile for a GPU: side by side.
         with ThreadPoolExecutor(2) as pool:
-            photos = pool.submit(_photos, self._heads, faces, self._renderer, sharding)
+            photos = pool.submit(
+                _photos, self._heads, faces, key, number, np.float32(self._settings.backdrops), self._renderer,
+                bool(self._settings.backdrops), sharding,
+            )  # fmt: skip
             rendered = pool.submit(_rendered, faces, key, number, shape, sharding)
             photos, rendered = photos.result(), rendered.result()
         group = _joined(photos, rendered, faces, shape, sharding)
@@ -169,18 +173,22 @@ def _faces(key, number, shares, chance, shape: G.Shape, sharding: NamedSharding 
     return on_each_device(local, sharding, *[True] * 4)(key, number, shares, chance)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _photos(heads, faces, renderer: PhotoRenderer, sharding: NamedSharding | None) -> G.Arrays:
+@functools.partial(jax.jit, static_argnums=(5, 6, 7))
+def _photos(
+    heads, faces, key, number, share, renderer: PhotoRenderer, backdrops: bool, sharding: NamedSharding | None
+) -> G.Arrays:
     """The photo heads of a group: `groups.drawn_photos`, and background, square and square_pose of each."""
 
-    def local(heads, faces):
+    def local(heads, faces, key, number, share):
         faces = jax.tree.map(lambda x: x[0], faces)
         chosen = {name: value[faces["which"]] for name, value in heads.items()}
+        if backdrops:
+            chosen = before_backdrops(chosen, jax.random.fold_in(_own(key, number, sharding), 4), share, renderer)
         drawn = G.drawn_photos(chosen, faces["motion"], faces["pose"], renderer)
         own = {"background": chosen["background"], "square": chosen["square"], "square_pose": chosen["pose"]}
         return jax.tree.map(lambda x: x[None], drawn | own)
 
-    return on_each_device(local, sharding, True, False)(heads, faces)
+    return on_each_device(local, sharding, True, False, True, True, True)(heads, faces, key, number, share)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
