@@ -33,6 +33,7 @@ ROOMS = (
     "evaluation.video_metrics",
     "evaluation.watched_video",
     "generation.animator",
+    "generation.cut_out",
     "generation.ditto",
     "generation.ditto_motion",
     "generation.joyvasa",

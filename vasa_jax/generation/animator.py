@@ -16,6 +16,7 @@ from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
+from vasa_jax.generation.cut_out import cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.portraits import Portrait
@@ -27,6 +28,8 @@ from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
+NEAR, FADE = 0.07, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
+TURNS = 0.5  # of that, for a rotation's largest change of a number
 HIDDEN = 0.05  # of the matte: where there is less of the head, its colour goes over into grey
 
 
@@ -38,6 +41,7 @@ class Avatar:
     # in [0, 1]: the portrait, where frames are larger than the codec's images
     detail: Float[Array, "1 n n 3"] | None
     canvas: Float[Array, "n n 3"]  # in [0, 1]: the background, filled in where the head was
+    away: Float[Array, "n n"]  # from the person, in halves of the side: how far the head must move to be seen there
     portrait: UInt8[np.ndarray, "n n 3"]  # as cropped
     payload: Payload | None  # of the mark in every frame, so of one output; None = unmarked
     pattern: Float[Array, "n n"] | None  # of that mark
@@ -111,17 +115,23 @@ class PortraitAnimator:
         """Returns centre and zoom of the face's square, as `geometry.align_crop` takes them; of volume codecs."""
         return tuple(self._encoder.crop_centre), float(self._encoder.crop_zoom)
 
-    def prepare(self, portrait: UInt8[np.ndarray, "n n 3"], payload: Payload | None = None) -> Avatar:
+    def prepare(
+        self, portrait: UInt8[np.ndarray, "n n 3"], payload: Payload | None = None, cut: bool = True
+    ) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
+        cut: the person is cut out by the picture's colours too, see `cut_out`; else by the codec's matte alone.
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        canvas = fill_behind_head(portrait, np.asarray(matte[0, ..., 0], np.float32))
-        avatar = Avatar(latents, detail, jnp.asarray(canvas, jnp.float32) / 255.0, portrait, None, None)
+        matte = np.asarray(matte[0, ..., 0], np.float32)
+        person = cut_out(portrait, matte) if cut else matte
+        canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
+        away = distance_from(person) if cut else np.zeros_like(person)
+        avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
         return self.remarked(avatar, payload)
 
     def remarked(self, avatar: Avatar, payload: Payload | None = None) -> Avatar:
@@ -197,7 +207,7 @@ class PortraitAnimator:
         for start in range(0, len(motion), self._batch):
             part = motion[start : start + self._batch]
             padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, padded)
+            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, avatar.away, padded)
             yield from np.asarray(layers)[: len(part)]
 
     def paste(
@@ -227,7 +237,7 @@ class PortraitAnimator:
         crop: the square of the face; payload, mark: as those of the video's first frame.
         """
         pixels, crop = crop_square(picture, crop, self.image_size)
-        avatar = self.prepare(pixels, payload).unmarked
+        avatar = self.prepare(pixels, payload, cut=False).unmarked  # what differs from frame to frame would flicker
         rest, made = np.asarray(self.decode(avatar, np.stack([avatar.motion, motion]), 2))
         return Paste(*writable(picture, Place.of_crop(crop, self.image_size)), pixels, rest, mark)(made)
 
@@ -236,7 +246,9 @@ class PortraitAnimator:
     ) -> UInt8[Array, "{batch} n n 3"]:
         """Returns frames on the device of a motion, T <= batch; the last one is repeated."""
         padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
-        pictures = _decode(self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, padded)
+        pictures = _decode(
+            self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.away, padded
+        )
         return finished(pictures, avatar.pattern)
 
 
@@ -267,26 +279,34 @@ def _encode_motion(encoder, face, images):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(decoder, face, latents, detail, canvas, motion):
+def _decode(decoder, face, latents, detail, canvas, away, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
     decoded = decoder.apply(
         {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
     )
     rgb, matte = decoded.rgb.astype(jnp.float32), decoded.matte.astype(jnp.float32)
+    matte = matte * _reached(away, latents.pose, pose)
     return (matte * rgb + (1.0 - matte) * canvas) * 255.0
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _layers(decoder, face, latents, detail, motion):
+def _layers(decoder, face, latents, detail, away, motion):
     pose, dynamics = motion[:, :POSE_DIM], motion[:, POSE_DIM:]
     decoded = decoder.apply(
         {"params": face["decoder"]}, latents.appearance, latents.identity, pose, dynamics, **_detail(detail)
     )
-    matte = decoded.matte.astype(jnp.float32)
+    matte = decoded.matte.astype(jnp.float32) * _reached(away, latents.pose, pose)
     # What is not seen is grey: it neither shows the portrait's background nor costs a codec anything.
     seen = jnp.clip(matte / HIDDEN, 0.0, 1.0)
     rgb = seen * decoded.rgb.astype(jnp.float32) + (1.0 - seen) * 0.5
     return rounded(255.0 * jnp.concatenate([rgb, matte], -1))
+
+
+def _reached(away: Array, own: Array, pose: Array) -> Array:
+    """What a head can have come to in these poses, (B, n, n, 1): nothing where the person is too far away."""
+    turn = jnp.abs(pose[:, :6] - own[:, :6]).max(-1)
+    most = NEAR + jnp.abs(pose[:, 7:9] - own[:, 7:9]).max(-1) + jnp.abs(pose[:, 6] - own[:, 6]) + TURNS * turn
+    return jnp.clip((most[:, None, None] - away) / FADE + 0.5, 0.0, 1.0)[..., None]
 
 
 def _detail(detail: jax.Array | None) -> dict[str, jax.Array]:

@@ -1,0 +1,66 @@
+"""Where a portrait's person ends: the codec's matte, corrected by the colours of this one picture.
+
+Before busy backgrounds a codec takes parts of a room for the head. GrabCut (Rother, Kolmogorov and Blake 2004) starts
+from its matte and divides the picture by colour. Where person and background have one colour it errs, and there it does
+not show.
+"""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+SIDE = 256  # pixels at which the picture is divided
+SURE = (0.05, 0.97)  # matte below and above which a pixel is taken for background and person
+CORE = 1 / 8  # of the side: how far inside the matte a pixel must be for that
+ROUNDS = 4
+LEAST = 0.6  # of the matte's area: what is smaller is no person, and the matte stays
+RIM = 1 / 128  # of the side: what the person's soft outline takes
+
+
+def cut_out(portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Returns the person's share of each pixel, at most the matte's.
+
+    The matte itself where it leaves no background, and where the division finds less than LEAST of a person.
+    """
+    import cv2
+
+    size, side = len(portrait), min(len(portrait), SIDE)
+    picture = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    given = cv2.resize(matte.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    reach = max(round(side * CORE), 1)
+    core = cv2.erode((given > SURE[1]).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    kinds = np.where(given < 0.5, cv2.GC_PR_BGD, cv2.GC_PR_FGD).astype(np.uint8)
+    kinds[given < SURE[0]] = cv2.GC_BGD
+    kinds[core > 0] = cv2.GC_FGD
+    if not (core.any() and (given < SURE[0]).any()):
+        return matte
+    cv2.setRNGSeed(0)  # the colours are grouped from a random start
+    cv2.grabCut(picture[..., ::-1].copy(), kinds, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS,
+                cv2.GC_INIT_WITH_MASK)  # fmt: skip
+    person = _whole(np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8), core)
+    if person.sum() < LEAST * (given > 0.5).sum():
+        return matte
+    rim = max(round(side * RIM), 1)
+    soft = cv2.GaussianBlur(cv2.dilate(person, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)).astype(np.float32),
+                            (0, 0), rim)  # fmt: skip
+    return np.minimum(matte, cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
+def distance_from(person: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Returns how far each pixel is from the person, in halves of the side; 0 inside, and everywhere if nobody is."""
+    import cv2
+
+    if not (person > 0.5).any():
+        return np.zeros_like(person)
+    away = cv2.distanceTransform((person <= 0.5).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return away * np.float32(2.0 / len(person))
+
+
+def _whole(person: UInt8[np.ndarray, "n n"], core: UInt8[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
+    """The pieces that hold a part of the core, without holes that do not reach the picture's edge."""
+    import cv2
+
+    _, pieces = cv2.connectedComponents(person, connectivity=4)
+    kept = np.isin(pieces, np.unique(pieces[(core > 0) & (person > 0)]))
+    _, outside = cv2.connectedComponents((~kept).astype(np.uint8), connectivity=4)
+    edge = np.concatenate([outside[0], outside[-1], outside[:, 0], outside[:, -1]])
+    return (kept | ~np.isin(outside, np.setdiff1d(edge, 0))).astype(np.uint8)
