@@ -40,10 +40,10 @@ class MotionReader:
 
     def __call__(self, frames: UInt8[np.ndarray, "T n n 3"]) -> Float[np.ndarray, "T motion"]:
         """Returns the motion of the next frames: pose and dynamics, 137 numbers in the volume codec."""
+        frames = self._animator.reduced(frames)
         motion = self._animator.encode_motion(frames)
         if not self._passes:
             return motion
-        frames = self._animator.reduced(frames)
         if self._avatar is None:
             self._avatar = self._animator.prepare(frames[0])
         size = self._animator.decode_batch

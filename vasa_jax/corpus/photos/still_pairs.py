@@ -55,9 +55,10 @@ class StillPairs(StepIterator):
                 f"{settings.people}: nobody has two of the photographs in {settings.folder}; name more, or leave "
                 "config.photo_heads.people out"
             )
-        stills = _stills(heads, np.unique(pairs), PhotoRenderer(mesh, size, supersample), size)
+        used, places = np.unique(pairs, return_inverse=True)
+        stills = _stills(heads, used, PhotoRenderer(mesh, size, supersample), size)
         place = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
-        self._stills = jax.device_put({**stills, "pairs": np.searchsorted(np.unique(pairs), pairs)}, place)
+        self._stills = jax.device_put({**stills, "pairs": places.reshape(pairs.shape)}, place)
         self._key = np.asarray(jax.random.key_data(named_key(seed, "still pairs")))
         self._deciding = {
             "stills": fingerprint([names[i] for i in pairs.ravel()]), "size": size, "batch_size": batch_size,
