@@ -164,6 +164,22 @@ def test_a_session(client, opened):
     assert client.delete(path).status_code == 404 and "vasa_live_sessions 0.0" in client.get("/metrics").text
 
 
+def test_a_session_begins_with_what_the_one_before_has_learnt(client, opened, monkeypatch):
+    """A machine that was busy when it was measured draws little at first, and only in the first session."""
+    live = opened[1].live
+    live.warm_up()
+    monkeypatch.setattr(live, "_costs", ((0.5,), 0.5))
+    seen = []
+    for _ in range(2):
+        answer = open_one(client).json()
+        seen.append(answer["rate"])
+        with client.websocket_connect(answer["socket"], headers=HEADERS) as socket:
+            Player(socket).next_hop()
+        client.delete(answer["socket"])
+        wait_until(lambda: not live.active)
+    assert seen[0] == 5 < seen[1]
+
+
 def test_a_session_that_was_held_up_is_at_once_up_with_the_clock(client, opened, monkeypatch):
     """The time is skipped: picture and sound last as long as the clock says, and steps and lateness are told."""
     monkeypatch.setattr("vasa_jax.serving.pace.MOST_BEHIND", 0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.conventions import FPS
-from vasa_jax.serving.pace import FULL, HOPS, MOST_BEHIND, PATIENCE, Clock, Pace, Point, halvings
+from vasa_jax.serving.pace import FULL, HOPS, MOST_BEHIND, PATIENCE, Clock, Pace, Point, cheaper, halvings
 
 
 def test_points():
@@ -86,9 +86,9 @@ class Machine:
     def took(self, cost, now):
         return cost * self.slowness(now) * self.rng.uniform(0.9, 1.15)
 
-    def play(self, seconds):
+    def play(self, seconds, pace=None):
         """Makes hops as a session does; returns rows of (second, behind the clock, point, skipped)."""
-        pace, clock, now, frames, rows = Pace(self.motion, self.frame), Clock(), 0.0, 0, []
+        pace, clock, now, frames, rows = pace or Pace(self.motion, self.frame), Clock(), 0.0, 0, []
         while now < seconds:
             now += clock.wait(now)
             skipped = clock.skip(now)
@@ -151,3 +151,25 @@ def test_a_machine_that_stops_loses_that_time_alone():
     hopeless = Machine((2.0, 1.5), 0.5, lambda now: 1.0).play(120)
     assert max(behind for _, behind, _, _ in hopeless) < MOST_BEHIND + 2.5 * 1.15
     assert {point for _, _, point, _ in hopeless} == {Point(HOPS[-1], HOPS[-1], 1)}
+
+
+@pytest.mark.parametrize("costs", [DEAR_FRAMES, DEAR_MOTION])
+def test_a_pace_that_begins_too_low_is_soon_right(costs):
+    """As where a video was made while the machine was measured; the next session then begins where this one ended."""
+    (motion, frame), machine = costs, Machine(*costs, lambda now: 1.0)
+    right, low = Pace(motion, frame), Pace(tuple(8 * cost for cost in motion), 8 * frame)
+    assert low.point.penalty > right.point.penalty + 4
+    rows = machine.play(12, low)
+    assert np.mean([point.penalty for now, _, point, _ in rows if now > 8]) < right.point.penalty + 1.5
+    assert share_late(rows) < 0.05
+    following = Pace(*cheaper((tuple(8 * cost for cost in motion), 8 * frame), low.costs))
+    assert following.point.penalty < right.point.penalty + 0.5
+
+
+def test_costs_follow_what_is_measured():
+    pace = Pace((0.2, 0.1), 0.1)
+    assert pace.costs == ((0.2, 0.1), 0.1)
+    share = 0.25 if pace.point.halved == 0 else 0.5  # of a window that took 50 ms
+    pace.measured(0.05, 0.02, behind=0.0)
+    assert np.allclose([*pace.costs[0], pace.costs[1]], [0.2 * share, 0.1 * share, 0.02])
+    assert cheaper(((1.0, 3.0), 2.0), ((2.0, 1.0), 1.0)) == ((1.0, 1.0), 1.0)

@@ -25,7 +25,7 @@ from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.serving.fragments import PER_FRAME, RATE
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion, hops_of, measure
 from vasa_jax.serving.metrics import Metrics
-from vasa_jax.serving.pace import Clock, Pace, Point, halvings
+from vasa_jax.serving.pace import Clock, Pace, Point, cheaper, halvings
 from vasa_jax.serving.players import Hop, Player
 from vasa_jax.serving.sound_queue import SoundQueue
 
@@ -89,6 +89,11 @@ class LiveSession:
     def point(self) -> Point:
         """What it makes at once, and how much of it is drawn."""
         return self._pace.point
+
+    @property
+    def costs(self) -> tuple[tuple[float, ...], float]:
+        """What motion and frames cost it, see `Pace.costs`."""
+        return self._pace.costs
 
     def start(self) -> None:
         """Begins to make hops, once someone plays them."""
@@ -290,7 +295,10 @@ class LiveSessions:
         return self._taken > 0
 
     def warm_up(self) -> tuple[tuple[float, ...], float]:
-        """Compiles and measures, once; returns seconds of a window for all steps and each halving, and of a frame."""
+        """Compiles and measures, once; returns seconds of a window for all steps and each halving, and of a frame.
+
+        They are the lowest that it and the sessions so far have seen: it may run beside the first video.
+        """
         with self._warming:
             if self._costs is None:
                 controls, hops = self._controls(Controls()), hops_of(self._generator)
@@ -359,4 +367,5 @@ class LiveSessions:
         with self._lock:
             if self._sessions.pop(session.id, None):
                 self._taken -= 1
+                self._costs = cheaper(self._costs, session.costs)
             self._metrics.sessions.set(len(self._sessions))

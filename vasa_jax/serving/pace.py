@@ -4,6 +4,9 @@ Motion comes at 25 frames per second whatever happens, so lips never run late. W
 each drawn frame stays longer. A longer hop makes motion cheaper, because a window costs about the same for any hop, and
 adds to the latency. Where motion itself costs too much, its solver takes half the steps.
 
+What the choice begins with was measured at another time, when the machine may have been busy. So the first hops of a
+session replace it where they cost less, and what a session has learnt serves those that follow.
+
 A session that is behind the clock makes its hops one after the other until it is up again, and plans them for less
 time. Where it is further behind than MOST_BEHIND, that time is skipped.
 """
@@ -19,7 +22,7 @@ HOPS = (5, 10, 25)  # frames; each divides the history that a stream hears
 STAYS = (1, 2, 3, 4, 5, 8, 13, 25)  # frames for which a drawn one stays
 FULL, CALM = 0.8, 0.7  # of the time: what may be used, and up to where a better point is tried
 PATIENCE, MOST_PATIENCE = 3.0, 12.0  # seconds of calm before that, and where better points did not last
-SLOWER, FASTER = 0.5, 0.2  # weights of the latest measurement: a cost that grows counts at once
+SLOWER, FASTER = 0.5, 0.2  # weights of the latest measurement: a cost that grows counts at once; FASTER is the least
 CATCH_UP = 5.0  # seconds in which a session that is behind is to be up again
 MOST_BEHIND = 1.5  # seconds; what is more is skipped
 LATENCY_WEIGHT = 2.0  # per second of a hop
@@ -87,10 +90,15 @@ class Pace:
             ),
             key=lambda point: point.penalty,
         )  # fmt: skip
-        self._behind = 0.0
+        self._behind, self._hops = 0.0, 0
         self._steady = self._calm = 0.0  # seconds since the point changed, and of calm
         self._rose, self._patience = False, PATIENCE
         self.point = self._best(FULL)
+
+    @property
+    def costs(self) -> tuple[tuple[float, ...], float]:
+        """Seconds of a window, with all steps and each halving, and of a drawn frame, as they are now."""
+        return tuple(self._slowness * motion for motion in self._motion), self._frame
 
     def load(self, point: Point) -> float:
         """Returns the share of its time that a hop would take."""
@@ -116,8 +124,10 @@ class Pace:
         behind: seconds by which the session is behind the clock now. A worse point is taken at once. A better one is
         taken after a time of calm, half of the way to the best.
         """
-        self._slowness = _followed(self._slowness, motion / self._motion[self.point.halved])
-        self._frame = _followed(self._frame, frame)
+        self._hops += 1
+        faster = max(FASTER, 1 / self._hops)
+        self._slowness = _followed(self._slowness, motion / self._motion[self.point.halved], faster)
+        self._frame = _followed(self._frame, frame, faster)
         before, grows, self._behind = self.point, behind > self._behind, behind
         self._steady += before.seconds
         if behind > 0 or self.load(before) > FULL:
@@ -190,5 +200,12 @@ def _share(behind: float) -> float:
     return CATCH_UP / (CATCH_UP + behind)
 
 
-def _followed(known: float, latest: float) -> float:
-    return known + (SLOWER if latest > known else FASTER) * (latest - known)
+def cheaper(
+    costs: tuple[tuple[float, ...], float], others: tuple[tuple[float, ...], float]
+) -> tuple[tuple[float, ...], float]:
+    """Returns the lower of two costs of each kind, as `Pace.costs`: a busy machine's are no measure of a quiet one."""
+    return tuple(map(min, costs[0], others[0])), min(costs[1], others[1])
+
+
+def _followed(known: float, latest: float, faster: float) -> float:
+    return known + (SLOWER if latest > known else faster) * (latest - known)
