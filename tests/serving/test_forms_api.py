@@ -2,14 +2,20 @@
 
 import io
 import json
+import threading
 import zipfile
 
+import numpy as np
 import pytest
+from live_player import wait_until
 from PIL import Image
 from tiny_studio import QUICK, ended, post, served, wav
 
+from vasa_jax.data.image_files import read_image
+from vasa_jax.data.video_files import write_video
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.forms import AskedDriving, names_of
+from vasa_jax.serving.worker import Worker
 
 SRT = b"1\n00:00:00,000 --> 00:00:00,300\nhello\n"
 
@@ -64,6 +70,31 @@ def test_a_sequence_and_a_loop(client):
     assert video.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(video.content)) as archive:
         assert Image.open(archive.open("00009.png")).mode == "RGBA" and "sound.wav" not in archive.namelist()
+
+
+def test_a_driving_video_is_counted_and_may_be_cancelled(generator, tmp_path, monkeypatch):
+    """Reading takes minutes on a CPU: it tells how far it is, and ends between two frames."""
+    still, told, cancel = read_image(DEMO["image"]), [], threading.Event()
+    cancel.set()
+    driving = write_video(tmp_path / "driving.mp4", [np.roll(still, shift, 1) for shift in (0, 2, 4, 6, 4, 2)])
+    fields = {"files": {"driving": ("x.mp4", driving.read_bytes())}, "motion": '{"align": 0}'}
+    pause = Worker._pause
+
+    def noted(self, progress):
+        told.append(progress)
+        if cancel.is_set() and (progress.stage, progress.done, progress.total) == ("driving", 4, 6):
+            cancel.clear()
+            client.delete(f"/v1/videos/{self._running}")
+        return pause(self, progress)
+
+    monkeypatch.setattr(Worker, "_pause", noted)
+    with served(generator, tmp_path / "studio") as (client, _):
+        first = send(client, "/v1/reenactments", **fields).json()["id"]
+        wait_until(lambda: client.get(f"/v1/videos/{first}").status_code == 404, 60)
+        seen = [(one.done, one.total, one.left is None) for one in told if one.stage == "driving" and one.done]
+        assert seen == [(n, 0, True) for n in range(1, 7)] + [(n, 6, False) for n in range(1, 5)]
+        assert {one.stage for one in told} == {"read", "driving"}
+        assert ended(client, send(client, "/v1/reenactments", **fields).json()["id"])["state"] == "done"
 
 
 def test_reenactment(client):

@@ -122,6 +122,47 @@ def test_a_video_is_made_and_plays(browser, address):
     assert FAULTS == []
 
 
+IN_VIEW = """element => {
+  const { top, bottom } = element.getBoundingClientRect();
+  return top >= -1 && bottom <= window.innerHeight + 1;
+}"""
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_what_a_button_brings_is_in_view_and_stays_when_the_page_is_loaded_anew(browser, address, size):
+    page = page_of(browser, address, viewport=dict(zip(("width", "height"), size)))
+    choose(page, "speak", sound=file("hello.wav", 0.6))
+    page.click("#speak summary:has-text('Controls')")
+    page.fill("#speak [data-control=gaze] >> nth=0", "10")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("#speak-jobs .fault")
+    assert page.locator("#speak-jobs .fault").evaluate(IN_VIEW)
+    page.fill("#speak [data-control=gaze] >> nth=0", "")
+    page.click("#speak [type=submit]")
+    page.wait_for_selector("#speak-jobs [data-job]")
+    assert page.locator("#speak-jobs [data-job]").evaluate(IN_VIEW)
+    page.reload()
+    page.wait_for_selector("#speak-jobs [data-state=done] video")
+    assert page.text_content("#speak-jobs strong") == "portrait.png · hello.wav"
+    assert not page.locator("#perform-jobs [data-job]").count()
+    other = page.context.new_page()  # what one tab makes is not another's
+    other.goto(address)
+    other.wait_for_selector("body[data-ready]")
+    page.click("[data-state=done] >> text=Remove")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.wait_for_timeout(300)
+    assert not page.locator("[data-job]").count() + other.locator("[data-job]").count()
+    page.click("#tab-live")
+    choose(page, "live")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.2")
+    assert page.locator("#live-video").evaluate(IN_VIEW)
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
+
+
 def test_the_crop_is_dragged_and_moved_by_keys(browser, address):
     page = page_of(browser, address)
     choose(page, "speak")
@@ -428,6 +469,7 @@ def test_phone_keyboard_and_colours(browser, address, scheme):
         page.click(f"#tab-{tab}")
         page.evaluate(f"[...document.querySelectorAll('#{tab} details')].forEach((part) => {{ part.open = true; }})")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert "None" not in page.text_content(f"#{tab}")
         picture(page, f"phone_{tab}_{scheme}")
     page.focus("#tab-look")
     page.keyboard.press("Home")

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,20 @@ RIVAL = 0.5  # a second face of this size, over the first, makes it unclear whos
 ROOM = 1.2  # sides of the face that the square must hold around every position of it
 NEAR = 0.6  # of the face's size between two looks: further away it is another face
 
+Watch = Callable[[Iterator[np.ndarray], int], Iterator[np.ndarray]]  # sees frames pass, so many (0 = not known yet)
+
+
+def unwatched(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """Is the `Watch` of whom nobody waits for."""
+    return frames
+
 
 @dataclasses.dataclass(frozen=True)
 class DrivingVideo:
-    """What moves a portrait. crop: the square of it that is seen; still: a single picture; notes for the user."""
+    """What moves a portrait. crop: the square of it that is seen; still: a single picture; notes for the user.
+
+    count: frames.
+    """
 
     path: Path
     fps: float
@@ -32,6 +42,7 @@ class DrivingVideo:
     still: bool
     notes: tuple[str, ...]
     limits: InputLimits
+    count: int = 1
 
     def pictures(self) -> Iterator[np.ndarray]:
         """Yields every frame, uint8 (H, W, 3)."""
@@ -54,6 +65,7 @@ def open_driving(
     crop: str = "",
     limits: InputLimits = DEFAULT_LIMITS,
     setting: str = "driving_crop",
+    watch: Watch = unwatched,
 ) -> DrivingVideo:
     """Looks through a driving video, or a picture, and finds the face and the square around its motion.
 
@@ -61,6 +73,7 @@ def open_driving(
       fps: of the frames that are taken, the nearest in time; 0 = as the video has them.
       crop: `x,y,size` in pixels, `center`, or empty to find the face.
       setting: what a person sets the crop with.
+      watch: sees the frames pass that are looked through; what it raises ends that.
 
     Raises InputError for what is neither, without a face in the first frame, with several faces, and with cuts.
     """
@@ -73,7 +86,7 @@ def open_driving(
         return DrivingVideo(Path(path), fps or 25.0, square, True, notes, limits)
     video = read_video(path, fps or None, limits)
     with contextlib.closing(video.frames) as frames:
-        return _looked_through(Path(path), video, frames, crop, limits, setting)
+        return _looked_through(Path(path), video, watch(frames, 0), crop, limits, setting)
 
 
 def check_driving(path: str | Path, crop: str = "", limits: InputLimits = DEFAULT_LIMITS) -> None:
@@ -145,7 +158,7 @@ def _looked_through(
             f"{path}: the scene is cut ({times}); give one take, e.g. ffmpeg -i IN -t {cuts[0] / video.fps:.2f} OUT"
         )
     square = square or _square_around(boxes, *shape)
-    return DrivingVideo(path, video.fps, square, False, tuple(notes), limits)
+    return DrivingVideo(path, video.fps, square, False, tuple(notes), limits, len(small))
 
 
 def _square_around(boxes: list[FaceBox], height: int, width: int) -> Crop:

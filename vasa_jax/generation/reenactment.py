@@ -17,7 +17,7 @@ from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
-from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
+from vasa_jax.generation.driving_video import DrivingVideo, Watch, has_sound, open_driving, unwatched
 from vasa_jax.generation.framing import KeypointFraming, OpennessReader
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.portraits import Portrait, read_portrait
@@ -29,28 +29,30 @@ from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.models.keypoints import pose_from_raw
 
-_AT_ONCE = 256  # driving frames that are held
+_AT_ONCE = 4  # batches of driving frames that are held
 _FOLLOWING = ("retarget_eyes", "retarget_lips")
 
 
 def motion_of(
-    animator: PortraitAnimator, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS
-) -> DrivingMotion:
+    animator: PortraitAnimator, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS,
+    watch: Watch = unwatched,
+) -> DrivingMotion:  # fmt: skip
     """Returns the motion that a video, a picture, or a file of saved motion shows, as the animator's codec reads it.
 
-    how: its frame rate and crop; where it asks that eyes or lips follow, they are measured. InputError for a bad file,
-    see `open_driving` and `read_motion`, and for saved motion that another codec has read.
+    how: its frame rate and crop; where it asks that eyes or lips follow, they are measured. watch: sees frames pass,
+    when they are looked through and when they are read; what it raises ends that. InputError for a bad file, see
+    `open_driving` and `read_motion`, and for saved motion that another codec has read.
     """
     how = how or Driving()
     if Path(video).suffix.lower() in SUFFIXES:
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    opened = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits)
+    opened = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits, watch=watch)
     if animator.codec == "volume":
-        return _read(animator, opened, how.align)
+        return _read(animator, opened, how.align, watch=watch)
     measured = how.face_models and (how.retarget_eyes or how.retarget_lips)
-    return _read(animator, opened, 0, OpennessReader(how.face_models) if measured else None)
+    return _read(animator, opened, 0, OpennessReader(how.face_models) if measured else None, watch)
 
 
 def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
@@ -126,6 +128,7 @@ def reenact(
     limits: InputLimits = DEFAULT_LIMITS,
     stage: Stage = contextlib.nullcontext,
     payload: Payload | None = None,
+    watch: Watch = unwatched,
 ) -> tuple[TalkingHead, DrivingMotion]:
     """Makes a video in which a portrait moves as a driving face does; also returns what was read of that.
 
@@ -137,6 +140,7 @@ def reenact(
       paste: whether frames are the whole picture (see paste.py), not the square.
       stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
       payload: of the mark; by default a random one.
+      watch: sees the frames of the driving video pass, see `motion_of`.
 
     With `how.dub` the image is a video, and the result that video, whole, in which the face moves otherwise.
 
@@ -146,14 +150,14 @@ def reenact(
     if form.idle:
         raise InputError("config.idle: a loop has no driving video; leave it out, or use configs/generate.py")
     if how.dub:
-        return _dubbed(animator, image, video, how, form, audio, crop, limits, stage, payload)
+        return _dubbed(animator, image, video, how, form, audio, crop, limits, stage, payload, watch)
     with stage("read"):
         read = Form.read(form, paste, limits)
         portrait, how = framed_portrait(animator, image, crop, background, limits, how)
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
     with stage("driving"):
-        driving = motion_of(animator, video, how, limits)
+        driving = motion_of(animator, video, how, limits, watch)
     with stage("portrait"):
         avatar = animator.prepare(portrait.pixels, payload)
         composition = Composition(animator, avatar, portrait, read, paste)
@@ -171,7 +175,7 @@ def reenact(
 
 def _dubbed(
     animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, form: VideoForm, audio, crop: str,
-    limits: InputLimits, stage: Stage, payload: Payload | None,
+    limits: InputLimits, stage: Stage, payload: Payload | None, watch: Watch,
 ) -> tuple[TalkingHead, DrivingMotion]:  # fmt: skip
     """Does what `reenact` does with a source video; as long as the shorter of the two."""
     for name in ("shape", "backdrop"):
@@ -188,7 +192,7 @@ def _dubbed(
             square = KeypointFraming("", how.portrait_scale, how.portrait_shift)(first, str(image))
             source = dataclasses.replace(source, crop=square.upright)
     with stage("driving"):
-        driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits)
+        driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits, watch)
     with stage("portrait"):
         own, canonical, openness = _source_motion(animator, source, how)
         avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
@@ -215,12 +219,13 @@ def _dubbed(
 
 
 def _read(
-    animator: PortraitAnimator, video: DrivingVideo, passes: int, openness: OpennessReader | None = None
-) -> DrivingMotion:
+    animator: PortraitAnimator, video: DrivingVideo, passes: int, openness: OpennessReader | None = None,
+    watch: Watch = unwatched,
+) -> DrivingMotion:  # fmt: skip
     """passes: as `MotionReader` has it; openness: measures how open eyes and lips of every frame are."""
     reader = MotionReader(animator, passes)
-    frames, read, measured = video.frames(animator.image_size), [], []
-    while part := list(itertools.islice(frames, _AT_ONCE)):
+    frames, read, measured = iter(watch(video.frames(animator.image_size), video.count)), [], []
+    while part := list(itertools.islice(frames, _AT_ONCE * animator.decode_batch)):
         read.append(reader(np.stack(part)))
         measured += [openness(frame, str(video.path)) for frame in part] if openness else []
     motion = np.concatenate(read)

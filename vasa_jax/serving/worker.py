@@ -168,7 +168,10 @@ class Worker:
         }  # fmt: skip
         if settings.get("job") == "reenact":
             how = AskedDriving(**settings["motion"], fps=asked.fps, face_models=self._config.face_models)
-            video, _ = reenact(self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound, **shared)
+            video, _ = reenact(
+                self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound,
+                watch=lambda frames, count: self._counted(frames, count, "driving"), **shared,
+            )  # fmt: skip
         else:
             controls = Controls(**settings["controls"])
             self._make_room((controls.steps, controls.solver, controls.hop, controls.look_ahead))
@@ -213,12 +216,14 @@ class Worker:
             self._pause(Progress(name))
         yield
 
-    def _counted(self, frames: Iterable[T], total: int) -> Iterator[T]:
+    def _counted(self, frames: Iterable[T], total: int, stage: str = "frames") -> Iterator[T]:
+        """Tells how far a stage is with its frames, and stops between two of them; total: 0 where it is not known."""
         start, paused = time.monotonic(), 0.0
         for done, frame in enumerate(frames, 1):
             yield frame
             spent = time.monotonic() - start - paused
-            paused += self._pause(Progress("frames", done, total, spent / done * (total - done)))
+            left = spent / done * (total - done) if total else None
+            paused += self._pause(Progress(stage, done, total, left))
 
     def _pause(self, progress: Progress) -> float:
         """Tells the progress, and returns the seconds that were waited for live sessions."""

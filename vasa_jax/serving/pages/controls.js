@@ -61,7 +61,7 @@ export function row(name, help, unit, fields, title = name.replaceAll("_", " "))
     field.setAttribute("aria-label", AXES[name] ? `${title}, ${AXES[name][index]}` : field.getAttribute("aria-label") ?? title);
   });
   return make("div", { className: "control" }, make("span", {}, title),
-    make("span", { className: "values" }, ...fields), make("span", { className: "hint" }, unit ? `${unit}; ${help}` : help));
+    make("span", { className: "values" }, ...fields), make("span", { className: "hint" }, (unit ? `${unit}; ${help}` : help).replaceAll("None =", "empty =")));
 }
 
 function told({ low, high, unit, choices }) {

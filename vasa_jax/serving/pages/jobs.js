@@ -5,6 +5,38 @@ import { ask, askJson, form, make } from "./server.js";
 /** Posts a video; returns the job. */
 export const post = (fields, path = "v1/videos") => askJson(path, { method: "POST", body: form(fields) });
 
+const KEY = "jobs"; // of the browser's store of this tab, which others do not see: [place, job, title] of each card
+
+function kept() {
+  try { return JSON.parse(sessionStorage.getItem(KEY)) ?? []; } catch { return []; } // none, or the browser has none
+}
+
+function keep(jobs) {
+  try { sessionStorage.setItem(KEY, JSON.stringify(jobs)); } catch { /* they are lost when the page is loaded anew */ }
+}
+
+const forget = (id) => keep(kept().filter((job) => job[1] !== id));
+
+/** Shows something first in a place, where the user sees it. */
+export function showFirst(place, element) {
+  place.prepend(element);
+  element.scrollIntoView({ block: "nearest" });
+}
+
+/** Shows a new job, and again when the page is loaded anew. */
+export function showJob(place, job, title) {
+  keep([...kept(), [place.id, job.id, title]]);
+  showFirst(place, card(job, title));
+}
+
+/** Shows the jobs that a place had when the page was loaded before. */
+export async function showAgain(place) {
+  for (const [where, id, title] of kept()) {
+    if (where !== place.id) continue;
+    try { place.prepend(card(await askJson(`v1/videos/${id}`), title)); } catch { forget(id); } // it is gone
+  }
+}
+
 /** Shows a job in a card until it has ended; `full` with what can be done with the result. Returns the card. */
 export function card(job, title, full = true) {
   const text = make("p", { className: "state" }), bar = make("progress", { max: 1 }), body = make("div");
@@ -16,6 +48,7 @@ export function card(job, title, full = true) {
   const finish = () => { events.close(); bar.remove(); cancel.textContent = "Remove"; };
   cancel.onclick = async () => {
     events.close();
+    forget(job.id);
     try { await ask(`v1/videos/${job.id}`, { method: "DELETE" }); } catch { /* it is gone already */ }
     result.remove();
   };

@@ -38,6 +38,7 @@ export function live(panel, { portrait, controls }, about) {
     enable(true);
     tell(`This machine draws about ${session.rate} frames a second, ${session.hop.toFixed(1)} s at once.`);
     play(find("connection").value === "webrtc" && about.webrtc);
+    video.scrollIntoView({ block: "nearest" });
   });
 
   /** Plays the session; over the WebSocket where nothing comes by WebRTC. */

@@ -1,13 +1,14 @@
 // Perform: a portrait moves as the face of a driving video does.
 
 import { settingRows } from "./controls.js";
-import { card, post } from "./jobs.js";
+import { post, showAgain, showFirst, showJob } from "./jobs.js";
 import { make } from "./server.js";
 
 export function perform(panel, { portrait, sound, form }, about) {
   const place = panel.querySelector("#perform-jobs"), send = panel.querySelector("[type=submit]");
   const motion = settingRows(panel.querySelector("[data-motion]"), about.motion);
   const driving = drivingInput(panel.querySelector("[data-driving]"));
+  showAgain(place);
   panel.querySelector("form").onsubmit = async (event) => {
     event.preventDefault();
     send.disabled = true;
@@ -16,9 +17,9 @@ export function perform(panel, { portrait, sound, form }, about) {
       const file = driving();
       const heard = sound.file ? await sound.fields() : {};
       const fields = { ...(await portrait.fields()), ...heard, driving: file, motion: JSON.stringify(motion()), ...form.fields() };
-      place.prepend(card(await post(fields, "v1/reenactments"), `${fields.portrait[1]} · ${file[1]}`));
+      showJob(place, await post(fields, "v1/reenactments"), `${fields.portrait[1]} · ${file[1]}`);
     } catch (error) {
-      place.prepend(make("p", { className: "fault" }, error.message));
+      showFirst(place, make("p", { className: "fault" }, error.message));
     } finally {
       send.disabled = false;
     }
