@@ -6,8 +6,10 @@ import io
 import itertools
 import json
 import os
+import subprocess
 import threading
 import time
+import types
 
 import av
 import numpy as np
@@ -18,6 +20,7 @@ from scipy.io import wavfile
 from tiny_studio import served, wav
 
 from vasa_jax import main
+from vasa_jax.benchmarks import live_clients
 from vasa_jax.config import LiveBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import HISTORY
 from vasa_jax.errors import InputError
@@ -312,6 +315,25 @@ def address(opened):
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+def test_the_benchmarks_own_studio_is_as_it_is_asked_for(monkeypatch):
+    """Codec and size are those of the job; one that does not start is told in a line."""
+    commands = []
+
+    def started(command, stdout, **settings):
+        commands.append(command)
+        stdout.write("error: no such folder\n")
+        stdout.flush()
+        return subprocess.Popen(["true"])
+
+    plain = types.SimpleNamespace(Popen=started, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(live_clients, "subprocess", plain)
+    config = VASAConfig(job="benchmark_live", checkpoint="photos", size=512)
+    with pytest.raises(InputError, match="did not start"), live_clients.own_studio(config, 7):
+        pass
+    for setting in ("checkpoint=photos", "size=512", "studio.live_sessions=7"):
+        assert f"--config.{setting}" in commands[0]
 
 
 def test_the_benchmark_measures_what_its_clients_get(address, opened, tmp_path, capsys):

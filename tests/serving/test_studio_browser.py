@@ -346,12 +346,25 @@ def figures(page):
     return page.evaluate("document.getElementById('live').figures")
 
 
+NOTE_CROPS = """() => {
+  const plain = window.fetch;
+  window.crops = [];
+  window.fetch = (path, options) => {
+    if (path === "v1/live") window.crops.push(options.body.get("crop"));
+    return plain(path, options);
+  };
+}"""
+
+
 def test_live(browser, address):
     page = page_of(browser, address, "live")
     choose(page, "live")
+    page.evaluate(NOTE_CROPS)
     page.click("#live-open")
     until(page, "document.getElementById('live-video').currentTime > 1.5")
     video = page.locator("#live-video")
+    found = page.locator("#live .crop div").get_attribute("data-crop")
+    assert page.evaluate("window.crops") == [found]  # the face is not looked for again
     first = video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
     page.click("#live-microphone")
     until(page, "document.getElementById('live').figures?.latency > 0")

@@ -74,7 +74,7 @@ def benchmark_live(config: VASAConfig, workdir: str | Path) -> list[LiveFigures]
 def own_studio(config: VASAConfig, sessions: int) -> Iterator[str]:
     """Yields the address of a studio in a process of its own, with seats for `sessions`; InputError if none starts."""
     settings = {
-        "checkpoint": config.checkpoint, "studio.port": 0, "studio.live_sessions": sessions,
+        "checkpoint": config.checkpoint, "size": config.size, "studio.port": 0, "studio.live_sessions": sessions,
         "studio.live_steps": config.studio.live_steps, "studio.live_least_steps": config.studio.live_least_steps,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

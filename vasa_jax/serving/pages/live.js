@@ -29,7 +29,7 @@ export function live(panel, { portrait, controls }, about) {
     find("open").disabled = true;
     tell("opens ... (the first time the server compiles, which takes a while)");
     try {
-      const fields = { ...(await portrait.fields()), controls: controls.text() };
+      const fields = { ...(await portrait.placed()), controls: controls.text() };
       session = await askJson("v1/live", { method: "POST", body: form(fields) });
     } catch (error) {
       find("open").disabled = false;
@@ -59,7 +59,7 @@ export function live(panel, { portrait, controls }, about) {
 
   find("change").onclick = tried(async () => {
     await ask(`${session.socket}/controls`, { method: "PUT", body: form({ controls: controls.text() }) });
-    await ask(`${session.socket}/portrait`, { method: "PUT", body: form(await portrait.fields()) });
+    await ask(`${session.socket}/portrait`, { method: "PUT", body: form(await portrait.placed()) });
     tell("changed");
   });
   find("close").onclick = tried(() => ask(session.socket, { method: "DELETE" }));

@@ -6,6 +6,7 @@ export class PortraitInput {
   constructor(place, panel) {
     this.file = null; // [blob, name]
     this.crop = ""; // as the user set it; empty = found by the server
+    this.found = ""; // by the server
     const field = make("input", { type: "file", accept: "image/*,video/*,.heic", onchange: () => field.files[0] && this.take(field.files[0], field.files[0].name) });
     field.setAttribute("aria-label", "portrait file");
     const button = (text, action) => make("button", { type: "button", onclick: () => this.tried(action) }, text);
@@ -24,6 +25,12 @@ export class PortraitInput {
   async fields() {
     if (!this.file) await this.fromPackage();
     return { portrait: this.file, crop: this.crop };
+  }
+
+  /** Returns the same with the square that the server has found already, so that it need not look for the face again. */
+  async placed() {
+    const fields = await this.fields();
+    return { ...fields, crop: fields.crop || this.found };
   }
 
   async tried(action) {
@@ -62,13 +69,14 @@ export class PortraitInput {
 
   async take(blob, name) {
     this.file = [blob, name];
-    this.crop = "";
+    this.crop = this.found = "";
     this.view.replaceChildren();
     this.tell(`${name}: the face is looked for ...`);
     const taken = this.file;
     try {
       const found = await askJson("v1/crops", { method: "POST", body: form({ portrait: this.file }) });
       if (taken !== this.file) return;
+      this.found = found.crop;
       this.tell([`${name}. The square is what the video shows: drag it, or move it with the arrow keys, + and -.`, ...found.notes].join(" "));
       await this.show(found.crop);
     } catch (error) {
