@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vasa_jax.conventions import FPS
-from vasa_jax.serving.pace import FULL, HOPS, MOST_BEHIND, PATIENCE, Clock, Pace, Point, cheaper, halvings
+from vasa_jax.serving.pace import FULL, HOPS, MOST_BEHIND, PATIENCE, Clock, Pace, Point, halvings
 
 
 def test_points():
@@ -162,7 +162,7 @@ def test_a_pace_that_begins_too_low_is_soon_right(costs):
     rows = machine.play(12, low)
     assert np.mean([point.penalty for now, _, point, _ in rows if now > 8]) < right.point.penalty + 1.5
     assert share_late(rows) < 0.05
-    following = Pace(*cheaper((tuple(8 * cost for cost in motion), 8 * frame), low.costs))
+    following = Pace(*low.costs)
     assert following.point.penalty < right.point.penalty + 0.5
 
 
@@ -172,4 +172,3 @@ def test_costs_follow_what_is_measured():
     share = 0.25 if pace.point.halved == 0 else 0.5  # of a window that took 50 ms
     pace.measured(0.05, 0.02, behind=0.0)
     assert np.allclose([*pace.costs[0], pace.costs[1]], [0.2 * share, 0.1 * share, 0.02])
-    assert cheaper(((1.0, 3.0), 2.0), ((2.0, 1.0), 1.0)) == ((1.0, 1.0), 1.0)

@@ -25,7 +25,7 @@ from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.serving.fragments import PER_FRAME, RATE
 from vasa_jax.serving.live_motion import AHEAD, LiveMotion, hops_of, measure
 from vasa_jax.serving.metrics import Metrics
-from vasa_jax.serving.pace import Clock, Pace, Point, cheaper, halvings
+from vasa_jax.serving.pace import Clock, Pace, Point, halvings
 from vasa_jax.serving.players import Hop, Player
 from vasa_jax.serving.sound_queue import SoundQueue
 
@@ -297,7 +297,7 @@ class LiveSessions:
     def warm_up(self) -> tuple[tuple[float, ...], float]:
         """Compiles and measures, once; returns seconds of a window for all steps and each halving, and of a frame.
 
-        They are the lowest that it and the sessions so far have seen: it may run beside the first video.
+        They are then those of the session that ended last: the machine may be busy while this measures.
         """
         with self._warming:
             if self._costs is None:
@@ -367,5 +367,5 @@ class LiveSessions:
         with self._lock:
             if self._sessions.pop(session.id, None):
                 self._taken -= 1
-                self._costs = cheaper(self._costs, session.costs)
+                self._costs = session.costs
             self._metrics.sessions.set(len(self._sessions))

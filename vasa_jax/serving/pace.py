@@ -5,7 +5,7 @@ each drawn frame stays longer. A longer hop makes motion cheaper, because a wind
 adds to the latency. Where motion itself costs too much, its solver takes half the steps.
 
 What the choice begins with was measured at another time, when the machine may have been busy. So the first hops of a
-session replace it where they cost less, and what a session has learnt serves those that follow.
+session replace it where they cost less, and what a session has learnt serves the next.
 
 A session that is behind the clock makes its hops one after the other until it is up again, and plans them for less
 time. Where it is further behind than MOST_BEHIND, that time is skipped.
@@ -198,13 +198,6 @@ class Clock:
 def _share(behind: float) -> float:
     """Returns the share of the time in which hops must be made, so that the session is up again after CATCH_UP."""
     return CATCH_UP / (CATCH_UP + behind)
-
-
-def cheaper(
-    costs: tuple[tuple[float, ...], float], others: tuple[tuple[float, ...], float]
-) -> tuple[tuple[float, ...], float]:
-    """Returns the lower of two costs of each kind, as `Pace.costs`: a busy machine's are no measure of a quiet one."""
-    return tuple(map(min, costs[0], others[0])), min(costs[1], others[1])
 
 
 def _followed(known: float, latest: float, faster: float) -> float:
