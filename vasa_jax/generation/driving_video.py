@@ -25,7 +25,7 @@ Watch = Callable[[Iterator[np.ndarray], int], Iterator[np.ndarray]]  # sees fram
 
 
 def unwatched(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """Is the `Watch` of whom nobody waits for."""
+    """Returns the frames: the `Watch` of what nobody waits for."""
     return frames
 
 
