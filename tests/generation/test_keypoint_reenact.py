@@ -70,6 +70,7 @@ def test_stitching_is_the_codecs_network(folder, animator):
         ({"retarget_eyes": True}, "retarget_eyes: needs to know how open the portrait's"),
         ({"retarget_lips": True, "portrait_openness": (0.3, 0.3, 0.1)}, "retarget_lips: how open the driving face's"),
         ({"retarget_lips": True, "lip_openness": 0.1}, "retarget_lips: not together with config.lip_openness"),
+        ({"steady_eyes": True}, r"steady_eyes: is of a source video; set config.dub=True"),
     ],
 )
 def test_what_following_needs_is_told(folder, animator, settings, fault):

@@ -72,7 +72,7 @@ def retargeting_of(
     """
     follow = [name for name in _FOLLOWING if getattr(how, name)]
     wanted = [*follow, *(name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None)]
-    wanted += ["close_lips"] if how.close_lips else []
+    wanted += [name for name in ("close_lips", "steady_eyes") if getattr(how, name)]
     openness = source if how.portrait_openness is None else np.array(how.portrait_openness)
     if wanted and openness is None:
         raise InputError(
