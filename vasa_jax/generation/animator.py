@@ -16,6 +16,7 @@ from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
+from vasa_jax.filling import filled_up
 from vasa_jax.generation.cut_out import cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
@@ -149,8 +150,8 @@ class PortraitAnimator:
         motion = []
         for start in range(0, len(frames), self._batch):
             part = self.reduced(frames[start : start + self._batch])
-            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
+            read = _encode_motion(self._encoder, self._face, filled_up(part, self._batch))
+            motion.append(np.asarray(read)[: len(part)])
         return np.concatenate(motion)
 
     def reduced(self, images: UInt8[np.ndarray, "N n n 3"]) -> UInt8[np.ndarray, "N m m 3"]:
@@ -206,8 +207,8 @@ class PortraitAnimator:
         """Yields the head without its background and mark, uint8 (n, n, 4): colours, not multiplied, and the matte."""
         for start in range(0, len(motion), self._batch):
             part = motion[start : start + self._batch]
-            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, avatar.away, padded)
+            filled = filled_up(part, self._batch)
+            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, avatar.away, filled)
             yield from np.asarray(layers)[: len(part)]
 
     def paste(
@@ -245,9 +246,9 @@ class PortraitAnimator:
         self, avatar: Avatar, motion: Float[np.ndarray, "T motion"], batch: int
     ) -> UInt8[Array, "{batch} n n 3"]:
         """Returns frames on the device of a motion, T <= batch; the last one is repeated."""
-        padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
+        filled = filled_up(motion, batch)
         pictures = _decode(
-            self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.away, padded
+            self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.away, filled
         )
         return finished(pictures, avatar.pattern)
 
