@@ -55,7 +55,7 @@ class Driving(Settings):
         None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips; None = measured"
     )
     face_models: str = text(
-        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait and tell "
+        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame pictures and tell "
         "how open eyes and lips are",
     )  # fmt: skip
     portrait_scale: float = number(
