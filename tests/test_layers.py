@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("conventions", "errors", "rng", "dtypes", "pretrained"),
+    ("conventions", "errors", "filling", "rng", "dtypes", "pretrained"),
     ("settings", "files", "schema", "stopping"),
     ("limits",),
     ("models",),

@@ -5,23 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_portrait import drawn_mesh
+from half_portrait import HalfPortrait
 
 from vasa_jax.corpus.photos.backdrops import before_backdrops, dead_leaves
-from vasa_jax.corpus.photos.draw import PhotoFrame, PhotoRenderer
 
 SIZE = 32
 drawn = jax.jit(jax.vmap(lambda key: dead_leaves(key, SIZE)))
-
-
-class LeftHalf(PhotoRenderer):
-    """In place of the renderer: the person is the left half of the picture."""
-
-    def __init__(self):
-        super().__init__(drawn_mesh(), SIZE, 1)
-
-    def draw(self, head, motion, pose):
-        left = jnp.broadcast_to(jnp.arange(SIZE) < SIZE // 2, (SIZE, SIZE)).astype(jnp.float32)
-        return PhotoFrame(head["square"], left, None, None, None)
 
 
 def test_backdrops_are_of_their_key_in_range_and_busy():
@@ -40,7 +29,8 @@ def test_a_head_is_cut_out_by_its_matte(share):
         "square": np.full((2, SIZE, SIZE, 3), 50, np.uint8), "background": np.full((2, SIZE, SIZE, 3), 90, np.uint8),
         "pose": np.zeros((2, 9), np.float32),
     }  # fmt: skip
-    found = jax.device_get(before_backdrops(jax.device_put(heads), jax.random.key(1), jnp.float32(share), LeftHalf()))
+    renderer = HalfPortrait(drawn_mesh(), SIZE, 1)
+    found = jax.device_get(before_backdrops(jax.device_put(heads), jax.random.key(1), jnp.float32(share), renderer))
     if not share:
         for name, value in heads.items():
             np.testing.assert_array_equal(found[name], value)

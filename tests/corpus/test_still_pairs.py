@@ -1,14 +1,13 @@
 """Two photographs of one person: who pairs with whom, the batch that they make, positions, and what is refused."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_portrait import drawn_mesh
+from half_portrait import HalfPortrait
 
 from vasa_jax.config import PhotoHeadsConfig
 from vasa_jax.corpus.photos import still_pairs
-from vasa_jax.corpus.photos.draw import PhotoFrame, PhotoRenderer
 from vasa_jax.corpus.photos.still_pairs import StillPairs, pairs_of
 from vasa_jax.corpus.photos.store import write_heads
 from vasa_jax.errors import InputError
@@ -17,21 +16,10 @@ SIZE, NAMES = 16, ["a.png", "b.png", "c.png", "d.png", "e.png"]
 TABLE = "file\tperson\nx/a.png\tann\nc.png\tann\nd.png\tdora\nb.png\t\ne.png\tann\n"
 
 
-class LeftHalf(PhotoRenderer):
-    """In place of the renderer: the person is the left half of the picture, of segment 3."""
-
-    def __init__(self, mesh, size, supersample):
-        self._size = size
-
-    def draw(self, head, motion, pose):
-        left = jnp.broadcast_to(jnp.arange(self._size) < self._size // 2, (self._size, self._size))
-        return PhotoFrame(head["square"], left.astype(jnp.float32), jnp.where(left, 3, 0).astype(jnp.uint8), None, None)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Five photographs; the square of number i has the grey 40 + i, its background 200 + i."""
-    monkeypatch.setattr(still_pairs, "PhotoRenderer", LeftHalf)
+    monkeypatch.setattr(still_pairs, "PhotoRenderer", HalfPortrait)
     shape = (SIZE, SIZE, 3)
     heads = [
         {"square": np.full(shape, 40 + i, np.uint8), "background": np.full(shape, 200 + i, np.uint8),

@@ -206,6 +206,27 @@ def test_frames_of_a_source_video_are_open_in_their_own_way():
     np.testing.assert_allclose(closed - plain, np.broadcast_to(expected_change, plain.shape), atol=5e-6)
 
 
+@pytest.mark.parametrize(
+    ("first", "wanted"), [((0.3, 0.2), 0.25), ((0.3, 0.06), 0.18), ((0.3, 0.05), 0.39), ((0.0, 0.0), 0.39)]
+)
+def test_eyes_of_a_source_video_stay_as_in_its_first_frame(first, wanted):
+    """Or wide open, where they are closed there; after stitching, and not beside retargeting."""
+    own, source_openness = example(4), np.linspace(0.02, 0.4, 12).reshape(4, 3)
+    source_openness[0, :2] = first
+    canonical = np.tile(CANONICAL, (4, 1, 1))
+
+    def dubbed(**settings):
+        how = change(PLAIN, stitching=True, dub=True, **settings).validate("config")
+        driving = DrivingMotion(READ[:, :9], READ[:, 9:], 25.0, "keypoint", openness=DRIVER_OPENNESS)
+        return posed(*rows(dubbed_keypoint_motion(canonical, own, driving, how, networks(), source_openness)))
+
+    plain = dubbed()
+    np.testing.assert_allclose(dubbed(steady_eyes=True) - plain, 0.03, atol=5e-6)
+    assert [name for name, _ in TRACE] == ["stitch", "eyes"]
+    np.testing.assert_allclose(TRACE[1][1], np.column_stack([source_openness[:, :2], np.full(4, wanted)]))
+    np.testing.assert_array_equal(dubbed(steady_eyes=True, lip_openness=0.1), dubbed(lip_openness=0.1))
+
+
 def test_absolute_motion_is_not_scaled_by_sizes():
     how = change(PLAIN, mode="absolute", expression_friendly=True)
     np.testing.assert_allclose(driven(how)[3], expected("all", "absolute", 3), atol=2e-6)
@@ -264,14 +285,14 @@ def linear_networks():
 @pytest.mark.parametrize(("case", "expected"), [*zip(GOLDEN_DRIVING["cases"].tolist(), GOLDEN_DRIVING["keypoints"])])
 def test_keypoints_are_those_of_the_official_pipeline(case, expected):
     """With its default of closing lips; a video in the portrait's place is not smoothed."""
-    kind, mode, eyes, lips, stitching = case.split(".")
+    kind, mode, eyes, lips, stitching, steady = case.split(".")
     own, read, canonical = (GOLDEN_DRIVING[name] for name in ("source", "driver", "canonical"))
     how = Driving(
         mode=mode, retarget_eyes=eyes == "1", retarget_lips=lips == "1", stitching=stitching == "1", close_lips=True,
-        driving_multiplier=1.3, driving_smoothing=0.0,
-    )  # fmt: skip
+        driving_multiplier=1.3, driving_smoothing=0.0, steady_eyes=bool(steady), dub=kind == "video",
+    ).validate("config")  # fmt: skip
     driving = DrivingMotion(read[:, :9], read[:, 9:], 25.0, "keypoint", openness=GOLDEN_DRIVING["driver.openness"])
-    openness = GOLDEN_DRIVING["source.openness"]
+    openness = GOLDEN_DRIVING["closed.openness" if steady == "closed" else "source.openness"]
     if kind == "image":
         canonical, own, openness = canonical[0].astype(np.float64), own[0], openness[0]
         motion = driven_keypoint_motion(canonical, own, driving, how, linear_networks(), openness)

@@ -5,17 +5,19 @@ import contextlib
 import numpy as np
 import pytest
 from drawn_faces import picture
+from drawn_portrait import drawn_points
 from PIL import Image
 from tiny_keypoint import FIELDS, random_variables
 
-from vasa_jax.data.face_crop import find_face
+from vasa_jax.data.face_crop import crop_within, find_face
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
-from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming
-from vasa_jax.generation.landmark_crop import TurnedSquare
+from vasa_jax.generation.driving_video import open_driving
+from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming, VideoFraming
+from vasa_jax.generation.landmark_crop import TurnedSquare, square_of
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
 from vasa_jax.models.keypoint_face import exported
@@ -60,6 +62,8 @@ def test_stitching_is_the_codecs_network(folder, animator):
     assert np.abs(with_network - without).max() > 1e-4
     with pytest.raises(InputError, match=r"config\.lip_openness: needs to know how open"):
         drive(animator, avatar, motion, Driving(lip_openness=0.1))
+    with pytest.raises(InputError, match=r"config\.steady_eyes: needs to know how open"):
+        drive(animator, avatar, motion, Driving(dub=True, steady_eyes=True))
     opened = drive(animator, avatar, motion, Driving(lip_openness=0.1, portrait_openness=(0.3, 0.3, 0.0)))
     assert opened.shape == (3, 24)
 
@@ -70,6 +74,7 @@ def test_stitching_is_the_codecs_network(folder, animator):
         ({"retarget_eyes": True}, "retarget_eyes: needs to know how open the portrait's"),
         ({"retarget_lips": True, "portrait_openness": (0.3, 0.3, 0.1)}, "retarget_lips: how open the driving face's"),
         ({"retarget_lips": True, "lip_openness": 0.1}, "retarget_lips: not together with config.lip_openness"),
+        ({"steady_eyes": True}, r"steady_eyes: is of a source video; set config.dub=True"),
     ],
 )
 def test_what_following_needs_is_told(folder, animator, settings, fault):
@@ -131,6 +136,42 @@ def test_framing_without_landmarks():
     np.testing.assert_allclose(wide.centre, (square.centre[0], square.centre[1] + 0.125 * square.size))
     with pytest.raises(InputError, match=r"a\.png: no face was found"):
         KeypointFraming()(np.zeros((64, 64, 3), np.uint8), "a.png")
+
+
+def test_a_driving_video_is_framed_as_live_portrait_does(tmp_path, monkeypatch):
+    """By the boxes, or by the mean of the landmarks' squares where they are found; another than the volume codec's."""
+    frames = np.stack([picture(240, 200, (120, 90, 34))] * 3)
+    path = write_video(tmp_path / "driving.mp4", frames, fps=2)  # each frame is looked at
+    plain, square = open_driving(path).crop, open_driving(path, framing=VideoFraming()).crop
+    portrait, face = KeypointFraming(scale=2.2, shift=-0.1)(frames[0], "a.png").upright, find_face(frames[0])
+    np.testing.assert_allclose(square, portrait, atol=2)
+    assert plain == crop_within(face, 200, 240) and square.size > plain.size and square.y < plain.y
+    Image.fromarray(frames[0]).save(tmp_path / "still.png")
+    assert open_driving(tmp_path / "still.png", framing=VideoFraming()).crop == portrait
+
+    class Found:
+        """Finds no landmarks in the first frame, then a face of drawn points that grows and moves."""
+
+        def __init__(self, folder):
+            self.sizes = [0, 120, 160]
+
+        def landmarks(self, image, previous=None):
+            size = self.sizes.pop(0)
+            return FaceLandmarks(drawn_points(size) + (20, 30, 0), 1.0) if size else None
+
+    monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Found)
+    found = open_driving(path, framing=VideoFraming("graphs")).crop
+    each = [square_of(drawn_points(size) + (20, 30, 0), 2.2, -0.1) for size in (120, 160)]
+    np.testing.assert_allclose(found.size, np.mean([s.size for s in each]), atol=1)
+    middle = np.mean([s.centre for s in each], 0)
+    np.testing.assert_allclose((found.x + found.size / 2, found.y + found.size / 2), middle, atol=1)
+
+
+def test_a_moving_head_stays_in_the_square(tmp_path):
+    frames = np.stack([picture(400, 200, (70 + 30 * i, 90, 34)) for i in range(6)])
+    path = write_video(tmp_path / "driving.mp4", frames, fps=2)
+    square = open_driving(path, framing=VideoFraming()).crop
+    assert square.x < 70 - 34 and square.x + square.size > 220 + 34
 
 
 def test_a_source_video_is_dubbed(folder, animator, tmp_path):

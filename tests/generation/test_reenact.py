@@ -142,6 +142,7 @@ def test_readings_tell_how_noisy_they_are():
         ({"close_lips": True}, "config.close_lips: only keypoint codecs"),
         ({"retarget_eyes": True}, "config.retarget_eyes: only keypoint codecs"),
         ({"retarget_lips": True}, "config.retarget_lips: only keypoint codecs"),
+        ({"steady_eyes": True, "dub": True}, "config.steady_eyes: only keypoint codecs"),
     ],
 )
 def test_what_the_codec_cannot_do_is_one_line(settings, message):

@@ -24,10 +24,12 @@ from official_state import inputs, spread  # noqa: E402
 
 FRAMES = 2
 ADJUSTED = ((0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0), (1, 1, 1))  # eyes, lips, stitching
-CASES = [
-    (kind, mode, *adjusted)
-    for kind, mode, adjusted in itertools.product(("image", "video"), ("relative", "absolute"), ADJUSTED)
-]
+MODES = ("relative", "absolute")
+CASES = [(*chosen, *adjusted, "") for *chosen, adjusted in itertools.product(("image", "video"), MODES, ADJUSTED)]
+# The eyes of a source video as in its first frame, where they are open or closed; but not beside retargeting.
+STEADY = ((0, 0, 0), (0, 0, 1), (0, 1, 1))
+CASES += [("video", mode, *adjusted, eyes) for mode in MODES for adjusted in STEADY for eyes in ("open", "closed")]
+CLOSED = 0.05  # height of closed eyes over that of open ones
 MULTIPLIER = 1.3
 SAMPLES = 40  # numbers kept of a case
 WIDTHS = {"stitching": (126, 65), "lip": (65, 63), "eye": (66, 63)}
@@ -73,11 +75,19 @@ def load_pipeline(folder):
     return pipeline
 
 
+def with_closed_eyes(landmarks):
+    """Landmarks whose eyes, both, are nearly closed: lower lids beside the upper ones."""
+    landmarks = landmarks.copy()
+    for upper, lower in ((6, 18), (30, 42)):
+        landmarks[lower] = landmarks[upper] + CLOSED * (landmarks[lower] - landmarks[upper])
+    return landmarks
+
+
 def run(pipeline, case, source, template, landmarks):
     """Keypoints that one case gives to the warping network."""
     from src.config.inference_config import InferenceConfig
 
-    kind, mode, eyes, lips, stitching = case
+    kind, mode, eyes, lips, stitching, steady = case
     shown = []
 
     class Wrapper(pipeline.LivePortraitWrapper):
@@ -85,7 +95,7 @@ def run(pipeline, case, source, template, landmarks):
             self.inference_cfg = InferenceConfig(
                 flag_eye_retargeting=bool(eyes), flag_lip_retargeting=bool(lips), flag_stitching=bool(stitching),
                 flag_relative_motion=mode == "relative", driving_option="expression-friendly",
-                driving_multiplier=MULTIPLIER, flag_pasteback=False,
+                driving_multiplier=MULTIPLIER, flag_pasteback=False, flag_source_video_eye_retargeting=bool(steady),
             )  # fmt: skip
             self.device = "cpu"
             self.stitching_retargeting_module = {
@@ -154,6 +164,7 @@ def main(folder):
     }  # fmt: skip
     wrapper = pipeline.LivePortraitWrapper.__new__(pipeline.LivePortraitWrapper)
     eyes, lips = wrapper.calc_ratio(landmarks)
+    closed = [with_closed_eyes(landmarks[0]), *landmarks[1:]]
     found = {
         "source": vectors(source), "driver": vectors(driver), "driver.openness": openness,
         "canonical": np.concatenate([face["kp"] for face in source]),
@@ -161,8 +172,11 @@ def main(folder):
     }  # fmt: skip
     neutral = importlib.import_module("src.config.inference_config").load_lip_array()
     found["neutral"] = np.float32(neutral).reshape(21, 3)
+    found["closed.openness"] = found["source.openness"].copy()
+    found["closed.openness"][0, :2] = wrapper.calc_ratio(closed[:1])[0][0][0]
     found["cases"] = np.array([".".join(map(str, case)) for case in CASES])
-    made = np.stack([run(pipeline, case, source, template, landmarks) for case in CASES])
+    made = [run(pipeline, case, source, template, closed if case[-1] == "closed" else landmarks) for case in CASES]
+    made = np.stack(made)
     found["keypoints"] = np.stack([spread(keypoints, SAMPLES) for keypoints in made])
     np.savez_compressed(HERE / "driving.npz", **found)
     print(f"driving.npz: {len(CASES)} cases, {(HERE / 'driving.npz').stat().st_size:,} bytes")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,9 @@ from vasa_jax.data.audio_files import Audio
 from vasa_jax.data.containers import check_length, open_container
 from vasa_jax.data.encodings import SEQUENCE, TextTrack, encoding_of
 from vasa_jax.data.image_files import existing_file
-from vasa_jax.data.output_files import AI_COMMENT, FrameWriter, unwritable
+from vasa_jax.data.output_files import FrameWriter, unwritable
 from vasa_jax.data.picture_sequence import SequenceWriter
 from vasa_jax.data.sound_track import SoundTrack
-from vasa_jax.data.subtitles import Cue
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
@@ -136,18 +136,15 @@ def write_video(
     frames: Iterable[np.ndarray],
     audio: Audio | None = None,
     fps: int | Fraction = FPS,
-    title: str | None = None,
-    comment: str = AI_COMMENT,
-    seal: Callable[[Path], None] | None = None,
-    transparent: bool = False,
-    subtitles: tuple[Cue, ...] = (),
+    **more: Any,
 ) -> Path:
     """Writes frames (uint8 RGB, H and W even) and the original sound as a video. See `VideoWriter`.
 
-    Returns the path. Those that end in .zip are a sequence of pictures, see `SequenceWriter`.
+    more: what else `FrameWriter` takes. Returns the path. Those that end in .zip are a sequence of pictures, see
+    `SequenceWriter`.
     """
     kind = SequenceWriter if Path(path).suffix.lower() == SEQUENCE else VideoWriter
-    with kind(path, audio, fps, title, comment, seal, transparent, subtitles) as writer:
+    with kind(path, audio, fps, **more) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.path

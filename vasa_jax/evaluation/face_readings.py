@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
+from vasa_jax.filling import filled_up
 from vasa_jax.models.emotion_probe import CENTRE, EmotionProbe, face_patch
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.weights.parts import SHIPPED, folder_of, load_part
@@ -97,11 +98,8 @@ class FaceReader:
         results = []
         for start in range(0, len(frames), self._batch_size):
             part = frames[start : start + self._batch_size]
-            count = len(part)
-            if count < self._batch_size:
-                part = np.concatenate([part, np.repeat(part[-1:], self._batch_size - count, 0)])
-            result = jax.device_get(self._measure(self.params, part))
-            results.append({name: value[:count] for name, value in result.items()})
+            result = jax.device_get(self._measure(self.params, filled_up(part, self._batch_size)))
+            results.append({name: value[: len(part)] for name, value in result.items()})
         names = [field.name for field in dataclasses.fields(Measurements)]
         return Measurements(**{name: np.concatenate([r[name] for r in results]) for name in names})
 

@@ -28,6 +28,7 @@ from vasa_jax.corpus.heads.truth import MOTION_FACTORS, Scene, exchanged
 from vasa_jax.corpus.performance.muscles import neutral_motion, sample_motion
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
+from vasa_jax.filling import filled_up
 from vasa_jax.rng import named_key
 
 # The sets' names in reports; another way to make one gets another number.
@@ -102,7 +103,7 @@ class HeldOutHeads:
         """
         total, parts = len(motion["yaw"]), []
         for start in range(0, total, self._batch):
-            rows = np.minimum(np.arange(start, start + self._batch), total - 1)  # one compiled shape
+            rows = filled_up(np.arange(total)[start : start + self._batch], self._batch)
             out = self._render(_repeat(identity, self._batch), {name: track[rows] for name, track in motion.items()})
             out = jax.device_get({name: out[name] for name in ("rgb", "matte", "landmarks")})
             parts.append({name: value[: total - start] for name, value in out.items()})

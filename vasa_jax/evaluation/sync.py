@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME
+from vasa_jax.filling import filled_up
 from vasa_jax.models.syncnet import COLUMNS, FRAMES, SIDE, SyncNet
 from vasa_jax.preparation.mfcc import FULL_SCALE, STEP, mfcc
 
@@ -108,8 +109,8 @@ def _window(faces: Sequence[np.ndarray], start: int | np.integer) -> np.ndarray:
 def _in_batches(embed, rows: np.ndarray) -> np.ndarray:
     parts = []
     for start in range(0, len(rows), _BATCH):
-        part = rows[np.minimum(np.arange(start, start + _BATCH), len(rows) - 1)]  # one compiled shape
-        parts.append(np.asarray(embed(part))[: len(rows) - start])
+        part = rows[start : start + _BATCH]
+        parts.append(np.asarray(embed(filled_up(part, _BATCH)))[: len(part)])
     return np.concatenate(parts)
 
 

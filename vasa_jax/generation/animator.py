@@ -16,6 +16,7 @@ from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
+from vasa_jax.filling import filled_up
 from vasa_jax.generation.cut_out import cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.picture_mark import picture_mark
@@ -126,13 +127,22 @@ class PortraitAnimator:
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
-        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        matte = np.asarray(matte[0, ..., 0], np.float32)
+        latents, matte = self._encoded(image, detail)
+        cut = cut and self.codec == "volume"
+        if cut:
+            # The mirror image is another opinion: where both err is seldom the same place.
+            mirrored = self._encoded(image[:, :, ::-1], None if detail is None else detail[:, :, ::-1])[1]
+            matte = 0.5 * (matte + mirrored[:, ::-1])
         person = cut_out(portrait, matte) if cut else matte
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
         return self.remarked(avatar, payload)
+
+    def _encoded(self, image: UInt8[Array, "1 m m 3"], detail: Float[Array, "1 n n 3"] | None):
+        """Returns the latents of a portrait and its matte, (n, n)."""
+        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
+        return latents, np.asarray(matte[0, ..., 0], np.float32)
 
     def remarked(self, avatar: Avatar, payload: Payload | None = None) -> Avatar:
         """Returns an avatar for another file or stream: the same with another mark, by default of a random payload.
@@ -149,8 +159,8 @@ class PortraitAnimator:
         motion = []
         for start in range(0, len(frames), self._batch):
             part = self.reduced(frames[start : start + self._batch])
-            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            motion.append(np.asarray(_encode_motion(self._encoder, self._face, padded))[: len(part)])
+            read = _encode_motion(self._encoder, self._face, filled_up(part, self._batch))
+            motion.append(np.asarray(read)[: len(part)])
         return np.concatenate(motion)
 
     def reduced(self, images: UInt8[np.ndarray, "N n n 3"]) -> UInt8[np.ndarray, "N m m 3"]:
@@ -206,8 +216,8 @@ class PortraitAnimator:
         """Yields the head without its background and mark, uint8 (n, n, 4): colours, not multiplied, and the matte."""
         for start in range(0, len(motion), self._batch):
             part = motion[start : start + self._batch]
-            padded = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), 0)])
-            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, avatar.away, padded)
+            filled = filled_up(part, self._batch)
+            layers = _layers(self._decoder, self._face, avatar.latents, avatar.detail, avatar.away, filled)
             yield from np.asarray(layers)[: len(part)]
 
     def paste(
@@ -245,9 +255,9 @@ class PortraitAnimator:
         self, avatar: Avatar, motion: Float[np.ndarray, "T motion"], batch: int
     ) -> UInt8[Array, "{batch} n n 3"]:
         """Returns frames on the device of a motion, T <= batch; the last one is repeated."""
-        padded = np.concatenate([motion, np.repeat(motion[-1:], batch - len(motion), 0)])
+        filled = filled_up(motion, batch)
         pictures = _decode(
-            self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.away, padded
+            self._decoder, self._face, avatar.latents, avatar.detail, avatar.canvas, avatar.away, filled
         )
         return finished(pictures, avatar.pattern)
 

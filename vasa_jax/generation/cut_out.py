@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 
 SIDE = 256  # pixels at which the picture is divided
 SURE = (0.05, 0.97)  # matte below and above which a pixel is taken for background and person
-CORE = 1 / 8  # of the side: how far inside the matte a pixel must be for that
-ROUNDS = 2  # four differ in 0.3 % of the person's pixels, and take half as long again
+CORE = 1 / 12  # of the side: how far inside the matte a pixel must be for that
+ROUNDS = 4
 LEAST = 0.6  # of the matte's area: what is smaller is no person, and the matte stays
 RIM = 1 / 128  # of the side: what the person's soft outline takes
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from vasa_jax.conventions import EMOTIONS, SAMPLES_PER_FRAME, frame_count
 from vasa_jax.diffusion import NoiseKeys, VASADiffusion
 from vasa_jax.errors import InputError
+from vasa_jax.filling import filled_up
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.ditto_motion import Blinks, EyeState, eye_state, from_portrait, portrait_vectors, source_vector
 from vasa_jax.generation.driving import Driving
@@ -134,8 +135,7 @@ class DittoSampler:
         width, frames = self.transformer.window, len(conditions)
         start, motion = source, None
         for number, first in enumerate(range(0, frames, width - overlap.frames)):
-            part = conditions[first : first + width]
-            part = np.concatenate([part, np.repeat(part[-1:], width - len(part), 0)])
+            part = filled_up(conditions[first : first + width], width)
             made = self.window(part, start, key, number, steps, solver, guidance, diffusion)
             motion = joined(motion, made, overlap)
             start = following_start(motion, source, overlap)

@@ -47,11 +47,15 @@ class Driving(Settings):
         "dropped, as LivePortrait has it",
     )  # fmt: skip
     retarget_lips: bool = flag(False, "keypoint codecs: the same of the lips")
+    steady_eyes: bool = flag(
+        False, "keypoint codecs, dub: the source video's eyes are as open as in its first frame, wide open where they "
+        "are closed there, before they are driven; not where eyes or lips are retargeted",
+    )  # fmt: skip
     portrait_openness: tuple[float, float, float] | None = number(
         None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips; None = measured"
     )
     face_models: str = text(
-        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame the portrait and tell "
+        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame pictures and tell "
         "how open eyes and lips are",
     )  # fmt: skip
     portrait_scale: float = number(
@@ -63,9 +67,11 @@ class Driving(Settings):
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
 
     def check_together(self, path: str) -> None:
-        """Raises InputError where eyes or lips are asked to be open in two ways."""
+        """Raises InputError where eyes or lips are asked to be open in two ways, or those of no source video."""
         for part, fixed in (("eyes", self.eye_openness), ("lips", self.lip_openness)):
             if getattr(self, f"retarget_{part}") and fixed is not None:
                 raise InputError(
                     f"{path}.retarget_{part}: not together with {path}.{part[:-1]}_openness; leave one of them out"
                 )
+        if self.steady_eyes and not self.dub:
+            raise InputError(f"{path}.steady_eyes: is of a source video; set {path}.dub=True with one, or leave it out")

@@ -14,6 +14,7 @@ from vasa_jax.data.image_files import NotAPicture, read_image
 from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.data.video_files import Video, read_video
 from vasa_jax.errors import InputError
+from vasa_jax.generation.framing import VideoFraming
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 LOOK_SECONDS = 0.4  # between two looks for the face
@@ -65,6 +66,7 @@ def open_driving(
     crop: str = "",
     limits: InputLimits = DEFAULT_LIMITS,
     setting: str = "driving_crop",
+    framing: VideoFraming | None = None,
     watch: Watch = unwatched,
 ) -> DrivingVideo:
     """Looks through a driving video, or a picture, and finds the face and the square around its motion.
@@ -73,6 +75,7 @@ def open_driving(
       fps: of the frames that are taken, the nearest in time; 0 = as the video has them.
       crop: `x,y,size` in pixels, `center`, or empty to find the face.
       setting: what a person sets the crop with.
+      framing: a keypoint codec's; None = as a volume codec's portraits are framed.
       watch: sees the frames pass that are looked through; what it raises ends that.
 
     Raises InputError for what is neither, without a face in the first frame, with several faces, and with cuts.
@@ -82,11 +85,11 @@ def open_driving(
     except NotAPicture:
         pass
     else:
-        square, notes = _first_square(picture, crop, str(path), setting)
+        square, notes = _first_square(picture, crop, str(path), setting, framing)
         return DrivingVideo(Path(path), fps or 25.0, square, True, notes, limits)
     video = read_video(path, fps or None, limits)
     with contextlib.closing(video.frames) as frames:
-        return _looked_through(Path(path), video, watch(frames, 0), crop, limits, setting)
+        return _looked_through(Path(path), video, watch(frames, 0), crop, limits, setting, framing)
 
 
 def check_driving(path: str | Path, crop: str = "", limits: InputLimits = DEFAULT_LIMITS) -> None:
@@ -108,11 +111,15 @@ def has_sound(path: str | Path) -> bool:
         return False
 
 
-def _first_square(image: np.ndarray, crop: str, source: str, setting: str) -> tuple[Crop, tuple[str, ...]]:
+def _first_square(
+    image: np.ndarray, crop: str, source: str, setting: str, framing: VideoFraming | None = None
+) -> tuple[Crop, tuple[str, ...]]:
     if crop:
         return parse_crop(crop, *image.shape[:2], source), ()
     face = _one_face(image, source, setting)
-    return crop_within(face, *image.shape[:2]), (face.note,) if face.note else ()
+    if framing:
+        framing.look(image)
+    return _framed(face, image.shape[:2], framing), (face.note,) if face.note else ()
 
 
 def _one_face(image: np.ndarray, source: str, setting: str) -> FaceBox:
@@ -134,8 +141,9 @@ def _one_face(image: np.ndarray, source: str, setting: str) -> FaceBox:
 
 
 def _looked_through(
-    path: Path, video: Video, frames: Iterator[np.ndarray], crop: str, limits: InputLimits, setting: str
-) -> DrivingVideo:
+    path: Path, video: Video, frames: Iterator[np.ndarray], crop: str, limits: InputLimits, setting: str,
+    framing: VideoFraming | None,
+) -> DrivingVideo:  # fmt: skip
     every, boxes, small, notes = max(round(LOOK_SECONDS * video.fps), 1), [], [], []
     face, square, shape = None, None, None
     for number, frame in enumerate(frames):
@@ -151,22 +159,28 @@ def _looked_through(
         elif face and number % every == 0:
             near = [one for one in find_faces(frame) if _apart(one, boxes[-1]) < NEAR]
             boxes += near[:1]
+        if framing and face and number % every == 0:
+            framing.look(frame)
     cuts = find_cuts(np.stack(small))
     if cuts:
         times = ", ".join(f"{cut / video.fps:.1f} s" for cut in itertools.islice(cuts, 5))
         raise InputError(
             f"{path}: the scene is cut ({times}); give one take, e.g. ffmpeg -i IN -t {cuts[0] / video.fps:.2f} OUT"
         )
-    square = square or _square_around(boxes, *shape)
+    square = square or _square_around(boxes, shape, framing)
     return DrivingVideo(path, video.fps, square, False, tuple(notes), limits, len(small))
 
 
-def _square_around(boxes: list[FaceBox], height: int, width: int) -> Crop:
+def _framed(face: FaceBox, shape: tuple[int, int], framing: VideoFraming | None) -> Crop:
+    return framing.square(face) if framing else crop_within(face, *shape)
+
+
+def _square_around(boxes: list[FaceBox], shape: tuple[int, int], framing: VideoFraming | None) -> Crop:
     """Returns the square that frames the median face, and holds every position of it."""
     values = np.array([(box.x + box.size / 2, box.y + box.size / 2, box.size) for box in boxes])
     x, y, size = np.median(values, axis=0)
     view = max(("frontal", "profile"), key=[box.view for box in boxes].count)
-    framed = crop_within(FaceBox(x - size / 2, y - size / 2, size, view), height, width)
+    framed = _framed(FaceBox(x - size / 2, y - size / 2, size, view), shape, framing)
     low, high = values[:, :2].min(0), values[:, :2].max(0)
     needed = float((high - low).max()) + ROOM * size
     if needed <= framed.size:

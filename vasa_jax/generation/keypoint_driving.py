@@ -26,6 +26,7 @@ _WHOLE = (1, 2, 6, *range(11, 21))  # of these keypoints all coordinates follow 
 _PART = ((3, 1), (4, 1), (5, 2), (8, 2), (9, 1), (9, 2))  # of these only one: keypoint, coordinate
 SOURCE_NOISE = 0.03  # of a source video's smoothing: variance of a reading over that of a frame's motion
 LIPS_CLOSED = 0.03  # a portrait's lips that are less open than this are left as they are
+EYES_CLOSED, EYES_WIDE = 0.18, 0.39  # a source video whose eyes are less open than the one at first has the other
 # Displacements of a face at rest with closed lips, (keypoint, coordinate): what a single driving picture is
 # compared with. The others are below 0.0003.
 _NEUTRAL = {
@@ -205,6 +206,9 @@ def _adjusted(
     if how.close_lips and relative:
         closed = networks.lips(sources, _beside(own[:, 2:], 0.0))
         driven = driven + np.where(own[:, 2:, None] >= LIPS_CLOSED, closed, 0.0)
+    if how.steady_eyes:
+        first = float(own[0, :2].mean())
+        driven = driven + networks.eyes(sources, _beside(own[:, :2], EYES_WIDE if first < EYES_CLOSED else first))
     return driven
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from vasa_jax.conventions import SAMPLES_PER_FRAME, frame_count
 from vasa_jax.data.speech_level import LiveLevel
 from vasa_jax.errors import InputError
+from vasa_jax.filling import filled_up
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.ditto import (
@@ -196,9 +197,7 @@ class DittoWindows:
             self._hear(min(left, CHUNK[1]))
         made, window = [self.feed(np.zeros(0, np.float32))], self._sampler.transformer.window
         while (left := frames - self._out) > 0:
-            part = self._told[:window]
-            part = np.concatenate([part, np.repeat(part[-1:], window - len(part), 0)])
-            made.append(self._advance(part, left))
+            made.append(self._advance(filled_up(self._told[:window], window), left))
         return np.concatenate(made)
 
     def _hear(self, keep: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from vasa_jax.conventions import POSE_DIM
+from vasa_jax.filling import filled_up
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.models import geometry
 
@@ -149,7 +150,6 @@ def _blurred(image: Float[Array, "B n n 3"]) -> Float[Array, "B n n 3"]:
 
 
 def _batches(values: np.ndarray, size: int):
-    """Parts of equal length, the last one filled with its last row: each length compiles anew."""
+    """Parts of equal length, the last one filled up."""
     for start in range(0, len(values), size):
-        part = values[start : start + size]
-        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
+        yield filled_up(values[start : start + size], size)

@@ -15,7 +15,7 @@ from vasa_jax.generation.motion_smoothing import steadied
 
 _SCALE, _SHIFT = 6, slice(7, POSE_DIM)
 _REST = {"auto": "nearest"}
-_KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips", "retarget_eyes", "retarget_lips")
+_KEYPOINTS_ONLY = ("eye_openness", "lip_openness", "close_lips", "retarget_eyes", "retarget_lips", "steady_eyes")
 
 
 def driven_motion(portrait: np.ndarray, driving: DrivingMotion, how: Driving) -> np.ndarray:

@@ -18,7 +18,7 @@ from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, Watch, has_sound, open_driving, unwatched
-from vasa_jax.generation.framing import KeypointFraming, OpennessReader
+from vasa_jax.generation.framing import KeypointFraming, OpennessReader, VideoFraming
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.pose_refinement import MotionReader
@@ -48,7 +48,9 @@ def motion_of(
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    opened = open_driving(existing_file(video, "video"), how.fps, how.driving_crop, limits, watch=watch)
+    framing = _keypoint_framing(animator, how.face_models)
+    driver = existing_file(video, "video")
+    opened = open_driving(driver, how.fps, how.driving_crop, limits, framing=framing, watch=watch)
     if animator.codec == "volume":
         return _read(animator, opened, how.align, watch=watch)
     measured = how.face_models and (how.retarget_eyes or how.retarget_lips)
@@ -74,7 +76,7 @@ def retargeting_of(
     """
     follow = [name for name in _FOLLOWING if getattr(how, name)]
     wanted = [*follow, *(name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None)]
-    wanted += ["close_lips"] if how.close_lips else []
+    wanted += [name for name in ("close_lips", "steady_eyes") if getattr(how, name)]
     openness = source if how.portrait_openness is None else np.array(how.portrait_openness)
     if wanted and openness is None:
         raise InputError(
@@ -184,13 +186,11 @@ def _dubbed(
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
-        source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop")
+        framing = _keypoint_framing(animator, how.face_models, how.portrait_scale, how.portrait_shift)
+        source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing)
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
         first = next(source.pictures())
-        if animator.codec == "keypoint" and not crop:
-            square = KeypointFraming("", how.portrait_scale, how.portrait_shift)(first, str(image))
-            source = dataclasses.replace(source, crop=square.upright)
     with stage("driving"):
         driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits, watch)
     with stage("portrait"):
@@ -216,6 +216,10 @@ def _dubbed(
         animator.model, frames, source.fps, "video", subtitles=subtitles,
     )  # fmt: skip
     return head, driving
+
+
+def _keypoint_framing(animator: PortraitAnimator, *settings) -> VideoFraming | None:
+    return VideoFraming(*settings) if animator.codec == "keypoint" else None
 
 
 def _read(

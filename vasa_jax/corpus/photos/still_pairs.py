@@ -23,6 +23,7 @@ from vasa_jax.corpus.photos.topology import Mesh
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.files import fingerprint, read_table
+from vasa_jax.filling import filled_up
 from vasa_jax.rng import named_key
 
 AT_ONCE = 8  # photographs that are drawn together
@@ -106,8 +107,8 @@ def _stills(
     parts = []
     for start in range(0, len(which), AT_ONCE):
         part = which[start : start + AT_ONCE]
-        padded = np.concatenate([part, np.repeat(part[-1:], AT_ONCE - len(part))])
-        found = drawn({name: value[padded] for name, value in heads.items()})
+        filled = filled_up(part, AT_ONCE)
+        found = drawn({name: value[filled] for name, value in heads.items()})
         parts.append([np.asarray(x)[: len(part)] for x in found])
     matte, segmentation = (np.concatenate(x) for x in zip(*parts))
     return {
