@@ -3,12 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_model import save_tiny_model
 
-from vasa_jax.generation import animator
-from vasa_jax.generation.animator import FADE, NEAR, PortraitAnimator, _reached
+from vasa_jax.generation.animator import FADE, NEAR, _reached
 from vasa_jax.generation.cut_out import cut_out, distance_from
-from vasa_jax.weights.parts import load_part
 
 SIDE = 128
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -68,15 +65,3 @@ def test_a_head_is_seen_as_far_as_it_can_have_come():
     np.testing.assert_allclose(still, [1, 1, 0, 0])
     moved = _reached(away, own, own.at[0, 7].set(0.5))[0, 0, :, 0]
     np.testing.assert_allclose(moved, [1, 1, 1, 1])
-
-
-def test_the_matte_that_is_corrected_is_that_of_the_mirror_image_too(tmp_path, monkeypatch):
-    codec = PortraitAnimator(load_part(save_tiny_model(tmp_path), "face"))
-    portrait = np.random.default_rng(1).integers(0, 256, (codec.image_size, codec.image_size, 3), np.uint8)
-    mattes = []
-    monkeypatch.setattr(animator, "cut_out", lambda picture, matte: mattes.append(matte) or matte)
-    codec.prepare(portrait)
-    codec.prepare(np.ascontiguousarray(portrait[:, ::-1]))
-    codec.prepare(portrait, cut=False)
-    assert np.ptp(mattes[0]) > 0 and len(mattes) == 2
-    np.testing.assert_allclose(mattes[1], mattes[0][:, ::-1], atol=1e-6)

@@ -127,22 +127,13 @@ class PortraitAnimator:
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
-        latents, matte = self._encoded(image, detail)
-        cut = cut and self.codec == "volume"
-        if cut:
-            # The mirror image is another opinion: where both err is seldom the same place.
-            mirrored = self._encoded(image[:, :, ::-1], None if detail is None else detail[:, :, ::-1])[1]
-            matte = 0.5 * (matte + mirrored[:, ::-1])
+        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
+        matte = np.asarray(matte[0, ..., 0], np.float32)
         person = cut_out(portrait, matte) if cut else matte
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
         return self.remarked(avatar, payload)
-
-    def _encoded(self, image: UInt8[Array, "1 m m 3"], detail: Float[Array, "1 n n 3"] | None):
-        """Returns the latents of a portrait and its matte, (n, n)."""
-        latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        return latents, np.asarray(matte[0, ..., 0], np.float32)
 
     def remarked(self, avatar: Avatar, payload: Payload | None = None) -> Avatar:
         """Returns an avatar for another file or stream: the same with another mark, by default of a random payload.
