@@ -55,7 +55,7 @@ CLIPS: Rows = {
     "ssim_face": ("SSIM, face", 3),
     "fine_r": ("fine detail of the face, r", 3),
 }
-GROUP_FIGURES = {"identity": 3, "sharpness": 2, "mouth_size": 2, "lids_size": 2, "faces": 3}
+GROUP_FIGURES = {"identity": 3, "sharpness": 2, "mouth_size": 2, "lids_size": 2, "background": 2, "faces": 3}
 
 
 def photos_markdown(report: dict[str, Any]) -> str:
