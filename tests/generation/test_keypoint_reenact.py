@@ -145,7 +145,8 @@ def test_a_driving_video_is_framed_as_live_portrait_does(tmp_path, monkeypatch):
     plain, square = open_driving(path).crop, open_driving(path, framing=VideoFraming()).crop
     portrait, face = KeypointFraming(scale=2.2, shift=-0.1)(frames[0], "a.png").upright, find_face(frames[0])
     np.testing.assert_allclose(square, portrait, atol=2)
-    assert plain == crop_within(face, 200, 240) and square.size > plain.size and square.y < plain.y
+    np.testing.assert_allclose(plain, crop_within(face, 200, 240), atol=2)  # what is read was compressed
+    assert square.size > plain.size and square.y < plain.y
     Image.fromarray(frames[0]).save(tmp_path / "still.png")
     assert open_driving(tmp_path / "still.png", framing=VideoFraming()).crop == portrait
 
