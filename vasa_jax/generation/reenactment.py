@@ -228,7 +228,7 @@ def _read(
 ) -> DrivingMotion:  # fmt: skip
     """passes: as `MotionReader` has it; openness: measures how open eyes and lips of every frame are."""
     reader = MotionReader(animator, passes)
-    frames, read, measured = iter(watch(video.frames(animator.image_size), video.count)), [], []
+    frames, read, measured = watch(video.frames(animator.image_size), video.count), [], []
     while part := list(itertools.islice(frames, _AT_ONCE * animator.decode_batch)):
         read.append(reader(np.stack(part)))
         measured += [openness(frame, str(video.path)) for frame in part] if openness else []
