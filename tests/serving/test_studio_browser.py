@@ -1,94 +1,24 @@
-"""The page in a real browser: videos are made and play, the live avatar hears and stops, for mouse, keyboard, phone.
+"""The page in a real browser: videos are made and play, for mouse, keyboard, phone.
 
-Run with `pytest -m browser -n 0 tests/serving/test_studio_browser.py`; pictures of the page go to $STUDIO_PICTURES.
+Run with `pytest -m browser -n 0 tests/serving`; pictures of the page go to $STUDIO_PICTURES.
 """
 
 import json
 import os
 import re
-import time
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from studio_process import CHROMIUM, chromium, studio_process
-from tiny_model import save_tiny_model
-from tiny_studio import wav
+from studio_page import FAULTS, IN_VIEW, choose, file, page_of, picture, until
+from studio_process import CHROMIUM
 
+from vasa_jax.data.image_files import read_image
+from vasa_jax.data.video_files import write_video
 from vasa_jax.generation.job import DEMO
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")]
-FAULTS = []
-
-
-@pytest.fixture(scope="module")
-def microphone(tmp_path_factory):
-    """What the browser's microphone hears, again and again: a second of noise, a second of silence."""
-    path = tmp_path_factory.mktemp("sound") / "microphone.wav"
-    samples = np.random.default_rng(0).normal(0, 6000, 48_000)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(48_000)
-        file.writeframes(np.r_[samples, np.zeros(48_000)].astype("<i2").tobytes())
-    return path
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    tiny = os.environ.get("STUDIO_CHECKPOINT") or save_tiny_model(tmp_path_factory.mktemp("tiny"))
-    with studio_process(
-        tmp_path_factory.mktemp("studio"), f"--config.checkpoint={tiny}", "--config.studio.live_sessions=2"
-    ) as (address, _):
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser(microphone):
-    with chromium(f"--use-file-for-fake-audio-capture={microphone}") as browser:
-        yield browser
-
-
-def page_of(browser, address, tab="speak", **how):
-    context = browser.new_context(permissions=["microphone", "camera"], **how)
-    page = context.new_page()
-    page.set_default_timeout(90_000)
-    FAULTS.clear()
-    page.on("pageerror", lambda error: FAULTS.append(str(error)))
-    page.on("console", lambda message: FAULTS.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: FAULTS.append(request.url) if not ours(request.url, address) else None)
-    page.goto(f"{address}#{tab}")
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
-def ours(url, address):
-    return url.startswith((address, address.replace("http", "ws"), "blob:", "data:"))
-
-
-def until(page, expression, seconds=60):
-    """Waits until an expression is true; the page's own rules forbid what playwright's waiting does."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, (expression, page.text_content("#live-state"), FAULTS)
-        page.wait_for_timeout(20)
-
-
-def picture(page, name):
-    if folder := os.environ.get("STUDIO_PICTURES"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
-def choose(page, panel, portrait=None, sound=None):
-    page.locator(f"#{panel} input[aria-label='portrait file']").set_input_files(portrait or str(DEMO["image"]))
-    page.wait_for_selector(f"#{panel} .crop div")
-    if sound:
-        page.locator(f"#{panel} input[aria-label='sound file']").set_input_files(sound)
-
-
-def file(name, seconds):
-    return {"name": name, "mimeType": "audio/wav", "buffer": wav(seconds)}
-
 
 PLAYED = "video => ({time: video.currentTime, size: video.videoWidth, sound: video.webkitAudioDecodedByteCount})"
 
@@ -120,12 +50,6 @@ def test_a_video_is_made_and_plays(browser, address):
     page.click("[data-state=done] >> text=Remove")
     page.wait_for_selector("[data-state=done]", state="detached")
     assert FAULTS == []
-
-
-IN_VIEW = """element => {
-  const { top, bottom } = element.getBoundingClientRect();
-  return top >= -1 && bottom <= window.innerHeight + 1;
-}"""
 
 
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
@@ -294,9 +218,6 @@ def test_a_transparent_video_with_subtitles(browser, address):
 
 
 def test_perform(browser, address, tmp_path):
-    from vasa_jax.data.image_files import read_image
-    from vasa_jax.data.video_files import write_video
-
     still = read_image(DEMO["image"])
     driving = write_video(tmp_path / "driving.mp4", [np.roll(still, shift, 1) for shift in (0, 2, 4, 6, 4, 2)])
     page = page_of(browser, address, "perform")
@@ -335,143 +256,6 @@ def test_look(browser, address):
     assert all(rows[22 + 182 * row : 182 * (row + 1), 160 * column + 2 : 160 * column + 158].std() > 3
                for row in range(3) for column in range(8))  # fmt: skip
     assert FAULTS == []
-
-
-SPEAKS = (
-    "document.getElementById('live').player.hopAt(document.getElementById('live-video').currentTime)?.speaks === true"
-)
-
-
-def figures(page):
-    return page.evaluate("document.getElementById('live').figures")
-
-
-NOTE_CROPS = """() => {
-  const plain = window.fetch;
-  window.crops = [];
-  window.fetch = (path, options) => {
-    if (path === "v1/live") window.crops.push(options.body.get("crop"));
-    return plain(path, options);
-  };
-}"""
-
-
-def test_live(browser, address):
-    page = page_of(browser, address, "live")
-    choose(page, "live")
-    page.evaluate(NOTE_CROPS)
-    page.click("#live-open")
-    until(page, "document.getElementById('live-video').currentTime > 1.5")
-    video = page.locator("#live-video")
-    found = page.locator("#live .crop div").get_attribute("data-crop")
-    assert page.evaluate("window.crops") == [found]  # the face is not looked for again
-    first = video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
-    page.click("#live-microphone")
-    until(page, "document.getElementById('live').figures?.latency > 0")
-    page.wait_for_timeout(4000)
-    picture(page, "live")
-    now = figures(page)
-    print("live:", json.dumps(now), page.locator("#live-figures").inner_text().replace("\n", "; "))
-    assert abs(now["skew"]) <= 0.04 and 0 < now["latency"] < 3
-    assert video.evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames") > first + 10
-    assert video.evaluate("video => video.webkitAudioDecodedByteCount") > 0
-    page.click("#live-microphone")
-    page.click("#live-example")
-    until(page, SPEAKS)
-    page.keyboard.press("Escape")
-    until(page, "document.getElementById('live-rest').classList.contains('shown')", seconds=0.2)
-    until(page, "document.getElementById('live').figures?.interrupt > 0")
-    page.wait_for_timeout(1200)
-    assert not page.evaluate("document.getElementById('live-rest').classList.contains('shown')")
-    assert not video.evaluate("video => video.muted")
-    print("interrupt:", figures(page)["interrupt"])
-    page.fill("#live-text input", "Good morning.") if page.is_visible("#live-text") else None
-    page.click("#live-close")
-    page.wait_for_selector("#live-state:has-text('ended')")
-    assert FAULTS == []
-
-
-# Loudness of what the page hears from the avatar and from its own microphone, and light of the picture, every 10 ms.
-WATCH = """async () => {
-  const context = new AudioContext(), video = document.getElementById('live-video');
-  const spy = (stream) => {
-    const node = context.createAnalyser(), samples = new Float32Array(node.fftSize = 512);
-    context.createMediaStreamSource(stream).connect(node);
-    return () => { node.getFloatTimeDomainData(samples); return Math.hypot(...samples) / Math.sqrt(samples.length); };
-  };
-  const heard = spy(video.srcObject), own = spy(await navigator.mediaDevices.getUserMedia({ audio: true }));
-  window.watched = [];
-  setInterval(() => window.watched.push([performance.now(), heard(), own()]), 10);
-}"""
-
-
-def onsets(times, loud):
-    """When it becomes loud after a quarter of a second of silence."""
-    on = np.asarray(loud) > 0.02
-    return [times[i] for i in range(25, len(on)) if on[i] and not on[i - 25 : i].any()]
-
-
-def test_live_over_webrtc(browser, address):
-    """Frames and sound come in step; the microphone goes out and comes back; an interruption is heard at once."""
-    page = page_of(browser, address, "live")
-    choose(page, "live")
-    page.select_option("#live-connection", "webrtc")
-    page.click("#live-open")
-    until(page, "document.getElementById('live-video').currentTime > 1.5")
-    assert page.evaluate("document.getElementById('live').player.peer.connectionState") == "connected"
-    page.evaluate(WATCH)
-    page.click("#live-microphone")
-    until(page, "document.getElementById('live').figures?.latency > 0")
-    page.wait_for_timeout(6000)
-    picture(page, "live_webrtc")
-    now = figures(page)
-    times, heard, own = np.transpose(page.evaluate("window.watched"))
-    delays = [min((b - a for b in onsets(times, heard) if b > a), default=np.nan) for a in onsets(times, own)]
-    print("webrtc:", json.dumps(now), page.locator("#live-figures").inner_text().replace("\n", "; "))
-    print("microphone to loudspeaker, ms:", np.round(delays))
-    assert abs(now["skew"]) <= 0.04 and 0 < now["latency"] < 3 and now["firstFrame"] < 10
-    assert 0 < np.nanmedian(delays) < 1900  # the microphone's noise begins anew every 2 s
-    page.click("#live-microphone")
-    page.wait_for_timeout(1500)
-    page.click("#live-example")
-    until(page, "window.watched.at(-1)[1] > 0.02")
-    page.keyboard.press("Escape")
-    pressed = page.evaluate("document.getElementById('live').player.pressed")
-    page.wait_for_timeout(1000)
-    late = [at - pressed for at, loud, _ in page.evaluate("window.watched") if loud > 0.02 and at > pressed]
-    print("interruption to silence, ms:", max(late, default=0))
-    assert max(late, default=0) < 200
-    page.click("#live-close")
-    page.wait_for_selector("#live-state:has-text('ended')")
-    assert FAULTS == []
-
-
-def test_where_udp_is_blocked_the_socket_plays(browser, address):
-    page = page_of(browser, address, "live")
-    page.add_init_script("delete window.RTCPeerConnection")
-    page.reload()
-    page.wait_for_selector("body[data-ready]")
-    page.select_option("#live-connection", "webrtc")
-    page.click("#live-open")
-    until(page, "document.getElementById('live-video').currentTime > 0.5")
-    assert "now over the WebSocket" in page.text_content("#live-state")
-    page.click("#live-close")
-    page.wait_for_selector("#live-state:has-text('ended')")
-
-
-def test_two_live_sessions_and_a_busy_answer(browser, address):
-    pages = [page_of(browser, address, "live") for _ in range(3)]
-    for page in pages[:2]:
-        page.click("#live-open")
-        until(page, "document.getElementById('live-video').currentTime > 0.5")
-    pages[2].click("#live-open")
-    until(pages[2], "document.getElementById('live-state').textContent.includes('busy')")
-    pages[0].context.close()  # a lost client gives its seat back
-    pages[1].click("#live-close")
-    pages[1].wait_for_selector("#live-state:has-text('ended')")
-    pages[2].click("#live-open")
-    until(pages[2], "document.getElementById('live-video').currentTime > 0.5")
-    pages[2].click("#live-close")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
