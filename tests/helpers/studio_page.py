@@ -11,17 +11,31 @@ from vasa_jax.generation.job import DEMO
 FAULTS = []  # of the page that was opened last
 
 
-def page_of(browser, address, tab="speak", **how):
-    context = browser.new_context(permissions=["microphone", "camera"], **how)
-    page = context.new_page()
-    page.set_default_timeout(90_000)
-    FAULTS.clear()
-    page.on("pageerror", lambda error: FAULTS.append(str(error)))
-    page.on("console", lambda message: FAULTS.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: FAULTS.append(request.url) if not ours(request.url, address) else None)
-    page.goto(f"{address}#{tab}")
-    page.wait_for_selector("body[data-ready]")
-    return page
+class Visit:
+    """Pages of one test: `visit(tab)` opens one, each of a person of its own; `close` leaves them all.
+
+    A page that is left open by a test that fails would go on with its live avatar, for which videos wait.
+    """
+
+    def __init__(self, browser, address):
+        self.address, self._browser, self._contexts = address, browser, []
+
+    def __call__(self, tab="speak", **how):
+        context = self._browser.new_context(permissions=["microphone", "camera"], **how)
+        self._contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(90_000)
+        FAULTS.clear()
+        page.on("pageerror", lambda error: FAULTS.append(str(error)))
+        page.on("console", lambda message: FAULTS.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: FAULTS.append(request.url) if not ours(request.url, self.address) else None)
+        page.goto(f"{self.address}#{tab}")
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    def close(self):
+        for context in self._contexts:
+            context.close()
 
 
 def ours(url, address):

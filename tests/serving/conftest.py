@@ -5,6 +5,7 @@ import wave
 
 import numpy as np
 import pytest
+from studio_page import Visit
 from studio_process import chromium, studio_process
 from tiny_model import save_tiny_model
 
@@ -40,3 +41,11 @@ def address(tmp_path_factory):
 def browser(microphone):
     with chromium(f"--use-file-for-fake-audio-capture={microphone}") as browser:
         yield browser
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens pages, which end with the test."""
+    pages = Visit(browser, address)
+    yield pages
+    pages.close()

@@ -368,12 +368,22 @@ def test_nobody_plays_it(generator, tmp_path, monkeypatch):
         wait_until(lambda: not studio.live.active)
 
 
-def test_nothing_is_said(generator, tmp_path, monkeypatch):
+@pytest.mark.parametrize("level", [None, 0.001, 0.1])
+def test_nothing_is_said(generator, tmp_path, monkeypatch, level):
+    """A microphone that hears a quiet room says nothing either, and one that hears a voice does."""
     monkeypatch.setattr("vasa_jax.serving.live.QUIET", 0.6)
+    piece = (32_767 * (level or 0.0) * np.random.default_rng(0).normal(size=4800)).astype("<i2").tobytes()
     with served(generator, tmp_path, live_steps=STEPS) as (client, _):
         path = open_one(client).json()["socket"]
         with client.websocket_connect(path, headers=HEADERS) as socket:
-            assert "nothing was said" in Player(socket).until(lambda line: line["type"] == "end")["reason"]
+            player, hops = Player(socket), 0
+            player.send(type="microphone", rate=48_000)
+            while (line := player.next_hop())["type"] == "hop" and hops < 12:
+                hops += 1
+                for _ in range(round(10 * line["seconds"]) if level else 0):
+                    socket.send_bytes(piece)
+            assert ("nothing was said" in line.get("reason", "")) == (level != 0.1)
+            player.socket.close()
 
 
 def test_the_end_of_the_server_ends_a_session(generator, tmp_path):

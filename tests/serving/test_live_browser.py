@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from studio_page import FAULTS, choose, page_of, picture, until
+from studio_page import FAULTS, choose, picture, until
 from studio_process import CHROMIUM
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")]
@@ -31,8 +31,8 @@ NOTE_CROPS = """() => {
 }"""
 
 
-def test_live(browser, address):
-    page = page_of(browser, address, "live")
+def test_live(visit):
+    page = visit("live")
     choose(page, "live")
     page.evaluate(NOTE_CROPS)
     page.click("#live-open")
@@ -86,9 +86,9 @@ def onsets(times, loud):
     return [times[i] for i in range(25, len(on)) if on[i] and not on[i - 25 : i].any()]
 
 
-def test_live_over_webrtc(browser, address):
+def test_live_over_webrtc(visit):
     """Frames and sound come in step; the microphone goes out and comes back; an interruption is heard at once."""
-    page = page_of(browser, address, "live")
+    page = visit("live")
     choose(page, "live")
     page.select_option("#live-connection", "webrtc")
     page.click("#live-open")
@@ -121,8 +121,8 @@ def test_live_over_webrtc(browser, address):
     assert FAULTS == []
 
 
-def test_where_udp_is_blocked_the_socket_plays(browser, address):
-    page = page_of(browser, address, "live")
+def test_where_udp_is_blocked_the_socket_plays(visit):
+    page = visit("live")
     page.add_init_script("delete window.RTCPeerConnection")
     page.reload()
     page.wait_for_selector("body[data-ready]")
@@ -134,8 +134,8 @@ def test_where_udp_is_blocked_the_socket_plays(browser, address):
     page.wait_for_selector("#live-state:has-text('ended')")
 
 
-def test_two_live_sessions_and_a_busy_answer(browser, address):
-    pages = [page_of(browser, address, "live") for _ in range(3)]
+def test_two_live_sessions_and_a_busy_answer(visit):
+    pages = [visit("live") for _ in range(3)]
     for page in pages[:2]:
         page.click("#live-open")
         until(page, "document.getElementById('live-video').currentTime > 0.5")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from studio_page import FAULTS, IN_VIEW, choose, file, page_of, picture, until
+from studio_page import FAULTS, IN_VIEW, choose, file, picture, until
 from studio_process import CHROMIUM
 
 from vasa_jax.data.image_files import read_image
@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no C
 PLAYED = "video => ({time: video.currentTime, size: video.videoWidth, sound: video.webkitAudioDecodedByteCount})"
 
 
-def test_a_video_is_made_and_plays(browser, address):
-    page = page_of(browser, address)
+def test_a_video_is_made_and_plays(visit):
+    page = visit()
     choose(page, "speak", sound=file("hello.wav", 1.2))
     page.click("#speak summary:has-text('Controls')")
     page.fill("#speak [data-control=gaze] >> nth=0", "10")
@@ -53,8 +53,8 @@ def test_a_video_is_made_and_plays(browser, address):
 
 
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
-def test_what_a_button_brings_is_in_view_and_stays_when_the_page_is_loaded_anew(browser, address, size):
-    page = page_of(browser, address, viewport=dict(zip(("width", "height"), size)))
+def test_what_a_button_brings_is_in_view_and_stays_when_the_page_is_loaded_anew(visit, size):
+    page = visit(viewport=dict(zip(("width", "height"), size)))
     choose(page, "speak", sound=file("hello.wav", 0.6))
     page.click("#speak summary:has-text('Controls')")
     page.fill("#speak [data-control=gaze] >> nth=0", "10")
@@ -70,7 +70,7 @@ def test_what_a_button_brings_is_in_view_and_stays_when_the_page_is_loaded_anew(
     assert page.text_content("#speak-jobs strong") == "portrait.png · hello.wav"
     assert not page.locator("#perform-jobs [data-job]").count()
     other = page.context.new_page()  # what one tab makes is not another's
-    other.goto(address)
+    other.goto(visit.address)
     other.wait_for_selector("body[data-ready]")
     page.click("[data-state=done] >> text=Remove")
     page.reload()
@@ -87,8 +87,8 @@ def test_what_a_button_brings_is_in_view_and_stays_when_the_page_is_loaded_anew(
     assert FAULTS == []
 
 
-def test_the_crop_is_dragged_and_moved_by_keys(browser, address):
-    page = page_of(browser, address)
+def test_the_crop_is_dragged_and_moved_by_keys(visit):
+    page = visit()
     choose(page, "speak")
     square = page.locator("#speak .crop div")
     before = [int(number) for number in square.get_attribute("data-crop").split(",")]
@@ -116,9 +116,9 @@ COPY = """async () => {
 }"""
 
 
-def test_camera_clipboard_microphone_and_text(browser, address):
+def test_camera_clipboard_microphone_and_text(visit):
     """Every other way in: a picture of camera and clipboard, what the microphone hears, a text in a voice."""
-    page = page_of(browser, address)
+    page = visit()
     page.context.grant_permissions(["camera", "microphone", "clipboard-read", "clipboard-write"])
     page.click("#speak >> text=Camera")
     until(page, "document.querySelector('#camera-dialog video').videoWidth > 0")
@@ -145,8 +145,8 @@ def test_camera_clipboard_microphone_and_text(browser, address):
     assert len(FAULTS) == 2 and all("422" in fault for fault in FAULTS)  # camera's and clipboard's picture show no face
 
 
-def test_progress_and_cancel(browser, address):
-    page = page_of(browser, address)
+def test_progress_and_cancel(visit):
+    page = visit()
     choose(page, "speak", sound=file("long.wav", 60))
     page.click("#speak [type=submit]")
     page.wait_for_selector("[data-state=running] .state:has-text(' of 1500, ')")
@@ -156,8 +156,8 @@ def test_progress_and_cancel(browser, address):
     assert FAULTS == []
 
 
-def test_faults_are_told_in_a_line(browser, address):
-    page = page_of(browser, address)
+def test_faults_are_told_in_a_line(visit):
+    page = visit()
     page.locator("#speak input[aria-label='portrait file']").set_input_files(
         {"name": "me.png", "mimeType": "image/png", "buffer": b"nothing"}
     )
@@ -166,8 +166,8 @@ def test_faults_are_told_in_a_line(browser, address):
     page.wait_for_selector("#speak-jobs .fault:has-text('is not a picture')")
 
 
-def test_two_people_do_not_mix(browser, address):
-    pages = [page_of(browser, address) for _ in range(2)]
+def test_two_people_do_not_mix(visit):
+    pages = [visit() for _ in range(2)]
     for page, seconds in zip(pages, (0.8, 1.6)):
         choose(page, "speak", sound=file(f"sound{seconds}.wav", seconds))
         page.click("#speak [type=submit]")
@@ -191,9 +191,9 @@ SHARES = """video => {
 }"""
 
 
-def test_a_transparent_video_with_subtitles(browser, address):
+def test_a_transparent_video_with_subtitles(visit):
     """The browser sees through the frame where the head is not, and shows the text."""
-    page = page_of(browser, address)
+    page = visit()
     choose(page, "speak", sound=file("hello.wav", 1.0))
     page.click("#speak summary:has-text('The video')")
     page.select_option("#speak [data-control=backdrop] >> nth=0", "transparent")
@@ -217,10 +217,10 @@ def test_a_transparent_video_with_subtitles(browser, address):
     assert FAULTS == []
 
 
-def test_perform(browser, address, tmp_path):
+def test_perform(visit, tmp_path):
     still = read_image(DEMO["image"])
     driving = write_video(tmp_path / "driving.mp4", [np.roll(still, shift, 1) for shift in (0, 2, 4, 6, 4, 2)])
-    page = page_of(browser, address, "perform")
+    page = visit("perform")
     choose(page, "perform")
     page.click("#perform [type=submit]")
     page.wait_for_selector("#perform-jobs .fault:has-text('driving video: choose')")
@@ -238,8 +238,8 @@ def test_perform(browser, address, tmp_path):
     assert FAULTS == []
 
 
-def test_look(browser, address):
-    page = page_of(browser, address, "look")
+def test_look(visit):
+    page = visit("look")
     page.locator("#look input[aria-label='sound file']").set_input_files(file("hello.wav", 0.6))
     page.click("#look [type=submit]")
     until(page, "document.querySelectorAll('#look [data-state=done] video').length === 3")
@@ -259,8 +259,8 @@ def test_look(browser, address):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone_keyboard_and_colours(browser, address, scheme):
-    page = page_of(browser, address, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+def test_phone_keyboard_and_colours(visit, scheme):
+    page = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     choose(page, "speak")
     for tab in ("speak", "perform", "live", "look"):
         page.click(f"#tab-{tab}")

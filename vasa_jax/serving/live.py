@@ -31,6 +31,7 @@ from vasa_jax.serving.sound_queue import SoundQueue
 
 UNSEEN = 20.0  # seconds without a player, after which a session ends
 QUIET = 300.0  # seconds without sound, after which a session ends: videos wait for it
+AUDIBLE = 0.003  # RMS of a hop that counts as sound (-50 dB of full scale): a forgotten microphone hears a room
 MOST_UNSENT = 16  # fragments that a player may be behind
 
 
@@ -188,7 +189,7 @@ class LiveSession:
         interrupted, self._answered = number != self._answered, number
         ahead = AHEAD if self._sample == 0 else 0
         samples, heard = self.sound.take((point.hop + ahead) * PER_FRAME, begun_late)
-        if heard:
+        if heard and np.sqrt(np.mean(samples**2)) > AUDIBLE:
             self._heard_at = start
         self._motion.hear(samples)
         motion = self._motion.next_motion()

@@ -1,4 +1,4 @@
-"""The web server: uvicorn, made impatient with clients that send slowly, and quick to end."""
+"""The web server: uvicorn, made impatient with clients that send slowly, do not read or are gone, and quick to end."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from vasa_jax.config import StudioConfig
 from vasa_jax.errors import say
@@ -18,12 +19,64 @@ from vasa_jax.serving.studio import Studio
 LARGEST_HEAD = 16 * 2**10  # bytes of a request's line and headers
 LARGEST_MESSAGE = 2**20  # bytes of a WebSocket message
 GRACE = 5  # seconds that requests have to end
+UNREAD = 120.0  # seconds in which a client must read some of an answer: a paused video is fetched again where it was
+LOST = 15.0  # seconds after which a WebSocket whose client neither answers nor reads is ended
+LINGER = 5.0  # seconds in which what was sent last must be read
 
 
-def protocol_for(seconds: float) -> type[H11Protocol]:
-    """Returns a protocol that ends connections whose request's head takes longer than `seconds`."""
+class _Read:
+    """Of a protocol: ends connections whose client stops reading. Closing them would wait for it, and so for ever."""
 
-    class Impatient(H11Protocol):
+    unread = UNREAD
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.unread, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._moves()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._moves()
+        super().connection_lost(exc)
+
+    def _moves(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+def socket_protocol_for(seconds: float) -> type[WebSocketsSansIOProtocol]:
+    """Returns a protocol of WebSockets that ends those whose client is gone, or does not read, for `seconds`."""
+
+    class Watchful(_Read, WebSocketsSansIOProtocol):
+        unread = seconds
+
+        def __init__(self, *given, **named) -> None:
+            super().__init__(*given, **named)
+            self.ping_interval = self.ping_timeout = seconds / 2
+
+        def keepalive_timeout(self) -> None:
+            self.transport.abort()
+
+        def on_task_complete(self, task: asyncio.Task[None]) -> None:
+            super().on_task_complete(task)
+            self.loop.call_later(min(LINGER, seconds), self.transport.abort)
+
+    return Watchful
+
+
+def protocol_for(seconds: float, unread: float = UNREAD) -> type[H11Protocol]:
+    """Returns a protocol that ends connections whose request's head takes longer than `seconds`.
+
+    unread: seconds in which some of an answer must be read.
+    """
+    wait = unread
+
+    class Impatient(_Read, H11Protocol):
+        unread = wait
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport) -> None:
@@ -74,7 +127,7 @@ class StudioServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, http=protocol_for(settings.head_seconds),
-                ws="websockets-sansio", ws_max_size=LARGEST_MESSAGE, ws_per_message_deflate=False,
+                ws=socket_protocol_for(LOST), ws_max_size=LARGEST_MESSAGE, ws_per_message_deflate=False,
                 limit_concurrency=settings.connections, h11_max_incomplete_event_size=LARGEST_HEAD,
                 timeout_graceful_shutdown=GRACE, access_log=False, log_level="warning", server_header=False,
                 proxy_headers=False, lifespan="on",
