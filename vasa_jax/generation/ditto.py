@@ -25,6 +25,7 @@ from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.keypoint_driving import adjusted_motion
 from vasa_jax.generation.reenactment import retargeting_of
 from vasa_jax.generation.schedule import ConditionSchedule
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.models.ditto import DittoConditions, DittoTransformer
 from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
@@ -75,29 +76,36 @@ class DittoSampler:
         self._folder, self._encoder = Path(folder), None
         self._limits, self._blink = metadata.get("limits"), metadata.get("blink")
 
-    def motion(self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving) -> np.ndarray:
+    def motion(
+        self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving,
+        watch: Watch = unwatched,
+    ) -> np.ndarray:  # fmt: skip
         """Returns the motion (ceil(N / 640), 72) of an avatar of `animator`, a keypoint codec, for speech (N,).
+
+        watch: sees the chunks of sound pass, then the windows.
 
         InputError for controls that these weights have not, without an avatar, and without `how.face_models`.
         """
         face = DrivenFace(self, animator, avatar, controls, how)
-        conditions = face.conditions(self.features(samples), 0)
+        conditions = face.conditions(self.features(samples, watch), 0)
         predicted = self.sequence(
-            conditions, face.source, jax.random.key(controls.seed), controls.steps, controls.solver, face.guidance
-        )
+            conditions, face.source, jax.random.key(controls.seed), controls.steps, controls.solver, face.guidance,
+            watch=watch,
+        )  # fmt: skip
         return face.motion(predicted)
 
     def blinks(self, seed: int) -> Blinks | None:
         """Returns blinks as Ditto's settings have them; None where they have none, and the network moves the eyes."""
         return None if self._blink is None else Blinks(self._blink, seed)
 
-    def features(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T 1024"]:
+    def features(self, samples: Float[np.ndarray, "N"], watch: Watch = unwatched) -> Float[np.ndarray, "T 1024"]:
         """Returns what Ditto's HuBERT makes of speech, T = ceil(N / 640) frames, 5 of them at once."""
         frames = frame_count(len(samples))
         chunks = -(-frames // CHUNK[1])
         sound = np.zeros(BEFORE + chunks * CHUNK_STEP + CHUNK_SAMPLES, np.float32)
         sound[BEFORE : BEFORE + len(samples)] = samples
-        made = [self.chunk(sound[i * CHUNK_STEP : i * CHUNK_STEP + CHUNK_SAMPLES]) for i in range(chunks)]
+        starts = range(0, chunks * CHUNK_STEP, CHUNK_STEP)
+        made = [self.chunk(sound[start : start + CHUNK_SAMPLES]) for start in watch(iter(starts), chunks)]
         return np.concatenate(made)[:frames]
 
     def chunk(self, sound: Float[np.ndarray, "samples"]) -> Float[np.ndarray, "frames 1024"]:
@@ -126,6 +134,7 @@ class DittoSampler:
         guidance: float,
         overlap: Overlap = OFFLINE,
         diffusion: VASADiffusion | None = None,
+        watch: Watch = unwatched,
     ) -> Float[np.ndarray, "T motion_dim"]:
         """Returns what the network predicts for T frames, window after window, from the portrait's own motion `source`.
 
@@ -134,7 +143,8 @@ class DittoSampler:
         """
         width, frames = self.transformer.window, len(conditions)
         start, motion = source, None
-        for number, first in enumerate(range(0, frames, width - overlap.frames)):
+        starts = range(0, frames, width - overlap.frames)
+        for number, first in enumerate(watch(iter(starts), len(starts))):
             part = filled_up(conditions[first : first + width], width)
             made = self.window(part, start, key, number, steps, solver, guidance, diffusion)
             motion = joined(motion, made, overlap)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,13 @@ from vasa_jax.data.scenes import find_cuts, thumbnail
 from vasa_jax.data.video_files import Video, read_video
 from vasa_jax.errors import InputError
 from vasa_jax.generation.framing import VideoFraming
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 
 LOOK_SECONDS = 0.4  # between two looks for the face
 RIVAL = 0.5  # a second face of this size, over the first, makes it unclear whose motion is meant
 ROOM = 1.2  # sides of the face that the square must hold around every position of it
 NEAR = 0.6  # of the face's size between two looks: further away it is another face
-
-Watch = Callable[[Iterator[np.ndarray], int], Iterator[np.ndarray]]  # sees frames pass, so many (0 = not known yet)
-
-
-def unwatched(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """Returns the frames: the `Watch` of what nobody waits for."""
-    return frames
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ from vasa_jax.generation.speech_features import as_speech
 from vasa_jax.generation.stream import DEFAULT_HOP, Stream, StreamBatch
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.settings import fields_of
@@ -101,6 +102,7 @@ class VideoGenerator(PortraitAnimator):
         how: Driving | None = None,
         stage: Stage = contextlib.nullcontext,
         payload: Payload | None = None,
+        watch: Watch = unwatched,
         **changes: Any,
     ) -> TalkingHead:
         """Makes a video of a portrait file and speech; InputError for bad files and settings.
@@ -116,6 +118,7 @@ class VideoGenerator(PortraitAnimator):
           how: what open weights (JoyVASA, Ditto) are asked for: region, multiplier, stitching, framing.
           stage: `stage(name)` surrounds each stage: read, portrait, motion.
           payload: of the mark; by default a random one. Give that of an earlier output for the same frames again.
+          watch: sees the parts of the motion pass; what it raises ends that.
         """
         shown = {name: changes.pop(name) for name in [*changes] if name in fields_of(VideoForm)}
         controls = dataclasses.replace(controls or Controls(), **changes).validate("controls")
@@ -134,9 +137,9 @@ class VideoGenerator(PortraitAnimator):
         with stage("motion"):
             if form.idle:
                 silence = np.zeros(needed(form.idle) * SAMPLES_PER_FRAME, np.float32)
-                motion = looped(self.motion(silence, avatar, controls, how), form.idle)
+                motion = looped(self.motion(silence, avatar, controls, how, watch), form.idle)
             else:
-                motion = self.motion(sound.samples, avatar, controls, how)
+                motion = self.motion(sound.samples, avatar, controls, how, watch)
             motion = at_rate(motion, FPS, fps, loop=bool(form.idle))
         notes = (*portrait.notes, *(sound.notes if sound else ()), *controls.ignored(self.trained_controls))
         sources = (image, *([sound.original] if sound and isinstance(sound.original, Path) else []))
@@ -240,25 +243,25 @@ class VideoGenerator(PortraitAnimator):
 
     def motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, controls: Controls | None = None,
-        how: Driving | None = None, **changes: Any,
+        how: Driving | None = None, watch: Watch = unwatched, **changes: Any,
     ) -> np.ndarray:  # fmt: skip
         """Returns the motion (ceil(N / 640), 137) of 16 kHz mono speech (N,), see `as_speech`.
 
         With an avatar and `pose_anchor="portrait"` turn, position and scale vary around the portrait's own. A control
         that the weights were not trained for is ignored. With a hop this is what a live stream makes of the same sound.
 
-        controls: what is asked of the motion; `changes` are fields of `Controls`, over those; how: see `generate`.
-        InputError for bad ones, and for samples that are no sound.
+        controls: what is asked of the motion; `changes` are fields of `Controls`, over those; how, watch: see
+        `generate`. InputError for bad ones, and for samples that are no sound.
         """
         controls = dataclasses.replace(controls or Controls(), **changes)
         samples = as_speech(samples)
         if not len(samples):
             raise InputError("sound: empty; give at least one sample")
         if not self.makes_hops:
-            return self.sampler.motion(self, samples, controls, avatar, how or Driving())
+            return self.sampler.motion(self, samples, controls, avatar, how or Driving(), watch)
         if controls.hop:
-            return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar)
-        return self.sampler.whole_motion(samples, controls, avatar)
+            return StreamBatch(self.sampler, self, 1, controls).whole_motion(samples, avatar, watch)
+        return self.sampler.whole_motion(samples, controls, avatar, watch)
 
     def _avatar(
         self, portrait: Avatar | np.ndarray | str | Path, payload: Payload | None, how: Driving | None = None

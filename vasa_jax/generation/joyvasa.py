@@ -23,6 +23,7 @@ from vasa_jax.generation.motion_edit import scaled_rotation
 from vasa_jax.generation.reenactment import drive
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.windows import Past, Window, sample_sequence, sample_windows, window_conditions
 from vasa_jax.models.joyvasa import JoyVASATransformer
 from vasa_jax.models.keypoints import rotation_from_angles
@@ -53,15 +54,18 @@ class JoyVASASampler:
         self._params, self._statistics = jax.device_put(params["transformer"]), params["statistics"]
         self._diffusion = VASADiffusion(self.steps, smallest_beta=SMALLEST_BETA)
 
-    def driving_motion(self, samples: Float[np.ndarray, "N"], controls: Controls) -> DrivingMotion:
+    def driving_motion(
+        self, samples: Float[np.ndarray, "N"], controls: Controls, watch: Watch = unwatched
+    ) -> DrivingMotion:
         """Returns the motion of 16 kHz mono speech, ceil(N / 640) frames; the lips are those of any face.
 
+        watch: sees the windows pass, when they are heard and when they are made.
         InputError for controls that these weights have not.
         """
         controls = self.checked(controls)
         schedule = ConditionSchedule(controls, self.trained)
         frames = frame_count(len(samples)) + LEAD
-        audio = self.features(np.concatenate([np.zeros(LEAD * SAMPLES_PER_FRAME, np.float32), samples]))
+        audio = self.features(np.concatenate([np.zeros(LEAD * SAMPLES_PER_FRAME, np.float32), samples]), watch)
         first = jax.random.key(controls.seed)
 
         def sample(past, count, keep, keys, conditions, centres):
@@ -76,24 +80,29 @@ class JoyVASASampler:
         net = self.transformer
         motion = sample_sequence(
             sample, first, audio[None], schedule.conditions, window=net.window, previous=net.previous,
-            motion_dim=net.motion_dim,
+            motion_dim=net.motion_dim, watch=watch,
         )[0, :frames]  # fmt: skip
         amplitude = schedule.frames("pose_amplitude", 0, frames - LEAD)
         return Units(self._statistics, controls.head_smoothing)(motion, amplitude)
 
-    def features(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T audio_dim"]:
+    def features(
+        self, samples: Float[np.ndarray, "N"], watch: Watch = unwatched
+    ) -> Float[np.ndarray, "T audio_dim"]:
         """Returns 25 Hz features of sound in whole windows, silence after it; each window is encoded alone."""
         length = self.transformer.window * SAMPLES_PER_FRAME
         windows = -(-len(samples) // length)
         sound = np.pad(np.asarray(samples, np.float32), (0, windows * length - len(samples))).reshape(-1, length)
-        return np.concatenate([self._speech.recent(reflected(part)[None])[0] for part in sound])
+        return np.concatenate([self._speech.recent(reflected(part)[None])[0] for part in watch(iter(sound), windows)])
 
-    def motion(self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving) -> np.ndarray:
+    def motion(
+        self, animator: Any, samples: np.ndarray, controls: Controls, avatar: Any, how: Driving,
+        watch: Watch = unwatched,
+    ) -> np.ndarray:  # fmt: skip
         """Returns the motion of an avatar of `animator`, a keypoint codec; without one that of JoyVASA's own face.
 
         InputError as of `driving_motion`.
         """
-        driving = self.driving_motion(samples, controls)
+        driving = self.driving_motion(samples, controls, watch)
         if avatar is None:
             return driving.vectors
         return drive(animator, avatar, driving, driving_of(how, controls))

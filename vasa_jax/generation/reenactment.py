@@ -17,7 +17,7 @@ from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
-from vasa_jax.generation.driving_video import DrivingVideo, Watch, has_sound, open_driving, unwatched
+from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
 from vasa_jax.generation.framing import KeypointFraming, OpennessReader, VideoFraming
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.portraits import Portrait, read_portrait
@@ -25,11 +25,12 @@ from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.generation.reenact import driven_motion
 from vasa_jax.generation.talking_head import Stage, TalkingHead
 from vasa_jax.generation.video_form import VideoForm
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.models.keypoints import pose_from_raw
 
-_AT_ONCE = 4  # batches of driving frames that are held
+_AT_ONCE = 4  # batches of driving frames that are held; one where they are watched
 _FOLLOWING = ("retarget_eyes", "retarget_lips")
 
 
@@ -142,7 +143,7 @@ def reenact(
       paste: whether frames are the whole picture (see paste.py), not the square.
       stage: `stage(name)` surrounds each stage: read, driving, portrait, motion.
       payload: of the mark; by default a random one.
-      watch: sees the frames of the driving video pass, see `motion_of`.
+      watch: sees the frames of the driving video pass, and of a source video, see `motion_of`.
 
     With `how.dub` the image is a video, and the result that video, whole, in which the face moves otherwise.
 
@@ -187,14 +188,14 @@ def _dubbed(
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
         framing = _keypoint_framing(animator, how.face_models, how.portrait_scale, how.portrait_shift)
-        source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing)
+        source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing, watch)
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
         first = next(source.pictures())
     with stage("driving"):
         driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits, watch)
     with stage("portrait"):
-        own, canonical, openness = _source_motion(animator, source, how)
+        own, canonical, openness = _source_motion(animator, source, how, watch)
         avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
         whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
     with stage("motion"):
@@ -229,7 +230,8 @@ def _read(
     """passes: as `MotionReader` has it; openness: measures how open eyes and lips of every frame are."""
     reader = MotionReader(animator, passes)
     frames, read, measured = watch(video.frames(animator.image_size), video.count), [], []
-    while part := list(itertools.islice(frames, _AT_ONCE * animator.decode_batch)):
+    batches = _AT_ONCE if watch is unwatched else 1
+    while part := list(itertools.islice(frames, batches * animator.decode_batch)):
         read.append(reader(np.stack(part)))
         measured += [openness(frame, str(video.path)) for frame in part] if openness else []
     motion = np.concatenate(read)
@@ -241,17 +243,17 @@ def _read(
 
 
 def _source_motion(
-    animator: PortraitAnimator, source: DrivingVideo, how: Driving
+    animator: PortraitAnimator, source: DrivingVideo, how: Driving, watch: Watch
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame.
 
     The third is how open eyes and lips of every frame are, (T, 3), where landmarks tell.
     """
     if animator.codec == "volume":
-        return _read(animator, source, 0).vectors, None, None  # as each frame is read when it is drawn
+        return _read(animator, source, 0, watch=watch).vectors, None, None  # as each frame is read when it is drawn
     vectors, keypoints, measured = [], [], []
     reader = OpennessReader(how.face_models) if how.face_models else None
-    for frame in source.frames(animator.image_size):
+    for frame in watch(source.frames(animator.image_size), source.count):
         measured += [reader(frame, str(source.path))] if reader else []
         raw = animator.read(frame)
         vectors.append(np.concatenate([np.asarray(pose_from_raw(raw, animator.angles))[0], raw.expression.ravel()]))

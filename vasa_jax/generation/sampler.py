@@ -14,6 +14,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.motion_edit import anchor_turn, finish_motion
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.windows import Past, sample_sequence, sample_windows
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer, cast_products
 
@@ -42,9 +43,13 @@ class MotionSampler:
         return ConditionSchedule(controls, self.trained)
 
     def whole_motion(
-        self, samples: Float[np.ndarray, "N"], controls: Controls, avatar: Avatar | None = None
-    ) -> Float[np.ndarray, "T motion"]:
-        """Returns the motion of a whole sound, T = ceil(N / 640) frames, in whole windows."""
+        self, samples: Float[np.ndarray, "N"], controls: Controls, avatar: Avatar | None = None,
+        watch: Watch = unwatched,
+    ) -> Float[np.ndarray, "T motion"]:  # fmt: skip
+        """Returns the motion of a whole sound, T = ceil(N / 640) frames, in whole windows.
+
+        watch: sees the pieces of sound pass, then the windows.
+        """
         schedule = self.schedule(controls)
 
         def sample(past, count, keep, keys, conditions, centres):
@@ -55,11 +60,12 @@ class MotionSampler:
         motion = sample_sequence(
             sample,
             jax.random.key(controls.seed),
-            self.speech(samples)[None],
+            self.speech(samples, watch)[None],
             functools.partial(schedule.conditions, turn=self.turn(schedule, avatar)),
             window=self.transformer.window,
             previous=self.transformer.previous,
             motion_dim=self.transformer.motion_dim,
+            watch=watch,
         )[0]
         return self.finish(motion, 0, schedule, avatar)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME, TAIL, frame_count
 from vasa_jax.errors import InputError
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.models.audio import pad_for_video, pair_mean
 from vasa_jax.models.audio_encoders import AnyAudioEncoder, audio_encoder
 from vasa_jax.models.streaming_audio import LOOK_AHEAD, State, StreamingAudioEncoder, silent_state
@@ -49,15 +50,21 @@ class SpeechFeatures:
         self._params = jax.device_put(params)
         self._encoder = audio_encoder(fields, dtype)
 
-    def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Returns features, float32 (ceil(N / 640), width) at 25 fps, of 16 kHz mono float32 (N,), N > 0."""
+    def __call__(self, samples: np.ndarray, watch: Watch = unwatched) -> np.ndarray:
+        """Returns features, float32 (ceil(N / 640), width) at 25 fps, of 16 kHz mono float32 (N,), N > 0.
+
+        watch: sees the pieces pass.
+        """
+        frames = frame_count(len(samples))
+        starts, features = range(0, frames, PIECE), []
+        watched = watch(iter(starts), len(starts))
         if isinstance(self._encoder, StreamingAudioEncoder):
             stream = FeatureStream(self._encoder, self._params)
-            return np.concatenate([stream.feed(samples), stream.finish()])
-        frames = frame_count(len(samples))
+            for start in watched:
+                features.append(stream.feed(samples[start * SAMPLES_PER_FRAME : (start + PIECE) * SAMPLES_PER_FRAME]))
+            return np.concatenate([*features, stream.finish()])
         padded = pad_for_video(np.asarray(samples, np.float32))
-        features = []
-        for start in range(0, frames, PIECE):
+        for start in watched:
             features.append(self._piece(padded, start)[MARGIN : MARGIN + PIECE])
         return np.concatenate(features)[:frames]
 

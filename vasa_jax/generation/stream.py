@@ -32,6 +32,7 @@ from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import as_speech
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.generation.windows import (
     Past,
@@ -257,13 +258,19 @@ class StreamBatch:
             self._sessions.append(session)
         return result
 
-    def whole_motion(self, samples: np.ndarray, avatar: Avatar | None = None) -> np.ndarray:
-        """Returns the motion (ceil(N / 640), 137) of a whole sound (N,), as a stream makes it."""
+    def whole_motion(
+        self, samples: np.ndarray, avatar: Avatar | None = None, watch: Watch = unwatched
+    ) -> np.ndarray:
+        """Returns the motion (ceil(N / 640), 137) of a whole sound (N,), as a stream makes it.
+
+        watch: sees the windows pass.
+        """
         session = self.open(avatar)
         session.write(samples)
         session.end()
         motion = [np.zeros((0, self._sampler.transformer.motion_dim), np.float32)]
-        while moved := self.advance_motion():
+        windows = -(-frame_count(len(samples)) // self._controls.hop)
+        for moved in watch(iter(self.advance_motion, []), windows):
             motion += [part for _, part in moved]
         return np.concatenate(motion)
 

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vasa_jax.diffusion import NoiseKeys, VASADiffusion
+from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.models.fused_attention import has_fused_attention
 from vasa_jax.models.joyvasa import JoyVASATransformer
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 
-AT_ONCE = 8  # windows of one call, offline
+AT_ONCE = 8  # windows of one call, offline; one by one where they are watched
 
 
 class Past(NamedTuple):
@@ -168,20 +169,22 @@ def sample_sequence(
     window: int,
     previous: int,
     motion_dim: int,
+    watch: Watch = unwatched,
 ) -> Float[np.ndarray, "batch frames motion_dim"]:
     """Samples motion of a whole sequence in windows of W frames, z-scored float32.
 
     AT_ONCE windows at a time go through the one `sampler(past, count, keep, keys, conditions, centres)` with
     `controls(part, W)`; `centres` are the windows' middle frames. All shapes that reach it are fixed by W, K and the
     batch size, so a jitted one compiles once for any number of frames. Window i gets the key folded with i; the first
-    has null X_pre and A_pre.
+    has null X_pre and A_pre. Who watches sees window after window pass; the motion is the same.
     """
     audio = np.asarray(audio, np.float32)
     batch, frames, _ = audio.shape
     motion = np.zeros((batch, frames, motion_dim), np.float32)
     past, parts = no_past(batch, previous, motion_dim), plan(frames, window)
-    for first in range(0, len(parts), AT_ONCE):
-        due = parts[first : first + AT_ONCE]
+    calls = range(0, len(parts), AT_ONCE if watch is unwatched else 1)
+    for first in watch(iter(calls), len(calls)):
+        due = parts[first : first + calls.step]
         asked = [
             window_conditions(
                 audio[:, part.start : part.start + part.audio], audio[:, : part.start], window, previous,

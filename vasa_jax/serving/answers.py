@@ -50,8 +50,8 @@ class VideoJob(BaseModel):
     made: float = Field(description="seconds since 1970")
     ahead: int = Field(description="jobs that have their turn before this one")
     stage: str = Field(description="what a running job does")
-    done: int = Field(description="frames made")
-    total: int = Field(description="frames in all; 0: not known yet")
+    done: int = Field(description="frames made, or parts of another stage")
+    total: int = Field(description="of these in all; 0: not known yet")
     left: float | None = Field(description="seconds until it is done, about; null: not known yet")
     error: str | None = Field(description="why it failed")
     result: VideoResult | None

@@ -44,7 +44,10 @@ class _Closing(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the running job is. stage: what it does; done, total: frames; left: seconds, None where not known."""
+    """How far the running job is. stage: what it does; done, total: its parts; left: seconds, None where not known.
+
+    Parts are frames, and of motion that is made of speech pieces of sound, then windows.
+    """
 
     stage: str = "starting"
     done: int = 0
@@ -165,13 +168,13 @@ class Worker:
         shared = {
             "form": form, "crop": settings["crop"], "background": settings["background"], "paste": asked.paste,
             "limits": self._config.limits, "stage": self._stage,
+            "watch": lambda parts, count: self._counted(parts, count, self._progress.stage),
         }  # fmt: skip
         if settings.get("job") == "reenact":
             how = AskedDriving(**settings["motion"], fps=asked.fps, face_models=self._config.face_models)
             video, _ = reenact(
-                self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound,
-                watch=lambda frames, count: self._counted(frames, count, "driving"), **shared,
-            )  # fmt: skip
+                self._generator, folder / PORTRAIT, folder / DRIVING, how, audio=sound, **shared
+            )
         else:
             controls = Controls(**settings["controls"])
             self._make_room((controls.steps, controls.solver, controls.hop, controls.look_ahead))
@@ -216,18 +219,18 @@ class Worker:
             self._pause(Progress(name))
         yield
 
-    def _counted(self, frames: Iterable[T], total: int, stage: str = "frames") -> Iterator[T]:
-        """Tells how far a stage is with its frames, and stops between two of them; total: 0 where it is not known."""
+    def _counted(self, parts: Iterable[T], total: int, stage: str = "frames") -> Iterator[T]:
+        """Tells how far a stage is with its parts, and stops between two of them; total: 0 where it is not known."""
         start, paused = time.monotonic(), 0.0
-        for done, frame in enumerate(frames, 1):
-            yield frame
+        for done, part in enumerate(parts, 1):
+            yield part
             spent = time.monotonic() - start - paused
             left = spent / done * (total - done) if total else None
             paused += self._pause(Progress(stage, done, total, left))
 
     def _pause(self, progress: Progress) -> float:
         """Tells the progress, and returns the seconds that were waited for live sessions."""
-        start, self._progress = time.monotonic(), progress
+        start = time.monotonic()
         while True:
             if self._running in self._cancelled:
                 raise _Cancelled
@@ -237,6 +240,7 @@ class Worker:
                 break
             self._progress = Progress("waits for the live avatar", progress.done, progress.total)
             time.sleep(0.1)
+        self._progress = progress
         return time.monotonic() - start
 
 
