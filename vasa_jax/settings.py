@@ -43,6 +43,7 @@ def field(
     choices: Collection[str] | None = None,
     unit: str = "",
     help: str = "",
+    unset: str = "",
     was: str = "",
     least: int = 0,
     distinct: bool = False,
@@ -53,13 +54,13 @@ def field(
       default: its value where none is given.
       low, high: of a number, or of each number of a tuple or series; both ends are allowed.
       choices: of a text, or of each text of a tuple.
-      unit, help: for people.
+      unit, help: for people; unset: what None means, where that needs to be told.
       was: its old name, which is accepted with a warning.
       least: how many values a tuple has at least.
       distinct: whether a tuple names each value once.
     """
     given = {"low": low, "high": high, "choices": choices, "unit": unit, "help": help}
-    given |= {"was": was, "least": least, "distinct": distinct}
+    given |= {"unset": unset, "was": was, "least": least, "distinct": distinct}
     return dataclasses.field(default=default, metadata=given)
 
 
@@ -104,6 +105,7 @@ class Field:
     choices: Collection[str] | None
     unit: str
     help: str
+    unset: str
     was: str
     least: int
     distinct: bool
@@ -220,7 +222,8 @@ def described(cls: type[Settings], prefix: str = "") -> list[str]:
             lines += described(item.kind, f"{prefix}{item.name}.")
             continue
         limits = "" if item.low is None and item.choices is None else f" [{item.remedy.removeprefix('choose ')}]"
-        meaning = ": ".join(word for word in (item.unit, item.help) if word)
+        help = f"{item.help}; None = {item.unset}" if item.unset else item.help
+        meaning = ": ".join(word for word in (item.unit, help) if word)
         lines.append(f"{prefix}{item.name}={item.default}  {meaning}{limits}")
     return lines
 

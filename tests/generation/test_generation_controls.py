@@ -19,13 +19,14 @@ from vasa_jax.conventions import (
     rotation_matrices,
 )
 from vasa_jax.errors import InputError
-from vasa_jax.generation.control_track import controls_of, read_control_track
+from vasa_jax.generation.control_track import checked_controls, controls_of, read_control_track
 from vasa_jax.generation.controls import Controls, parse_emotion
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.motion_edit import finish_motion
 from vasa_jax.generation.schedule import ConditionSchedule, control_arguments
 from vasa_jax.generation.windows import Window
 from vasa_jax.models.geometry import rotation_from_6d
+from vasa_jax.settings import described
 
 MEAN = np.concatenate([rotation_columns(np.array([[3.0, -4.0, 1.0]]))[0], [0.1, 0.2, -0.1], np.full(128, 0.5)])
 MEAN = MEAN.astype(np.float32)
@@ -318,3 +319,10 @@ def test_a_track_that_is_no_file_never_waits_and_never_ends_memory(tmp_path):
     for path, fault in ((tmp_path / "fifo", "is a FIFO"), ("/dev/zero", "is a device"), (tmp_path, "is a folder")):
         with pytest.raises(InputError, match=fault):
             read_control_track(path)
+
+
+def test_null_is_a_blink_rate_of_its_own():
+    """It means the model's own, which is not the default; the command line's help says so."""
+    assert checked_controls({"blink_rate": None}, "controls") == {"blink_rate": None}
+    (line,) = [line for line in described(Controls) if line.startswith("blink_rate=")]
+    assert "at times drawn from the seed; None = the model's own [0 to 60]" in line

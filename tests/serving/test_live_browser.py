@@ -4,10 +4,13 @@ Run with `pytest -m browser -n 0 tests/serving`; pictures of the page go to $STU
 """
 
 import json
+import re
+import time
 
+import httpx2 as httpx
 import numpy as np
 import pytest
-from studio_page import FAULTS, choose, picture, until
+from studio_page import FAULTS, Visit, choose, picture, until
 from studio_process import CHROMIUM
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")]
@@ -147,3 +150,23 @@ def test_two_live_sessions_and_a_busy_answer(visit):
     pages[2].click("#live-open")
     until(pages[2], "document.getElementById('live-video').currentTime > 0.5")
     pages[2].click("#live-close")
+
+
+def test_a_page_that_is_left_gives_its_seat_back_at_once(browser, address):
+    """The microphone of a page that is closed does not hold the machine, for which videos wait."""
+    pages = Visit(browser, address)
+    page = pages("live")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.5")
+    page.click("#live-microphone")
+    page.wait_for_timeout(500)
+    assert live_sessions(address) == 1
+    pages.close()
+    end = time.monotonic() + 5
+    while live_sessions(address):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def live_sessions(address):
+    return float(re.search(r"^vasa_live_sessions (\S+)", httpx.get(f"{address}metrics").text, re.MULTILINE).group(1))

@@ -32,6 +32,8 @@ def test_a_video_is_made_and_plays(visit):
     page.wait_for_selector("#speak-jobs .fault")  # half a gaze
     page.fill("#speak [data-control=gaze] >> nth=1", "-5")
     page.fill("#speak [data-control=steps]", "2")
+    assert "empty = the model's own" in page.text_content("#speak .control:has([data-control=blink_rate]) .hint")
+    page.fill("#speak [data-control=blink_rate]", "")
     picture(page, "speak")
     page.click("#speak summary:has-text('Controls')")
     page.click("#speak [type=submit]")
@@ -42,7 +44,9 @@ def test_a_video_is_made_and_plays(visit):
     played = video.evaluate(PLAYED)
     assert played["size"] >= 64 and played["sound"] > 0
     settings = page.locator("[data-state=done] pre").text_content().partition("video.jsonl:\n")[2]
-    assert json.loads(settings) == json.loads(settings) | {"audio": "hello.wav", "gaze": [10, -5], "steps": 2}
+    assert json.loads(settings) == json.loads(settings) | {
+        "audio": "hello.wav", "gaze": [10, -5], "steps": 2, "blink_rate": None,
+    }  # fmt: skip
     picture(page, "speak_done")
     with page.expect_download() as download:
         page.click("text=Download")
@@ -238,11 +242,17 @@ def test_perform(visit, tmp_path):
     assert FAULTS == []
 
 
+PARTS = ["all", "head only", "face only"]
+
+
 def test_look(visit):
     page = visit("look")
     page.locator("#look input[aria-label='sound file']").set_input_files(file("hello.wav", 0.6))
     page.click("#look [type=submit]")
     until(page, "document.querySelectorAll('#look [data-state=done] video').length === 3")
+    page.reload()  # what has been made stays, in its order
+    until(page, "document.querySelectorAll('#look [data-state=done] video').length === 3")
+    assert [text.partition(": ")[2] for text in page.locator("#look strong").all_text_contents()] == PARTS
     page.click("#look-play")
     until(page, "[...document.querySelectorAll('#look video')].every(video => video.currentTime > 0.1)")
     picture(page, "look")
@@ -253,6 +263,13 @@ def test_look(visit):
         rows = np.asarray(sheet.convert("L"), np.float32)
         if folder := os.environ.get("STUDIO_PICTURES"):
             sheet.save(Path(folder) / "contact_sheet.png")
+    page.locator("#look input[aria-label='sound file']").set_input_files(file("hello.wav", 20))
+    page.locator("#look-portraits").set_input_files(3 * [str(DEMO["image"])])
+    page.click("#look [type=submit]")
+    until(page, "document.querySelectorAll('#look [data-job]').length === 9")
+    for left in range(8, -1, -1):  # nine jobs leave the browser room for their end
+        page.locator("#look [data-job] >> text=Cancel").last.click()
+        until(page, f"document.querySelectorAll('#look [data-job]').length === {left}", seconds=10)
     assert all(rows[22 + 182 * row : 182 * (row + 1), 160 * column + 2 : 160 * column + 158].std() > 3
                for row in range(3) for column in range(8))  # fmt: skip
     assert FAULTS == []

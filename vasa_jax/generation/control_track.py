@@ -44,7 +44,7 @@ def checked_controls(content: Any, where: str) -> dict[str, Any]:
         if name not in names:
             hint = nearest_name(name, names) or f" known are {', '.join(names)}"
             raise InputError(f"{where}: no control '{name}';{hint}")
-        if content[name] is None:
+        if content[name] is None and (not names[name].optional or names[name].default is None):
             raise InputError(f"{where}: {name} is null; leave it out where it is free")
     Controls(**content).validate(where)
     return content

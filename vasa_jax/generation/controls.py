@@ -33,11 +33,11 @@ class Controls(Settings):
         None, -60, 60, "degrees", "yaw, pitch, camera frame; + = image right, image down"
     )
     distance: Series[float] | None = number(
-        None, 0.5, 2, "", "of the head, over that in the portrait; larger = further; None = 1, as in the portrait"
+        None, 0.5, 2, "", "of the head, over that in the portrait; larger = further", unset="1, as in the portrait"
     )
     emotion: Series[str] = text("", "name or name:strength")
     blink_rate: Series[float] | None = number(
-        BLINK_RATE, 0, 60, "blinks a minute", "at times drawn from the seed; None = the model's own"
+        BLINK_RATE, 0, 60, "blinks a minute", "at times drawn from the seed", unset="the model's own"
     )
     audio_guidance: Series[float] = number(0.5, 0, 20, "", "scale of classifier-free guidance, the paper's lambda_A")
     gaze_guidance: Series[float] = number(1.0, 0, 20, "", "lambda_g; acts when a gaze is given")

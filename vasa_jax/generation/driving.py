@@ -24,8 +24,8 @@ class Driving(Settings):
         "whose face is nearest to the portrait's; auto = first with keypoint codecs, as LivePortrait has it",
     )  # fmt: skip
     driving_smoothing: float | None = number(
-        None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none; None = of the "
-        "pose alone, as it shows it itself, with keypoint codecs none",
+        None, 0, 1000, "", "variance of the readings' noise over that of a frame's motion; 0 = none",
+        unset="of the pose alone, as it shows it itself, with keypoint codecs none",
     )  # fmt: skip
     align: int = number(
         1, 0, 8, "passes", "volume codecs: how often the driving heads are drawn and laid on the true ones, which "
@@ -52,7 +52,7 @@ class Driving(Settings):
         "are closed there, before they are driven; not where eyes or lips are retargeted",
     )  # fmt: skip
     portrait_openness: tuple[float, float, float] | None = number(
-        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips; None = measured"
+        None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips", unset="measured"
     )
     face_models: str = text(
         "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame pictures and tell "

@@ -89,6 +89,7 @@ class Control(BaseModel):
     choices: list[str] | None
     unit: str
     help: str
+    unset: str = Field(description="what null means, where that needs to be told: another thing than the default")
 
 
 class About(BaseModel):
@@ -121,6 +122,7 @@ def controls_told(cls: type[Settings], names: Iterable[str], most_steps: int = 0
             choices=None if item.choices is None else list(item.choices),
             unit=item.unit,
             help=item.help,
+            unset=item.unset,
         )
         for item in (fields_of(cls)[name] for name in names)
     ]

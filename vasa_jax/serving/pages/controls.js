@@ -15,7 +15,7 @@ export class ControlsInput {
     for (const control of about.controls) {
       if (HIDDEN[where]?.includes(control.name)) continue;
       const fields = control.name === "emotion" ? emotion(about) : control.choices ? [choice(control)] : numbers(control);
-      place.append(row(control.name, control.help, told(control), fields));
+      place.append(row(control.name, helped(control), told(control), fields));
       this.rows.push({ control, fields });
     }
   }
@@ -26,7 +26,10 @@ export class ControlsInput {
     for (const { control, fields } of this.rows) {
       for (const field of fields) if (!field.checkValidity()) { field.reportValidity(); throw new Error(`${control.name}: ${field.validationMessage}`); }
       const given = fields.map((field) => field.value);
-      if (given.every((text) => text === "")) continue;
+      if (given.every((text) => text === "")) {
+        if (control.unset && control.default !== null) result[control.name] = null;
+        continue;
+      }
       if (control.name === "emotion") { result.emotion = given[1] === "" ? given[0] : `${given[0]}:${given[1]}`; if (!given[0]) throw new Error("emotion: choose one for this strength"); continue; }
       if (given.some((text) => text === "")) throw new Error(`${control.name}: give ${fields.length} numbers, or none`);
       const value = control.kind === "str" ? given[0] : fields.length > 1 ? given.map(Number) : Number(given[0]);
@@ -43,7 +46,7 @@ export function settingRows(place, settings) {
   const rows = settings.map((setting) => {
     const field = setting.kind === "bool" ? make("input", { type: "checkbox", checked: setting.default })
       : setting.choices ? choice(setting) : setting.kind === "str" ? make("input", { type: "text", maxLength: 60, placeholder: "found" }) : numbers(setting)[0];
-    place.append(row(setting.name, setting.help, told(setting), [field]));
+    place.append(row(setting.name, helped(setting), told(setting), [field]));
     return { setting, field };
   });
   return () => Object.fromEntries(rows.flatMap(({ setting, field }) => {
@@ -61,8 +64,10 @@ export function row(name, help, unit, fields, title = name.replaceAll("_", " "))
     field.setAttribute("aria-label", AXES[name] ? `${title}, ${AXES[name][index]}` : field.getAttribute("aria-label") ?? title);
   });
   return make("div", { className: "control" }, make("span", {}, title),
-    make("span", { className: "values" }, ...fields), make("span", { className: "hint" }, (unit ? `${unit}; ${help}` : help).replaceAll("None =", "empty =")));
+    make("span", { className: "values" }, ...fields), make("span", { className: "hint" }, unit ? `${unit}; ${help}` : help));
 }
+
+const helped = ({ help, unset }) => (unset ? `${help}; empty = ${unset}` : help);
 
 function told({ low, high, unit, choices }) {
   if (choices) return "";

@@ -23,45 +23,82 @@ export function showFirst(place, element) {
   element.scrollIntoView({ block: "nearest" });
 }
 
-/** Shows a new job, and again when the page is loaded anew. */
-export function showJob(place, job, title) {
+/** Shows a new job, first in its place or `part` of a sheet, and again when the page is loaded anew. */
+export function showJob(place, job, title, part = false) {
   keep([...kept(), [place.id, job.id, title]]);
-  showFirst(place, card(job, title));
+  if (part) place.append(card(job, title, false));
+  else showFirst(place, card(job, title));
 }
 
 /** Shows the jobs that a place had when the page was loaded before. */
-export async function showAgain(place) {
+export async function showAgain(place, part = false) {
   for (const [where, id, title] of kept()) {
     if (where !== place.id) continue;
-    try { place.prepend(card(await askJson(`v1/videos/${id}`), title)); } catch { forget(id); } // it is gone
+    let job;
+    try { job = await askJson(`v1/videos/${id}`); } catch { forget(id); continue; } // it is gone
+    if (part) place.append(card(job, title, false));
+    else place.prepend(card(job, title));
   }
 }
 
+/** Empties a place; its jobs are not shown again. */
+export function clear(place) {
+  keep(kept().filter(([where]) => where !== place.id));
+  for (const shown of place.children) unfollow(shown.dataset.job);
+  place.replaceChildren();
+}
+
+// A browser has six connections to a server, for all tabs together. So the events of one job are followed at a time,
+// the oldest that has not ended: jobs are made in their order.
+const followed = []; // { id, update } of each, the first by `events`
+let events = null;
+
+function follow(id, update) {
+  followed.push({ id, update });
+  if (followed.length === 1) listen();
+}
+
+function unfollow(id) {
+  const at = followed.findIndex((one) => one.id === id);
+  if (at < 0) return;
+  followed.splice(at, 1);
+  if (at > 0) return;
+  events.close();
+  if (followed.length) listen();
+}
+
+function listen() {
+  const [{ id, update }, ...later] = followed;
+  events = new EventSource(`v1/videos/${id}/events`);
+  events.onmessage = (event) => update(JSON.parse(event.data));
+  events.addEventListener("removed", () => update(null));
+  for (const one of later) askJson(`v1/videos/${one.id}`).then(one.update, () => {}); // how many are before it now
+}
+
 /** Shows a job in a card until it has ended; `full` with what can be done with the result. Returns the card. */
-export function card(job, title, full = true) {
+function card(job, title, full = true) {
   const text = make("p", { className: "state" }), bar = make("progress", { max: 1 }), body = make("div");
   const cancel = make("button", { type: "button" }, "Cancel");
   const result = make("article", { className: "card" }, make("strong", {}, title), text, bar, body, make("p", { className: "buttons" }, cancel));
   bar.setAttribute("aria-label", "progress");
   result.dataset.job = job.id;
-  const events = new EventSource(`v1/videos/${job.id}/events`);
-  const finish = () => { events.close(); bar.remove(); cancel.textContent = "Remove"; };
+  const finish = () => { unfollow(job.id); bar.remove(); cancel.textContent = "Remove"; };
   cancel.onclick = async () => {
-    events.close();
+    unfollow(job.id);
     forget(job.id);
     try { await ask(`v1/videos/${job.id}`, { method: "DELETE" }); } catch { /* it is gone already */ }
     result.remove();
   };
   const update = (now) => {
+    if (!now) { finish(); text.textContent = "removed"; return; }
     result.dataset.state = now.state;
     text.textContent = told(now);
     if (now.total) { bar.max = now.total; bar.value = now.done; }
     if (now.state === "failed") { text.className = "fault"; finish(); }
     if (now.state === "done") { finish(); body.replaceChildren(...shown(now, full)); }
   };
+  if (!["done", "failed"].includes(job.state)) follow(job.id, update);
   update(job);
-  events.onmessage = (event) => update(JSON.parse(event.data));
-  events.addEventListener("removed", () => { finish(); text.textContent = "removed"; });
   return result;
 }
 

@@ -1,6 +1,6 @@
 // Look: the same sound and seed on every portrait, and parts of the motion alone.
 
-import { card, post } from "./jobs.js";
+import { clear, post, showAgain, showJob } from "./jobs.js";
 import { contactSheet } from "./contact_sheet.js";
 import { ask, make } from "./server.js";
 
@@ -10,6 +10,8 @@ export function look(panel, { sound, controls }) {
   const sheet = panel.querySelector("#look-sheet"), state = panel.querySelector("#look-state");
   const play = panel.querySelector("#look-play"), files = panel.querySelector("#look-portraits");
   const contact = panel.querySelector("#look-contact"), send = panel.querySelector("[type=submit]");
+  const several = () => { play.disabled = contact.disabled = !sheet.children.length; };
+  showAgain(sheet, true).then(several);
   panel.querySelector("form").onsubmit = async (event) => {
     event.preventDefault();
     send.disabled = true;
@@ -20,14 +22,13 @@ export function look(panel, { sound, controls }) {
       const heard = await sound.fields();
       let portraits = [...files.files].map((file) => [file, file.name]);
       if (!portraits.length) portraits = [[await (await ask("v1/examples/portrait")).blob(), "portrait.png"]];
-      sheet.replaceChildren();
-      play.disabled = contact.disabled = false;
+      clear(sheet);
       for (const [index, portrait] of portraits.entries()) {
         for (const part of parts) {
           state.textContent = `sends ${portrait[1]}, ${NAMES[part]} ...`;
           const fields = { portrait, ...heard, controls: JSON.stringify({ ...asked, animate: part }), background: controls.background.value };
-          const shown = card(await post(fields), `${index + 1}. ${portrait[1]}: ${NAMES[part]}`, false);
-          sheet.append(shown);
+          showJob(sheet, await post(fields), `${index + 1}. ${portrait[1]}: ${NAMES[part]}`, true);
+          several();
         }
       }
       state.textContent = `${sheet.children.length} videos, one after the other`;
