@@ -16,7 +16,7 @@ from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
 from vasa_jax.generation.driving_video import open_driving
-from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming, VideoFraming
+from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming, Landmarks, VideoFraming
 from vasa_jax.generation.landmark_crop import TurnedSquare, square_of
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
@@ -83,25 +83,26 @@ def test_what_following_needs_is_told(folder, animator, settings, fault):
     assert "\n" not in str(error.value)
 
 
-class Landmarks:
+class Analyzer:
     """Stands for the litert analyzer: the face of frame i is open by i tenths; none is found in frame 1."""
 
-    calls = 0
+    calls = loads = 0
 
     def __init__(self, folder):
         assert folder == "graphs"
+        Analyzer.loads += 1
 
     def landmarks(self, image, previous=None):
-        Landmarks.calls += 1
+        Analyzer.calls += 1
         points = np.zeros((478, 3), np.float32)
         points[[33, 133, 362, 263, 78, 308], 0] = 0, 10, 20, 30, 10, 20
-        points[[145, 374, 14], 1] = Landmarks.calls - 1
-        return None if Landmarks.calls == 2 else FaceLandmarks(points, 1.0)
+        points[[145, 374, 14], 1] = Analyzer.calls - 1
+        return None if Analyzer.calls == 2 else FaceLandmarks(points, 1.0)
 
 
 def test_openness_of_a_driving_video(animator, tmp_path, monkeypatch):
-    monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Landmarks)
-    monkeypatch.setattr(Landmarks, "calls", 0)
+    monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Analyzer)
+    monkeypatch.setattr(Analyzer, "calls", 0)
     path = write_video(tmp_path / "driving.mp4", np.stack([picture(96, 96, (40 + i, 40, 20)) for i in range(3)]))
     how = Driving(retarget_eyes=True, face_models="graphs", driving_crop="0,0,96")
     motion = motion_of(animator, path, how)
@@ -113,6 +114,18 @@ def test_openness_of_a_driving_video(animator, tmp_path, monkeypatch):
     avatar = animator.prepare(np.zeros((64, 64, 3), np.uint8))
     followed = drive(animator, avatar, motion, Driving(retarget_eyes=True, portrait_openness=(0.3, 0.3, 0.1)))
     assert np.abs(followed[2] - followed[0]).max() > 1e-4 and np.abs(followed[1] - followed[0]).max() == 0
+
+
+def test_graphs_are_read_once_and_only_where_faces_are_looked_at(folder, animator, tmp_path, monkeypatch):
+    monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Analyzer)
+    monkeypatch.setattr(Analyzer, "loads", 0)
+    path = write_video(tmp_path / "take.mp4", np.stack([picture(96, 96, (40 + i, 40, 20)) for i in range(3)]))
+    crops = {"face_models": "graphs", "driving_crop": "0,0,96"}
+    reenact(animator, folder / "me.png", path, Driving(**crops), crop="0,0,96")
+    assert Analyzer.loads == 0
+    monkeypatch.setattr(Analyzer, "calls", 2)  # a face in every frame
+    reenact(animator, path, path, Driving(**crops, dub=True, retarget_eyes=True), crop="0,0,96")
+    assert Analyzer.loads == 1 and Analyzer.calls == 2 + 3 + 3
 
 
 def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
@@ -161,7 +174,7 @@ def test_a_driving_video_is_framed_as_live_portrait_does(tmp_path, monkeypatch):
             return FaceLandmarks(drawn_points(size) + (20, 30, 0), 1.0) if size else None
 
     monkeypatch.setattr("vasa_jax.generation.framing.LitertAnalyzer", Found)
-    found = open_driving(path, framing=VideoFraming("graphs")).crop
+    found = open_driving(path, framing=VideoFraming(Landmarks("graphs"))).crop
     each = [square_of(drawn_points(size) + (20, 30, 0), 2.2, -0.1) for size in (120, 160)]
     np.testing.assert_allclose(found.size, np.mean([s.size for s in each]), atol=1)
     middle = np.mean([s.centre for s in each], 0)

@@ -1,5 +1,7 @@
 """How a keypoint codec's pictures are cut: as LivePortrait does, by landmarks, else nearly so by the face finder."""
 
+import functools
+
 import numpy as np
 
 from vasa_jax.data.face_crop import Crop, FaceBox, find_face
@@ -22,25 +24,51 @@ from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 BOX_SCALE, BOX_RISE = 1.94, 0.094
 
 
+class Landmarks:
+    """Finds landmarks with graph files, which are read when the first picture is looked at; true where there are some.
+
+    One of these serves everything that looks at faces for a video.
+    """
+
+    def __init__(self, face_models: str):
+        """face_models: folder of graph files; empty = none."""
+        self._folder = face_models
+
+    def __bool__(self) -> bool:
+        return bool(self._folder)
+
+    def __call__(self, picture: np.ndarray, previous: FaceLandmarks | None = None) -> FaceLandmarks | None:
+        """Returns the face of uint8 (H, W, 3), see `LitertAnalyzer.landmarks`; InputError where a file lacks."""
+        return self._analyzer.landmarks(picture, previous)
+
+    @functools.cached_property
+    def _analyzer(self) -> LitertAnalyzer:
+        return LitertAnalyzer(self._folder)
+
+
+NO_LANDMARKS = Landmarks("")
+
+
 class KeypointFraming:
-    """Finds the square of a picture's face. With a folder of graph files landmarks frame it, and it may be turned.
+    """Finds the square of a picture's face. With graph files landmarks frame it, and it may be turned.
 
     Attributes:
       openness: of the eyes and lips of the last portrait; None without landmarks.
     """
 
-    def __init__(self, face_models: str = "", scale: float = PORTRAIT_SCALE, shift: float = PORTRAIT_SHIFT):
-        """scale, shift: as of `square_of`. InputError where the folder lacks a file, see
-        `preparation/face_backends/litert.py`."""
-        self._scale, self._shift = scale, shift
-        self._analyzer = LitertAnalyzer(face_models) if face_models else None
+    def __init__(
+        self, landmarks: Landmarks = NO_LANDMARKS, scale: float = PORTRAIT_SCALE, shift: float = PORTRAIT_SHIFT
+    ):
+        """scale, shift: as of `square_of`."""
+        self._scale, self._shift, self._landmarks = scale, shift, landmarks
         self.openness: FaceOpenness | None = None
 
     def __call__(self, picture: np.ndarray, source: str) -> TurnedSquare:
-        """Returns the square of uint8 (H, W, 3), called `source`; InputError without a face."""
-        if self._analyzer is None:
+        """Returns the square of uint8 (H, W, 3), called `source`; InputError without a face, and where a graph file
+        lacks."""
+        if not self._landmarks:
             return _square_by_box(find_face(picture, source), self._scale, self._shift)
-        found = self._analyzer.landmarks(picture)
+        found = self._landmarks(picture)
         if found is None:
             raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
         self.openness = openness_of(found.points)
@@ -50,17 +78,21 @@ class KeypointFraming:
 class VideoFraming:
     """Frames a video: one upright square, the mean of those of the frames that are looked at."""
 
-    def __init__(self, face_models: str = "", scale: float = DRIVING_SCALE, shift: float = DRIVING_SHIFT):
-        """face_models: folder of graph files; empty = the face finder's boxes stand for landmarks. scale, shift: as of
-        `square_of`, by default a driving video's. InputError where the folder lacks a file."""
-        self._scale, self._shift = scale, shift
-        self._analyzer = LitertAnalyzer(face_models) if face_models else None
+    def __init__(
+        self, landmarks: Landmarks = NO_LANDMARKS, scale: float = DRIVING_SCALE, shift: float = DRIVING_SHIFT
+    ):
+        """landmarks: without graph files the face finder's boxes stand for them. scale, shift: as of `square_of`, by
+        default a driving video's."""
+        self._scale, self._shift, self._landmarks = scale, shift, landmarks
         self._found: FaceLandmarks | None = None
         self._squares: list[tuple[float, float, float]] = []  # centre and side
 
     def look(self, frame: np.ndarray) -> None:
-        """Looks at uint8 (H, W, 3); a frame without landmarks does not count."""
-        found = self._analyzer.landmarks(frame, self._found) if self._analyzer else None
+        """Looks at uint8 (H, W, 3); a frame without landmarks does not count.
+
+        InputError where a graph file lacks.
+        """
+        found = self._landmarks(frame, self._found) if self._landmarks else None
         if found:
             self._found = found
             square = square_of(found.points, self._scale, self._shift)
@@ -77,18 +109,18 @@ class VideoFraming:
 class OpennessReader:
     """Measures how open eyes and lips are in frame after frame of one face, by its landmarks."""
 
-    def __init__(self, face_models: str):
-        """face_models: folder of graph files; InputError where it lacks one."""
-        self._analyzer = LitertAnalyzer(face_models)
+    def __init__(self, landmarks: Landmarks):
+        """landmarks: with graph files."""
+        self._landmarks = landmarks
         self._found: FaceLandmarks | None = None
 
     def __call__(self, frame: np.ndarray, source: str) -> FaceOpenness:
         """Returns it for uint8 (H, W, 3) of a video called `source`; where no face is found it is as in the frame
         before.
 
-        InputError where the first frame has none.
+        InputError where the first frame has none, and where a graph file lacks.
         """
-        self._found = self._analyzer.landmarks(frame, self._found) or self._found
+        self._found = self._landmarks(frame, self._found) or self._found
         if self._found is None:
             raise InputError(f"{source}: no face landmarks in its first frame; cut it so that it begins with a face")
         return openness_of(self._found.points)

@@ -18,7 +18,7 @@ from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
-from vasa_jax.generation.framing import KeypointFraming, OpennessReader, VideoFraming
+from vasa_jax.generation.framing import KeypointFraming, Landmarks, OpennessReader, VideoFraming
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.pose_refinement import MotionReader
@@ -36,26 +36,27 @@ _FOLLOWING = ("retarget_eyes", "retarget_lips")
 
 def motion_of(
     animator: PortraitAnimator, video: str | Path, how: Driving | None = None, limits: InputLimits = DEFAULT_LIMITS,
-    watch: Watch = unwatched,
+    watch: Watch = unwatched, landmarks: Landmarks | None = None,
 ) -> DrivingMotion:  # fmt: skip
     """Returns the motion that a video, a picture, or a file of saved motion shows, as the animator's codec reads it.
 
     how: its frame rate and crop; where it asks that eyes or lips follow, they are measured. watch: sees frames pass,
-    when they are looked through and when they are read; what it raises ends that. InputError for a bad file, see
-    `open_driving` and `read_motion`, and for saved motion that another codec has read.
+    when they are looked through and when they are read; what it raises ends that. landmarks: default: those of `how`.
+    InputError for a bad file, see `open_driving` and `read_motion`, and for saved motion that another codec has read.
     """
     how = how or Driving()
+    landmarks = Landmarks(how.face_models) if landmarks is None else landmarks
     if Path(video).suffix.lower() in SUFFIXES:
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    framing = _keypoint_framing(animator, how.face_models)
+    framing = _keypoint_framing(animator, landmarks)
     driver = existing_file(video, "video")
     opened = open_driving(driver, how.fps, how.driving_crop, limits, framing=framing, watch=watch)
     if animator.codec == "volume":
         return _read(animator, opened, how.align, watch=watch)
-    measured = how.face_models and (how.retarget_eyes or how.retarget_lips)
-    return _read(animator, opened, 0, OpennessReader(how.face_models) if measured else None, watch)
+    measured = landmarks and (how.retarget_eyes or how.retarget_lips)
+    return _read(animator, opened, 0, OpennessReader(landmarks) if measured else None, watch)
 
 
 def drive(animator: PortraitAnimator, avatar: Avatar, driving: DrivingMotion, how: Driving) -> np.ndarray:
@@ -101,15 +102,18 @@ def retargeting_of(
 
 
 def framed_portrait(
-    animator: PortraitAnimator, image: str | Path, crop: str, background: str, limits: InputLimits, how: Driving
-) -> tuple[Portrait, Driving]:
+    animator: PortraitAnimator, image: str | Path, crop: str, background: str, limits: InputLimits, how: Driving,
+    landmarks: Landmarks | None = None,
+) -> tuple[Portrait, Driving]:  # fmt: skip
     """Reads a portrait as the animator's codec is used to it, see `read_portrait`.
 
     Where landmarks frame it they also tell how open its eyes and lips are: that is in the second result.
+    landmarks: default: those of `how`.
     """
+    landmarks = Landmarks(how.face_models) if landmarks is None else landmarks
     framing = None
     if animator.codec == "keypoint":
-        framing = KeypointFraming(how.face_models, how.portrait_scale, how.portrait_shift)
+        framing = KeypointFraming(landmarks, how.portrait_scale, how.portrait_shift)
     colour = parse_colour(background, "background")
     portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
     if framing and framing.openness and how.portrait_openness is None:
@@ -152,15 +156,16 @@ def reenact(
     how, form = (how or Driving()).validate("config"), (form or VideoForm()).validate("config")
     if form.idle:
         raise InputError("config.idle: a loop has no driving video; leave it out, or use configs/generate.py")
+    landmarks = Landmarks(how.face_models)
     if how.dub:
-        return _dubbed(animator, image, video, how, form, audio, crop, limits, stage, payload, watch)
+        return _dubbed(animator, image, video, how, form, audio, crop, limits, stage, payload, watch, landmarks)
     with stage("read"):
         read = Form.read(form, paste, limits)
-        portrait, how = framed_portrait(animator, image, crop, background, limits, how)
+        portrait, how = framed_portrait(animator, image, crop, background, limits, how, landmarks)
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
     with stage("driving"):
-        driving = motion_of(animator, video, how, limits, watch)
+        driving = motion_of(animator, video, how, limits, watch, landmarks)
     with stage("portrait"):
         avatar = animator.prepare(portrait.pixels, payload)
         composition = Composition(animator, avatar, portrait, read, paste)
@@ -178,7 +183,7 @@ def reenact(
 
 def _dubbed(
     animator: PortraitAnimator, image: str | Path, video: str | Path, how: Driving, form: VideoForm, audio, crop: str,
-    limits: InputLimits, stage: Stage, payload: Payload | None, watch: Watch,
+    limits: InputLimits, stage: Stage, payload: Payload | None, watch: Watch, landmarks: Landmarks,
 ) -> tuple[TalkingHead, DrivingMotion]:  # fmt: skip
     """Does what `reenact` does with a source video; as long as the shorter of the two."""
     for name in ("shape", "backdrop"):
@@ -187,15 +192,15 @@ def _dubbed(
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
-        framing = _keypoint_framing(animator, how.face_models, how.portrait_scale, how.portrait_shift)
+        framing = _keypoint_framing(animator, landmarks, how.portrait_scale, how.portrait_shift)
         source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing, watch)
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
         first = next(source.pictures())
     with stage("driving"):
-        driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits, watch)
+        driving = motion_of(animator, video, dataclasses.replace(how, fps=source.fps), limits, watch, landmarks)
     with stage("portrait"):
-        own, canonical, openness = _source_motion(animator, source, how, watch)
+        own, canonical, openness = _source_motion(animator, source, landmarks, watch)
         avatar = animator.prepare(crop_square(first, source.crop, animator.image_size)[0], payload)
         whole = animator.paste(Portrait(avatar.portrait, (), source.crop, first), avatar)
     with stage("motion"):
@@ -243,7 +248,7 @@ def _read(
 
 
 def _source_motion(
-    animator: PortraitAnimator, source: DrivingVideo, how: Driving, watch: Watch
+    animator: PortraitAnimator, source: DrivingVideo, landmarks: Landmarks, watch: Watch
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Returns the motion (T, 9 + Z) of a source video, and a keypoint codec's canonical keypoints of every frame.
 
@@ -252,7 +257,7 @@ def _source_motion(
     if animator.codec == "volume":
         return _read(animator, source, 0, watch=watch).vectors, None, None  # as each frame is read when it is drawn
     vectors, keypoints, measured = [], [], []
-    reader = OpennessReader(how.face_models) if how.face_models else None
+    reader = OpennessReader(landmarks) if landmarks else None
     for frame in watch(source.frames(animator.image_size), source.count):
         measured += [reader(frame, str(source.path))] if reader else []
         raw = animator.read(frame)
