@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ from tiny_studio import served, wav
 
 from vasa_jax import main
 from vasa_jax.benchmarks import live_clients
+from vasa_jax.benchmarks.live_client import request
 from vasa_jax.config import LiveBenchmarkConfig, VASAConfig
 from vasa_jax.conventions import HISTORY
 from vasa_jax.errors import InputError
@@ -347,6 +349,34 @@ def test_the_benchmark_measures_what_its_clients_get(address, opened, tmp_path, 
     text = (tmp_path / "live.md").read_text()
     assert capsys.readouterr().out == text and text.splitlines()[-1].startswith("| 1 | ")
     wait_until(lambda: not opened[1].live.active)
+
+
+def test_a_studio_that_takes_its_time_is_told_by_what_it_does(monkeypatch):
+    """How long it may take is a setting; it is ended then."""
+    started = []
+
+    def slow(command, stdout, **settings):
+        stdout.write("loading the networks ...\n")
+        stdout.flush()
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[0]
+
+    plain = types.SimpleNamespace(
+        Popen=slow, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired
+    )
+    monkeypatch.setattr(live_clients, "subprocess", plain)
+    config = VASAConfig(job="benchmark_live", live_benchmark=LiveBenchmarkConfig(start=1.0))
+    line = r"not open after 1 s \(loading the networks \.\.\.\); raise config\.live_benchmark\.start"
+    with pytest.raises(InputError, match=line), live_clients.own_studio(config, 1):
+        pass
+    assert started[0].poll() is not None
+
+
+def test_a_server_that_does_not_answer_in_time_may_compile():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match=r"no answer in 0\.2 s, perhaps it compiles; raise config"):
+            request(address, "/v1/live", {}, patience=0.2)
 
 
 @pytest.mark.parametrize(

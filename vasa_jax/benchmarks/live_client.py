@@ -42,14 +42,18 @@ class LiveClient(threading.Thread):
       fault: the exception that ended it, None where none did.
     """
 
-    def __init__(self, address: str, headers: dict[str, str], portrait: bytes, samples: np.ndarray, seconds: float):
+    def __init__(
+        self, address: str, headers: dict[str, str], portrait: bytes, samples: np.ndarray, seconds: float,
+        patience: float,
+    ):  # fmt: skip
         """Prepares a client of http://HOST:PORT.
 
-        headers: of its requests; portrait: bytes of a picture; samples: int16 (N,) at 16 kHz, said again and again.
+        headers: of its requests; portrait: bytes of a picture; samples: int16 (N,) at 16 kHz, said again and again;
+        patience: seconds in which a request must be answered.
         """
         super().__init__(name="live client", daemon=True)
         self._address, self._headers, self._portrait = address, headers, portrait
-        self._samples, self._seconds, self._sent = samples, seconds, 0
+        self._samples, self._seconds, self._sent, self._patience = samples, seconds, 0, patience
         self.arrivals: list[Arrival] = []
         self.fault: Exception | None = None
 
@@ -57,7 +61,9 @@ class LiveClient(threading.Thread):
         """Does it all; an exception is kept for whoever joins the thread."""
         try:
             self._start = time.monotonic()
-            opened = json.loads(request(self._address, "/v1/live", self._headers, self._portrait))
+            opened = json.loads(
+                request(self._address, "/v1/live", self._headers, self._portrait, patience=self._patience)
+            )
             try:
                 self._talk(self._address.replace("http", "ws", 1) + opened["socket"])
             finally:
@@ -114,9 +120,13 @@ class LiveClient(threading.Thread):
 
 
 def request(
-    address: str, path: str, headers: dict[str, str], portrait: bytes | None = None, method: str = "POST"
-) -> bytes:
-    """Returns the answer to a request, with a picture as a form where one is given; InputError for a refusal."""
+    address: str, path: str, headers: dict[str, str], portrait: bytes | None = None, method: str = "POST",
+    patience: float = 600.0,
+) -> bytes:  # fmt: skip
+    """Returns the answer to a request, with a picture as a form where one is given.
+
+    InputError for a refusal, and for no answer within `patience` seconds.
+    """
     body, headers = None, dict(headers)
     if portrait is not None:
         head = 'Content-Disposition: form-data; name="portrait"; filename="portrait"'
@@ -124,11 +134,15 @@ def request(
         headers["Content-Type"] = f"multipart/form-data; boundary={BOUNDARY}"
     asked = urllib.request.Request(address + path, body, headers, method=method)
     try:
-        with urllib.request.urlopen(asked, timeout=600) as answer:
+        with urllib.request.urlopen(asked, timeout=patience) as answer:
             return answer.read()
     except urllib.error.HTTPError as error:
         fault = error.read().decode("utf-8", "replace")[:300]
         raise InputError(f"{address}: refuses ({error.code} {fault}); look at its settings") from None
+    except TimeoutError:
+        raise InputError(
+            f"{address}: gave no answer in {patience:g} s, perhaps it compiles; raise config.live_benchmark.start"
+        ) from None
     except OSError as error:
         raise InputError(f"{address}: does not answer ({error}); start a studio there") from None
 

@@ -31,7 +31,7 @@ from vasa_jax.files import write_text
 from vasa_jax.generation.job import DEMO
 from vasa_jax.serving.job import KEY_VARIABLE, needs_the_extra
 
-START = 600.0  # seconds in which a studio must be ready
+TOLD = 15.0  # seconds after which it is said again what is waited for
 SETTLED = 0.5  # of a run: latency is that of the rest
 
 
@@ -58,9 +58,12 @@ def benchmark_live(config: VASAConfig, workdir: str | Path) -> list[LiveFigures]
     settings, rows = config.live_benchmark, []
     with contextlib.ExitStack() as stack:
         address = settings.address.rstrip("/") or stack.enter_context(own_studio(config, max(settings.sessions)))
-        speak_together(_clients(address, 1, 1.0))  # the server compiles, which does not count
+        logging.info("live: the studio compiles its first hop, for at most %g s ...", settings.start)
+        begun = time.monotonic()
+        speak_together(_clients(address, 1, 1.0, settings.start))  # which does not count
+        logging.info("live: compiled and heard after %.1f s", time.monotonic() - begun)
         for sessions in settings.sessions:
-            rows.append(measure(address, sessions, settings.seconds))
+            rows.append(measure(address, sessions, settings.seconds, settings.start))
             logging.info("live: %s", rows[-1])
     text, workdir = markdown(rows, settings.seconds), Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -72,7 +75,10 @@ def benchmark_live(config: VASAConfig, workdir: str | Path) -> list[LiveFigures]
 
 @contextlib.contextmanager
 def own_studio(config: VASAConfig, sessions: int) -> Iterator[str]:
-    """Yields the address of a studio in a process of its own, with seats for `sessions`; InputError if none starts."""
+    """Yields the address of a studio in a process of its own, with seats for `sessions`.
+
+    InputError where it ends, or is not open after `config.live_benchmark.start` seconds.
+    """
     settings = {
         "checkpoint": config.checkpoint, "size": config.size, "studio.port": 0, "studio.live_sessions": sessions,
         "studio.live_steps": config.studio.live_steps, "studio.live_least_steps": config.studio.live_least_steps,
@@ -86,11 +92,19 @@ def own_studio(config: VASAConfig, sessions: int) -> Iterator[str]:
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         try:
-            until = time.monotonic() + START
+            begun, told, most = time.monotonic(), 0.0, config.live_benchmark.start
             while not (found := re.search(r"open (http://\S+)/", said := log.read_text())):
-                if process.poll() is not None or time.monotonic() > until:
-                    line = (said.strip().splitlines() or ["it said nothing"])[-1]
+                waited, line = time.monotonic() - begun, (said.strip().splitlines() or ["it said nothing"])[-1]
+                if process.poll() is not None:
                     raise InputError(f"studio: did not start ({line}); start it by itself and give its address")
+                if waited > most:
+                    raise InputError(
+                        f"studio: not open after {most:g} s ({line}); raise config.live_benchmark.start, or start it "
+                        "by itself and give its address"
+                    )
+                if waited > told + TOLD:
+                    told = waited
+                    logging.info("live: waits for the studio, %.0f of at most %g s (%s)", waited, most, line)
                 time.sleep(0.1)
             yield found[1]
         finally:
@@ -102,9 +116,12 @@ def own_studio(config: VASAConfig, sessions: int) -> Iterator[str]:
                 process.wait()
 
 
-def measure(address: str, sessions: int, seconds: float) -> LiveFigures:
-    """Has clients speak at once for some seconds, and counts what they and the studio noted."""
-    clients, before, start = _clients(address, sessions, seconds), usage(address), time.monotonic()
+def measure(address: str, sessions: int, seconds: float, patience: float) -> LiveFigures:
+    """Has clients speak at once for some seconds, and counts what they and the studio noted.
+
+    patience: seconds in which a session must open.
+    """
+    clients, before, start = _clients(address, sessions, seconds, patience), usage(address), time.monotonic()
     speak_together(clients)
     after, wall = usage(address), time.monotonic() - start
     arrivals = [client.arrivals for client in clients]
@@ -160,10 +177,10 @@ def markdown(rows: Sequence[LiveFigures], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _clients(address: str, count: int, seconds: float) -> list[LiveClient]:
+def _clients(address: str, count: int, seconds: float, patience: float) -> list[LiveClient]:
     samples = np.round(32767 * read_audio(DEMO["audio"]).samples).astype("<i2")
     portrait = DEMO["image"].read_bytes()
-    return [LiveClient(address, _headers(), portrait, samples, seconds) for _ in range(count)]
+    return [LiveClient(address, _headers(), portrait, samples, seconds, patience) for _ in range(count)]
 
 
 def _headers() -> dict[str, str]:

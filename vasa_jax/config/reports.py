@@ -272,6 +272,7 @@ class LiveBenchmarkConfig(Settings):
 
     sessions: tuple[int, ...] = number((1, 2, 3, 4), 1, 64, "sessions", "at once, one row each")
     seconds: float = number(30.0, 0.5, 3600, "seconds", "that each client speaks")
+    start: float = number(600.0, 1, 86_400, "seconds", "in which a studio must open, and then compile its first hop")
     address: str = text("", "http://HOST:PORT of a studio that runs; empty = one of its own; $VASA_JAX_KEY is its key")
 
 
