@@ -269,3 +269,11 @@ def test_the_document_names_every_route_and_control(client):
     assert told["steps"]["high"] == 50 and told["animate"]["choices"] == ["all", "pose", "dynamics"]
 
 
+
+
+def test_behind_a_proxy_the_health_check_of_the_same_machine_is_answered(generator, tmp_path):
+    with served(generator, tmp_path, key="0123456789abcdef", host="0.0.0.0", names=("a.org",)) as (client, _):
+        hosts = ("127.0.0.1:7860", "a.org", "b.org", "0.0.0.0.b.org")
+        codes = [client.get("/v1/health", headers={"host": host}).status_code for host in hosts]
+        assert codes == [200, 200, 421, 421]
+        assert client.get("/v1/about", headers={"host": "127.0.0.1:7860"}).status_code == 401

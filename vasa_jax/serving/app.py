@@ -34,7 +34,8 @@ def create_app(studio: Studio, key: str = "") -> FastAPI:
     """Returns the application of a studio; it starts and closes it. key: of the API, empty = none."""
     settings = studio.config.studio
     local = settings.host in LOOPBACK or settings.host == "::1"
-    names = {*LOOPBACK, *settings.names} if local else {*settings.names, settings.host} if settings.names else ()
+    # This machine's own names are safe anywhere: nobody owns them. A container's health check asks for one.
+    names = {*LOOPBACK, *settings.names, settings.host} if local or settings.names else ()
     guard = Middleware(
         Guard, key=key, names=names, largest=settings.upload * 2**20, seconds=settings.upload_seconds
     )
