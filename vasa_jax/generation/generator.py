@@ -133,7 +133,9 @@ class VideoGenerator(PortraitAnimator):
             portrait, how = framed_portrait(self, image, crop, background, limits, how or Driving())
         with stage("portrait"):
             avatar = self.prepare(portrait.pixels, payload)
-            composition = Composition(self, avatar, portrait, read, paste, controls.hop)
+            # As a stream draws them, bit for bit; who watches waits for fewer frames, which rounding may change.
+            batch = controls.hop if watch is unwatched else 0
+            composition = Composition(self, avatar, portrait, read, paste, batch)
         with stage("motion"):
             if form.idle:
                 silence = np.zeros(needed(form.idle) * SAMPLES_PER_FRAME, np.float32)

@@ -16,6 +16,7 @@ from vasa_jax.generation.provenance import point_to_responsible_use
 NEEDED = ("fastapi", "uvicorn", "multipart", "websockets", "prometheus_client", "aiortc")  # the extra `studio`
 SHORTEST_KEY = 16  # characters
 KEY_VARIABLE = "VASA_JAX_KEY"
+CPU_BATCH = 2  # frames decoded at once on a CPU, where more are no faster: 0.3 s of a core, after which a job may end
 ICE_SERVER = r"(stun|turns?):[A-Za-z0-9.-]+(:\d{1,5})?(\?transport=(udp|tcp))?"
 
 
@@ -30,13 +31,16 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
     check_address(config.studio.host, config.studio.port)
     point_to_responsible_use()
     say("loading the networks ...")
+    import jax
+
     from vasa_jax.generation.generator import VideoGenerator
     from vasa_jax.serving.app import create_app
     from vasa_jax.serving.server import StudioServer
     from vasa_jax.serving.studio import Studio
 
+    batch = min(config.decode_batch, CPU_BATCH) if jax.default_backend() == "cpu" else config.decode_batch
     generator = VideoGenerator.from_pretrained(
-        config.checkpoint, config.decode_batch, mark=config.mark, size=config.size,
+        config.checkpoint, batch, mark=config.mark, size=config.size,
         motion_generator=config.motion_generator,
     )  # fmt: skip
     opened = Studio(config, generator, Path(workdir), secret)
