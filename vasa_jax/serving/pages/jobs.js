@@ -50,25 +50,27 @@ export function clear(place) {
 
 // A browser has six connections to a server, for all tabs together. So the events of one job are followed at a time,
 // the oldest that has not ended: jobs are made in their order.
-const followed = []; // { id, update } of each, the first by `events`
+const followed = []; // { id, made, update } of each, the oldest first, which `events` follows
 let events = null;
 
-function follow(id, update) {
-  followed.push({ id, update });
-  if (followed.length === 1) listen();
+function follow({ id, made }, update) {
+  const later = followed.findIndex((one) => one.made > made), at = later < 0 ? followed.length : later;
+  followed.splice(at, 0, { id, made, update });
+  if (at === 0) listen();
 }
 
 function unfollow(id) {
   const at = followed.findIndex((one) => one.id === id);
   if (at < 0) return;
   followed.splice(at, 1);
-  if (at > 0) return;
-  events.close();
-  if (followed.length) listen();
+  if (at === 0) listen();
 }
 
 function listen() {
-  const [{ id, update }, ...later] = followed;
+  events?.close();
+  const [first, ...later] = followed;
+  if (!first) return;
+  const { id, update } = first;
   events = new EventSource(`v1/videos/${id}/events`);
   events.onmessage = (event) => update(JSON.parse(event.data));
   events.addEventListener("removed", () => update(null));
@@ -97,7 +99,7 @@ function card(job, title, full = true) {
     if (now.state === "failed") { text.className = "fault"; finish(); }
     if (now.state === "done") { finish(); body.replaceChildren(...shown(now, full)); }
   };
-  if (!["done", "failed"].includes(job.state)) follow(job.id, update);
+  if (!["done", "failed"].includes(job.state)) follow(job, update);
   update(job);
   return result;
 }
