@@ -1,8 +1,8 @@
 """Job import_weights: folders of open files, synthesised in their published layouts, in and out."""
 
 import functools
-import json
 import hashlib
+import json
 import pickle
 import shutil
 
