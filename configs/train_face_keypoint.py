@@ -2,10 +2,11 @@
 
 python -m vasa_jax.main --config configs/train_face_keypoint.py --workdir runs/keypoint
 
-The losses are face-vid2vid's beside the pixel terms of the volume codec; with --config.face.loss_networks=DIR also
-`perceptual`, and with `adversarial` and `feature_matching` a discriminator. Writes export/face.safetensors, which
-reenact and train_motion take as any codec. Nine minutes of an H200, 5,255 updates, with `expression_size` 0.5 reached
-21.0 dB on held-out heads driven by themselves and 20.6 dB by others; faces hardly changed, so that it is less here.
+The losses are face-vid2vid's and LivePortrait's guide by landmarks, beside the pixel terms of the volume codec. With
+--config.face.loss_networks=DIR there is also `perceptual`, and with `adversarial` and `feature_matching` a
+discriminator. Writes export/face.safetensors, which reenact and train_motion take as any codec. In
+6.9 minutes of an H200, 2,846 updates, it reached 21.7 dB on held-out heads driven by themselves and 21.1 dB by others;
+their faces did not change yet (docs/training.md).
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig
@@ -17,9 +18,9 @@ def get_config():
         train=TrainConfig(
             steps=24_000,
             batch_size=64,
-            learning_rate=5e-4,
+            learning_rate=8e-4,
             warmup_steps=300,
-            decay_from=0.5,
+            decay_from=0.6,
             evaluate_every=0,
             save_every=2_000,
         ),
@@ -31,8 +32,12 @@ def get_config():
             mse=10.0,
             pose_from_image=0.3,
             latent_agreement=0.05,
+            mouth_weight=12.0,
+            eye_weight=12.0,
+            region=0.5,
             equivariance=2.0,
             keypoint_prior=0.1,
+            keypoint_guide=0.5,
             expression_size=0.02,
         ),
     ).to_config_dict()

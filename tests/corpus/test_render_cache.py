@@ -33,6 +33,7 @@ def _numbers_for_pictures(monkeypatch):
             "segmentation": rgb[..., 2],
             "background": rgb[:, :, 0],
             "pose": jnp.broadcast_to(motion[..., None], (*shape, 9)).astype(jnp.float32),
+            "landmarks": jnp.stack([identity, motion], -1)[..., None, :].astype(jnp.float32),
         }
 
     monkeypatch.setattr(render_cache, "render_groups", render_groups)
@@ -65,6 +66,14 @@ def test_target_is_the_sources_identity_in_the_drivers_motion():
     assert (driver[0::2, 2] != driver[1::2, 2]).all()  # two drivers of one source never show the same motion
 
 
+def test_sources_and_targets_have_their_landmarks_where_they_are_asked_for():
+    corpus = dataclasses.replace(CORPUS, motions=8, poses=2)
+    batch, plain = next(RenderCache(corpus, 4, 64, "counterfactual", 0, "test", landmarks=True)), next(make(corpus))
+    for name in ("source", "target"):
+        np.testing.assert_array_equal(batch[f"{name}_landmarks"][:, 0], batch[name][:, 0, 0, 1:])
+    assert batch.keys() - plain.keys() == {"source_landmarks", "target_landmarks"} and same(plain, batch)
+
+
 def test_targets_have_the_drivers_face_in_a_pose_of_their_own():
     corpus = dataclasses.replace(CORPUS, motions=9, poses=3)
     batch = {name: np.asarray(value) for name, value in next(make(corpus)).items()}
@@ -88,7 +97,7 @@ def test_a_face_is_rendered_in_several_poses(monkeypatch):
         shown.update(motion)
         frames = jnp.zeros((len(motion["yaw"]), size, size))
         rgb = jnp.zeros((*frames.shape, 3))
-        return {"rgb": rgb, "background": rgb, "segmentation": frames}
+        return {"rgb": rgb, "background": rgb, "segmentation": frames, "landmarks": jnp.zeros((len(rgb), 5, 3))}
 
     monkeypatch.setattr(render_cache, "render", render)
     monkeypatch.setattr(render_cache, "sample_identity", lambda key: {"age": jax.random.uniform(key)})

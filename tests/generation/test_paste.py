@@ -43,11 +43,17 @@ def checkpoint(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.mark.parametrize("crop", [Crop(40, 30, 150), Crop(-20, -10, 150), Crop(120, 90, 100), Crop(90, 60, 41)])
-def test_an_unmoved_portrait_is_the_photograph(checkpoint, crop):
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [
+        ((180, 240), Crop(40, 30, 150)), ((180, 240), Crop(-20, -10, 150)), ((180, 240), Crop(120, 90, 100)),
+        ((180, 240), Crop(90, 60, 41)), ((LONGEST, 2304), Crop(300, 700, 1900)),
+    ],
+)  # fmt: skip
+def test_an_unmoved_portrait_is_the_photograph(checkpoint, size, crop):
     """Through a real codec, which makes the portrait anew with errors of its own."""
     generator = VideoGenerator.from_pretrained(checkpoint, decode_batch=4, mark=False)
-    picture = photograph(180, 240)
+    picture = photograph(*size)
     pixels, _ = crop_square(picture, crop, SIDE)
     portrait, avatar = Portrait(pixels, (), crop, picture), generator.prepare(pixels)
     still = np.repeat(avatar.motion[None], 5, 0)

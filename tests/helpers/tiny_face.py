@@ -4,6 +4,7 @@ need no renderer."""
 import jax
 import jax.numpy as jnp
 
+from vasa_jax.conventions import LANDMARKS
 from vasa_jax.corpus import render_cache
 from vasa_jax.models import variants
 
@@ -44,6 +45,7 @@ def smooth_groups(key, groups, identities, motions, size, supersample, poses=1):
         "segmentation": (inside[..., 0] > 0.5).astype(jnp.uint8),
         "background": render_cache.to_uint8(ground[:, :, 0]),
         "pose": jnp.concatenate([jnp.broadcast_to(still, (*place.shape[:-1], 7)), place], -1),
+        "landmarks": jnp.broadcast_to(place[..., None, :], (*place.shape[:-1], len(LANDMARKS), 2)),
     }
 
 

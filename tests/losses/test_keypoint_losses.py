@@ -5,12 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import LANDMARKS
 from vasa_jax.losses.keypoints import (
     DEPTH,
+    GUIDES,
     SPREAD,
+    WING,
+    WING_CURVE,
     bent,
     bent_images,
     equivariance,
+    guide_points,
+    keypoint_guide,
     keypoint_prior,
     random_bends,
 )
@@ -23,6 +29,27 @@ def test_keypoints_repel_each_other_only_when_close():
     together = jnp.array([[[0.1, 0.0, DEPTH], [-0.1, 0.0, DEPTH]]])  # a squared distance of 0.04
     assert keypoint_prior(together) == pytest.approx(2 * (SPREAD - 0.04), rel=1e-5)
     assert keypoint_prior(apart + jnp.array([0.0, 0.0, 0.3])) == pytest.approx(0.3, rel=1e-5)
+
+
+def test_guided_keypoints_may_lie_close_to_each_other_alone():
+    keypoints = jnp.full((1, 3, 3), DEPTH)  # all in one place
+    assert keypoint_prior(keypoints) == pytest.approx(6 * SPREAD, rel=1e-5)
+    assert keypoint_prior(keypoints, 2) == pytest.approx(4 * SPREAD, rel=1e-5)  # each of the two against the third
+    assert keypoint_prior(keypoints, 3) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_guide_is_the_wing_loss_of_the_first_keypoints():
+    landmarks = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, len(LANDMARKS), 2)), jnp.float32)
+    points = guide_points(landmarks, 20)
+    assert points.shape == (1, len(GUIDES), 2) and guide_points(landmarks, 5).shape == (1, 5, 2)
+    np.testing.assert_array_equal(points[0, 2], landmarks[0, LANDMARKS.index("eye_left_2")])
+    keypoints = jnp.pad(points, ((0, 0), (0, 3), (0, 1)), constant_values=0.7)  # depth and the others are free
+    assert keypoint_guide(keypoints, points) == pytest.approx(0, abs=1e-7)
+    near, far = 0.02, 0.5
+    assert keypoint_guide(keypoints + near, points) == pytest.approx(WING * np.log(1 + near / WING_CURVE), rel=1e-4)
+    assert keypoint_guide(keypoints - far, points) == pytest.approx(
+        far - WING + WING * np.log(1 + WING / WING_CURVE), rel=1e-4
+    )
 
 
 def test_a_bend_without_weights_is_its_affine_part():

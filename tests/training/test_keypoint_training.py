@@ -8,6 +8,7 @@ from shrunk import shrunk
 from tiny_face import draw_heads
 
 from vasa_jax.config import TrainConfig
+from vasa_jax.conventions import LANDMARKS
 from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
 from vasa_jax.training.jobs import make_task, train
@@ -66,6 +67,8 @@ def batch_shapes(task, sources=2, drivers=4):
         "segmentation": jax.ShapeDtypeStruct((rows, size, size), jnp.uint8),
         "person": jax.ShapeDtypeStruct((sources,), jnp.int32),
         **{name: jax.ShapeDtypeStruct((rows,), bool) for name in ("same_identity", "same_pose")},
+        "source_landmarks": jax.ShapeDtypeStruct((sources, len(LANDMARKS), 2), jnp.float32),
+        "target_landmarks": jax.ShapeDtypeStruct((rows, len(LANDMARKS), 2), jnp.float32),
     }
 
 
@@ -77,7 +80,7 @@ def test_terms_of_the_loss():
     total, terms = jax.eval_shape(task.loss, params, batch_shapes(task), jax.random.key(0))
     statistics = terms.pop(STATISTICS)
     assert jax.tree.map(jnp.shape, statistics) == jax.tree.map(jnp.shape, params[STATISTICS])
-    assert {"equivariance", "keypoint_prior", "expression_size", "pose", "l1", "psnr"} <= terms.keys()
+    assert {"equivariance", "keypoint_prior", "keypoint_guide", "expression_size", "pose", "l1", "psnr"} <= terms.keys()
     assert total.shape == () and all(term.shape == () for term in terms.values())
     weights = task.loss_weights(0)
     assert weights["matte"] == 0 and weights["equivariance"] == np.float32(2.0)
@@ -88,6 +91,7 @@ def test_terms_of_the_loss():
     [
         ("train_face_keypoint", "--config.face.pairwise_transfer=1", "config.face.pairwise_transfer: the codec of"),
         ("train_face_keypoint", "--config.face.crop_warp=0.1", "config.face.crop_warp: the codec of"),
+        ("train_face_keypoint", "--config.face.flip=0.5", "config.face.flip: landmarks have a left and a right"),
         ("train_face", "--config.face.equivariance=1", "config.face.equivariance: the codec of"),
         ("train_face_keypoint", "--config.photo_heads.folder=heads", "choose face_demo"),
     ],
@@ -97,13 +101,19 @@ def test_what_the_codec_has_not_is_one_line(job, change, message):
         make_task(shrunk(job, change))
 
 
+def test_shards_guide_no_keypoints():
+    task = make_task(shrunk("train_face_keypoint", *TINY, "--config.corpus.shards=here", "--config.face.recipe=self"))
+    assert "config.face.keypoint_guide: off, shards have no landmarks" in task.notes()
+    assert not make_task(shrunk("train_face_keypoint", *TINY)).notes()
+
+
 @pytest.mark.slow
 def test_the_recipe_trains_two_steps(tmp_path, monkeypatch):
     draw_heads(monkeypatch)
     monkeypatch.setattr(face_validation, "BATCHES", 1)
     state = train(shrunk("train_face_keypoint", *TINY), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text()
-    for name in ("equivariance", "keypoint_prior", "expression_size", "eval/psnr_cross"):
+    for name in ("equivariance", "keypoint_prior", "keypoint_guide", "expression_size", "eval/psnr_cross"):
         assert f'"{name}"' in lines, name
     params, metadata = load_part(tmp_path / "export", "face")
     encoder, _ = face_codec(metadata["fields"])

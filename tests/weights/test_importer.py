@@ -1,6 +1,7 @@
 """Job import_weights: folders of open files, synthesised in their published layouts, in and out."""
 
 import functools
+import hashlib
 import json
 import pickle
 import shutil
@@ -246,11 +247,14 @@ def test_an_audio_encoder(tmp_path, folder, licence):
 def test_known_files_are_named_by_their_hash(tmp_path, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
-    (folder / "landmark.onnx").write_bytes(b"")
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    monkeypatch.setitem(importer.KNOWN, empty, "nothing at all")
+    (folder / "landmark.onnx").write_bytes(b"a network")
+    hashed = hashlib.sha256(b"a network").hexdigest()
+    monkeypatch.setitem(importer.KNOWN, hashed, "a published one")
     (entry,) = import_weights(folder, tmp_path / "out")
-    assert entry["made_from"] == [{"name": "landmark.onnx", "sha256": empty, "published_as": "nothing at all"}]
+    assert entry["made_from"] == [{"name": "landmark.onnx", "sha256": hashed, "published_as": "a published one"}]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n"
 
 
 def damaged(name):
@@ -317,6 +321,29 @@ def damaged(name):
             lambda folder: (folder / "t.pkl").write_bytes(pickle.dumps({"mean_exp": 1.0, "std_exp": 1.0})),
             "t.pkl: no statistic 'min_scale'",
         ),
+        "a clone without its large files": (
+            lambda folder: (folder / generator).write_bytes(POINTER), f"{generator}: is git-lfs's pointer to the file"
+        ),
+        "a pointer to a network": (
+            lambda folder: (folder / "landmark.onnx").write_bytes(POINTER), "landmark.onnx: is git-lfs's pointer"
+        ),
+        "a page about a file": (
+            lambda folder: (folder / "w.safetensors").write_bytes(b"\n<!DOCTYPE html><html>404</html>"),
+            "w.safetensors: is a web page; download the file itself",
+        ),
+        "an empty file": (lambda folder: (folder / generator).write_bytes(b""), f"{generator}: is empty; download it"),
+        "a header cut short": (
+            lambda folder: (folder / "w.safetensors").write_bytes(b"\x00\x01"),
+            "is cut or too large); download it again",
+        ),
+        "a link to nothing": (
+            lambda folder: ((folder / generator).unlink(), (folder / generator).symlink_to("blobs/none")),
+            f"{generator}: is a link to a file that is not there; download it again",
+        ),
+        "an archive alone": (
+            lambda folder: (shutil.rmtree(folder), folder.mkdir(), (folder / "all.zip").write_bytes(b"PK")),
+            "unpack all.zip",
+        ),
         "nothing": (lambda folder: (shutil.rmtree(folder), folder.mkdir()), "has no known weight file"),
         "no folder": (shutil.rmtree, "is no folder"),
     }[name]
@@ -329,7 +356,9 @@ def ditto_settings(name):
 FAULTS = (
     "unknown tensors", "a whole module", "cut short", "a part is missing", "told by its name only", "two of a kind",
     "other numbers in another format", "an animal's among people's", "two decoders of Ditto", "two settings of Ditto",
-    "another generator", "no statistics", "nothing", "no folder",
+    "another generator", "no statistics", "a clone without its large files", "a pointer to a network",
+    "a page about a file", "an empty file", "a header cut short", "a link to nothing", "an archive alone", "nothing",
+    "no folder",
 )  # fmt: skip
 
 

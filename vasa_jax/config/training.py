@@ -163,6 +163,9 @@ class FaceConfig(Settings):
         None, 0, 1e6, "", "weight of the keypoints' error after images are bent and the keypoints bent back"
     )
     keypoint_prior: float | None = number(None, 0, 1e6, "", "weight of keypoints too close together, or off in depth")
+    keypoint_guide: float | None = number(
+        None, 0, 1e6, "", "weight of the distance of the first keypoints from exact landmarks of eyes and lips"
+    )
     expression_size: float | None = number(None, 0, 1e6, "", "weight of the mean absolute displacement by expressions")
     transfer_from: int = number(
         0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"
@@ -213,7 +216,9 @@ class FaceConfig(Settings):
     jitter: float = number(0.5, 0, 1, "", "share of examples with a colour transform common to source and target")
 
     def check_together(self, path: str) -> None:
-        """Raises InputError where only one of the two terms of the GAN is on."""
+        """Raises InputError where only one of the two terms of the GAN is on, and for mirrored faces with a guide."""
+        if self.flip and self.keypoint_guide is not None:
+            raise InputError(f"{path}.flip: landmarks have a left and a right; not together with keypoint_guide")
         if (self.adversarial is None) != (self.feature_matching is None):
             raise InputError(
                 f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none"

@@ -36,8 +36,8 @@ def render_groups(
 ) -> Group:
     """Renders `groups` groups.
 
-    Images are uint8: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3). pose
-    (G, I, M, 9) is float32.
+    Images are uint8: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3). float32 are
+    pose (G, I, M, 9) and landmarks (G, I, M, len(LANDMARKS), 2): x, y in [-1, 1].
 
     `poses` motions in a row are one face (gaze, lids, brows, mouth) in as many head poses.
     """
@@ -61,6 +61,7 @@ def render_groups(
         "segmentation": frames["segmentation"].astype(jnp.uint8).reshape(*shape, size, size),
         "background": to_uint8(background),
         "pose": truth["pose"].reshape(*shape, 9),
+        "landmarks": frames["landmarks"][..., :2].reshape(*shape, -1, 2),
     }
 
 
@@ -84,7 +85,8 @@ class RenderCache(StepIterator):
     """Iterates over batches with source, driver, target (source's identity in the driver's motion) and their labels.
 
     Images are uint8 (rows, n, n, 3); `draw_pairs` says which rows each entry has. With `sharding` the batch is
-    spread over its devices (of all processes), and each holds `corpus.groups` groups.
+    spread over its devices (of all processes), and each holds `corpus.groups` groups. `landmarks`: whether sources and
+    targets have theirs.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RenderCache(StepIterator):
         name: str,
         sharding: NamedSharding | None = None,
         same_frame: float = 0.0,
+        landmarks: bool = False,
     ):
         devices = sharding.num_devices if sharding else 1
         if batch_size % (devices * corpus.drivers):
@@ -105,7 +108,7 @@ class RenderCache(StepIterator):
                 f"{devices} devices; choose a multiple of {devices * corpus.drivers}"
             )
         self._corpus, self._size, self._batch, self._recipe = corpus, size, batch_size, recipe
-        self._sharding, self._same_frame = sharding, same_frame
+        self._sharding, self._same_frame, self._landmarks = sharding, same_frame, landmarks
         # As numpy, which is the same on all processes; a key on one device could not enter a program of them all.
         self._key = np.asarray(jax.random.key_data(named_key(seed, name)))
         self._cache: Group | None = None
@@ -155,7 +158,7 @@ class RenderCache(StepIterator):
     def _render(self, chunk: int) -> Group:
         c = self._corpus
         sizes = (c.chunk, c.identities, c.motions, self._size, c.supersample)
-        group = _render_groups(self._key, np.uint32(chunk), np.int32(c.poses), sizes, self._sharding)
+        group = _render_groups(self._key, np.uint32(chunk), np.int32(c.poses), sizes, self._sharding, self._landmarks)
         if not c.style:
             return group
         return _restyle_groups(self._key, np.uint32(chunk), group, np.float32(c.style), self._sharding)
@@ -169,10 +172,13 @@ class RenderCache(StepIterator):
 
 
 # Compiled once for every cache of the same shape: the held-out one costs no second compilation of the renderer.
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _render_groups(key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSharding | None) -> Group:
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _render_groups(
+    key, chunk, poses, sizes: tuple[int, ...], sharding: NamedSharding | None, landmarks: bool
+) -> Group:
     def local(key, chunk, poses):
-        return render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes, poses)
+        group = render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes, poses)
+        return group if landmarks else {name: x for name, x in group.items() if name != "landmarks"}
 
     return on_each_device(local, sharding, True, True, True)(key, chunk, poses)
 
@@ -217,6 +223,7 @@ def draw_pairs(
     driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
     of the pairs the driver is in the source's own motion: one pair of a source at most, never the first of several.
+    A cache with landmarks gives those of sources and targets.
     """
     groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -239,6 +246,12 @@ def draw_pairs(
         driver = jax.random.randint(keys[4], (batch,), 0, identities)
     else:
         driver, shown = owner, second
+    landmarks = {}
+    if "landmarks" in cache:
+        landmarks = {
+            "source_landmarks": cache["landmarks"][group, source, first],
+            "target_landmarks": cache["landmarks"][groups_of_pairs, owner, shown],
+        }
     return {
         "source": cache["rgb"][group, source, first],
         "background": cache["background"][group, source],
@@ -251,4 +264,5 @@ def draw_pairs(
         "segmentation": cache["segmentation"][groups_of_pairs, owner, shown],
         "same_identity": owner == driver,
         "same_pose": second == shown,
+        **landmarks,
     }

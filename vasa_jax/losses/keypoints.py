@@ -1,9 +1,13 @@
-"""Losses of keypoints that nobody labels (face-vid2vid, Wang et al. 2021, supplement B)."""
+"""Losses of keypoints: those that nobody labels (face-vid2vid, Wang et al. 2021, supplement B), and the guide by
+landmarks (LivePortrait, Guo et al. 2024, section 3.2)."""
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vasa_jax.conventions import LANDMARKS
 from vasa_jax.models.geometry import bilinear_sample, pixel_grid
 
 SPREAD = 0.1  # D_t: squared distance below which two keypoints repel each other
@@ -11,15 +15,40 @@ SPREAD = 0.1  # D_t: squared distance below which two keypoints repel each other
 DEPTH = -0.2
 CONTROL_POINTS = 5  # per side, of a thin-plate spline
 AFFINE, BEND = 0.05, 0.005  # standard deviations of random affine maps and of their splines' weights
+# Landmarks that the first keypoints follow: LivePortrait's ten (corners and upper lid of each eye; corners, top and
+# bottom of the lips), and the irises, so that there are keypoints for gaze.
+GUIDES: tuple[str, ...] = (
+    *(f"eye_{side}_{i}" for side in ("left", "right") for i in (0, 4, 2)),
+    *(f"outer_lip_{i}" for i in (0, 6, 3, 9)),
+    "iris_left", "iris_right",
+)  # fmt: skip
+WING, WING_CURVE = 0.1, 0.01  # half the width of the Wing loss's logarithm, and its curvature
 _SMALL = 1e-6
 
 
-def keypoint_prior(keypoints: Float[Array, "B K 3"]) -> Float[Array, ""]:
-    """Computes how far keypoints are from being spread out, and their mean depth from the face's."""
-    count = keypoints.shape[1]
+def keypoint_prior(keypoints: Float[Array, "B K 3"], guided: int = 0) -> Float[Array, ""]:
+    """Computes how far keypoints are from being spread out, and their mean depth from the face's.
+
+    The first `guided` ones may be as close to each other as their landmarks are.
+    """
+    free = jnp.arange(keypoints.shape[1]) >= guided
+    repelled = (free[:, None] | free) & ~jnp.eye(len(free), dtype=bool)
     square = jnp.square(keypoints[:, :, None] - keypoints[:, None]).sum(-1)
-    close = jnp.maximum(SPREAD - square, 0.0).sum((1, 2)) - count * SPREAD  # each is close to itself
+    close = (repelled * jnp.maximum(SPREAD - square, 0.0)).sum((1, 2))
     return (close + jnp.abs(keypoints[..., 2].mean(-1) - DEPTH)).mean()
+
+
+def guide_points(landmarks: Float[Array, "B N 2"], keypoints: int) -> Float[Array, "B G 2"]:
+    """Returns the landmarks that the first G of so many keypoints follow, in the order of GUIDES."""
+    return landmarks[:, [LANDMARKS.index(name) for name in GUIDES[:keypoints]]]
+
+
+def keypoint_guide(keypoints: Float[Array, "B K 3"], points: Float[Array, "B G 2"]) -> Float[Array, ""]:
+    """Computes the Wing loss (Feng et al. 2018) of the first G keypoints' x, y against points in [-1, 1]."""
+    error = jnp.abs(keypoints[:, : points.shape[1], :2] - points)
+    near = WING * jnp.log1p(error / WING_CURVE)
+    far = error - WING + WING * math.log1p(WING / WING_CURVE)
+    return jnp.where(error < WING, near, far).mean()
 
 
 def random_bends(key: jax.Array, count: int) -> tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]:

@@ -149,7 +149,7 @@ _KEYPOINT_DEMO = {
     "encoder": {
         "image_size": 256,
         "appearance": {"width": 24, "down_blocks": 3, "max_width": 128, "channels": 16, "depth": 8, "blocks_3d": 2},
-        "motion": {"keypoints": 20, "depths": (1, 1, 2, 1), "widths": (32, 64, 128, 192)},
+        "motion": {"keypoints": 20, "depths": (1, 1, 2, 1), "widths": (48, 96, 192, 288)},
     },
     "decoder": {
         "keypoints": 20,

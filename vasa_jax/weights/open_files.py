@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vasa_jax.errors import InputError
 from vasa_jax.weights.face_vid2vid import has_detectors
 from vasa_jax.weights.liveportrait import PARTS, part_of
-from vasa_jax.weights.tensor_files import PICKLED, READ, read_tensors
+from vasa_jax.weights.tensor_files import PICKLED, READ, read_tensors, refuse_stand_in
 
 
 class Source(NamedTuple):
@@ -81,6 +81,7 @@ LEFT = {
 }
 LANDMARKS = ("landmark.onnx", "landmark203.onnx")  # LivePortrait's, Ditto's copy
 DITTO_AUDIO = "hubert_streaming_fix_kv.onnx"
+_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".xz")
 _OTHER_SUFFIXES = (".onnx", ".task", ".engine", ".trt")  # networks, but not tensors under names
 # A damaged file may lack what tells it apart: then its name tells what to miss in it.
 _NAMES = {
@@ -111,21 +112,27 @@ class Found(NamedTuple):
 def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
     """Sorts a folder and those in it: (known files, files left aside -> why).
 
-    InputError for a folder without weights, and for a file of tensors that is of no known kind.
+    InputError for a folder without weights, for a file of tensors that is of no known kind, and for links to nothing.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"config.files: {folder} is no folder; give the one that holds the downloaded files")
     found, left = [], {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink()):
         suffix = path.suffix.lower()
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or path.is_dir():
+            continue
+        if not path.exists() and suffix in (*READ, *_OTHER_SUFFIXES):
+            raise InputError(f"{path}: is a link to a file that is not there; download it again, or remove the link")
         if path.name in LEFT:
             left[path] = LEFT[path.name]
+        elif suffix in _ARCHIVES:
+            left[path] = "an archive; unpack it if its files are wanted"
         elif path.name in LANDMARKS:
+            refuse_stand_in(path)
             found.append(Found(path, "landmarks", "landmarks", {}))
         elif path.name == DITTO_AUDIO:
+            refuse_stand_in(path)
             found.append(Found(path, "ditto_audio", "ditto_audio", {}))
         elif suffix in _OTHER_SUFFIXES:
             left[path] = f"no file of tensors ({suffix}); not read"
@@ -133,7 +140,9 @@ def look_through(folder: str | Path) -> tuple[list[Found], dict[Path, str]]:
             _sort(recognised(path, folder), found, left)
     if not found:
         suffixes = ", ".join((".safetensors", *PICKLED))
-        raise InputError(f"config.files: {folder} has no known weight file ({suffixes}); docs/weights.md lists them")
+        packed = next((path.name for path in left if path.suffix.lower() in _ARCHIVES), "")
+        remedy = f"unpack {packed}" if packed else "docs/weights.md lists them"
+        raise InputError(f"config.files: {folder} has no known weight file ({suffixes}); {remedy}")
     return found, left
 
 

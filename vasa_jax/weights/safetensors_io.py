@@ -100,16 +100,16 @@ def _whole_numbers(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(value / scale).astype(np.int8), scale
 
 
-def check_header(path: Path) -> None:
-    """Raises InputError for a safetensors file whose header is cut or large.
+def check_header(path: Path, remedy: str = _REMEDY) -> None:
+    """Raises InputError, which ends with `remedy`, for a safetensors file whose header is cut or large.
 
     The library allows headers of 100 MB, which take ten times as much memory.
     """
-    with open_regular(path, _REMEDY) as file:
+    with open_regular(path, remedy) as file:
         start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(LARGEST_HEADER, path.stat().st_size - 8):
-        raise InputError(f"{path}: not a readable safetensors file (its header is cut or too large); {_REMEDY}")
+        raise InputError(f"{path}: not a readable safetensors file (its header is cut or too large); {remedy}")
 
 
 def _check_names(path: Path, names: list[str]) -> None:

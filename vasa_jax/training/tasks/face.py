@@ -117,8 +117,10 @@ class FaceTask(Task):
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
-        recipe, same_frame = self._face.recipe, self._face.same_frame
-        return RenderCache(self._corpus, self._size, self._batch, recipe, self._seed, "face", sharding, same_frame)
+        face, landmarks = self._face, self._face.keypoint_guide is not None
+        return RenderCache(
+            self._corpus, self._size, self._batch, face.recipe, self._seed, "face", sharding, face.same_frame, landmarks
+        )
 
     def data_settings(self) -> dict[str, Any]:
         face, corpus = self._face, self._corpus

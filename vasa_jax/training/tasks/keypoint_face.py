@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from vasa_jax.evaluation.image_metrics import psnr_per_image
-from vasa_jax.losses.keypoints import bent_images, equivariance, keypoint_prior, random_bends
+from vasa_jax.losses.keypoints import (
+    GUIDES,
+    bent_images,
+    equivariance,
+    guide_points,
+    keypoint_guide,
+    keypoint_prior,
+    random_bends,
+)
 from vasa_jax.losses.vasa import VOLUME
 from vasa_jax.models.face_encoder import Latents
 from vasa_jax.models.keypoint_face import KeypointAppearance, exported, init_keypoint_face
@@ -31,12 +39,21 @@ class KeypointFaceTask(FaceTask):
 
     _foreign = VOLUME
 
+    @property
+    def _guided(self) -> int:
+        """How many keypoints follow landmarks, which the corpus knows and shards do not."""
+        return 0 if self._face.keypoint_guide is None or self._corpus.shards else len(GUIDES)
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         variables = init_keypoint_face(key, self._variant)
         return {**variables["params"], STATISTICS: variables["batch_stats"]}
 
     def loss_weights(self, step: int) -> dict[str, np.ndarray]:
         return super().loss_weights(step) | {"matte": np.zeros((), np.float32)}
+
+    def notes(self) -> list[str]:
+        off = self._face.keypoint_guide is not None and not self._guided
+        return super().notes() + ["config.face.keypoint_guide: off, shards have no landmarks"] * off
 
     def loss(
         self,
@@ -78,6 +95,12 @@ class KeypointFaceTask(FaceTask):
         total, terms = forward.base_terms(self._loss, shown["image"], pairs, views, motions, weights)
         extra = forward.network_terms(self._loss, self._judges, frozen, shown, pairs, views, motions, tuple(weights))
         extra |= self._keypoint_terms(variables["encoder"], views, source, motions, jax.random.fold_in(key, 6), weights)
+        if self._guided:
+            driven = posed_keypoints(identity, pose, _displacements(dynamics))
+            extra["keypoint_guide"] = sum(
+                keypoint_guide(keypoints, guide_points(pairs[f"{name}_landmarks"], keypoints.shape[1]))
+                for name, keypoints in (("source", placed), ("target", driven))
+            )
         if "region" in weights:
             extra["region"] = self._loss.regions(image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
@@ -122,7 +145,7 @@ class KeypointFaceTask(FaceTask):
         """Terms of keypoints in `weights`; the keypoints are those of the sources."""
         terms = {}
         if "keypoint_prior" in weights:
-            terms["keypoint_prior"] = keypoint_prior(source.appearance.keypoints)
+            terms["keypoint_prior"] = keypoint_prior(source.appearance.keypoints, self._guided)
         if "expression_size" in weights:
             terms["expression_size"] = jnp.abs(motions.driver.dynamics).mean()
         if "equivariance" in weights:
