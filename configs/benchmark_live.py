@@ -13,4 +13,4 @@ from vasa_jax.config import VASAConfig
 
 
 def get_config():
-    return VASAConfig(job="benchmark_live", checkpoint="photos").to_config_dict()
+    return VASAConfig(job="benchmark_live").to_config_dict()

@@ -4,15 +4,13 @@ python -m vasa_jax.main --config configs/evaluate_tables.py --config.videos=DIR
 
 Eight clips of DIR are used (--config.videos_evaluation.most), their first eight seconds. Published networks, for S_C,
 S_D and FVD: --config.videos_evaluation.networks=DIR. Writes to the workdir, runs/evaluate_tables: report.md,
-report.json, the videos in made/, and a report of configs/evaluate_videos.py on each set. The codec is that for
-photographs. Eight clips of real speakers: delta P 0.34 degrees a frame of the model, 0.40 of the people; the sync probe
-0.18 with the own sound, 0.06 with another clip's.
+report.json, the videos in made/, and a report of configs/evaluate_videos.py on each set. Eight clips of real speakers:
+delta P 0.34 degrees a frame of the model, 0.40 of the people; the sync probe 0.18 with the own sound, 0.06 with another
+clip's.
 """
 
 from vasa_jax.config import VASAConfig, VideosConfig
 
 
 def get_config():
-    return VASAConfig(
-        job="evaluate_tables", checkpoint="photos", videos_evaluation=VideosConfig(seconds=8.0)
-    ).to_config_dict()
+    return VASAConfig(job="evaluate_tables", videos_evaluation=VideosConfig(seconds=8.0)).to_config_dict()

@@ -7,8 +7,7 @@ Many videos with one loading of the networks, one JSON object a line with image,
 
 python -m vasa_jax.main --config configs/generate.py --config.jobs=list.jsonl
 
-The codec is the one for photographs; --config.checkpoint= (empty) is the one for rendered heads. --config.size=512
-makes finer frames, filled with the portrait's own pixels.
+--config.size=512 makes finer frames, filled with the portrait's own pixels.
 
 What the video is for: --config.backdrop=transparent (or blur, green, a picture) with --config.output=hello.webm, .mov
 or .zip of PNG pictures; --config.shape=portrait or landscape; --config.fps=30; --config.subtitles=hello.srt; and,
@@ -23,4 +22,4 @@ from vasa_jax.config import VASAConfig
 
 
 def get_config():
-    return VASAConfig(job="generate", checkpoint="photos").to_config_dict()
+    return VASAConfig(job="generate").to_config_dict()

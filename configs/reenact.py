@@ -13,4 +13,4 @@ from vasa_jax.config import VASAConfig
 
 
 def get_config():
-    return VASAConfig(job="reenact", checkpoint="photos").to_config_dict()
+    return VASAConfig(job="reenact").to_config_dict()

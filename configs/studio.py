@@ -2,7 +2,7 @@
 
     pip install 'vasa_jax[studio]' && python -m vasa_jax.main --config configs/studio.py
 
-Then open http://127.0.0.1:7860/. Jobs are kept in runs/studio. The codec is the one for photographs.
+Then open http://127.0.0.1:7860/. Jobs are kept in runs/studio.
 """
 
 from vasa_jax.config import VASAConfig
@@ -11,4 +11,4 @@ from vasa_jax.limits import InputLimits
 
 def get_config():
     limits = InputLimits(hours=1 / 12, megapixels=50, memory=0.75, streams=8)  # of strangers' files
-    return VASAConfig(job="studio", checkpoint="photos", limits=limits).to_config_dict()
+    return VASAConfig(job="studio", limits=limits).to_config_dict()

@@ -4,7 +4,7 @@ python -m vasa_jax.main --config configs/train_face.py --workdir runs/face
 
 Writes checkpoints, metrics.jsonl, pictures/ and export/face.safetensors. Half an hour of an H100 at this size reached
 26.1 dB on held-out heads driven by themselves, 25.5 dB by others. The shipped codec began with these settings;
-vasa_jax/pretrained/MODEL_CARD.md lists all seven parts of its training and the commits that hold them.
+vasa_jax/pretrained/CODEC_CARD.md lists all parts of its training and the commits that hold them.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

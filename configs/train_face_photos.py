@@ -1,11 +1,10 @@
 r"""The codec on photographs: python -m vasa_jax.main --config configs/train_face_photos.py --workdir runs/face_photos \
     --config.photo_heads.folder=HEADS --config.photos.models=face_models
 
-HEADS is what configs/fit_photos.py made of photographs that you may use. The start is the shipped codec;
---config.train.init_from=vasa_jax/pretrained/photos goes on from the one that has learnt from photographs. Ten
+HEADS is what configs/fit_photos.py made of photographs that you may use. The start is the shipped codec, which was
+trained so itself: identity 0.22 (dlib's distance), its face 30.4 dB on six photo heads; its card has the settings. Ten
 sixteenths of the sources are photo heads, the rest rendered heads; with --config.photo_heads.clips=SHARDS
-(configs/prepare.py) one sixteenth are real clips. The photos codec was trained with it: identity 0.22 (dlib's
-distance), its face 30.4 dB on six photo heads; its card has the settings. Latents stay where the shipped
+(configs/prepare.py) one sixteenth are real clips. Latents stay where the shipped
 transformer expects them (`face.anchor`). Writes export/face.safetensors. docs/training.md has the commands for
 a machine with one GPU.
 """

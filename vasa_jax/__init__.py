@@ -1,7 +1,7 @@
 """VASA-1 in JAX: one portrait and speech in, a talking-head video out.
 
 from vasa_jax import VideoGenerator
-VideoGenerator.from_pretrained("photos").generate("me.jpg", "hello.wav").save("hello.mp4")
+VideoGenerator.from_pretrained().generate("me.jpg", "hello.wav").save("hello.mp4")
 """
 
 import importlib

@@ -331,10 +331,10 @@ def test_the_benchmarks_own_studio_is_as_it_is_asked_for(monkeypatch):
 
     plain = types.SimpleNamespace(Popen=started, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(live_clients, "subprocess", plain)
-    config = VASAConfig(job="benchmark_live", checkpoint="photos", size=512)
+    config = VASAConfig(job="benchmark_live", checkpoint="mine", size=512)
     with pytest.raises(InputError, match="did not start"), live_clients.own_studio(config, 7):
         pass
-    for setting in ("checkpoint=photos", "size=512", "studio.live_sessions=7"):
+    for setting in ("checkpoint=mine", "size=512", "studio.live_sessions=7"):
         assert f"--config.{setting}" in commands[0]
 
 

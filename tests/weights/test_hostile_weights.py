@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from vasa_jax.files import fingerprint
 from vasa_jax.models.backbones import VGGFACE
 from vasa_jax.weights import networks
 from vasa_jax.weights.loss_networks import load_judges
-from vasa_jax.weights.parts import SHIPPED, folder_of, load_model, load_part
+from vasa_jax.weights.parts import SHIPPED, load_model, load_part
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 PARTS = ("face", "audio", "motion", "instrument", "emotion")
@@ -51,15 +50,6 @@ def test_the_shipped_parts_are_those_of_their_networks(monkeypatch):
     monkeypatch.setattr(networks, "TRACED", frozenset())
     for path in found:
         load_part(path.parent, path.stem)
-
-
-def test_a_variant_has_the_other_parts_of_the_shipped_model(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert folder_of("photos", "face") == SHIPPED / "photos" and folder_of("photos", "motion") == SHIPPED
-    assert folder_of("", "face") == SHIPPED and folder_of("mine", "face") == Path("mine")
-    assert load_part("photos", "face")[1]["fields"]["decoder"]["cubic_pixels"]
-    (tmp_path / "photos").mkdir()
-    assert folder_of("photos", "face") == Path("photos")  # a folder of the user's comes first
 
 
 def test_checks_change_no_bit(copied):

@@ -53,11 +53,7 @@ class VASAConfig(Controls, Driving, VideoForm):
     (`VideoForm`), files, sections of jobs."""
 
     job: str = text("generate", "what to do: a name of main.JOBS")
-    checkpoint: str = text(
-        "",
-        "directory with face, audio and motion .safetensors; empty = the shipped model; photos = the shipped one "
-        "whose codec has learnt from photographs",
-    )
+    checkpoint: str = text("", "directory with face, audio and motion .safetensors; empty = the shipped model")
     motion_generator: str = choice(
         "", ("", "joyvasa", "ditto"), "open weights that make a keypoint codec's motion; empty = what checkpoint has"
     )

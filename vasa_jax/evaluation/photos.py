@@ -1,7 +1,7 @@
 """Job `evaluate_photos`: photographs of people, moved; is it the same person, as sharp, and does it move as asked?
 
     python -m vasa_jax.main --config configs/evaluate_photos.py --config.photos_evaluation.stills=DIR \
-        --config.photos.models=face_models --config.checkpoint=photos
+        --config.photos.models=face_models
 
 Every photograph performs a fixed motion and generated speech. Columns: the codec in `config.checkpoint`; the one in
 `photos_evaluation.against` (empty: the shipped default); the portrait, unmoved; and where a photo head can be fitted

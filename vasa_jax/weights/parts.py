@@ -21,13 +21,11 @@ MODEL = ("face", "audio", "motion")
 JOYVASA_AUDIO_FILE = "joyvasa_audio.safetensors"
 _AGAIN = "import both from one download (configs/import_weights.py)"
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
-VARIANTS = ("photos",)  # folders of SHIPPED with the parts in which a variant of the shipped model differs
 
 
 def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Loads (parameters, metadata) of `part` (face, audio, motion, instrument); an empty directory means the shipped.
 
-    `photos` means the shipped model whose codec has also learnt from photographs of people.
     For the audio encoder `directory` may also be a weight file. InputError when there is nothing to read, and for a
     network whose file does not tell the fields to build it from.
     """
@@ -46,12 +44,7 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
 
 def folder_of(directory: str | Path, part: str) -> Path:
     """Returns where `part` of a model is looked for: a user's directory, or a folder of the shipped weights."""
-    if not directory:
-        return SHIPPED
-    if str(directory) in VARIANTS and not os.path.isdir(directory):
-        variant = SHIPPED / str(directory)
-        return variant if (variant / f"{part}.safetensors").is_file() else SHIPPED
-    return Path(directory)
+    return Path(directory) if directory else SHIPPED
 
 
 def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
