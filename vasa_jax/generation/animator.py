@@ -129,7 +129,7 @@ class PortraitAnimator:
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
         matte = np.asarray(matte[0, ..., 0], np.float32)
-        person = cut_out(portrait, matte) if cut else matte
+        person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32)) if cut else matte
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)

@@ -6,7 +6,7 @@ not show.
 """
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 SIDE = 256  # pixels at which the picture is divided
 SURE = (0.05, 0.97)  # matte below and above which a pixel is taken for background and person
@@ -14,12 +14,17 @@ CORE = 1 / 12  # of the side: how far inside the matte a pixel must be for that
 ROUNDS = 4
 LEAST = 0.6  # of the matte's area: what is smaller is no person, and the matte stays
 RIM = 1 / 128  # of the side: what the person's soft outline takes
+HAIR = 0.85  # halves of the side, of a head of scale 1: above its middle nothing of it is further away, but wide hair
 
 
-def cut_out(portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+def cut_out(
+    portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"], pose: Float[np.ndarray, "9"]
+) -> Float[np.ndarray, "n n"]:
     """Returns the person's share of each pixel, at most the matte's.
 
-    The matte itself where it leaves no background, and where the division finds less than LEAST of a person.
+    Beyond HAIR the matte is not believed: roofs and leaves over a head are taken for hair. Such pixels begin as
+    background, and are the person's where their colours are. pose: the head's log scale and place are used. The matte
+    itself where it leaves no background, and where the division finds less than LEAST of a person.
     """
     import cv2
 
@@ -27,10 +32,12 @@ def cut_out(portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"
     picture = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
     given = cv2.resize(matte.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     reach = max(round(side * CORE), 1)
-    core = cv2.erode((given > SURE[1]).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    kinds = np.where(given < 0.5, cv2.GC_PR_BGD, cv2.GC_PR_FGD).astype(np.uint8)
+    core = cv2.erode((given > SURE[1]).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    far = _far_above(pose, side)
+    core &= ~far
+    kinds = np.where((given < 0.5) | far, cv2.GC_PR_BGD, cv2.GC_PR_FGD).astype(np.uint8)
     kinds[given < SURE[0]] = cv2.GC_BGD
-    kinds[core > 0] = cv2.GC_FGD
+    kinds[core] = cv2.GC_FGD
     if not (core.any() and (given < SURE[0]).any()):
         return matte
     cv2.setRNGSeed(0)  # the colours are grouped from a random start
@@ -55,12 +62,19 @@ def distance_from(person: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     return away * np.float32(2.0 / len(person))
 
 
-def _whole(person: UInt8[np.ndarray, "n n"], core: UInt8[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
+def _far_above(pose: Float[np.ndarray, "9"], side: int) -> Bool[np.ndarray, "n n"]:
+    """Which pixels lie higher than the head's middle and further from it than its hair."""
+    axis = (2.0 * np.arange(side) + 1.0) / side - 1.0
+    x, y = np.meshgrid(axis - pose[7], axis - pose[8])
+    return (y < 0.0) & (np.hypot(x, y) > HAIR * np.exp(pose[6]))
+
+
+def _whole(person: UInt8[np.ndarray, "n n"], core: Bool[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     """The pieces that hold a part of the core, without holes that do not reach the picture's edge."""
     import cv2
 
     _, pieces = cv2.connectedComponents(person, connectivity=4)
-    kept = np.isin(pieces, np.unique(pieces[(core > 0) & (person > 0)]))
+    kept = np.isin(pieces, np.unique(pieces[core & (person > 0)]))
     _, outside = cv2.connectedComponents((~kept).astype(np.uint8), connectivity=4)
     edge = np.concatenate([outside[0], outside[-1], outside[:, 0], outside[:, -1]])
     return (kept | ~np.isin(outside, np.setdiff1d(edge, 0))).astype(np.uint8)
