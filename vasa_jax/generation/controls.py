@@ -43,6 +43,9 @@ class Controls(Settings):
     gaze_guidance: Series[float] = number(1.0, 0, 20, "", "lambda_g; acts when a gaze is given")
     distance_guidance: Series[float] = number(0.0, 0, 20, "", "acts when a distance is given")
     emotion_guidance: Series[float] = number(0.0, 0, 20, "", "acts when an emotion is given")
+    lips: Series[float] = number(
+        1.0, 0, 1, "", "how far the mouth's opening is the lip reader's; 0 = the transformer's alone, as without lips"
+    )
     head_pose: Series[tuple[float, float, float]] | None = number(
         None, -90, 90, "degrees", "yaw, pitch, roll in the place of generated ones"
     )

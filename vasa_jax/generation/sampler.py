@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Shaped
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.lip_guide import LipGuide, Lips
 from vasa_jax.generation.motion_edit import anchor_turn, finish_motion
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
@@ -25,10 +26,17 @@ class MotionSampler:
       transformer: the network; another one compiles anew.
       speech: sound to features.
       trained: the conditions that the weights know.
+      lips: what makes the lips follow; None without its weights.
     """
 
-    def __init__(self, motion: tuple[dict[str, Any], dict], audio: tuple[dict[str, Any], dict], dtype=jnp.float32):
-        """motion, audio: (parameters, metadata), as `load_part` gives them; `dtype` of the computation."""
+    def __init__(
+        self,
+        motion: tuple[dict[str, Any], dict],
+        audio: tuple[dict[str, Any], dict],
+        dtype=jnp.float32,
+        lips: Lips | None = None,
+    ):
+        """motion, audio, lips: (parameters, metadata), as `load_part` gives them; `dtype` of the computation."""
         params, metadata = motion
         self.speech = SpeechFeatures(audio[0], audio[1]["fields"], dtype)
         self.transformer = VASADiffusionTransformer(**metadata["fields"], dtype=dtype)
@@ -36,6 +44,7 @@ class MotionSampler:
         self._params = cast_products(params["transformer"], dtype)
         self._mean, self._std = params["statistics"]["mean"], params["statistics"]["std"]
         self._diffusion = VASADiffusion()
+        self.lips = None if lips is None else LipGuide(lips, self._mean, self._std)
 
     def schedule(self, controls: Controls) -> ConditionSchedule:
         """Returns what these weights are asked for by `controls`; InputError for bad ones."""
@@ -61,7 +70,12 @@ class MotionSampler:
             previous=self.transformer.previous,
             motion_dim=self.transformer.motion_dim,
         )[0]
-        return self.finish(motion, 0, schedule, avatar)
+        heard = self.lips.heard(samples) if self.guides_lips(controls) else None
+        return self.finish(motion, 0, schedule, avatar, heard)
+
+    def guides_lips(self, controls: Controls) -> bool:
+        """Returns whether the lips follow what the reader hears, at any time."""
+        return self.lips is not None and bool(np.any(controls.lips))
 
     def sample_windows(
         self,
@@ -92,7 +106,13 @@ class MotionSampler:
         first: int,
         schedule: ConditionSchedule,
         avatar: Avatar | None = None,
+        heard: Float[np.ndarray, "T"] | None = None,
     ) -> Float[np.ndarray, "T motion"]:
-        """Returns the avatar's motion of z-scored motion, frames `first`... of the video."""
+        """Returns the avatar's motion of z-scored motion, frames `first`... of the video.
+
+        heard: openings that the mouth takes, as `LipGuide` hears them; None = the motion's own.
+        """
+        if heard is not None:
+            sample = self.lips.laid_on(sample, heard, schedule.frames("lips", first, len(sample)))
         portrait = None if avatar is None else avatar.motion
         return finish_motion(sample, first, schedule, self._mean, self._std, portrait)
