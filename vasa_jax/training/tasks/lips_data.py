@@ -88,7 +88,8 @@ def real_mouths(directory: str, split: str, mels: int) -> list[VoicedMouth]:
 def _records(directory: str, split: str) -> Iterator[tuple[Int16[np.ndarray, "N"], np.ndarray]]:
     manifest = read_manifest(Path(directory))
     for shard in [shard for shard in manifest.shards if shard.split == split]:
-        for record in iter(ShardReader(manifest, shard, next(name for name in FORMATS if name in shard.files))):
+        records = ShardReader(manifest, shard, next(name for name in FORMATS if name in shard.files))
+        for record in (records[index] for index in range(len(records))):
             if record.audio is not None and record.mouth is not None and record.fps == FPS:
                 yield record.audio, record.mouth
 
