@@ -11,7 +11,7 @@ from vasa_jax.conventions import DYNAMICS_DIM, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.generation.lip_guide import PIECE, LipGuide
+from vasa_jax.generation.lip_guide import PIECE, REACH, LipGuide
 from vasa_jax.weights.parts import load_model
 
 CONTROLS = Controls(steps=2, seed=3, pose_anchor="absolute")
@@ -39,32 +39,66 @@ def speech(samples, seed=0):
     return (loud * rng.standard_normal(samples)).astype(np.float32)
 
 
-def opening(motion, content):
-    direction = content["direction"]
+def opening(motion, direction):
     return motion[:, POSE_DIM:] @ direction["read"] + direction["offset"]
 
 
-def test_the_opening_becomes_the_heard_one_and_nothing_uncorrelated_moves(guide):
+def opened(guide, openings, seed=2):
+    """A z-scored sample that has these openings, and a random rest."""
     guide, mean, std = guide
-    rng = np.random.default_rng(2)
-    sample = rng.standard_normal((30, MOTION_DIM)).astype(np.float32)
-    heard, content = rng.uniform(0.01, 0.3, 30), tiny_lips()[0]
+    sample = np.random.default_rng(seed).standard_normal((len(openings), MOTION_DIM)).astype(np.float32)
+    direction = tiny_lips()[0]["direction"]
+    apart = (openings - opening(sample * std + mean, direction))[:, None] * direction["move"]
+    sample[:, POSE_DIM:] += apart / std[POSE_DIM:]
+    np.testing.assert_allclose(guide.own(sample), openings, atol=1e-5)
+    return sample
+
+
+def test_the_opening_becomes_the_heard_one_and_nothing_uncorrelated_moves(guide):
+    sample = opened(guide, np.linspace(0.1, 0.3, 30))
+    guide, mean, std = guide
+    heard, direction = np.random.default_rng(2).uniform(0.01, 0.3, 30), tiny_lips()[0]["direction"]
     moved = guide.laid_on(sample, heard, np.ones(30))
     assert moved.dtype == np.float32
-    np.testing.assert_allclose(opening(moved * std + mean, content), heard, atol=1e-5)
+    np.testing.assert_allclose(opening(moved * std + mean, direction), heard, atol=1e-5)
     np.testing.assert_array_equal(moved[:, :POSE_DIM], sample[:, :POSE_DIM])
-    change = (moved - sample)[:, POSE_DIM:] * std[POSE_DIM:]
-    move = content["direction"]["move"]
+    change, move = (moved - sample)[:, POSE_DIM:] * std[POSE_DIM:], direction["move"]
     np.testing.assert_allclose(change, np.outer(change @ move / (move @ move), move), atol=1e-5)
+    # Directions that are uncorrelated with the opening stay: `move` is C read with a diagonal C here.
+    other = np.random.default_rng(5).standard_normal(DYNAMICS_DIM)
+    other -= (other @ move) / (direction["read"] @ move) * direction["read"]
+    np.testing.assert_allclose(change @ other, 0.0, atol=1e-4)
 
 
 def test_half_the_strength_goes_half_the_way(guide):
-    guide, mean, std = guide
-    sample = np.random.default_rng(2).standard_normal((8, MOTION_DIM)).astype(np.float32)
-    heard, content = np.linspace(0.05, 0.3, 8), tiny_lips()[0]
-    own = opening(sample * std + mean, content)
-    half = guide.laid_on(sample, heard, np.full(8, 0.5))
-    np.testing.assert_allclose(opening(half * std + mean, content), (own + heard) / 2, atol=1e-5)
+    own, heard = np.linspace(0.2, 0.1, 8), np.linspace(0.05, 0.3, 8)
+    sample = opened(guide, own)
+    half = guide[0].laid_on(sample, heard, np.full(8, 0.5))
+    np.testing.assert_allclose(guide[0].own(half), (own + heard) / 2, atol=1e-5)
+
+
+def test_lips_that_meet_for_a_moment_stay_together_unless_the_voice_contradicts(guide):
+    own = np.full(20, 0.15)
+    own[9:11] = 0.0
+    sample, closure = opened(guide, own), np.array([9, 10])
+    rest = np.setdiff1d(np.arange(20), closure)
+    for heard, expected in ((0.08, 0.0), (0.15, 0.075), (0.2, 0.2)):
+        openings = guide[0].own(guide[0].laid_on(sample, np.full(20, heard), np.ones(20)))
+        np.testing.assert_allclose(openings[closure], expected, atol=1e-5)
+        np.testing.assert_allclose(openings[rest], heard, atol=1e-5)
+    shut = opened(guide, np.zeros(20))  # silence, the transformer thinks
+    np.testing.assert_allclose(guide[0].own(guide[0].laid_on(shut, np.full(20, 0.08), np.ones(20))), 0.08, atol=1e-5)
+
+
+def test_frames_in_two_parts_move_as_in_one(guide):
+    rng = np.random.default_rng(4)
+    own = np.where(rng.random(30) < 0.3, 0.0, 0.2)
+    sample, heard = opened(guide, own), rng.uniform(0.0, 0.15, 30)
+    whole = guide[0].laid_on(sample, heard, np.ones(30))
+    first = guide[0].laid_on(sample, heard[:12], np.ones(12))
+    second = guide[0].laid_on(sample[12:], heard[12:], np.ones(18), guide[0].own(sample[12 - REACH : 12]))
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, atol=1e-5)
+    assert np.abs(whole - sample)[own == 0.0].max() < np.abs(whole - sample)[own > 0.0].max()
 
 
 @pytest.mark.parametrize("controls", [CONTROLS, LIVE])

@@ -70,8 +70,9 @@ class MotionSampler:
             previous=self.transformer.previous,
             motion_dim=self.transformer.motion_dim,
         )[0]
-        heard = self.lips.heard(samples) if self.guides_lips(controls) else None
-        return self.finish(motion, 0, schedule, avatar, heard)
+        if self.guides_lips(controls):
+            motion = self.lips.laid_on(motion, self.lips.heard(samples), schedule.frames("lips", 0, len(motion)))
+        return self.finish(motion, 0, schedule, avatar)
 
     def guides_lips(self, controls: Controls) -> bool:
         """Returns whether the lips follow what the reader hears, at any time."""
@@ -106,13 +107,7 @@ class MotionSampler:
         first: int,
         schedule: ConditionSchedule,
         avatar: Avatar | None = None,
-        heard: Float[np.ndarray, "T"] | None = None,
     ) -> Float[np.ndarray, "T motion"]:
-        """Returns the avatar's motion of z-scored motion, frames `first`... of the video.
-
-        heard: openings that the mouth takes, as `LipGuide` hears them; None = the motion's own.
-        """
-        if heard is not None:
-            sample = self.lips.laid_on(sample, heard, schedule.frames("lips", first, len(sample)))
+        """Returns the avatar's motion of z-scored motion, frames `first`... of the video."""
         portrait = None if avatar is None else avatar.motion
         return finish_motion(sample, first, schedule, self._mean, self._std, portrait)

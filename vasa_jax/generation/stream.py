@@ -29,6 +29,7 @@ from vasa_jax.data.speech_level import LiveLevel
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.lip_guide import REACH, LipGuide
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import as_speech
@@ -59,6 +60,7 @@ class Session:
         self._first, self._received, self._ended = 0, 0, False
         self._level = LiveLevel()
         self.voice: VoiceMean | None = None  # of the sound so far, where the lips follow it
+        self._own = np.zeros(0)  # openings of the last frames before they followed
         self.index = 0  # of the next window
 
     def write(self, samples: np.ndarray) -> None:
@@ -117,6 +119,13 @@ class Session:
         heard = features[HISTORY : HISTORY + window.audio]
         asked = self.schedule.conditions(window, width, turn)
         return window_conditions(heard[None], before[None], width, previous, asked)
+
+    def with_lips(self, lips: LipGuide, sample: np.ndarray, heard: np.ndarray, first: int) -> np.ndarray:
+        """Returns a window's first z-scored frames, from number `first`, with the openings heard (hop or fewer,)."""
+        strength = self.schedule.frames("lips", first, len(heard))
+        moved = lips.laid_on(sample, heard, strength, self._own)
+        self._own = np.concatenate([self._own, lips.own(sample[: len(heard)])])[-REACH:]
+        return moved
 
     def advance(self, kept: np.ndarray) -> None:
         """Makes the next window's z-scored motion (hop or fewer, 137) the past of the one after."""
@@ -255,8 +264,9 @@ class StreamBatch:
         for (session, window), sample, heard in zip(due, np.asarray(samples)[0], openings):
             kept = sample[: window.keep]
             session.advance(kept)
-            heard = None if heard is None else heard[: window.keep]
-            motion = sampler.finish(kept, window.start, session.schedule, session.avatar, heard)
+            if heard is not None:
+                kept = session.with_lips(sampler.lips, sample, heard[: window.keep], window.start)
+            motion = sampler.finish(kept, window.start, session.schedule, session.avatar)
             result.append((session, motion))
             self._sessions.remove(session)
             self._sessions.append(session)

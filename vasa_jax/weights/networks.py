@@ -305,7 +305,8 @@ def _lips(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     direction = dict.fromkeys(("read", "move"), _numbers(width)) | dict.fromkeys(_OPENING, _numbers(1))
 
     def build():
-        return {"reader": initial_shapes(network, heard), "direction": direction, "spectrum": _numbers(network.mels)}
+        rest = {"direction": direction, "spectrum": _numbers(network.mels), "gain": _numbers(1)}
+        return {"reader": initial_shapes(network, heard), **rest}
 
     return build
 

@@ -30,6 +30,8 @@ from vasa_jax.training.tasks.lips_direction import opening_direction
 from vasa_jax.weights.parts import LIPS, folder_of, load_part
 
 HELD_OUT_CLIPS = 64
+GAIN_CLIPS = 128  # stretches of each source whose spread is compared
+SMALLEST = 1e-3  # spread of a reader that has learnt nothing
 
 
 class LipsTask(Task):
@@ -76,7 +78,7 @@ class LipsTask(Task):
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         direction = self._direction() | self._scale
-        content = {"reader": params, "spectrum": self._spectrum, "direction": direction}
+        content = {"reader": params, "spectrum": self._spectrum, "direction": direction, "gain": self._gain(params)}
         described = {"fields": self._fields, "dynamics": len(direction["read"]), "figures": self.evaluate(params)}
         return content, described | {"sources": self._sources()}
 
@@ -86,6 +88,15 @@ class LipsTask(Task):
     def notes(self) -> list[str]:
         counts = {name: len(clips) for name, clips in self._clips("train").items()}
         return ["; ".join(f"{count} clips of {name}" for name, count in counts.items())]
+
+    def _gain(self, params) -> np.ndarray:
+        """How much less the openings that are read vary than the true ones: (1,), the mean over sources."""
+        spreads = []
+        for clips in self._sets("train").values():
+            known = clips.known[:GAIN_CLIPS]
+            read = read_openings(self._network, params, clips.heard[:GAIN_CLIPS].astype(np.float32))
+            spreads.append(clips.opening[:GAIN_CLIPS][known].std() / max(np.asarray(read)[known].std(), SMALLEST))
+        return np.array([np.mean(spreads)])
 
     def _follows(self, params, held: Stretches) -> float:
         found = []
