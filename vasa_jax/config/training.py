@@ -378,6 +378,7 @@ class LipsConfig(Settings):
     variant: str = choice("lips_demo", LIPS_VARIANTS, "size of the reader")
     corpus: bool = flag(True, "learn from the built-in corpus")
     clips: str = text("", "directory of shards of job prepare to learn from too: real people's mouths; empty = none")
+    sources: str = text("", "whose recordings the clips are, and their licence: the file tells it to whoever gets it")
     real_share: float = number(0.5, 0, 1, "", "share of each batch from the clips, beside the corpus")
     face: str = text("", "export directory of the codec whose dynamics are guided; empty = the shipped one")
     heads: int = number(

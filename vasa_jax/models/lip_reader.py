@@ -1,8 +1,8 @@
 """LipReader: how far a mouth is open, read from the log mels of its voice alone.
 
-A few convolutions in time over mels that are taken relative to the voice's own mean spectrum: microphone, room and
-loudness fall out. It is small enough to learn from minutes of measured mouths. Log mels are those of
-`streaming_audio.py`.
+A few convolutions in time over mels relative to the voice's own mean spectrum (cepstral mean subtraction, Atal 1974):
+microphone, room and loudness fall out. It is small enough to learn from minutes of measured mouths. Log mels are those
+of `streaming_audio.py`.
 """
 
 from typing import NamedTuple
@@ -83,6 +83,6 @@ class LipReader(nn.Module):
     ) -> Float[Array, "batch frames"]:
         for layer in range(len(self.ahead)):
             x_BTC = nn.Conv(self.width, (self.kernel,), padding="VALID", dtype=self.dtype, name=f"conv_{layer}")(x_BTC)
-            # Whole channels go: a mouth is to be seen in many of them.
+            # Whole channels go (Tompson et al. 2015): a mouth is to be heard in many of them.
             x_BTC = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not training)(jax.nn.gelu(x_BTC))
         return nn.Dense(1, dtype=self.dtype, name="opening")(x_BTC)[..., 0].astype(jnp.float32)

@@ -77,10 +77,10 @@ class LipsTask(Task):
         return {f"{source}_r": self._follows(params, held) for source, held in self._sets("heldout").items()}
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
-        direction = self._direction() | self._scale
+        direction = self._direction | self._scale
         content = {"reader": params, "spectrum": self._spectrum, "direction": direction, "gain": self._gain(params)}
         described = {"fields": self._fields, "dynamics": len(direction["read"]), "figures": self.evaluate(params)}
-        return content, described | {"sources": self._sources()}
+        return content, described | {"sources": self._settings.sources}
 
     def of_export(self, content):
         return content.get("reader", content)
@@ -145,16 +145,12 @@ class LipsTask(Task):
         openings = corpus_openings(self._corpus_clips("train"), "train", self._seed).astype(np.float64)
         return {"mean": np.array([openings.mean()]), "deviation": np.array([openings.std()])}
 
+    @functools.cached_property
     def _direction(self) -> dict[str, np.ndarray]:
         if self._known:
             return {name: self._known[name] for name in ("read", "offset", "move")}
         clips = self._corpus_clips("train")
         return opening_direction(load_part(self._settings.face, "face"), clips, self._settings.heads, self._seed)
-
-    def _sources(self) -> list[str]:
-        """What the weights were made from, for whoever gets the file."""
-        s = self._settings
-        return ["the built-in corpus"] * s.corpus + [s.clips] * bool(s.clips)
 
 
 def _known_direction(face: str) -> dict[str, np.ndarray]:
