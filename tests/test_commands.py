@@ -128,6 +128,10 @@ DEAR = {
     "train_sync": (
         f"{TRAIN} {SPEECH} sync.variant=sync_tiny sync.frames=20 sync.held_out_frames=25", "export/sync.safetensors"
     ),
+    "train_lips": (
+        f"{TRAIN} {SPEECH} lip_reader.variant=lips_tiny lip_reader.heads=8 lip_reader.face=MODEL",
+        "export/lips.safetensors",
+    ),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
     "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),

@@ -33,6 +33,7 @@ from vasa_jax.config.training import (
     AudioConfig,
     CAPPConfig,
     FaceConfig,
+    LipsConfig,
     LossNetworksConfig,
     MotionConfig,
     SyncConfig,
@@ -99,6 +100,7 @@ class VASAConfig(Controls, Driving, VideoForm):
     motion: MotionConfig = part(MotionConfig())
     capp: CAPPConfig = part(CAPPConfig())
     sync: SyncConfig = part(SyncConfig())
+    lip_reader: LipsConfig = part(LipsConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())

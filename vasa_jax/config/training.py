@@ -4,7 +4,14 @@ import re
 
 from vasa_jax.conventions import CODECS
 from vasa_jax.errors import InputError
-from vasa_jax.models.variants import AUDIO_VARIANTS, CAPP_VARIANTS, FACE_VARIANTS, MOTION_VARIANTS, SYNC_VARIANTS
+from vasa_jax.models.variants import (
+    AUDIO_VARIANTS,
+    CAPP_VARIANTS,
+    FACE_VARIANTS,
+    LIPS_VARIANTS,
+    MOTION_VARIANTS,
+    SYNC_VARIANTS,
+)
 from vasa_jax.settings import Settings, choice, flag, number, section, text
 
 MOST = 10**9  # of counts that only patience limits
@@ -323,9 +330,9 @@ class MotionConfig(Settings):
             raise InputError(f"{path}.live: not together with {path}.unrolled; turn one of them off")
 
 
-def _check_sources(settings: "CAPPConfig | SyncConfig", path: str) -> None:
-    if not settings.corpus and not settings.shards:
-        raise InputError(f"{path}: nothing to learn from; set {path}.shards or {path}.corpus=True")
+def _check_sources(settings: "CAPPConfig | SyncConfig | LipsConfig", path: str, shards: str = "shards") -> None:
+    if not settings.corpus and not getattr(settings, shards):
+        raise InputError(f"{path}: nothing to learn from; set {path}.{shards} or {path}.corpus=True")
 
 
 @section
@@ -367,3 +374,22 @@ class SyncConfig(Settings):
     def check_together(self, path: str) -> None:
         """Raises InputError where there is nothing to learn from."""
         _check_sources(self, path)
+
+
+@section
+class LipsConfig(Settings):
+    """The lip reader: the mouth's opening from the voice, which guides the sampled motion."""
+
+    variant: str = choice("lips_demo", LIPS_VARIANTS, "size of the reader")
+    corpus: bool = flag(True, "learn from the built-in corpus")
+    clips: str = text("", "directory of shards of job prepare to learn from too: real people's mouths; empty = none")
+    sources: str = text("", "whose recordings the clips are, and their licence: the file tells it to whoever gets it")
+    real_share: float = number(0.5, 0, 1, "", "share of each batch from the clips, beside the corpus")
+    face: str = text("", "export directory of the codec whose dynamics are guided; empty = the shipped one")
+    heads: int = number(
+        0, 0, 10**6, "heads", "rendered to learn how the codec opens a mouth, 2048 say; 0 = as lips.safetensors has it"
+    )
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError where there is nothing to learn from."""
+        _check_sources(self, path, "clips")

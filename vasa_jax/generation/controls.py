@@ -17,6 +17,7 @@ ANIMATE = ("all", "pose", "dynamics")
 POSE_ANCHORS = ("portrait", "absolute")
 CONDITIONS = ("gaze", "distance", "emotion")  # what a person may give; audio is always there
 
+LIPS = 0.75  # keeps r with corpus voices, and gives people nearly all that the reader can
 BLINK_RATE = 15.0  # blinks a minute of people who talk, about
 
 
@@ -43,6 +44,9 @@ class Controls(Settings):
     gaze_guidance: Series[float] = number(1.0, 0, 20, "", "lambda_g; acts when a gaze is given")
     distance_guidance: Series[float] = number(0.0, 0, 20, "", "acts when a distance is given")
     emotion_guidance: Series[float] = number(0.0, 0, 20, "", "acts when an emotion is given")
+    lips: Series[float] = number(
+        LIPS, 0, 1, "", "share of the lip reader in the mouth's opening; 0 = the transformer's alone"
+    )
     head_pose: Series[tuple[float, float, float]] | None = number(
         None, -90, 90, "degrees", "yaw, pitch, roll in the place of generated ones"
     )

@@ -43,7 +43,7 @@ from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.settings import fields_of
-from vasa_jax.weights.parts import load_model
+from vasa_jax.weights.parts import LIPS, load_model
 
 MOST_FPS = 120
 
@@ -286,4 +286,4 @@ def _sampler(parts: dict[str, Any], dtype) -> MotionSampler | JoyVASASampler | D
         return JoyVASASampler(parts["joyvasa"], parts["audio"], dtype)
     if "ditto" in parts:
         return DittoSampler(parts["ditto"], parts["ditto"][1]["folder"], dtype)
-    return MotionSampler(parts["motion"], parts["audio"], dtype)
+    return MotionSampler(parts["motion"], parts["audio"], dtype, parts.get(LIPS))

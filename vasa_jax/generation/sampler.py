@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Shaped
 from vasa_jax.diffusion import VASADiffusion
 from vasa_jax.generation.animator import Avatar
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.lip_guide import LipGuide, Lips
 from vasa_jax.generation.motion_edit import anchor_turn, finish_motion
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import SpeechFeatures
@@ -26,10 +27,17 @@ class MotionSampler:
       transformer: the network; another one compiles anew.
       speech: sound to features.
       trained: the conditions that the weights know.
+      lips: what makes the lips follow; None without its weights.
     """
 
-    def __init__(self, motion: tuple[dict[str, Any], dict], audio: tuple[dict[str, Any], dict], dtype=jnp.float32):
-        """motion, audio: (parameters, metadata), as `load_part` gives them; `dtype` of the computation."""
+    def __init__(
+        self,
+        motion: tuple[dict[str, Any], dict],
+        audio: tuple[dict[str, Any], dict],
+        dtype=jnp.float32,
+        lips: Lips | None = None,
+    ):
+        """motion, audio, lips: (parameters, metadata), as `load_part` gives them; `dtype` of the computation."""
         params, metadata = motion
         self.speech = SpeechFeatures(audio[0], audio[1]["fields"], dtype)
         self.transformer = VASADiffusionTransformer(**metadata["fields"], dtype=dtype)
@@ -37,6 +45,7 @@ class MotionSampler:
         self._params = cast_products(params["transformer"], dtype)
         self._mean, self._std = params["statistics"]["mean"], params["statistics"]["std"]
         self._diffusion = VASADiffusion()
+        self.lips = None if lips is None else LipGuide(lips, self._mean, self._std)
 
     def schedule(self, controls: Controls) -> ConditionSchedule:
         """Returns what these weights are asked for by `controls`; InputError for bad ones."""
@@ -67,7 +76,13 @@ class MotionSampler:
             motion_dim=self.transformer.motion_dim,
             watch=watch,
         )[0]
+        if self.guides_lips(controls):
+            motion = self.lips.laid_on(motion, self.lips.heard(samples), schedule.frames("lips", 0, len(motion)))
         return self.finish(motion, 0, schedule, avatar)
+
+    def guides_lips(self, controls: Controls) -> bool:
+        """Returns whether the lips follow what the reader hears, at any time."""
+        return self.lips is not None and bool(np.any(controls.lips))
 
     def sample_windows(
         self,

@@ -29,6 +29,7 @@ from vasa_jax.data.speech_level import LiveLevel
 from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import Avatar, PortraitAnimator
 from vasa_jax.generation.controls import Controls
+from vasa_jax.generation.lip_guide import REACH, LipGuide
 from vasa_jax.generation.sampler import MotionSampler
 from vasa_jax.generation.schedule import ConditionSchedule
 from vasa_jax.generation.speech_features import as_speech
@@ -44,6 +45,7 @@ from vasa_jax.generation.windows import (
     stacked,
     window_conditions,
 )
+from vasa_jax.models.lip_reader import VoiceMean
 from vasa_jax.models.motion import MotionConditions
 
 DEFAULT_HOP = 10  # frames: 0.4 s
@@ -58,6 +60,8 @@ class Session:
         self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
         self._first, self._received, self._ended = 0, 0, False
         self._level = LiveLevel()
+        self.voice: VoiceMean | None = None  # of the sound so far, where the lips follow it
+        self._own = np.zeros(0)  # openings of the last frames before they followed
         self.index = 0  # of the next window
 
     def write(self, samples: np.ndarray) -> None:
@@ -116,6 +120,13 @@ class Session:
         heard = features[HISTORY : HISTORY + window.audio]
         asked = self.schedule.conditions(window, width, turn)
         return window_conditions(heard[None], before[None], width, previous, asked)
+
+    def with_lips(self, lips: LipGuide, sample: np.ndarray, heard: np.ndarray, first: int) -> np.ndarray:
+        """Returns a window's first z-scored frames, from number `first`, with the openings heard (hop or fewer,)."""
+        strength = self.schedule.frames("lips", first, len(heard))
+        moved = lips.laid_on(sample, heard, strength, self._own)
+        self._own = np.concatenate([self._own, lips.own(sample[: len(heard)])])[-REACH:]
+        return moved
 
     def advance(self, kept: np.ndarray) -> None:
         """Makes the next window's z-scored motion (hop or fewer, 137) the past of the one after."""
@@ -227,7 +238,8 @@ class StreamBatch:
         if not due:
             return []
         sampler, previous = self._sampler, self._sampler.transformer.previous
-        features = sampler.speech.recent(self._padded([session.sound(window) for session, window in due]))
+        sounds = self._padded([session.sound(window) for session, window in due])
+        features = sampler.speech.recent(sounds)
         rows = [
             session.conditions(
                 window, heard, sampler.transformer.window, previous, sampler.turn(session.schedule, session.avatar)
@@ -248,15 +260,31 @@ class StreamBatch:
         # The same program as offline, of one window: nothing after it is known.
         keep, conditions = np.full((1,), self._controls.hop), jax.tree.map(lambda leaf: leaf[None], conditions)
         samples = sampler.sample_windows(past, 1, keep, keys[None], conditions, guidance, self._controls)
+        openings = self._openings([session for session, _ in due], sounds)
         result = []
-        for (session, window), sample in zip(due, np.asarray(samples)[0]):
+        for (session, window), sample, heard in zip(due, np.asarray(samples)[0], openings):
             kept = sample[: window.keep]
             session.advance(kept)
+            if heard is not None:
+                kept = session.with_lips(sampler.lips, sample, heard[: window.keep], window.start)
             motion = sampler.finish(kept, window.start, session.schedule, session.avatar)
             result.append((session, motion))
             self._sessions.remove(session)
             self._sessions.append(session)
         return result
+
+    def _openings(self, sessions: list[Session], sounds: np.ndarray) -> list[np.ndarray | None]:
+        """What the lip reader hears in the next hop of each session, (hop,); None where its lips do not follow."""
+        lips = self._sampler.lips
+        following = [self._sampler.guides_lips(session.schedule.controls) for session in sessions]
+        if not any(following):
+            return [None] * len(sessions)
+        voices = [lips.no_voice() if session.voice is None else session.voice for session in sessions]
+        sums = VoiceMean(*(self._padded(list(part)) for part in zip(*voices)))
+        heard, sums = lips.recent(sounds, sums, self._controls.hop, self._controls.look_ahead)
+        for session, mels, parts in zip(sessions, *sums):
+            session.voice = VoiceMean(mels, parts)
+        return [opening if follows else None for opening, follows in zip(heard, following)]
 
     def whole_motion(
         self, samples: np.ndarray, avatar: Avatar | None = None, watch: Watch = unwatched

@@ -259,4 +259,10 @@ SYNC_VARIANTS: dict[str, dict] = {
     "sync_demo": {"widths": (8, 16, 24, 32), "narrow": 16, "width": 64, "code": 32},
     "sync_tiny": {"widths": (8, 8, 8), "narrow": 8, "width": 16, "code": 8},
 }
+
+LIPS_VARIANTS: dict[str, dict] = {
+    # the shipped size
+    "lips_demo": {"mels": 32, "width": 96, "kernel": 5, "ahead": (1, 1, 1)},
+    "lips_tiny": {"mels": 8, "width": 8, "kernel": 3, "ahead": (1, 1)},
+}
 # fmt: on

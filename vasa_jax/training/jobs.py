@@ -26,6 +26,7 @@ TASKS = {
     "train_emotion": f"{_TASKS}.emotion:EmotionTask",
     "train_capp": f"{_TASKS}.capp:CAPPTask",
     "train_sync": f"{_TASKS}.sync:SyncTask",
+    "train_lips": f"{_TASKS}.lips:LipsTask",
 }
 KEYPOINT_FACE = f"{_TASKS}.keypoint_face:KeypointFaceTask"  # train_face with a keypoint codec
 

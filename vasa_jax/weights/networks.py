@@ -34,6 +34,7 @@ from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 from vasa_jax.models.keypoints import ZERO_BINS
+from vasa_jax.models.lip_reader import PARTS, LipReader
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
@@ -51,6 +52,7 @@ TRACED = frozenset((
     "9145234ccca94980a9583c4074df20ab",  # emotion
     "3604d31e2cc3cc457973ab92b0a325fe",  # capp
     "3cb096dc70cc8871a7e78de5d2c4e1af",  # sync
+    "534920f4997945049f378cd49924899b",  # lips
 ))
 LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
@@ -65,7 +67,8 @@ _INSIDE = {
     "field": MotionFieldEstimator, "generator": Generator, "detector": CanonicalKeypointDetector,
     "estimator": HeadPoseExpressionEstimator,
 }  # fmt: skip
-_STEPS = ("kernel", "dilations", "ahead")  # of a streaming encoder: what it remembers
+_STEPS = ("kernel", "dilations", "ahead")  # of networks that hear a stream: what they remember
+_OPENING = ("offset", "mean", "deviation")  # of a mouth's opening, in lips
 _REALS = {
     "crop_zoom": Real(0.1, 20.0), "correction_zoom": Real(0.1, 20.0), "waveform_scale": Real(1e-3, 1e4),
     "dropout": Real(0.0, 0.99),
@@ -79,7 +82,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion, judge, capp or sync. Tracing a codec takes some seconds.
+    part: face, audio, motion, instrument, emotion, judge, capp, sync or lips. Tracing a codec takes some seconds.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:
@@ -291,6 +294,23 @@ def _sync(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     return lambda: initial_shapes(network, patches, _numbers(1, SYNC_WINDOW, COLUMNS, COEFFICIENTS))
 
 
+def _lips(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
+    fields = check_fields(LipReader, _fields(metadata, where), f"{where}: fields", tensors)
+    check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
+    network = LipReader(**_tuples(fields))
+    if min(network.ahead, default=-1) < 0 or max(network.ahead) >= network.kernel:
+        raise InputError(f"{where}: a kernel of {network.kernel} cannot look {network.ahead} frames ahead; {_REMEDY}")
+    width = check(metadata.get("dynamics"), Whole(1, 65536), f"{where}: dynamics", _REMEDY)
+    heard = _numbers(1, network.before + 1 + network.after, PARTS * network.mels)
+    direction = dict.fromkeys(("read", "move"), _numbers(width)) | dict.fromkeys(_OPENING, _numbers(1))
+
+    def build():
+        rest = {"direction": direction, "spectrum": _numbers(network.mels), "gain": _numbers(1)}
+        return {"reader": initial_shapes(network, heard), **rest}
+
+    return build
+
+
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
@@ -313,6 +333,16 @@ def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) 
         )
 
 
+def check_lips(lips: tuple[Any, Mapping[str, Any]], motion: tuple[Any, Mapping[str, Any]], where: str) -> None:
+    """Raises InputError where lips, (parameters, metadata), are of a codec that this motion does not move."""
+    given = motion[1]["fields"].get("motion_dim", MOTION_DIM) - POSE_DIM
+    if lips[1]["dynamics"] != given:
+        raise InputError(
+            f"{where}: lips.safetensors opens the mouth in {lips[1]['dynamics']} numbers, motion.safetensors gives "
+            f"{given}; train it for this codec (configs/train_lips.py), or take it away"
+        )
+
+
 def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
     """Raises InputError for a codec, (parameters, metadata), that LivePortrait's motion does not move."""
     fields = face[1]["fields"]
@@ -325,5 +355,5 @@ def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
 
 _BUILDERS = {
     "face": _face, "audio": _audio, "motion": _motion, "instrument": _instrument, "emotion": _emotion, "judge": _judge,
-    "capp": _capp, "sync": _sync,
+    "capp": _capp, "sync": _sync, "lips": _lips,
 }  # fmt: skip

@@ -12,19 +12,20 @@ import vasa_jax
 from vasa_jax.errors import InputError
 from vasa_jax.files import open_regular
 from vasa_jax.weights.motion_generators import FILES, find_generator, load_ditto, load_joyvasa
-from vasa_jax.weights.networks import check_model, check_moved, check_part
+from vasa_jax.weights.networks import check_lips, check_model, check_moved, check_part
 from vasa_jax.weights.safetensors_io import load_params
 from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
 MODEL = ("face", "audio", "motion")
+LIPS = "lips"  # the part that a model may have: lips that follow the voice, generation/lip_guide.py
 JOYVASA_AUDIO_FILE = "joyvasa_audio.safetensors"
 _AGAIN = "import both from one download (configs/import_weights.py)"
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
 
 
 def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Loads (parameters, metadata) of `part` (face, audio, motion, instrument); an empty directory means the shipped.
+    """Loads (parameters, metadata) of `part` (face, audio, motion, lips, instrument); no directory means the shipped.
 
     For the audio encoder `directory` may also be a weight file. InputError when there is nothing to read, and for a
     network whose file does not tell the fields to build it from.
@@ -48,7 +49,9 @@ def folder_of(directory: str | Path, part: str) -> Path:
 
 
 def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Returns face, audio and motion, each as `load_part`; InputError also where they are not of one model.
+    """Returns face, audio and motion, and lips where there are some, each as `load_part`.
+
+    InputError also where they are not of one model.
 
     generator: "joyvasa" or "ditto" for open weights (see `motion_generators.py`), whose name then stands in the place
     of motion; empty: what the folder has, first of all motion.safetensors.
@@ -58,7 +61,11 @@ def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[di
     if generator:
         return _open_model(Path(directory), generator)
     parts = {part: load_part(directory, part) for part in MODEL}
-    check_model(parts, str(directory or SHIPPED))
+    where = str(directory or SHIPPED)
+    check_model(parts, where)
+    if (folder_of(directory, LIPS) / f"{LIPS}.safetensors").exists():
+        parts[LIPS] = load_part(directory, LIPS)
+        check_lips(parts[LIPS], parts["motion"], where)
     return parts
 
 

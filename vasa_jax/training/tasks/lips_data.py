@@ -1,0 +1,157 @@
+"""What the lip reader learns from: voices with the opening of their mouths, of the corpus and of real people."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int16
+
+from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
+from vasa_jax.corpus.clip_set import ClipSet
+from vasa_jax.corpus.heads.identity import sample_identity
+from vasa_jax.corpus.heads.labels import labels
+from vasa_jax.corpus.performance.visemes import MOTION_NAMES
+from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
+from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.generation.lip_guide import sound_mels
+from vasa_jax.models.lip_reader import LipReader, VoiceMean, heard_mean, relative_mels
+from vasa_jax.rng import named_key
+from vasa_jax.training.processes import ProcessPart
+
+FRAMES = 200  # of an example: 8 s
+SHORTEST = 25  # frames of a clip that is of use
+STILL = 1e-3  # deviation of an opening under which a mouth does not speak
+
+
+@dataclasses.dataclass(frozen=True)
+class VoicedMouth:
+    """One clip: what is heard, and how far the mouth is open in units of the corpus's deviation about its mean."""
+
+    mels: Float[np.ndarray, "T parts mels"]
+    opening: Float[np.ndarray, "T"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretches:
+    """N examples of FRAMES frames; of shorter clips the last frame is held, and `known` says what is the clip's."""
+
+    heard: Float[np.ndarray, "N T channels"]  # float16, relative mels
+    opening: Float[np.ndarray, "N T"]
+    known: Bool[np.ndarray, "N T"]
+
+
+def corpus_openings(clips: ClipSet, split: str, seed: int) -> Float[np.ndarray, "N T"]:
+    """Returns the exact opening of each clip's mouth, a person of its own: inner lips over the eyes' distance."""
+    stream = named_key(seed, f"lips heads {split}")
+    return np.stack([np.asarray(_openings(stream, number, motion)) for number, motion in enumerate(clips.motion)])
+
+
+@jax.jit
+def _openings(stream, number, motion):
+    person = sample_identity(jax.random.fold_in(stream, number))
+    tracks = {name: motion[:, i] for i, name in enumerate(MOTION_NAMES)}
+    return labels(jax.tree.map(lambda value: jnp.broadcast_to(value, motion.shape[:1]), person), tracks)["mouth"]
+
+
+def corpus_mouths(
+    clips: ClipSet, openings: Float[np.ndarray, "N T"], mean: float, deviation: float, mels: int
+) -> list[VoicedMouth]:
+    """Returns every voice of every clip of the corpus; nothing is rendered."""
+    frames = openings.shape[1]
+    return [
+        VoicedMouth(_mels(voice[: SAMPLES_PER_FRAME * frames], mels), (opening - mean) / deviation)
+        for voices, opening in zip(clips.samples, openings)
+        for voice in voices
+    ]
+
+
+def real_mouths(directory: str, split: str, mels: int) -> list[VoicedMouth]:
+    """Returns the clips of a split of job prepare's shards that have sound and a mouth that moves.
+
+    Each person's opening is taken about its own mean, in units of its own deviation: mouths and cameras differ.
+    InputError for a folder without shards.
+    """
+    found = []
+    for sound, mouth in _records(directory, split):
+        opening = np.asarray(mouth, np.float64)
+        if len(opening) < SHORTEST or opening.std() < STILL:
+            continue
+        standard = (opening - opening.mean()) / opening.std()
+        found.append(VoicedMouth(_mels(sound, mels)[: len(standard)], standard.astype(np.float32)))
+    return found
+
+
+def _records(directory: str, split: str) -> Iterator[tuple[Int16[np.ndarray, "N"], np.ndarray]]:
+    manifest = read_manifest(Path(directory))
+    for shard in [shard for shard in manifest.shards if shard.split == split]:
+        records = ShardReader(manifest, shard, next(name for name in FORMATS if name in shard.files))
+        for record in (records[index] for index in range(len(records))):
+            if record.audio is not None and record.mouth is not None and record.fps == FPS:
+                yield record.audio, record.mouth
+
+
+def _mels(sound: Int16[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
+    return sound_mels(sound.astype(np.float32) / 32767.0, mels)
+
+
+def mean_spectrum(clips: list[VoicedMouth]) -> Float[np.ndarray, "mels"]:
+    """Returns the mean log mels of all sound in the clips; zeros where there is none."""
+    sums = [heard_mean(clip.mels) for clip in clips]
+    mels, parts = (np.sum([np.asarray(part, np.float64) for part in every], 0) for every in zip(*sums))
+    return np.asarray(VoiceMean(mels, parts).mels / max(float(parts), 1.0), np.float32)
+
+
+def stretches(clips: list[VoicedMouth], spectrum: Float[np.ndarray, "mels"]) -> Stretches:
+    """Cuts clips into examples, relative to the mean spectrum of their own clip."""
+    rows = []
+    for clip in clips:
+        heard = np.asarray(relative_mels(clip.mels, heard_mean(clip.mels).spectrum(spectrum)))
+        for start in range(0, max(len(heard) - SHORTEST, 1), FRAMES):
+            part = slice(start, start + FRAMES)
+            missing = FRAMES - len(heard[part])
+            rows.append((
+                np.pad(heard[part], ((0, missing), (0, 0)), "edge"),
+                np.pad(clip.opening[part], (0, missing)),
+                np.arange(FRAMES) < FRAMES - missing,
+            ))  # fmt: skip
+    heard, opening, known = (np.stack(column) for column in zip(*rows))
+    return Stretches(heard.astype(np.float16), opening.astype(np.float32), known)
+
+
+class VoicedMouthBatches(StepIterator):
+    """Iterates over random examples of several sets; all are in device memory."""
+
+    def __init__(self, sets: list[Stretches], shares: list[float], batch: int, seed: int):
+        """`shares` of each batch, which sum to 1, come from each set."""
+        counts = [round(batch * share) for share in shares]
+        counts[0] += batch - sum(counts)
+        self._parts = [
+            (ProcessPart(count, len(one.known)), jax.device_put((one.heard, one.opening, one.known)))
+            for one, count in zip(sets, counts) if count
+        ]  # fmt: skip
+        self._key = self._parts[0][0].key(named_key(seed, "lips"))
+        self._draw = jax.jit(self._examples)
+
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        """Returns heard (B, FRAMES, channels), opening and known (B, FRAMES)."""
+        return self._draw([arrays for _, arrays in self._parts], step)
+
+    def _examples(self, sets, step):
+        key = jax.random.fold_in(self._key, step)
+        drawn = [
+            [array[part.draw_clips(jax.random.fold_in(key, number))] for array in arrays]
+            for number, ((part, _), arrays) in enumerate(zip(self._parts, sets))
+        ]
+        heard, opening, known = (jnp.concatenate(arrays) for arrays in zip(*drawn))
+        return {"heard": heard.astype(jnp.float32), "opening": opening, "known": known}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def read_openings(network: LipReader, params, heard_BTC):
+    """Returns the openings (B, T) of examples (B, T, channels), whose first and last frames go on at the ends."""
+    wide = jnp.pad(heard_BTC, ((0, 0), (network.before, network.after), (0, 0)), "edge")
+    return network.apply({"params": params}, wide)
