@@ -20,7 +20,7 @@ from vasa_jax.training.train_step import TrainStep
 )
 def test_eight_pairs_are_learnt_by_heart(monkeypatch, variant, steps, decibels):
     add_variant(monkeypatch)
-    monkeypatch.setattr(render_cache, "_render_groups", lambda key, chunk, poses, sizes, sharding: smooth_groups(
+    monkeypatch.setattr(render_cache, "_render_groups", lambda key, chunk, poses, sizes, *_: smooth_groups(
         jax.random.fold_in(jax.random.wrap_key_data(key), chunk), *sizes))  # fmt: skip
     rate = 0.56 / steps
     settings = TrainConfig(steps=steps, batch_size=8, learning_rate=rate, warmup_steps=10, precision="float32")
