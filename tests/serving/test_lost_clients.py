@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import socket
-import threading
 import time
 
 import pytest
-import uvicorn
+from served import address_of, served
 
 from vasa_jax.serving.server import protocol_for, socket_protocol_for
 
@@ -39,18 +38,8 @@ async def app(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def server():
-    config = uvicorn.Config(
-        app, port=0, http=protocol_for(5, unread=0.6), ws=socket_protocol_for(0.6), lifespan="off",
-        log_level="critical",
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server
-    server.should_exit = server.force_exit = True
-    thread.join(10)
+    with served(app, http=protocol_for(5, unread=0.6), ws=socket_protocol_for(0.6)) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -58,7 +47,7 @@ def client(server):
     """A client with little room for what it does not read."""
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect(server.servers[0].sockets[0].getsockname())
+        line.connect(address_of(server))
         yield line
 
 

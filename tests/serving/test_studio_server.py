@@ -2,11 +2,10 @@
 
 import contextlib
 import socket
-import threading
 import time
 
 import pytest
-import uvicorn
+from served import address_of, served
 
 from vasa_jax.serving.guard import Guard
 from vasa_jax.serving.server import LARGEST_HEAD, protocol_for
@@ -27,18 +26,9 @@ def port():
     from starlette.middleware.exceptions import ExceptionMiddleware
 
     app = Guard(ExceptionMiddleware(answer), key="", names=("127.0.0.1",), largest=1000, seconds=0.5)
-    config = uvicorn.Config(
-        app, port=0, http=protocol_for(0.4), ws="none", lifespan="off", log_level="critical", limit_concurrency=8,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
+    limits = {"limit_concurrency": 8, "h11_max_incomplete_event_size": LARGEST_HEAD}
+    with served(app, http=protocol_for(0.4), ws="none", **limits) as server:
+        yield address_of(server)[1]
 
 
 @contextlib.contextmanager
