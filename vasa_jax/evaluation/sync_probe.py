@@ -18,6 +18,7 @@ from vasa_jax.evaluation.sync import MAX_SHIFT, SyncFigures
 from vasa_jax.models.face_probe import patch_grid
 from vasa_jax.models.geometry import bilinear_sample
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, STORED, WINDOW, SyncProbe, seen_part
+from vasa_jax.models.variants import from_json
 from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
 from vasa_jax.preparation.syncnet import SyncCurve
 from vasa_jax.weights.parts import load_part
@@ -45,8 +46,7 @@ class SyncProbeMeter:
     def from_pretrained(cls, directory: str | Path = "") -> "SyncProbeMeter":
         """Loads sync.safetensors of a directory; empty = the shipped one. InputError where it is missing or damaged."""
         params, metadata = load_part(directory, PART)
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in metadata["fields"].items()}
-        meter = cls(params, fields)
+        meter = cls(params, from_json(metadata["fields"]))
         meter.figures = dict(metadata.get("figures", {}))
         return meter
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from vasa_jax.conventions import POSE_DIM, SAMPLES_PER_FRAME, TAIL, frame_count
 from vasa_jax.models.lip_reader import LEAD, LipReader, VoiceMean, frame_mels, heard_mean, relative_mels
+from vasa_jax.models.variants import from_json
 
 PIECE = 250  # frames heard at once, offline
 # Where the transformer shuts the lips for a moment, as for m, b and p, they stay shut unless the voice contradicts. All
@@ -34,7 +35,7 @@ class LipGuide:
     def __init__(self, lips: Lips, mean: np.ndarray, std: np.ndarray):
         """lips: as `load_part` gives them; mean, std: (9 + D,) of the transformer's z-score."""
         params, metadata = lips
-        self._network, self._params = LipReader(**lip_fields(metadata)), jax.device_put(params["reader"])
+        self._network, self._params = LipReader(**from_json(metadata["fields"])), jax.device_put(params["reader"])
         self._spectrum = np.asarray(params["spectrum"])
         direction = {name: np.asarray(value, np.float64) for name, value in params["direction"].items()}
         self._about, self._scale = (direction[name].item() for name in ("mean", "deviation"))
@@ -115,11 +116,6 @@ def _closures(own: np.ndarray) -> np.ndarray:
     sides = np.lib.stride_tricks.sliding_window_view(wide, REACH)
     left, right = sides[: len(own)].max(1), sides[REACH + 1 :].max(1)
     return _share(own, SHUT) * np.clip((np.minimum(left, right) - own) / RISE, 0.0, 1.0)
-
-
-def lip_fields(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the reader that a file tells."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in metadata["fields"].items()}
 
 
 def sound_mels(samples: Float[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from vasa_jax.models.audio import AudioEncoder
 from vasa_jax.models.layers import Dtype
 from vasa_jax.models.streaming_audio import StreamingAudioEncoder
+from vasa_jax.models.variants import from_json
 
 AnyAudioEncoder = AudioEncoder | StreamingAudioEncoder
 
@@ -20,5 +21,4 @@ def audio_encoder_class(fields: Mapping[str, Any]) -> type[nn.Module]:
 
 def audio_encoder(fields: Mapping[str, Any], dtype: Dtype = jnp.float32) -> AnyAudioEncoder:
     """Builds the audio encoder of fields, lists among them as JSON gives them back."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return audio_encoder_class(fields)(**plain, dtype=dtype)
+    return audio_encoder_class(fields)(**from_json(fields), dtype=dtype)

@@ -5,12 +5,18 @@ Those of the codec are {"encoder": fields of VASAFaceEncoder, "decoder": fields 
 only, so that a variant can be stored as JSON.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 _SHARED = (
     "image_size", "volume", "warp_widths", "embedding_width", "embedding_map_width", "portrait_pixels", "groups",
 )  # fmt: skip
 _DECODER = ("width", "blocks", "up_widths", "shuffle", "pixel_blocks", "cubic_pixels")
+
+
+def from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a network as JSON gives them back, with tuples in the place of lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _variant(**fields: Any) -> dict[str, dict[str, Any]]:

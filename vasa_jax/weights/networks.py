@@ -40,6 +40,7 @@ from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
 from vasa_jax.models.sync_probe import SIDE as MOUTH_SIDE
 from vasa_jax.models.sync_probe import WINDOW as SYNC_WINDOW
+from vasa_jax.models.variants import from_json
 from vasa_jax.schema import Each, Flag, Named, Real, Text, Whole, check
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by their dotted names
@@ -215,7 +216,7 @@ def _audio(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], A
     check_fields(kind, fields, f"{where}: fields", tensors)
     if kind is not AudioEncoder:
         return lambda: initial_shapes(audio_encoder(fields), _numbers(1, 4000))
-    network = AudioEncoder(**_tuples(fields))
+    network = AudioEncoder(**from_json(fields))
     kernels, strides = network.conv_kernels, network.conv_strides
     # 25 frames of video take two features each.
     if len(kernels) != len(strides) or feature_frames(25 * 640 + 80, kernels, strides) != 50:
@@ -257,7 +258,7 @@ def _instrument(metadata: dict[str, Any], where: str, tensors: int) -> Callable[
     anchor = Each(Whole(0, len(points) - 1), 1, 100)
     anchors = check(metadata.get("anchors"), dict.fromkeys(groups, anchor), f"{where}: anchors", _REMEDY)
     check(metadata.get("errors"), Named(Real(-1e9, 1e9)), f"{where}: errors", _REMEDY)
-    network = FaceProbe(len(points), Anchors(**_tuples(anchors)))
+    network = FaceProbe(len(points), Anchors(**from_json(anchors)))
     return lambda: initial_shapes(network, _numbers(1, SIZE, SIZE, 3))
 
 
@@ -271,7 +272,7 @@ def _emotion(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[],
 
 def _judge(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields = check_fields(PerceptualJudge, _fields(metadata, where), f"{where}: fields", tensors)
-    network, image = PerceptualJudge(**_tuples(fields)), _numbers(1, 64, 64, 3)
+    network, image = PerceptualJudge(**from_json(fields)), _numbers(1, 64, 64, 3)
     return lambda: {"perceptual": initial_shapes(network, image), "identity": initial_shapes(IdentityJudge(), image)}
 
 
@@ -289,7 +290,7 @@ def _capp(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
 def _sync(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields = check_fields(SyncProbe, _fields(metadata, where), f"{where}: fields", tensors)
     check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
-    network = SyncProbe(**_tuples(fields))
+    network = SyncProbe(**from_json(fields))
     patches = _numbers(1, SYNC_WINDOW, MOUTH_SIDE, MOUTH_SIDE, 1)
     return lambda: initial_shapes(network, patches, _numbers(1, SYNC_WINDOW, COLUMNS, COEFFICIENTS))
 
@@ -297,7 +298,7 @@ def _sync(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
 def _lips(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields = check_fields(LipReader, _fields(metadata, where), f"{where}: fields", tensors)
     check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
-    network = LipReader(**_tuples(fields))
+    network = LipReader(**from_json(fields))
     if min(network.ahead, default=-1) < 0 or max(network.ahead) >= network.kernel:
         raise InputError(f"{where}: a kernel of {network.kernel} cannot look {network.ahead} frames ahead; {_REMEDY}")
     width = check(metadata.get("dynamics"), Whole(1, 65536), f"{where}: dynamics", _REMEDY)
@@ -309,10 +310,6 @@ def _lips(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
         return {"reader": initial_shapes(network, heard), **rest}
 
     return build
-
-
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) -> None:
