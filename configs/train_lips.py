@@ -16,8 +16,9 @@ def get_config():
     return VASAConfig(
         job="train_lips",
         train=TrainConfig(
-            steps=300,
-            learning_rate=1e-3,
+            steps=400,
+            batch_size=30,
+            learning_rate=1.5e-3,
             warmup_steps=20,
             ema_decay=0.98,
             save_every=100,

@@ -11,7 +11,8 @@ from vasa_jax.conventions import DYNAMICS_DIM, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.generation.lip_guide import PIECE, REACH, LipGuide
+from vasa_jax.generation.lip_guide import PIECE, REACH, LipGuide, read_sound, sound_mels
+from vasa_jax.models.lip_reader import LipReader, heard_mean, relative_mels
 from vasa_jax.weights.parts import load_model
 
 CONTROLS = Controls(steps=2, seed=3, pose_anchor="absolute")
@@ -147,11 +148,21 @@ def test_a_stream_in_any_pieces_moves_as_the_file_with_its_hop(generators):
 
 def test_a_long_sound_is_heard_in_pieces_without_seams(guide):
     guide, _, _ = guide
-    sound = speech((PIECE + 40) * 640)
+    sound, (content, metadata) = speech((PIECE + 40) * 640), tiny_lips()
     heard = guide.heard(sound)
     assert heard.shape == (PIECE + 40,) and (heard >= 0.0).all()
-    later = guide.heard(np.concatenate([np.zeros(37 * 640, np.float32), sound]))  # other pieces, the same mean
-    np.testing.assert_allclose(later[37 + 10 :], heard[10:], atol=1e-5)
+    network, mels = LipReader(**metadata["fields"]), sound_mels(sound, metadata["fields"]["mels"])
+    wide = np.pad(mels, ((network.before, network.after), (0, 0), (0, 0)), "edge")
+    whole = relative_mels(wide, heard_mean(mels).spectrum(content["spectrum"]))[None]
+    expected = network.apply({"params": content["reader"]}, whole)[0]
+    np.testing.assert_allclose(read_sound(network, content["reader"], mels, content["spectrum"]), expected, atol=1e-5)
+
+
+def test_silence_before_a_voice_changes_nothing(guide):
+    guide, _, _ = guide
+    sound = speech(290 * 640)
+    heard, later = guide.heard(sound), guide.heard(np.concatenate([np.zeros(37 * 640, np.float32), sound]))
+    np.testing.assert_allclose(later[37 + 10 :], heard[10:], atol=0.01)  # what is heard before the first word differs
 
 
 def test_later_sound_moves_no_frame_of_a_stream(generators):

@@ -23,7 +23,6 @@ def tiny_lips(seed=0, width=DYNAMICS_DIM):
     content = {
         "reader": random_params(network.init, heard)["params"],
         "spectrum": 0.1 * rng.standard_normal(network.mels),
-        "gain": np.array([1.3], np.float32),
         "direction": {name: np.asarray(value, np.float32) for name, value in direction.items()},
     }
     return content, {"fields": fields, "dynamics": width}

@@ -16,10 +16,16 @@ from vasa_jax.config import CorpusConfig, LipsConfig, TrainConfig, VASAConfig
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.data.shards import Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
-from vasa_jax.models.lip_reader import PARTS
+from vasa_jax.evaluation.metrics import pearson
+from vasa_jax.generation.lip_guide import read_sound
+from vasa_jax.models.lip_reader import PARTS, LipReader, heard_mean, relative_mels
+from vasa_jax.models.variants import LIPS_VARIANTS
 from vasa_jax.training.jobs import make_task
 from vasa_jax.training.preemption import Preempted
+from vasa_jax.training.processes import ProcessPart
+from vasa_jax.training.tasks.lips import correlation
 from vasa_jax.training.tasks.lips_data import (
+    APART,
     FRAMES,
     VoicedMouth,
     VoicedMouthBatches,
@@ -38,7 +44,7 @@ MELS = 8
 def voiced(frames, seed=0):
     rng = np.random.default_rng(seed)
     mels = (1.0 + rng.standard_normal((frames, PARTS, MELS))).astype(np.float32)
-    return VoicedMouth(mels, rng.standard_normal(frames).astype(np.float32))
+    return VoicedMouth(f"person {seed}", mels, rng.standard_normal(frames).astype(np.float32))
 
 
 @pytest.fixture
@@ -56,19 +62,51 @@ def test_clips_of_people_are_told_about_their_own_mean(shards):
     found = real_mouths(str(shards), "train", MELS)
     assert [clip.mels.shape for clip in found] == [(40, PARTS, MELS)] * 2
     for clip, number in zip(found, (0, 3)):
+        assert clip.person == tiny_record(number).person_id
         mouth = tiny_record(number, frames=40).mouth
         np.testing.assert_allclose(clip.opening, (mouth - mouth.mean()) / mouth.std(), atol=1e-5)
     assert not real_mouths(str(shards), "heldout", MELS)
 
 
-def test_stretches_hold_every_frame_once_and_know_which():
+def test_stretches_hold_every_frame_and_know_which():
     clips = [voiced(FRAMES + 60), voiced(50, 1)]
     found = stretches(clips, mean_spectrum(clips))
-    assert found.heard.shape == (3, FRAMES, PARTS * MELS) and found.heard.dtype == np.float16
-    np.testing.assert_array_equal(found.known.sum(1), [FRAMES, 60, 50])
-    np.testing.assert_array_equal(np.concatenate(found.opening)[np.concatenate(found.known)],
-                                  np.concatenate([clip.opening for clip in clips]))  # fmt: skip
-    np.testing.assert_array_equal(found.heard[2, 50:], np.repeat(found.heard[2, 49:50], FRAMES - 50, 0))
+    assert found.heard.shape == (8, FRAMES, PARTS * MELS) and found.heard.dtype == np.float16
+    np.testing.assert_array_equal(found.known.sum(1), [FRAMES, FRAMES, 60, FRAMES, FRAMES, 60, 50, 50])
+    for row, start in zip(range(6), (0, APART, 2 * APART) * 2):
+        part = clips[0].opening[start : start + FRAMES]
+        np.testing.assert_array_equal(found.opening[row, : len(part)], part)
+    np.testing.assert_array_equal(found.heard[7, 50:], np.repeat(found.heard[7, 49:50], FRAMES - 50, 0))
+
+
+def test_a_clip_is_heard_over_its_mean_and_over_the_mean_so_far():
+    clip, prior = voiced(FRAMES), np.zeros(MELS, np.float32)
+    whole, live = stretches([clip], prior).heard.astype(np.float32)
+    np.testing.assert_allclose(whole, relative_mels(clip.mels, heard_mean(clip.mels).spectrum(prior)), atol=0.02)
+    for frame in (0, 7, FRAMES - 1):
+        so_far = heard_mean(clip.mels[: frame + 1]).spectrum(prior)
+        expected = relative_mels(clip.mels[frame : frame + 1], so_far)
+        np.testing.assert_allclose(live[frame : frame + 1], expected, atol=0.02)
+    assert np.abs(whole - live)[:5].max() > 0.1
+
+
+def test_a_person_with_many_clips_is_not_drawn_as_often_as_they_are():
+    clips = [voiced(FRAMES, 0) for _ in range(32)] + [voiced(FRAMES, 1)]
+    weight = stretches(clips, np.zeros(MELS, np.float32)).weight
+    np.testing.assert_allclose(weight.sum(), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(weight[:64].sum() / weight[64:].sum(), 32**0.4, rtol=1e-5)
+    part = ProcessPart(4000, 66)
+    drawn = np.asarray(part.draw_clips(jax.random.key(0), weight))
+    np.testing.assert_allclose((drawn >= 64).mean(), weight[64:].sum(), atol=0.03)
+
+
+def test_r_of_a_row_is_that_of_its_known_frames():
+    rng = np.random.default_rng(0)
+    found, opening = rng.standard_normal((2, 3, 60))
+    known = np.arange(60) < np.array([[60], [40], [60]])
+    opening[2] = 0.5
+    expected = [pearson(found[0], opening[0]), pearson(found[1, :40], opening[1, :40]), 0.0]
+    np.testing.assert_allclose(correlation(found, opening, known), expected, atol=1e-3)
 
 
 def test_batches_are_a_function_of_their_number_and_of_both_sets():
@@ -140,11 +178,14 @@ def test_a_training_that_goes_on_is_the_one_that_was_never_stopped(shards, tmp_p
     assert metadata["dynamics"] == len(content["direction"]["move"]) and metadata["sources"] == "noise"
     np.testing.assert_array_equal(content["direction"]["read"], tiny_lips()[0]["direction"]["read"])
     assert make_task(config).of_export(content).keys() == content["reader"].keys()
+    network, clips = LipReader(**LIPS_VARIANTS["lips_tiny"]), real_mouths(str(shards), "train", MELS)
+    read = np.concatenate([read_sound(network, content["reader"], clip.mels, content["spectrum"]) for clip in clips])
+    np.testing.assert_allclose([read.mean(), read.std()], [0.0, 1.0], atol=1e-3)
 
 
 def test_it_learns_a_mouth_that_loudness_opens(shards, tmp_path):
     loud = np.random.default_rng(0).uniform(-1.0, 1.0, (8, FRAMES)).astype(np.float32)
-    clips = [VoicedMouth(1.0 + np.tile(row[:, None, None], (1, PARTS, MELS)), row) for row in loud]
+    clips = [VoicedMouth("one", 1.0 + np.tile(row[:, None, None], (1, PARTS, MELS)), row) for row in loud]
     data = VoicedMouthBatches([stretches(clips, mean_spectrum(clips))], [1.0], 8, 0)
     task = make_task(lips_config(shards, save_tiny_lips(tmp_path)))
     optimizer = optax.adam(2e-2)
@@ -160,7 +201,7 @@ def test_it_learns_a_mouth_that_loudness_opens(shards, tmp_path):
     for step in range(100):
         params, state, loss = update(params, state, data.batch(step), jax.random.key(step))
         losses.append(float(loss))
-    assert losses[0] > 0.3 and np.mean(losses[-10:]) < 0.15
+    assert losses[0] > 0.5 and np.mean(losses[-10:]) < 0.15
 
 
 def test_bad_clips_are_told_in_one_line(shards, tmp_path):

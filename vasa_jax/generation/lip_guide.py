@@ -15,7 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vasa_jax.conventions import POSE_DIM, SAMPLES_PER_FRAME, TAIL, frame_count
-from vasa_jax.models.lip_reader import LEAD, LipReader, VoiceMean, frame_mels, heard_mean, relative_mels
+from vasa_jax.models.lip_reader import (
+    LEAD,
+    LipReader,
+    ReadingSums,
+    Voice,
+    VoiceMean,
+    frame_mels,
+    heard_mean,
+    reading_sums,
+    relative_mels,
+    standardised,
+)
 from vasa_jax.models.variants import from_json
 
 PIECE = 250  # frames heard at once, offline
@@ -39,7 +50,6 @@ class LipGuide:
         self._spectrum = np.asarray(params["spectrum"])
         direction = {name: np.asarray(value, np.float64) for name, value in params["direction"].items()}
         self._about, self._scale = (direction[name].item() for name in ("mean", "deviation"))
-        self._scale *= params["gain"].item()
         # In z-scored units; the offset is that of the transformer's mean motion.
         self._read = direction["read"] * std[POSE_DIM:]
         self._offset = direction["offset"].item() + direction["read"] @ mean[POSE_DIM:]
@@ -47,28 +57,23 @@ class LipGuide:
 
     def heard(self, samples: Float[np.ndarray, "N"]) -> Float[np.ndarray, "T"]:
         """Returns the opening, T = ceil(N / 640), that a whole sound asks for; over the mean spectrum of all of it."""
-        mels, n = sound_mels(samples, self._network.mels), self._network
-        spectrum = np.asarray(heard_mean(mels).spectrum(self._spectrum))
-        frames = len(mels)
-        wide = np.pad(mels, ((n.before, n.after + -frames % PIECE), (0, 0), (0, 0)), "edge")
-        parts = [
-            _read(n, self._params, wide[None, start : start + n.before + PIECE + n.after], spectrum[None])[0]
-            for start in range(0, frames, PIECE)
-        ]
-        return self._opening(np.concatenate(parts)[:frames])
+        mels = sound_mels(samples, self._network.mels)
+        readings = read_sound(self._network, self._params, mels, self._spectrum)
+        return self._opening(np.asarray(standardised(readings, reading_sums(readings, mels))))
 
-    def no_voice(self) -> VoiceMean:
-        """Returns the sums of a live voice that has not spoken yet."""
-        return VoiceMean(np.zeros(self._network.mels, np.float32), np.zeros((), np.float32))
+    def no_voice(self) -> Voice:
+        """Returns what is kept of a live voice that has not spoken yet."""
+        zero = np.zeros((), np.float32)
+        return Voice(VoiceMean(np.zeros(self._network.mels, np.float32), zero), ReadingSums(zero, zero, zero))
 
     def recent(
-        self, sound: Float[np.ndarray, "batch samples"], voices: VoiceMean, hop: int, look_ahead: int
-    ) -> tuple[Float[np.ndarray, "batch hop"], VoiceMean]:
-        """Returns the openings of live voices' next `hop` frames, and their sums with those.
+        self, sound: Float[np.ndarray, "batch samples"], voices: Voice, hop: int, look_ahead: int
+    ) -> tuple[Float[np.ndarray, "batch hop"], Voice]:
+        """Returns the openings of live voices' next `hop` frames, and what is kept of them with those.
 
         Args:
           sound: ends TAIL samples after the frames that are heard, hop + look_ahead; before them at least HISTORY more.
-          voices: sums of the frames before.
+          voices: what is kept of the frames before, a batch.
         """
         n = self._network
         heard = LEAD + (n.before + hop + look_ahead) * SAMPLES_PER_FRAME + TAIL
@@ -128,6 +133,21 @@ def sound_mels(samples: Float[np.ndarray, "N"], mels: int) -> Float[np.ndarray, 
     return np.concatenate([np.asarray(_mels(padded[None, start : start + span], mels))[0] for start in starts])[:frames]
 
 
+def read_sound(
+    network: LipReader, params: Any, mels: Float[np.ndarray, "T parts mels"], prior: Float[np.ndarray, "mels"]
+) -> Float[np.ndarray, "T"]:
+    """Returns the reader's openings of a whole sound over its own mean spectrum, in the reader's units, in pieces.
+
+    mels: as `sound_mels` gives them. The first and the last frame go on at the ends.
+    """
+    frames, spectrum = len(mels), np.asarray(heard_mean(mels).spectrum(prior))
+    wide = np.pad(mels, ((network.before, network.after + -frames % PIECE), (0, 0), (0, 0)), "edge")
+    span = network.before + PIECE + network.after
+    starts = range(0, frames, PIECE)
+    parts = [_read(network, params, wide[None, start : start + span], spectrum[None])[0] for start in starts]
+    return np.concatenate(parts)[:frames]
+
+
 _mels = jax.jit(frame_mels, static_argnums=1)
 
 
@@ -140,8 +160,10 @@ def _read(network: LipReader, params: Any, mels: Array, spectrum: Array) -> Arra
 def _read_next(network, params, prior, sound, voices, hop):
     """The openings of `hop` frames; where less is heard after them than the network sees, the last frame goes on."""
     mels = frame_mels(sound, network.mels)
-    new = heard_mean(mels[:, network.before : network.before + hop])
-    sums = VoiceMean(voices.mels + new.mels, voices.parts + new.parts)
+    own = mels[:, network.before : network.before + hop]
+    mean = VoiceMean(*(sum(parts) for parts in zip(voices.mean, heard_mean(own))))
     missing = max(network.before + hop + network.after - mels.shape[1], 0)
     wide = jnp.pad(mels, ((0, 0), (0, missing), (0, 0), (0, 0)), "edge")[:, : network.before + hop + network.after]
-    return network.apply({"params": params}, relative_mels(wide, sums.spectrum(prior))), sums
+    readings = network.apply({"params": params}, relative_mels(wide, mean.spectrum(prior)))
+    sums = ReadingSums(*(sum(parts) for parts in zip(voices.readings, reading_sums(readings, own))))
+    return standardised(readings, sums), Voice(mean, sums)

@@ -16,6 +16,7 @@ X_pre is the stream's own motion; A_pre and A are features of the sound heard so
 """
 
 import dataclasses
+import operator
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +46,7 @@ from vasa_jax.generation.windows import (
     stacked,
     window_conditions,
 )
-from vasa_jax.models.lip_reader import VoiceMean
+from vasa_jax.models.lip_reader import Voice
 from vasa_jax.models.motion import MotionConditions
 
 DEFAULT_HOP = 10  # frames: 0.4 s
@@ -60,7 +61,7 @@ class Session:
         self._pieces: list[np.ndarray] = []  # of sound, from sample `_first`
         self._first, self._received, self._ended = 0, 0, False
         self._level = LiveLevel()
-        self.voice: VoiceMean | None = None  # of the sound so far, where the lips follow it
+        self.voice: Voice | None = None  # of the sound so far, where the lips follow it
         self._own = np.zeros(0)  # openings of the last frames before they followed
         self.index = 0  # of the next window
 
@@ -280,10 +281,10 @@ class StreamBatch:
         if not any(following):
             return [None] * len(sessions)
         voices = [lips.no_voice() if session.voice is None else session.voice for session in sessions]
-        sums = VoiceMean(*(self._padded(list(part)) for part in zip(*voices)))
-        heard, sums = lips.recent(sounds, sums, self._controls.hop, self._controls.look_ahead)
-        for session, mels, parts in zip(sessions, *sums):
-            session.voice = VoiceMean(mels, parts)
+        kept = jax.tree.map(lambda *rows: self._padded(list(rows)), *voices)
+        heard, kept = lips.recent(sounds, kept, self._controls.hop, self._controls.look_ahead)
+        for row, session in enumerate(sessions):
+            session.voice = jax.tree.map(operator.itemgetter(row), kept)
         return [opening if follows else None for opening, follows in zip(heard, following)]
 
     def whole_motion(

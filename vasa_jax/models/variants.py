@@ -268,7 +268,7 @@ SYNC_VARIANTS: dict[str, dict] = {
 
 LIPS_VARIANTS: dict[str, dict] = {
     # the shipped size
-    "lips_demo": {"mels": 32, "width": 96, "kernel": 5, "ahead": (1, 1, 1)},
+    "lips_demo": {"mels": 32, "width": 128, "kernel": 5, "ahead": (2, 2, 2)},
     "lips_tiny": {"mels": 8, "width": 8, "kernel": 3, "ahead": (1, 1)},
 }
 # fmt: on

@@ -70,7 +70,12 @@ class ProcessPart:
         """Returns the key of this process's own stream; with a single process, `key` itself."""
         return key if self._count == 1 else jax.random.fold_in(key, self._index)
 
-    def draw_clips(self, key: jax.Array) -> jax.Array:
-        """Returns random clip numbers (batch,) int32."""
-        which = jax.random.randint(key, (self.batch,), 0, self._clips)
-        return which * self._stride + (self._index if self._stride > 1 else 0)
+    def draw_clips(self, key: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+        """Returns random clip numbers (batch,) int32; `weights` (all clips,) say how often each is drawn."""
+        first = self._index if self._stride > 1 else 0
+        if weights is None:
+            which = jax.random.randint(key, (self.batch,), 0, self._clips)
+        else:
+            own = weights[first :: self._stride][: self._clips]
+            which = jax.random.choice(key, self._clips, (self.batch,), p=own / own.sum())
+        return which * self._stride + first

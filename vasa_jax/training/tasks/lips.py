@@ -1,5 +1,6 @@
 """Trains the lip reader on voices and measured mouths, and reads from the codec how its dynamics open a mouth."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,17 +13,16 @@ from vasa_jax.config import CorpusConfig, LipsConfig, VASAConfig
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
-from vasa_jax.models.lip_reader import PARTS, LipReader
+from vasa_jax.generation.lip_guide import read_sound
+from vasa_jax.models.lip_reader import PARTS, LipReader, is_sound
 from vasa_jax.models.variants import LIPS_VARIANTS
 from vasa_jax.training.tasks.base import Task, clip_settings
 from vasa_jax.training.tasks.lips_data import (
-    Stretches,
     VoicedMouth,
     VoicedMouthBatches,
     corpus_mouths,
     corpus_openings,
     mean_spectrum,
-    read_openings,
     real_mouths,
     stretches,
 )
@@ -30,8 +30,9 @@ from vasa_jax.training.tasks.lips_direction import opening_direction
 from vasa_jax.weights.parts import LIPS, folder_of, load_part
 
 HELD_OUT_CLIPS = 64
-GAIN_CLIPS = 128  # stretches of each source whose spread is compared
+SCALE_CLIPS = 128  # of each source, in which the reader's own scale is found
 SMALLEST = 1e-3  # spread of a reader that has learnt nothing
+FLAT = 1e-2  # added under the root of r: the square of the spread, over an example, below which r fades
 
 
 class LipsTask(Task):
@@ -56,29 +57,29 @@ class LipsTask(Task):
         return self._network.init(key, heard)["params"]
 
     def data(self, sharding: NamedSharding | None = None) -> VoicedMouthBatches:
-        sets, s = self._sets("train"), self._settings
-        shares = [1.0 - s.real_share, s.real_share] if len(sets) == 2 else [1.0]
-        return VoicedMouthBatches(list(sets.values()), shares, self._batch, self._seed)
+        sets = [stretches(clips, self._spectrum) for clips in self._clips("train").values()]
+        share = self._settings.real_share
+        shares = [1.0 - share, share] if len(sets) == 2 else [1.0]
+        return VoicedMouthBatches(sets, shares, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
         names = ("corpus", "clips", "real_share")
         return {f"lip_reader.{name}": getattr(self._settings, name) for name in names} | clip_settings(self._corpus)
 
     def loss(self, params, batch, key):
-        """Returns the mean squared error of the opening, in units of the corpus's deviation."""
+        """Returns 1 - r of the opening, the mean over examples: people agree on when a mouth opens, not on how far."""
         n = self._network
         wide = jnp.pad(batch["heard"], ((0, 0), (n.before, n.after), (0, 0)), "edge")
         found = n.apply({"params": params}, wide, training=True, rngs={"dropout": key})
-        error = batch["known"] * jnp.square(found - batch["opening"])
-        return error.sum() / batch["known"].sum(), {}
+        return 1.0 - correlation(found, batch["opening"], batch["known"]).mean(), {}
 
     def evaluate(self, params) -> dict[str, float]:
         """Returns the mean r of held-out clips with the opening: `corpus_r` and, with clips, `real_r`."""
-        return {f"{source}_r": self._follows(params, held) for source, held in self._sets("heldout").items()}
+        return {f"{source}_r": self._follows(params, clips) for source, clips in self._clips("heldout").items()}
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         direction = self._direction | self._scale
-        content = {"reader": params, "spectrum": self._spectrum, "direction": direction, "gain": self._gain(params)}
+        content = {"reader": self._scaled(params), "spectrum": self._spectrum, "direction": direction}
         described = {"fields": self._fields, "dynamics": len(direction["read"]), "figures": self.evaluate(params)}
         return content, described | {"sources": self._settings.sources}
 
@@ -89,25 +90,19 @@ class LipsTask(Task):
         counts = {name: len(clips) for name, clips in self._clips("train").items()}
         return ["; ".join(f"{count} clips of {name}" for name, count in counts.items())]
 
-    def _gain(self, params) -> np.ndarray:
-        """How much less the openings that are read vary than the true ones: (1,), the mean over sources."""
-        spreads = []
-        for clips in self._sets("train").values():
-            known = clips.known[:GAIN_CLIPS]
-            read = read_openings(self._network, params, clips.heard[:GAIN_CLIPS].astype(np.float32))
-            spreads.append(clips.opening[:GAIN_CLIPS][known].std() / max(np.asarray(read)[known].std(), SMALLEST))
-        return np.array([np.mean(spreads)])
+    def _scaled(self, params) -> dict[str, Any]:
+        """Gives readings mean 0 and deviation 1 over the sources' sound: r, by which they are learnt, leaves both."""
+        clips = [clip for clips in self._clips("train").values() for clip in clips[:SCALE_CLIPS]]
+        read = np.concatenate([self._read(params, clip)[is_sound(clip.mels).any(-1)] for clip in clips])
+        centre, spread = read.mean(), max(read.std(), SMALLEST)
+        kernel, bias = params["opening"]["kernel"], params["opening"]["bias"]
+        return params | {"opening": {"kernel": kernel / spread, "bias": (bias - centre) / spread}}
 
-    def _follows(self, params, held: Stretches) -> float:
-        found = []
-        for heard, opening, known in zip(held.heard, held.opening, held.known):
-            if opening[known].std() > 0:
-                read = read_openings(self._network, params, heard[None].astype(np.float32))[0]
-                found.append(pearson(np.asarray(read)[known], opening[known]))
-        return float(np.mean(found)) if found else 0.0
+    def _follows(self, params, clips: list[VoicedMouth]) -> float:
+        return float(np.mean([pearson(self._read(params, clip), clip.opening) for clip in clips]))
 
-    def _sets(self, split: str) -> dict[str, Stretches]:
-        return {name: stretches(clips, self._spectrum) for name, clips in self._clips(split).items()}
+    def _read(self, params, clip: VoicedMouth) -> np.ndarray:
+        return read_sound(self._network, params, clip.mels, self._spectrum)
 
     @functools.cached_property
     def _spectrum(self) -> np.ndarray:
@@ -123,8 +118,7 @@ class LipsTask(Task):
         s, found = self._settings, {}
         if s.corpus:
             clips = self._corpus_clips(split)
-            openings, scale = corpus_openings(clips, split, self._seed), self._scale
-            found["corpus"] = corpus_mouths(clips, openings, scale["mean"], scale["deviation"], self._network.mels)
+            found["corpus"] = corpus_mouths(clips, corpus_openings(clips, split, self._seed), self._network.mels)
         if s.clips:
             found["real"] = real_mouths(s.clips, split, self._network.mels)
             if not found["real"] and split == "train":
@@ -139,11 +133,16 @@ class LipsTask(Task):
 
     @functools.cached_property
     def _scale(self) -> dict[str, np.ndarray]:
-        """Mean and deviation of the corpus's openings, in which the reader's are told."""
+        """Mean and deviation of the corpus's openings where there is sound, in which the reader's are told."""
         if not (self._settings.corpus or self._settings.heads):
             return {name: self._known[name] for name in ("mean", "deviation")}
-        openings = corpus_openings(self._corpus_clips("train"), "train", self._seed).astype(np.float64)
-        return {"mean": np.array([openings.mean()]), "deviation": np.array([openings.std()])}
+        clips = self._corpus_clips("train")
+        openings = corpus_openings(clips, "train", self._seed).astype(np.float64)
+        voices = corpus_mouths(dataclasses.replace(clips, samples=clips.samples[:, :1]), openings, self._network.mels)
+        sound = np.concatenate([
+            opening[is_sound(voice.mels).any(-1)] for opening, voice in zip(openings, voices)
+        ])  # fmt: skip
+        return {"mean": np.array([sound.mean()]), "deviation": np.array([sound.std()])}
 
     @functools.cached_property
     def _direction(self) -> dict[str, np.ndarray]:
@@ -151,6 +150,13 @@ class LipsTask(Task):
             return {name: self._known[name] for name in ("read", "offset", "move")}
         clips = self._corpus_clips("train")
         return opening_direction(load_part(self._settings.face, "face"), clips, self._settings.heads, self._seed)
+
+
+def correlation(x_BT, y_BT, known_BT) -> jax.Array:
+    """Returns Pearson's r of each row, (B,), over the frames that are known; towards 0 where a row hardly moves."""
+    count = known_BT.sum(1, keepdims=True)
+    x_BT, y_BT = (known_BT * (v - (known_BT * v).sum(1, keepdims=True) / count) for v in (x_BT, y_BT))
+    return (x_BT * y_BT).sum(1) / jnp.sqrt(jnp.square(x_BT).sum(1) * jnp.square(y_BT).sum(1) + FLAT)
 
 
 def _known_direction(face: str) -> dict[str, np.ndarray]:

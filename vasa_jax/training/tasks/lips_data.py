@@ -1,7 +1,6 @@
 """What the lip reader learns from: voices with the opening of their mouths, of the corpus and of real people."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,19 +17,21 @@ from vasa_jax.corpus.performance.visemes import MOTION_NAMES
 from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.generation.lip_guide import sound_mels
-from vasa_jax.models.lip_reader import LipReader, VoiceMean, heard_mean, relative_mels
+from vasa_jax.models.lip_reader import VoiceMean, heard_mean, heard_so_far, over_spectra, relative_mels
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
 
-FRAMES = 200  # of an example: 8 s
+FRAMES, APART = 80, 40  # of an example, 3.2 s; between the beginnings of two examples of a clip
 SHORTEST = 25  # frames of a clip that is of use
 STILL = 1e-3  # deviation of an opening under which a mouth does not speak
+EVENNESS = 0.6  # a person is drawn as often as (its examples) ** (1 - EVENNESS) says: one has 80 clips, another one
 
 
 @dataclasses.dataclass(frozen=True)
 class VoicedMouth:
-    """One clip: what is heard, and how far the mouth is open in units of the corpus's deviation about its mean."""
+    """One clip: who speaks, what is heard, and how far the mouth is open, about its mean in units of its deviation."""
 
+    person: str
     mels: Float[np.ndarray, "T parts mels"]
     opening: Float[np.ndarray, "T"]
 
@@ -42,6 +43,7 @@ class Stretches:
     heard: Float[np.ndarray, "N T channels"]  # float16, relative mels
     opening: Float[np.ndarray, "N T"]
     known: Bool[np.ndarray, "N T"]
+    weight: Float[np.ndarray, "N"]  # how often each is drawn
 
 
 def corpus_openings(clips: ClipSet, split: str, seed: int) -> Float[np.ndarray, "N T"]:
@@ -57,14 +59,12 @@ def _openings(stream, number, motion):
     return labels(jax.tree.map(lambda value: jnp.broadcast_to(value, motion.shape[:1]), person), tracks)["mouth"]
 
 
-def corpus_mouths(
-    clips: ClipSet, openings: Float[np.ndarray, "N T"], mean: float, deviation: float, mels: int
-) -> list[VoicedMouth]:
+def corpus_mouths(clips: ClipSet, openings: Float[np.ndarray, "N T"], mels: int) -> list[VoicedMouth]:
     """Returns every voice of every clip of the corpus; nothing is rendered."""
     frames = openings.shape[1]
     return [
-        VoicedMouth(_mels(voice[: SAMPLES_PER_FRAME * frames], mels), (opening - mean) / deviation)
-        for voices, opening in zip(clips.samples, openings)
+        VoicedMouth(f"corpus {number}", _mels(voice[: SAMPLES_PER_FRAME * frames], mels), standard(opening))
+        for number, (voices, opening) in enumerate(zip(clips.samples, openings))
         for voice in voices
     ]
 
@@ -72,26 +72,28 @@ def corpus_mouths(
 def real_mouths(directory: str, split: str, mels: int) -> list[VoicedMouth]:
     """Returns the clips of a split of job prepare's shards that have sound and a mouth that moves.
 
-    Each person's opening is taken about its own mean, in units of its own deviation: mouths and cameras differ.
     InputError for a folder without shards.
     """
     found = []
-    for sound, mouth in _records(directory, split):
-        opening = np.asarray(mouth, np.float64)
-        if len(opening) < SHORTEST or opening.std() < STILL:
-            continue
-        standard = (opening - opening.mean()) / opening.std()
-        found.append(VoicedMouth(_mels(sound, mels)[: len(standard)], standard.astype(np.float32)))
+    for person, sound, mouth in _records(directory, split):
+        if len(mouth) >= SHORTEST and mouth.std() >= STILL:
+            found.append(VoicedMouth(person, _mels(sound, mels)[: len(mouth)], standard(mouth)))
     return found
 
 
-def _records(directory: str, split: str) -> Iterator[tuple[Int16[np.ndarray, "N"], np.ndarray]]:
+def standard(opening: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T"]:
+    """Returns an opening about its own mean, in units of its own deviation: mouths and cameras differ."""
+    wide = np.asarray(opening, np.float64)
+    return ((wide - wide.mean()) / max(wide.std(), STILL)).astype(np.float32)
+
+
+def _records(directory: str, split: str) -> Iterator[tuple[str, Int16[np.ndarray, "N"], np.ndarray]]:
     manifest = read_manifest(Path(directory))
     for shard in [shard for shard in manifest.shards if shard.split == split]:
         records = ShardReader(manifest, shard, next(name for name in FORMATS if name in shard.files))
         for record in (records[index] for index in range(len(records))):
             if record.audio is not None and record.mouth is not None and record.fps == FPS:
-                yield record.audio, record.mouth
+                yield record.person_id, record.audio, np.asarray(record.mouth, np.float64)
 
 
 def _mels(sound: Int16[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
@@ -106,20 +108,29 @@ def mean_spectrum(clips: list[VoicedMouth]) -> Float[np.ndarray, "mels"]:
 
 
 def stretches(clips: list[VoicedMouth], spectrum: Float[np.ndarray, "mels"]) -> Stretches:
-    """Cuts clips into examples, relative to the mean spectrum of their own clip."""
-    rows = []
+    """Cuts clips into examples. Each is there twice: over the mean spectrum of its clip, as a file is heard, and over
+    the mean of what was said so far, as a live voice is.
+
+    spectrum: the mean of many voices, from which a voice's own mean starts.
+    """
+    rows, people = [], []
     for clip in clips:
-        heard = np.asarray(relative_mels(clip.mels, heard_mean(clip.mels).spectrum(spectrum)))
-        for start in range(0, max(len(heard) - SHORTEST, 1), FRAMES):
-            part = slice(start, start + FRAMES)
-            missing = FRAMES - len(heard[part])
-            rows.append((
-                np.pad(heard[part], ((0, missing), (0, 0)), "edge"),
-                np.pad(clip.opening[part], (0, missing)),
-                np.arange(FRAMES) < FRAMES - missing,
-            ))  # fmt: skip
+        so_far = np.asarray(heard_so_far(clip.mels).spectrum(spectrum))
+        whole = np.asarray(relative_mels(clip.mels, heard_mean(clip.mels).spectrum(spectrum)))
+        for heard in (whole, np.asarray(over_spectra(clip.mels, so_far))):
+            for start in range(0, max(len(heard) - APART, 1), APART):
+                part = slice(start, start + FRAMES)
+                missing = FRAMES - len(heard[part])
+                people.append(clip.person)
+                rows.append((
+                    np.pad(heard[part], ((0, missing), (0, 0)), "edge"),
+                    np.pad(clip.opening[part], (0, missing)),
+                    np.arange(FRAMES) < FRAMES - missing,
+                ))  # fmt: skip
     heard, opening, known = (np.stack(column) for column in zip(*rows))
-    return Stretches(heard.astype(np.float16), opening.astype(np.float32), known)
+    _, of, counts = np.unique(people, return_inverse=True, return_counts=True)
+    weight = counts[of] ** -EVENNESS
+    return Stretches(heard.astype(np.float16), opening, known, (weight / weight.sum()).astype(np.float32))
 
 
 class VoicedMouthBatches(StepIterator):
@@ -130,7 +141,7 @@ class VoicedMouthBatches(StepIterator):
         counts = [round(batch * share) for share in shares]
         counts[0] += batch - sum(counts)
         self._parts = [
-            (ProcessPart(count, len(one.known)), jax.device_put((one.heard, one.opening, one.known)))
+            (ProcessPart(count, len(one.known)), jax.device_put((one.heard, one.opening, one.known, one.weight)))
             for one, count in zip(sets, counts) if count
         ]  # fmt: skip
         self._key = self._parts[0][0].key(named_key(seed, "lips"))
@@ -142,16 +153,9 @@ class VoicedMouthBatches(StepIterator):
 
     def _examples(self, sets, step):
         key = jax.random.fold_in(self._key, step)
-        drawn = [
-            [array[part.draw_clips(jax.random.fold_in(key, number))] for array in arrays]
-            for number, ((part, _), arrays) in enumerate(zip(self._parts, sets))
-        ]
+        drawn = []
+        for number, ((part, _), (*arrays, weight)) in enumerate(zip(self._parts, sets)):
+            which = part.draw_clips(jax.random.fold_in(key, number), weight)
+            drawn.append([array[which] for array in arrays])
         heard, opening, known = (jnp.concatenate(arrays) for arrays in zip(*drawn))
         return {"heard": heard.astype(jnp.float32), "opening": opening, "known": known}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def read_openings(network: LipReader, params, heard_BTC):
-    """Returns the openings (B, T) of examples (B, T, channels), whose first and last frames go on at the ends."""
-    wide = jnp.pad(heard_BTC, ((0, 0), (network.before, network.after), (0, 0)), "edge")
-    return network.apply({"params": params}, wide)
