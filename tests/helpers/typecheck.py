@@ -53,6 +53,7 @@ ROOMS = (
     "training.tasks.face_mixture",
     "training.tasks.face_pairs",
     "training.tasks.face_probe",
+    "training.tasks.lips_articulation",
     "training.tasks.lips_data",
     "training.tasks.lips_direction",
     "training.tasks.loss_networks",

@@ -385,6 +385,9 @@ class LipsConfig(Settings):
     clips: str = text("", "directory of shards of job prepare to learn from too: real people's mouths; empty = none")
     sources: str = text("", "whose recordings the clips are, and their licence: the file tells it to whoever gets it")
     real_share: float = number(0.5, 0, 1, "", "share of each batch from the clips, beside the corpus")
+    articulation: bool = flag(
+        False, "half of each mouth of the corpus as clips of GRID move theirs for its phonemes (extra voices)"
+    )
     face: str = text("", "export directory of the codec whose dynamics are guided; empty = the shipped one")
     heads: int = number(
         0, 0, 10**6, "heads", "rendered to learn how the codec opens a mouth, 2048 say; 0 = as lips.safetensors has it"
@@ -393,3 +396,5 @@ class LipsConfig(Settings):
     def check_together(self, path: str) -> None:
         """Raises InputError where there is nothing to learn from."""
         _check_sources(self, path, "clips")
+        if self.articulation and not (self.corpus and self.clips):
+            raise InputError(f"{path}.articulation: takes the corpus and clips; give {path}.clips, or leave it off")

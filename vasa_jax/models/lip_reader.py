@@ -56,9 +56,18 @@ def frame_mels(samples_BN: Float[Array, "batch samples"], mels: int) -> Float[Ar
     return steps.reshape(steps.shape[0], -1, PARTS, STEPS // PARTS, mels).mean(3)
 
 
+def log_power(mels_TPC: Float[Array, "*batch frames parts mels"]) -> Float[Array, "*batch frames"]:
+    """Returns the natural logarithm of each frame's mean power."""
+    return jnp.log(_power(mels_TPC).mean((-2, -1)))
+
+
 def is_sound(mels_TPC: Float[Array, "*batch frames parts mels"]) -> Bool[Array, "*batch frames parts"]:
     """Says which parts are louder than silence."""
-    return jnp.exp(LOG_SCALE * mels_TPC - LOG_OFFSET).mean(-1) > LOUD
+    return _power(mels_TPC).mean(-1) > LOUD
+
+
+def _power(mels_TPC: Float[Array, "*batch frames parts mels"]) -> Float[Array, "*batch frames parts mels"]:
+    return jnp.exp(LOG_SCALE * mels_TPC - LOG_OFFSET)
 
 
 def reading_sums(

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, LipsConfig, VASAConfig
 from vasa_jax.corpus.clip_set import ClipSet
+from vasa_jax.corpus.voices.alignment import EnglishAligner
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
 from vasa_jax.generation.lip_guide import read_sound
@@ -22,6 +23,7 @@ from vasa_jax.training.tasks.lips_data import (
     VoicedMouthBatches,
     corpus_mouths,
     corpus_openings,
+    half_learnt,
     mean_spectrum,
     real_mouths,
     stretches,
@@ -57,13 +59,16 @@ class LipsTask(Task):
         return self._network.init(key, heard)["params"]
 
     def data(self, sharding: NamedSharding | None = None) -> VoicedMouthBatches:
-        sets = [stretches(clips, self._spectrum) for clips in self._clips("train").values()]
+        found = dict(self._clips("train"))
+        if self._settings.articulation:
+            found["corpus"] = half_learnt(found["corpus"], found["real"])
+        sets = [stretches(clips, self._spectrum) for clips in found.values()]
         share = self._settings.real_share
         shares = [1.0 - share, share] if len(sets) == 2 else [1.0]
         return VoicedMouthBatches(sets, shares, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
-        names = ("corpus", "clips", "real_share")
+        names = ("corpus", "clips", "real_share", "articulation")
         return {f"lip_reader.{name}": getattr(self._settings, name) for name in names} | clip_settings(self._corpus)
 
     def loss(self, params, batch, key):
@@ -120,7 +125,8 @@ class LipsTask(Task):
             clips = self._corpus_clips(split)
             found["corpus"] = corpus_mouths(clips, corpus_openings(clips, split, self._seed), self._network.mels)
         if s.clips:
-            found["real"] = real_mouths(s.clips, split, self._network.mels)
+            aligner = EnglishAligner() if s.articulation and split == "train" else None
+            found["real"] = real_mouths(s.clips, split, self._network.mels, aligner)
             if not found["real"] and split == "train":
                 raise InputError(f"{s.clips}: no clip at 25 frames a second has sound and a mouth; prepare more")
         return {name: clips for name, clips in found.items() if clips}

@@ -2,24 +2,28 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int16
+from jaxtyping import Bool, Float, Int, Int16
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.performance.visemes import MOTION_NAMES
+from vasa_jax.corpus.voices.spoken import grid_words
+from vasa_jax.data.records import Record
 from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
 from vasa_jax.data.step_iterator import StepIterator
+from vasa_jax.errors import InputError
 from vasa_jax.generation.lip_guide import sound_mels
-from vasa_jax.models.lip_reader import VoiceMean, heard_mean, heard_so_far, over_spectra, relative_mels
+from vasa_jax.models.lip_reader import PARTS, VoiceMean, heard_mean, heard_so_far, over_spectra, relative_mels
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
+from vasa_jax.training.tasks.lips_articulation import Aligner, aligned, articulation_features, learnt_articulation
 
 FRAMES, APART = 80, 40  # of an example, 3.2 s; between the beginnings of two examples of a clip
 SHORTEST = 25  # frames of a clip that is of use
@@ -34,6 +38,7 @@ class VoicedMouth:
     person: str
     mels: Float[np.ndarray, "T parts mels"]
     opening: Float[np.ndarray, "T"]
+    phonemes: Int[np.ndarray, "all_parts"] | None = None  # class of each part of each frame, where it is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +68,31 @@ def corpus_mouths(clips: ClipSet, openings: Float[np.ndarray, "N T"], mels: int)
     """Returns every voice of every clip of the corpus; nothing is rendered."""
     frames = openings.shape[1]
     return [
-        VoicedMouth(f"corpus {number}", _mels(voice[: SAMPLES_PER_FRAME * frames], mels), standard(opening))
-        for number, (voices, opening) in enumerate(zip(clips.samples, openings))
+        VoicedMouth(
+            f"corpus {number}",
+            _mels(voice[: SAMPLES_PER_FRAME * frames], mels),
+            standard(opening),
+            phonemes[: PARTS * frames],
+        )
+        for number, (voices, opening, phonemes) in enumerate(zip(clips.samples, openings, clips.phonemes))
         for voice in voices
     ]
 
 
-def real_mouths(directory: str, split: str, mels: int) -> list[VoicedMouth]:
+def real_mouths(directory: str, split: str, mels: int, aligner: Aligner | None = None) -> list[VoicedMouth]:
     """Returns the clips of a split of job prepare's shards that have sound and a mouth that moves.
 
-    InputError for a folder without shards.
+    aligner: finds the phonemes of clips whose files' names spell a sentence of GRID. InputError for a folder without
+    shards.
     """
     found = []
-    for person, sound, mouth in _records(directory, split):
+    for record in _records(directory, split):
+        mouth = np.asarray(record.mouth, np.float64)
         if len(mouth) >= SHORTEST and mouth.std() >= STILL:
-            found.append(VoicedMouth(person, _mels(sound, mels)[: len(mouth)], standard(mouth)))
+            words = grid_words(PurePath(record.source.split(" ")[-1]).stem) if aligner else None
+            phonemes = aligned(aligner, record.audio / np.float32(32767), words, len(mouth)) if words else None
+            heard = _mels(record.audio, mels)[: len(mouth)]
+            found.append(VoicedMouth(record.person_id, heard, standard(mouth), phonemes))
     return found
 
 
@@ -87,13 +102,29 @@ def standard(opening: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T"]:
     return ((wide - wide.mean()) / max(wide.std(), STILL)).astype(np.float32)
 
 
-def _records(directory: str, split: str) -> Iterator[tuple[str, Int16[np.ndarray, "N"], np.ndarray]]:
+def half_learnt(clips: list[VoicedMouth], examples: list[VoicedMouth]) -> list[VoicedMouth]:
+    """Returns clips, whose phonemes are known, with mouths half their own, half as people of `examples` move theirs.
+
+    InputError where no example's phonemes are known.
+    """
+    known = [one for one in examples if one.phonemes is not None]
+    if not known:
+        raise InputError("config.lip_reader.articulation: no clip's name spells a sentence of GRID; leave it off")
+    features = [articulation_features(one.phonemes, one.mels) for one in known]
+    weights = learnt_articulation([one.person for one in known], features, [one.opening for one in known])
+    learnt = [standard(articulation_features(clip.phonemes, clip.mels) @ weights) for clip in clips]
+    return [
+        dataclasses.replace(clip, opening=standard(clip.opening + opening)) for clip, opening in zip(clips, learnt)
+    ]  # fmt: skip
+
+
+def _records(directory: str, split: str) -> Iterator[Record]:
     manifest = read_manifest(Path(directory))
     for shard in [shard for shard in manifest.shards if shard.split == split]:
         records = ShardReader(manifest, shard, next(name for name in FORMATS if name in shard.files))
         for record in (records[index] for index in range(len(records))):
             if record.audio is not None and record.mouth is not None and record.fps == FPS:
-                yield record.person_id, record.audio, np.asarray(record.mouth, np.float64)
+                yield record
 
 
 def _mels(sound: Int16[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
