@@ -139,8 +139,8 @@ def mean_spectrum(clips: list[VoicedMouth]) -> Float[np.ndarray, "mels"]:
 
 
 def stretches(clips: list[VoicedMouth], spectrum: Float[np.ndarray, "mels"]) -> Stretches:
-    """Cuts clips into examples. Each is there twice: over the mean spectrum of its clip, as a file is heard, and over
-    the mean of what was said so far, as a live voice is.
+    """Cuts clips into examples. Each is there twice: once over the mean spectrum of its clip, as a file is heard.
+    Once over the mean of the sound so far, as a live voice is.
 
     spectrum: the mean of many voices, from which a voice's own mean starts.
     """
