@@ -98,6 +98,10 @@ def test_a_person_with_many_clips_is_not_drawn_as_often_as_they_are():
     part = ProcessPart(4000, 66)
     drawn = np.asarray(part.draw_clips(jax.random.key(0), weight))
     np.testing.assert_allclose((drawn >= 64).mean(), weight[64:].sum(), atol=0.03)
+    second = ProcessPart(8000, 66, index=1, count=2)
+    drawn = np.asarray(second.draw_clips(jax.random.key(0), weight))
+    assert (drawn % 2 == 1).all()
+    np.testing.assert_allclose((drawn >= 64).mean(), weight[65] / weight[1::2].sum(), atol=0.03)
 
 
 def test_r_of_a_row_is_that_of_its_known_frames():
