@@ -18,7 +18,8 @@ from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
 MODEL = ("face", "audio", "motion")
-LIPS = "lips"  # the part that a model may have: lips that follow the voice, generation/lip_guide.py
+LIPS = "lips"  # a part that a model may have: lips that follow the voice, generation/lip_guide.py
+MATTE = "matte"  # another: what of a portrait is its person, generation/cut_out.py
 JOYVASA_AUDIO_FILE = "joyvasa_audio.safetensors"
 _AGAIN = "import both from one download (configs/import_weights.py)"
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
