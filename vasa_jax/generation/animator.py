@@ -19,6 +19,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.filling import filled_up
 from vasa_jax.generation.cut_out import cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
+from vasa_jax.generation.person_matte import PersonMatte
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.provenance import model_name
@@ -26,7 +27,7 @@ from vasa_jax.generation.watermark import Payload, finished, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.keypoint_motion import RawMotion
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.weights.parts import load_part
+from vasa_jax.weights.parts import MATTE, load_if_there, load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
 NEAR, FADE = 0.07, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
@@ -75,17 +76,20 @@ class PortraitAnimator:
         dtype=jnp.float32,
         mark: bool = True,
         size: int = 0,
+        matte: tuple[dict[str, Any], dict[str, Any]] | None = None,
     ):
         """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once.
 
         mark: frames carry the invisible mark (watermark.py); only what measures a network goes without.
         size: side of the frames, pixels; 0 = the codec's own. InputError for one that the codec cannot make.
+        matte: of the network that tells a portrait's person; None = the codec's own matte does.
         """
         params, metadata = face
         self._face = jax.jit(fold_standardisation)(params)
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
         self._batch, self._mark = decode_batch, mark
         self._size = _checked_size(size, self._encoder.image_size, getattr(self._decoder, "portrait_pixels", False))
+        self._person_of = None if matte is None else PersonMatte(matte)
         self.model = model_name(params)
         self.codec = metadata["fields"].get("codec", "volume")
 
@@ -128,7 +132,8 @@ class PortraitAnimator:
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        matte = np.asarray(matte[0, ..., 0], np.float32)
+        own = np.asarray(matte[0, ..., 0], np.float32)
+        matte = own if self._person_of is None else self._person_of(portrait)
         person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32)) if cut else matte
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
@@ -171,7 +176,8 @@ class PortraitAnimator:
         cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0
     ) -> "PortraitAnimator":
         """Loads the codec of a folder alone; the arguments are those of `VideoGenerator.from_pretrained`."""
-        return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark, size)
+        face, matte = load_part(checkpoint, "face"), load_if_there(checkpoint, MATTE)
+        return cls(face, decode_batch, dtype or compute_dtype("auto"), mark, size, matte)
 
     @property
     def angles(self) -> str:
