@@ -39,7 +39,7 @@ def seen(monkeypatch):
     """What the division by colours is given."""
     given = []
 
-    def kept(portrait, matte, pose):
+    def kept(portrait, matte, pose, trust):
         given.append(matte)
         return matte
 

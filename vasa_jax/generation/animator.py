@@ -17,7 +17,7 @@ from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.filling import filled_up
-from vasa_jax.generation.cut_out import cut_out, distance_from
+from vasa_jax.generation.cut_out import CODEC, PORTRAIT_MATTE, cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
 from vasa_jax.generation.person_matte import PersonMatte
 from vasa_jax.generation.picture_mark import picture_mark
@@ -30,8 +30,10 @@ from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.weights.parts import MATTE, load_if_there, load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
-NEAR, FADE = 0.07, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
-TURNS = 0.5  # of that, for a rotation's largest change of a number
+NEAR, FADE = 0.03, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
+TURNS = 0.2  # of that, for a rotation's largest change of a number
+RIM = 3 / 256  # of the side, around the head: its own colours are in there, and go with it
+FILLED = 1 / 96  # of the side: how far what is filled in behind the head is smoothed
 HIDDEN = 0.05  # of the matte: where there is less of the head, its colour goes over into grey
 
 
@@ -125,16 +127,17 @@ class PortraitAnimator:
     ) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
-        cut: the person is cut out by the picture's colours too, see `cut_out`; else by the codec's matte alone.
+        cut: the person is cut out by the picture's colours too, see `cut_out`; else by the matte alone.
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        own = np.asarray(matte[0, ..., 0], np.float32)
-        matte = own if self._person_of is None else self._person_of(portrait)
-        person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32)) if cut else matte
+        matte, trust = np.asarray(matte[0, ..., 0], np.float32), CODEC
+        if self._person_of is not None:
+            matte, trust = self._person_of(portrait), PORTRAIT_MATTE
+        person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32), trust) if cut else matte
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
@@ -343,12 +346,12 @@ def fill_behind_head(
     import cv2
 
     size = portrait.shape[0]
-    rim = max(size // 32, 2)
+    rim = max(round(size * RIM), 1)
     hole = cv2.dilate((matte > 0.1).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
     if hole.all():
         # Nothing of the background is visible: its mean colour is as good a guess as any.
         return np.full_like(portrait, portrait.reshape(-1, 3).mean(0))
     filled = cv2.inpaint(portrait, hole, 3, cv2.INPAINT_TELEA)
-    # Inpainting draws streaks into large holes; away from the rim only their colour matters.
-    soft = cv2.GaussianBlur(filled, (0, 0), size / 24)
+    # Inpainting draws streaks into large holes; smoothed, they are not seen.
+    soft = cv2.GaussianBlur(filled, (0, 0), size * FILLED)
     return np.where(hole[..., None] > 0, soft, filled)
