@@ -32,7 +32,7 @@ from vasa_jax.weights.parts import MATTE, load_if_there, load_part
 LARGEST_FRAME = 1024  # pixels of a side
 NEAR, FADE = 0.03, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
 TURNS = 0.2  # of that, for a rotation's largest change of a number
-RIM = 3 / 256  # of the side, around the head: its own colours are in there, and go with it
+RIM = 2 / 256  # of the side, around the head: its own colours are in there, and go with it
 FILLED = 1 / 96  # of the side: how far what is filled in behind the head is smoothed
 HIDDEN = 0.05  # of the matte: where there is less of the head, its colour goes over into grey
 
@@ -127,17 +127,17 @@ class PortraitAnimator:
     ) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
-        cut: the person is cut out by the picture's colours too, see `cut_out`; else by the matte alone.
+        cut: the person is cut out by the portrait's network and colours, see `cut_out`; else by the codec's matte alone.
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        matte, trust = np.asarray(matte[0, ..., 0], np.float32), CODEC
-        if self._person_of is not None:
-            matte, trust = self._person_of(portrait), PORTRAIT_MATTE
-        person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32), trust) if cut else matte
+        person = np.asarray(matte[0, ..., 0], np.float32)
+        if cut:
+            own = (person, CODEC) if self._person_of is None else (self._person_of(portrait), PORTRAIT_MATTE)
+            person = cut_out(portrait, own[0], np.asarray(latents.pose[0], np.float32), own[1])
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
