@@ -132,6 +132,11 @@ DEAR = {
         f"{TRAIN} {SPEECH} lip_reader.variant=lips_tiny lip_reader.heads=8 lip_reader.face=MODEL",
         "export/lips.safetensors",
     ),
+    "train_matte": (
+        f"{TRAIN} matte.variant=matte_tiny matte.scenes=PHOTOS matte.held_out=0 photo_heads.folder=HEADS"
+        " photos.models=MESH",
+        "export/matte.safetensors",
+    ),
     "train_emotion": (f"{TRAIN} {SPEECH}", "export/emotion.safetensors"),
     "train_face": (f"{FACE} face.recipe=self", "export/face.safetensors"),
     "train_face_256": (f"{FACE} face.recipe=self train.init_from=MODEL", "export/face.safetensors"),

@@ -39,6 +39,7 @@ ROOMS = (
     "generation.joyvasa",
     "generation.lip_guide",
     "generation.open_stream",
+    "generation.person_matte",
     "generation.pose_refinement",
     "generation.sampler",
     "generation.windows",
@@ -57,6 +58,7 @@ ROOMS = (
     "training.tasks.lips_data",
     "training.tasks.lips_direction",
     "training.tasks.loss_networks",
+    "training.tasks.matte_data",
     "training.tasks.motion_data",
     "training.tasks.sync_data",
 )  # packages and modules whose annotations name shapes

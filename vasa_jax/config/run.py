@@ -35,6 +35,7 @@ from vasa_jax.config.training import (
     FaceConfig,
     LipsConfig,
     LossNetworksConfig,
+    MatteConfig,
     MotionConfig,
     SyncConfig,
     TrainConfig,
@@ -101,6 +102,7 @@ class VASAConfig(Controls, Driving, VideoForm):
     capp: CAPPConfig = part(CAPPConfig())
     sync: SyncConfig = part(SyncConfig())
     lip_reader: LipsConfig = part(LipsConfig())
+    matte: MatteConfig = part(MatteConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())

@@ -9,6 +9,7 @@ from vasa_jax.models.variants import (
     CAPP_VARIANTS,
     FACE_VARIANTS,
     LIPS_VARIANTS,
+    MATTE_VARIANTS,
     MOTION_VARIANTS,
     SYNC_VARIANTS,
 )
@@ -398,3 +399,21 @@ class LipsConfig(Settings):
         _check_sources(self, path, "clips")
         if self.articulation and not (self.corpus and self.clips):
             raise InputError(f"{path}.articulation: takes the corpus and clips; give {path}.clips, or leave it off")
+
+
+@section
+class MatteConfig(Settings):
+    """The portrait matte: which pixels of a portrait are the person's (photo_heads.folder, photos.models)."""
+
+    variant: str = choice("matte_demo", MATTE_VARIANTS, "size of the network")
+    scenes: str = text("", "folder of pictures of places without people, to stand before; empty = none")
+    sources: str = text("", "whose pictures those are, and their licence: the file tells it to whoever gets it")
+    taken: float = number(0.4, 0, 1, "", "share of the portraits that stay as they were taken")
+    scenes_share: float = number(0.35, 0, 1, "", "share before a scene; the rest stands before others' backgrounds")
+    leaves: float = number(0.1, 0, 1, "", "share before a made-up, busy background")
+    held_out: float = number(0.05, 0, 0.9, "", "share of the photographs that is kept for validation")
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for shares above the whole."""
+        if self.taken + (self.scenes_share if self.scenes else 0) + self.leaves > 1 + 1e-9:
+            raise InputError(f"{path}.taken: the shares are more than 1 together; lower one of them")

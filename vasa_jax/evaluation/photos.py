@@ -46,13 +46,12 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     from vasa_jax.generation.animator import PortraitAnimator
     from vasa_jax.generation.generator import VideoGenerator
     from vasa_jax.generation.job import DEMO
-    from vasa_jax.weights.parts import load_part
 
     settings = config.photos_evaluation
     analyzer = open_analyzer(config.photos.analyzer, config.photos.models)
     mesh = face_mesh(config.photos.models)
     model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False, size=config.size)
-    against = PortraitAnimator(load_part(settings.against, "face"), config.decode_batch, mark=False, size=config.size)
+    against = PortraitAnimator.from_checkpoint(settings.against, config.decode_batch, mark=False, size=config.size)
     size = model.image_size
     if against.image_size != size:
         raise InputError(

@@ -17,8 +17,9 @@ from vasa_jax.data.face_crop import Crop, crop_square
 from vasa_jax.dtypes import compute_dtype
 from vasa_jax.errors import InputError
 from vasa_jax.filling import filled_up
-from vasa_jax.generation.cut_out import cut_out, distance_from
+from vasa_jax.generation.cut_out import CODEC, PORTRAIT_MATTE, cut_out, distance_from
 from vasa_jax.generation.paste import Paste, Place, writable
+from vasa_jax.generation.person_matte import PersonMatte
 from vasa_jax.generation.picture_mark import picture_mark
 from vasa_jax.generation.portraits import Portrait
 from vasa_jax.generation.provenance import model_name
@@ -26,11 +27,13 @@ from vasa_jax.generation.watermark import Payload, finished, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.keypoint_motion import RawMotion
 from vasa_jax.models.layers import fold_standardisation
-from vasa_jax.weights.parts import load_part
+from vasa_jax.weights.parts import MATTE, load_if_there, load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
-NEAR, FADE = 0.07, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
-TURNS = 0.5  # of that, for a rotation's largest change of a number
+NEAR, FADE = 0.03, 0.03  # halves of the side: how far lips, hair and matte reach beyond the portrait's person; a rim
+TURNS = 0.2  # of that, for a rotation's largest change of a number
+RIM = 2 / 256  # of the side, around the head: its own colours are in there, and go with it
+FILLED = 1 / 96  # of the side: how far what is filled in behind the head is smoothed
 HIDDEN = 0.05  # of the matte: where there is less of the head, its colour goes over into grey
 
 
@@ -75,17 +78,20 @@ class PortraitAnimator:
         dtype=jnp.float32,
         mark: bool = True,
         size: int = 0,
+        matte: tuple[dict[str, Any], dict[str, Any]] | None = None,
     ):
         """face: (parameters, metadata) of a codec, as `load_part` gives them; `decode_batch` frames at once.
 
         mark: frames carry the invisible mark (watermark.py); only what measures a network goes without.
         size: side of the frames, pixels; 0 = the codec's own. InputError for one that the codec cannot make.
+        matte: of the network that tells a portrait's person; None = the codec's own matte does.
         """
         params, metadata = face
         self._face = jax.jit(fold_standardisation)(params)
         self._encoder, self._decoder = face_codec(metadata["fields"], dtype)
         self._batch, self._mark = decode_batch, mark
         self._size = _checked_size(size, self._encoder.image_size, getattr(self._decoder, "portrait_pixels", False))
+        self._person_of = None if matte is None else PersonMatte(matte)
         self.model = model_name(params)
         self.codec = metadata["fields"].get("codec", "volume")
 
@@ -121,15 +127,17 @@ class PortraitAnimator:
     ) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
-        cut: the person is cut out by the picture's colours too, see `cut_out`; else by the codec's matte alone.
+        cut: the person is cut out by the portrait's network and colours, see `cut_out`; else by the codec's matte alone.
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """
         image = jnp.asarray(self.reduced(portrait[None]))
         detail = None if self._size == self._encoder.image_size else jnp.asarray(portrait[None], jnp.float32) / 255.0
         latents, matte = _encode_portrait(self._encoder, self._decoder, self._face, image, detail)
-        matte = np.asarray(matte[0, ..., 0], np.float32)
-        person = cut_out(portrait, matte, np.asarray(latents.pose[0], np.float32)) if cut else matte
+        person = np.asarray(matte[0, ..., 0], np.float32)
+        if cut:
+            own = (person, CODEC) if self._person_of is None else (self._person_of(portrait), PORTRAIT_MATTE)
+            person = cut_out(portrait, own[0], np.asarray(latents.pose[0], np.float32), own[1])
         canvas = jnp.asarray(fill_behind_head(portrait, person), jnp.float32) / 255.0
         away = distance_from(person) if cut else np.zeros_like(person)
         avatar = Avatar(latents, detail, canvas, jnp.asarray(away), portrait, None, None)
@@ -171,7 +179,8 @@ class PortraitAnimator:
         cls, checkpoint: str | Path = "", decode_batch: int = 8, dtype=None, mark: bool = True, size: int = 0
     ) -> "PortraitAnimator":
         """Loads the codec of a folder alone; the arguments are those of `VideoGenerator.from_pretrained`."""
-        return cls(load_part(checkpoint, "face"), decode_batch, dtype or compute_dtype("auto"), mark, size)
+        face, matte = load_part(checkpoint, "face"), load_if_there(checkpoint, MATTE)
+        return cls(face, decode_batch, dtype or compute_dtype("auto"), mark, size, matte)
 
     @property
     def angles(self) -> str:
@@ -337,12 +346,12 @@ def fill_behind_head(
     import cv2
 
     size = portrait.shape[0]
-    rim = max(size // 32, 2)
+    rim = max(round(size * RIM), 1)
     hole = cv2.dilate((matte > 0.1).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
     if hole.all():
         # Nothing of the background is visible: its mean colour is as good a guess as any.
         return np.full_like(portrait, portrait.reshape(-1, 3).mean(0))
     filled = cv2.inpaint(portrait, hole, 3, cv2.INPAINT_TELEA)
-    # Inpainting draws streaks into large holes; away from the rim only their colour matters.
-    soft = cv2.GaussianBlur(filled, (0, 0), size / 24)
+    # Inpainting draws streaks into large holes; smoothed, they are not seen.
+    soft = cv2.GaussianBlur(filled, (0, 0), size * FILLED)
     return np.where(hole[..., None] > 0, soft, filled)

@@ -1,24 +1,38 @@
-"""Where a portrait's person ends: the codec's matte, corrected by the colours of this one picture.
+"""Where a portrait's person ends: a network's matte, corrected by the colours of this one picture.
 
-Before busy backgrounds a codec takes parts of a room for the head. GrabCut (Rother, Kolmogorov and Blake 2004) starts
-from its matte and divides the picture by colour. Where person and background have one colour it errs, and there it does
-not show.
+GrabCut (Rother, Kolmogorov and Blake 2004) starts from the matte and divides by colour what it is not sure of. Where
+person and background have one colour it errs, and there it does not show. Before busy backgrounds a codec takes parts
+of a room for the head, and is sure of it; the portrait matte (models/portrait_matte.py) seldom does.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 SIDE = 256  # pixels at which the picture is divided
-SURE = (0.05, 0.97)  # matte below and above which a pixel is taken for background and person
-CORE = 1 / 12  # of the side: how far inside the matte a pixel must be for that
 ROUNDS = 4
 LEAST = 0.6  # of the matte's area: what is smaller is no person, and the matte stays
 RIM = 1 / 128  # of the side: what the person's soft outline takes
 HAIR = 0.85  # halves of the side, of a head of scale 1: above its middle nothing of it is further away, but wide hair
 
 
+class Trust(NamedTuple):
+    """When a pixel is taken for background and for the person without asking its colour."""
+
+    low: float  # below this share
+    high: float  # above this one
+    core: float  # and so far inside, of the side
+
+
+CODEC, PORTRAIT_MATTE = Trust(0.05, 0.97, 1 / 12), Trust(0.2, 0.8, 0.0)
+
+
 def cut_out(
-    portrait: UInt8[np.ndarray, "n n 3"], matte: Float[np.ndarray, "n n"], pose: Float[np.ndarray, "9"]
+    portrait: UInt8[np.ndarray, "n n 3"],
+    matte: Float[np.ndarray, "n n"],
+    pose: Float[np.ndarray, "9"],
+    trust: Trust = CODEC,
 ) -> Float[np.ndarray, "n n"]:
     """Returns the person's share of each pixel, at most the matte's.
 
@@ -31,14 +45,14 @@ def cut_out(
     size, side = len(portrait), min(len(portrait), SIDE)
     picture = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
     given = cv2.resize(matte.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    reach = max(round(side * CORE), 1)
-    core = cv2.erode((given > SURE[1]).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    reach = round(side * trust.core)
+    core = cv2.erode((given > trust.high).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
     far = _far_above(pose, side)
     core &= ~far
     kinds = np.where((given < 0.5) | far, cv2.GC_PR_BGD, cv2.GC_PR_FGD).astype(np.uint8)
-    kinds[given < SURE[0]] = cv2.GC_BGD
+    kinds[given < trust.low] = cv2.GC_BGD
     kinds[core] = cv2.GC_FGD
-    if not (core.any() and (given < SURE[0]).any()):
+    if not (core.any() and (given < trust.low).any()):
         return matte
     cv2.setRNGSeed(0)  # the colours are grouped from a random start
     cv2.grabCut(picture[..., ::-1].copy(), kinds, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS,

@@ -43,7 +43,7 @@ from vasa_jax.generation.watch import Watch, unwatched
 from vasa_jax.generation.watermark import Payload
 from vasa_jax.limits import DEFAULT_LIMITS, InputLimits
 from vasa_jax.settings import fields_of
-from vasa_jax.weights.parts import LIPS, load_model
+from vasa_jax.weights.parts import LIPS, MATTE, load_model
 
 MOST_FPS = 120
 
@@ -68,7 +68,7 @@ class VideoGenerator(PortraitAnimator):
 
         mark, size: as of `PortraitAnimator`.
         """
-        super().__init__(parts["face"], decode_batch, dtype, mark, size)
+        super().__init__(parts["face"], decode_batch, dtype, mark, size, parts.get(MATTE))
         self.sampler = _sampler(parts, dtype)
         self.trained_controls = self.sampler.trained
 

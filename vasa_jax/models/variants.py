@@ -271,4 +271,10 @@ LIPS_VARIANTS: dict[str, dict] = {
     "lips_demo": {"mels": 32, "width": 128, "kernel": 5, "ahead": (2, 2, 2)},
     "lips_tiny": {"mels": 8, "width": 8, "kernel": 3, "ahead": (1, 1)},
 }
+
+MATTE_VARIANTS: dict[str, dict] = {
+    # the shipped size
+    "matte_demo": {"widths": (16, 32, 48, 64, 96, 128), "groups": 8},
+    "matte_tiny": {"widths": (4, 8), "groups": 2},
+}
 # fmt: on

@@ -27,6 +27,7 @@ TASKS = {
     "train_capp": f"{_TASKS}.capp:CAPPTask",
     "train_sync": f"{_TASKS}.sync:SyncTask",
     "train_lips": f"{_TASKS}.lips:LipsTask",
+    "train_matte": f"{_TASKS}.matte:MatteTask",
 }
 KEYPOINT_FACE = f"{_TASKS}.keypoint_face:KeypointFaceTask"  # train_face with a keypoint codec
 

@@ -37,6 +37,7 @@ from vasa_jax.models.keypoints import ZERO_BINS
 from vasa_jax.models.lip_reader import PARTS, LipReader
 from vasa_jax.models.loss_networks import IdentityJudge, PerceptualJudge
 from vasa_jax.models.motion import MotionConditions, VASADiffusionTransformer
+from vasa_jax.models.portrait_matte import PortraitMatte
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, SyncProbe
 from vasa_jax.models.sync_probe import SIDE as MOUTH_SIDE
 from vasa_jax.models.sync_probe import WINDOW as SYNC_WINDOW
@@ -83,7 +84,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion, judge, capp, sync or lips. Tracing a codec takes some seconds.
+    part: face, audio, motion, instrument, emotion, judge, capp, sync, lips or matte. Tracing a codec takes some seconds.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:
@@ -312,6 +313,15 @@ def _lips(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], An
     return build
 
 
+def _matte(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
+    fields = check_fields(PortraitMatte, _fields(metadata, where), f"{where}: fields", tensors)
+    check(metadata.get("figures", {}), Named(Real(-1e9, 1e9)), f"{where}: figures", _REMEDY)
+    network = PortraitMatte(**from_json(fields))
+    if not 1 <= len(network.widths) <= 6:
+        raise InputError(f"{where}: a portrait is not halved {len(network.widths) - 1} times; {_REMEDY}")
+    return lambda: initial_shapes(network, _numbers(1, 256, 256, 3))
+
+
 def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) -> None:
     """Raises InputError where face, audio and motion, each (parameters, metadata), do not go together."""
     moved = dynamics_width(parts["face"][1]["fields"])
@@ -352,5 +362,5 @@ def check_moved(face: tuple[Any, Mapping[str, Any]], where: str) -> None:
 
 _BUILDERS = {
     "face": _face, "audio": _audio, "motion": _motion, "instrument": _instrument, "emotion": _emotion, "judge": _judge,
-    "capp": _capp, "sync": _sync, "lips": _lips,
+    "capp": _capp, "sync": _sync, "lips": _lips, "matte": _matte,
 }  # fmt: skip

@@ -18,7 +18,8 @@ from vasa_jax.weights.wav2vec2 import is_public_file, load_wav2vec2
 
 NETWORKS = {"face": "codec", "audio": "audio encoder", "motion": "motion transformer"}  # built from their fields
 MODEL = ("face", "audio", "motion")
-LIPS = "lips"  # the part that a model may have: lips that follow the voice, generation/lip_guide.py
+LIPS = "lips"  # a part that a model may have: lips that follow the voice, generation/lip_guide.py
+MATTE = "matte"  # another: what of a portrait is its person, generation/cut_out.py
 JOYVASA_AUDIO_FILE = "joyvasa_audio.safetensors"
 _AGAIN = "import both from one download (configs/import_weights.py)"
 SHIPPED = Path(vasa_jax.__file__).parent / "pretrained"
@@ -43,13 +44,18 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
     return load_params(path, functools.partial(_check, part, path))
 
 
+def load_if_there(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Returns `load_part` of a part that a model may have, None where its folder lacks the file."""
+    return load_part(directory, part) if (folder_of(directory, part) / f"{part}.safetensors").exists() else None
+
+
 def folder_of(directory: str | Path, part: str) -> Path:
     """Returns where `part` of a model is looked for: a user's directory, or a folder of the shipped weights."""
     return Path(directory) if directory else SHIPPED
 
 
 def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Returns face, audio and motion, and lips where there are some, each as `load_part`.
+    """Returns face, audio and motion, and lips and matte where there are some, each as `load_part`.
 
     InputError also where they are not of one model.
 
@@ -59,14 +65,19 @@ def load_model(directory: str | Path, generator: str = "") -> dict[str, tuple[di
     if not generator and os.path.isdir(directory) and not (Path(directory) / "motion.safetensors").exists():
         generator = find_generator(directory)
     if generator:
-        return _open_model(Path(directory), generator)
+        return _open_model(Path(directory), generator) | _matte_of(directory)
     parts = {part: load_part(directory, part) for part in MODEL}
     where = str(directory or SHIPPED)
     check_model(parts, where)
-    if (folder_of(directory, LIPS) / f"{LIPS}.safetensors").exists():
-        parts[LIPS] = load_part(directory, LIPS)
-        check_lips(parts[LIPS], parts["motion"], where)
-    return parts
+    if lips := load_if_there(directory, LIPS):
+        parts[LIPS] = lips
+        check_lips(lips, parts["motion"], where)
+    return parts | _matte_of(directory)
+
+
+def _matte_of(directory: str | Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    matte = load_if_there(directory, MATTE)
+    return {} if matte is None else {MATTE: matte}
 
 
 def _open_model(folder: Path, generator: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

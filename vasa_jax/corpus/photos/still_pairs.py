@@ -57,7 +57,7 @@ class StillPairs(StepIterator):
                 "config.photo_heads.people out"
             )
         used, places = np.unique(pairs, return_inverse=True)
-        stills = _stills(heads, used, PhotoRenderer(mesh, size, supersample), size)
+        stills = drawn_in_place(heads, used, PhotoRenderer(mesh, size, supersample), size)
         place = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
         self._stills = jax.device_put({**stills, "pairs": places.reshape(pairs.shape)}, place)
         self._key = np.asarray(jax.random.key_data(named_key(seed, "still pairs")))
@@ -92,10 +92,10 @@ def pairs_of(names: list[str], table: str) -> np.ndarray:
     return np.array(pairs, np.int32).reshape(-1, 2)
 
 
-def _stills(
+def drawn_in_place(
     heads: Mapping[str, np.ndarray], which: np.ndarray, renderer: PhotoRenderer, size: int
 ) -> dict[str, np.ndarray]:
-    """The chosen photographs (N, ...): square, background, pose, and as drawn in place their matte and segmentation."""
+    """Returns the chosen photographs (N, ...): square, background, pose, and as drawn in place matte and segmentation."""
     rest = {name: jnp.float32(value) for name, value in neutral_motion().items()}
 
     @jax.jit
