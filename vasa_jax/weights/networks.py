@@ -55,6 +55,7 @@ TRACED = frozenset((
     "3604d31e2cc3cc457973ab92b0a325fe",  # capp
     "3cb096dc70cc8871a7e78de5d2c4e1af",  # sync
     "d20160a494f42326fafd46a5efa06ae3",  # lips
+    "f10be4546394e8793cd56b7e9aa92ff4",  # matte
 ))
 LARGEST_VOLUME = 2**27  # numbers; face_512 has 2**22.6
 _REMEDY = "export it again, or give the file of this part"
