@@ -84,6 +84,12 @@ def test_a_head_keeps_the_portraits_distance_unless_told_otherwise():
     assert Controls().ignored(()) == []
 
 
+def test_lips_asked_of_a_model_without_a_reader_are_told_to_change_nothing():
+    (line,) = Controls(lips=0.5).ignored(("gaze",))
+    assert line.startswith("config.lips: ") and "changes nothing" in line
+    assert Controls(lips=0.5).ignored(("lips",)) == []
+
+
 def test_only_given_conditions_with_a_scale_are_guided():
     assert ConditionSchedule(Controls()).guided == ("audio",)
     assert ConditionSchedule(Controls(audio_guidance=0.0)).guided == ()

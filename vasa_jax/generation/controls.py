@@ -79,9 +79,10 @@ class Controls(Settings):
 
     def ignored(self, trained: Sequence[str]) -> list[str]:
         """Returns a line for each given condition that weights trained for `trained` do not know."""
-        needs = {**{name: name for name in CONDITIONS}, "blink_rate": "blinks"}
-        if np.array_equal(self.blink_rate, BLINK_RATE):
-            del needs["blink_rate"]  # nobody has asked for it
+        needs = {**{name: name for name in CONDITIONS}, "blink_rate": "blinks", "lips": "lips"}
+        for name, usual in (("blink_rate", BLINK_RATE), ("lips", LIPS)):
+            if np.array_equal(getattr(self, name), usual):
+                del needs[name]  # nobody has asked for it
         return [
             f"config.{name}: these weights were not trained for it; it changes nothing"
             for name, condition in needs.items()

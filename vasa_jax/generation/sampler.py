@@ -26,7 +26,7 @@ class MotionSampler:
     Attributes:
       transformer: the network; another one compiles anew.
       speech: sound to features.
-      trained: the conditions that the weights know.
+      trained: the conditions that the weights know, and "lips" with a reader of them.
       lips: what makes the lips follow; None without its weights.
     """
 
@@ -41,7 +41,7 @@ class MotionSampler:
         params, metadata = motion
         self.speech = SpeechFeatures(audio[0], audio[1]["fields"], dtype)
         self.transformer = VASADiffusionTransformer(**metadata["fields"], dtype=dtype)
-        self.trained = tuple(metadata.get("trained_controls", ()))
+        self.trained = (*metadata.get("trained_controls", ()), *(() if lips is None else ("lips",)))
         self._params = cast_products(params["transformer"], dtype)
         self._mean, self._std = params["statistics"]["mean"], params["statistics"]["std"]
         self._diffusion = VASADiffusion()
