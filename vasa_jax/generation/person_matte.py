@@ -20,7 +20,7 @@ class PersonMatte:
         """part: (parameters, metadata) of matte.safetensors, as `load_part` gives them."""
         params, metadata = part
         self._network = PortraitMatte(**from_json(metadata["fields"]))
-        self._params = fold_standardisation(params)
+        self._params = jax.jit(fold_standardisation)(params)
 
     def __call__(self, portrait: UInt8[np.ndarray, "n n 3"]) -> Float[np.ndarray, "n n"]:
         """Returns the person's share of each pixel, 0 to 1."""
