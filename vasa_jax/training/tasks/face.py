@@ -117,7 +117,8 @@ class FaceTask(Task):
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
-        face, landmarks = self._face, self._face.keypoint_guide is not None
+        face = self._face
+        landmarks = face.keypoint_guide is not None or face.expression_guide is not None
         return RenderCache(
             self._corpus, self._size, self._batch, face.recipe, self._seed, "face", sharding, face.same_frame, landmarks
         )
