@@ -3,7 +3,7 @@
 python -m vasa_jax.main --config configs/train_face_keypoint_reader.py --workdir runs/reader
 
 Nothing is drawn: an update costs a fraction of the codec's. The codec goes on from its checkpoints:
-`configs/train_face_keypoint.py --config.train.init_from=runs/reader`.
+`configs/train_face_keypoint.py --config.train.init_from=runs/reader/checkpoints`.
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

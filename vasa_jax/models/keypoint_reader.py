@@ -59,7 +59,7 @@ class KeypointReader(nn.Module):
         names = GUIDES[:count]
         if not 6 <= count == len(names):
             raise ValueError(f"keypoints: {count}; a KeypointReader has 6 to {len(GUIDES)}")
-        image = image.astype(jnp.float32) * 2.0 - 1.0
+        image = jnp.asarray(image, jnp.float32) * 2.0 - 1.0
         maps, coarse = self._trunk(average_pool(image, self.shrink))
         places = soft_argmax(nn.Conv(count, (1, 1), dtype=self.dtype, name="heat")(maps))
 
