@@ -111,6 +111,7 @@ def test_the_reader_alone_learns_nothing_else():
         ("train_face_keypoint", "--config.face.flip=0.5", "config.face.flip: landmarks have a left and a right"),
         ("train_face_keypoint_reader", "--config.face.flip=0.5", "config.face.flip: landmarks have a left and a right"),
         ("train_face", "--config.face.reader_only=True", "config.face.reader_only: nothing tells the reader"),
+        ("train_face_keypoint_reader", "--config.face.variant=face_tiny", "config.face.keypoint_guide: the codec of"),
         ("train_face", "--config.face.equivariance=1", "config.face.equivariance: the codec of"),
         ("train_face_keypoint", "--config.photo_heads.folder=heads", "choose face_demo"),
     ],
@@ -121,6 +122,9 @@ def test_what_the_codec_has_not_is_one_line(job, change, message):
 
 
 def test_shards_guide_no_keypoints():
+    shards = ("--config.corpus.shards=here", "--config.face.recipe=self")
+    with pytest.raises(InputError, match=r"config\.face\.reader_only: shards have no landmarks"):
+        make_task(shrunk("train_face_keypoint_reader", *TINY, *shards))
     task = make_task(shrunk("train_face_keypoint", *TINY, "--config.corpus.shards=here", "--config.face.recipe=self"))
     assert "config.face.keypoint_guide: off, shards have no landmarks" in task.notes()
     assert not make_task(shrunk("train_face_keypoint", *TINY)).notes()

@@ -229,8 +229,7 @@ def draw_pairs(
     driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
     of the pairs the driver is in the source's own motion: one pair of a source at most, never the first of several.
-    A cache with landmarks gives them and their expression of sources, drivers and targets, and at rest of sources (who
-    are the targets too) and drivers.
+    A cache with landmarks gives all three LANDMARK_FIELDS of sources, drivers and targets.
     """
     groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)

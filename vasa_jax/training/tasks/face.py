@@ -48,7 +48,7 @@ class FaceTask(Task):
     """Trains VASAFaceEncoder and FaceDecoder on frame pairs of the built-in corpus, or of shards."""
 
     name = "face"
-    _foreign: tuple[str, ...] = KEYPOINTS  # settings of another codec's terms
+    _foreign: tuple[str, ...] = (*KEYPOINTS, "reader_only")  # settings of another codec's terms
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """Stage 1 with the keypoint codec (face-vid2vid, Wang et al. 2021; LivePortrait, Guo et al. 2024).
 
 The pairs and the terms of images are those of `FaceTask`, so that both codecs learn the same from the same. Exact
-labels of the corpus stand in the place of a pre-trained estimator of head poses. The codec draws the whole crop: it has
-no matte. Its batch norms keep running statistics, which the export has folded in.
+labels of the corpus stand in the place of pre-trained estimators: head poses, and landmarks in the image and in the
+head's own frame, which guide keypoints and displacements. `reader_only` trains by these alone, without drawing. The
+codec draws the whole crop: it has no matte. Its batch norms keep running statistics, which the export has folded in.
 """
 
 import functools
@@ -13,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vasa_jax.config import VASAConfig
+from vasa_jax.errors import InputError
 from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses.keypoints import (
     bent_images,
@@ -36,6 +39,7 @@ from vasa_jax.training.tasks.face_pairs import Pairs, deinterleave, interleave, 
 from vasa_jax.training.tasks.reader_validation import ReaderValidation
 
 PARTS = ("encoder", "decoder")
+REST_SHARE = 0.3  # of the canonical keypoints in `expression_guide`
 GUIDE_TERMS = ("keypoint_guide", "expression_guide")  # by exact landmarks
 
 
@@ -43,6 +47,14 @@ class KeypointFaceTask(FaceTask):
     """Trains a KeypointFaceEncoder and a KeypointFaceDecoder."""
 
     _foreign = VOLUME
+
+    @classmethod
+    def from_config(cls, config: VASAConfig) -> "KeypointFaceTask":
+        if config.face.reader_only and config.corpus.shards:
+            raise InputError(
+                "config.face.reader_only: shards have no landmarks to learn from; leave config.corpus.shards empty"
+            )
+        return super().from_config(config)
 
     @property
     def _guided(self) -> int:
@@ -85,16 +97,19 @@ class KeypointFaceTask(FaceTask):
         views = forward.jittered(pairs, keys, face.jitter)
         variables = {part: {"params": params[part], STATISTICS: params[STATISTICS][part]} for part in PARTS}
 
-        raws, seen = self._read(variables["encoder"], views)
-        motions = forward.Motions(*map(self._motion, raws))
-        told = self._guides(raws, motions, pairs, weights) if self._guided else {}
+        sources, drivers = len(views.source), len(views.driver) // len(views.source)
+        raw, seen = self._read(variables["encoder"], views)
+        pose = pose_from_raw(raw, self._encoder.angles)
+        told = self._guides(raw, pose, pairs, weights) if self._guided else {}
         if face.reader_only:
-            poses = zip(motions, forward.Motions._fields)
-            errors = [pose_loss(motion.pose, pairs[f"{name}_pose"], None) for motion, name in poses]
-            terms = {"pose": sum(errors) / len(errors), **told}
+            labels = interleave([pairs[f"{image}_pose"] for image in forward.Motions._fields], sources)
+            terms = {"pose": pose_loss(pose, labels), **told}
             statistics = {**params[STATISTICS], "encoder": seen}
             return self._loss.total(terms, weights), {**terms, STATISTICS: jax.lax.stop_gradient(statistics)}
 
+        dynamics = raw.expression.reshape(len(pose), -1)
+        parts = deinterleave((raw, forward.Motion(pose, dynamics)), (1, drivers, drivers), sources)
+        raws, motions = (forward.Motions(*part) for part in zip(*parts))
         held = forward.with_held_poses(motions, pairs.get("valid_pose"), face.pose_from_image)
         pose = jnp.where(pairs["same_pose"][:, None], held.driver.pose, held.target.pose)
         shown_source, dynamics = (
@@ -134,8 +149,6 @@ class KeypointFaceTask(FaceTask):
 
     def evaluate(self, params) -> dict[str, float]:
         if self._face.reader_only:
-            if self._corpus.shards:
-                return {}
             variables = {"params": params["encoder"], STATISTICS: params[STATISTICS]["encoder"]}
             return self._reader_validation.evaluate(variables)
         return super().evaluate(_folded(params))
@@ -146,39 +159,30 @@ class KeypointFaceTask(FaceTask):
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
         return super().export(_folded(params))
 
-    def _read(self, encoder: Mapping[str, Any], views: forward.Views) -> tuple[forward.Motions, Any]:
-        """What the reader says of sources, drivers and targets, read in one pass, and the encoder's statistics."""
-        sources, drivers = len(views.source), len(views.driver) // len(views.source)
-        images = interleave((views.source, views.driver, views.target), sources)
+    def _read(self, encoder: Mapping[str, Any], views: forward.Views) -> tuple[RawMotion, Any]:
+        """What the reader says of sources, drivers and targets, joined by `interleave`; the encoder's statistics."""
+        images = interleave((views.source, views.driver, views.target), len(views.source))
         raw, seen = self._encoder.apply(encoder, images, True, method="read", mutable=[STATISTICS])
-        parts = deinterleave(raw, (1, drivers, drivers), sources)
-        return forward.Motions(*parts), seen.get(STATISTICS, {})
+        return raw, seen.get(STATISTICS, {})
 
-    def _motion(self, raw: RawMotion) -> forward.Motion:
-        """What drives a face; the dynamics are the displacements of the expression in a row."""
-        return forward.Motion(pose_from_raw(raw, self._encoder.angles), raw.expression.reshape(len(raw.expression), -1))
+    def _guides(self, raw: RawMotion, pose: jax.Array, pairs: Pairs, weights: Mapping[str, Any]) -> forward.Terms:
+        """Terms of exact landmarks in `weights`; rows as `_read` gives them."""
+        sources, count, terms = len(pairs["source"]), raw.keypoints.shape[1], {}
 
-    def _guides(
-        self, raws: forward.Motions, motions: forward.Motions, pairs: Pairs, weights: Mapping[str, Any]
-    ) -> forward.Terms:
-        """Terms of exact landmarks in `weights`, each a mean over sources, drivers and targets."""
-        terms: dict[str, list[jax.Array]] = {name: [] for name in GUIDE_TERMS if name in weights}
-        for name, raw, motion in zip(forward.Motions._fields, raws, motions):
-            count = raw.keypoints.shape[1]
-            rest, moved, seen = (
-                guide_points(pairs[f"{name}_{field}"], count) for field in ("rest", "expression", "landmarks")
-            )
-            if "keypoint_guide" in terms:
-                # Where the label's pose takes them: beside their images by what a weak perspective leaves out.
-                exact = posed_keypoints(rest, pairs[f"{name}_pose"], moved)
-                error = keypoint_guide(posed_keypoints(raw.keypoints, motion.pose, raw.expression), exact)
-                if raw.places is not None:
-                    error = error + keypoint_guide(raw.places, seen)
-                terms["keypoint_guide"].append(error)
-            if "expression_guide" in terms:
-                error = expression_guide(raw.expression, moved) + 0.3 * expression_guide(raw.keypoints, rest)
-                terms["expression_guide"].append(error)
-        return {name: sum(errors) / len(errors) for name, errors in terms.items()}
+        def told(field: str) -> jax.Array:
+            return interleave([pairs[f"{image}_{field}"] for image in forward.Motions._fields], sources)
+
+        rest, moved = (guide_points(told(field), count) for field in ("rest", "expression"))
+        if "keypoint_guide" in weights:
+            # Where the label's pose takes them: beside their images by what a weak perspective leaves out.
+            exact = posed_keypoints(rest, told("pose"), moved)
+            terms["keypoint_guide"] = keypoint_guide(posed_keypoints(raw.keypoints, pose, raw.expression), exact)
+            if raw.places is not None:
+                terms["keypoint_guide"] += keypoint_guide(raw.places, guide_points(told("landmarks"), count))
+        if "expression_guide" in weights:
+            error = expression_guide(raw.expression, moved)
+            terms["expression_guide"] = error + REST_SHARE * expression_guide(raw.keypoints, rest)
+        return terms
 
     def _keypoint_terms(
         self,
