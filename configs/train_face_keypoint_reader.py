@@ -15,7 +15,7 @@ def get_config():
         train=TrainConfig(
             steps=5_000,
             batch_size=64,
-            learning_rate=1e-3,
+            learning_rate=1.5e-3,
             warmup_steps=200,
             decay_from=0.5,
             evaluate_every=2_500,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_expressions import draw_expressions
 from shrunk import shrunk
 
 from vasa_jax.models.keypoint_motion_field import SPOT_VARIANCE, WarpingNetwork, _spots
@@ -53,21 +54,21 @@ def test_maps_change_the_warp_only_where_they_are_asked_for():
 
 
 @pytest.mark.long
-def test_the_reader_learns_expressions_of_people_it_never_saw():
+def test_the_reader_learns_expressions_of_people_it_never_saw(monkeypatch):
+    """Without `expression_guide`, from keypoints in the image alone, r2_mouth stays below 0."""
+    draw_expressions(monkeypatch)
     config = shrunk(
-        "train_face_keypoint_reader", "--config.face.variant=keypoint_tiny", "--config.train.steps=400",
-        "--config.train.batch_size=8", "--config.train.warmup_steps=20", "--config.train.learning_rate=2e-3",
-        "--config.train.precision=float32", "--config.corpus.groups=32", "--config.corpus.chunk=4",
-        "--config.corpus.motions=10", "--config.corpus.refresh=0", "--config.corpus.style=0",
-        "--config.corpus.supersample=1", "--config.face.jitter=0",
+        "train_face_keypoint_reader", "--config.face.variant=keypoint_tiny", "--config.train.steps=300",
+        "--config.train.batch_size=16", "--config.train.warmup_steps=20", "--config.train.learning_rate=2e-3",
+        "--config.train.precision=float32", "--config.corpus.groups=64", "--config.corpus.chunk=16",
+        "--config.corpus.refresh=0", "--config.corpus.style=0", "--config.face.jitter=0",
     )  # fmt: skip
     task = make_task(config)
     train_step, schedule, data = TrainStep(task, config.train), Schedule(config.train), task.data()
     state, arguments = train_step.new_state(), train_step.arguments(0)
+    before = jax.device_get(state.params["decoder"])
     for step in range(config.train.steps):
-        state, _ = train_step.update(state, next(data), schedule.rates(step), arguments)
-    before = jax.tree.leaves(train_step.new_state().params["decoder"])
-    assert all(np.array_equal(a, b) for a, b in zip(before, jax.tree.leaves(state.params["decoder"])))
-    found = task.evaluate(state.ema)
+        state, _ = train_step.update(state, next(data), train_step.rates(schedule.rates(step)), arguments)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params["decoder"])))
+    found = task.evaluate(state.params)
     assert found["r2_mouth"] > 0.5, found
-

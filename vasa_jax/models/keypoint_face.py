@@ -57,9 +57,7 @@ class KeypointFaceEncoder(nn.Module):
 
     def setup(self):
         self.appearance_feature_extractor = AppearanceFeatureExtractor(**self.appearance, dtype=self.dtype)
-        extractor = SeparateMotionExtractor if self.separate_motion else MotionExtractor
-        extractor = KeypointReader if self.guided_motion else extractor
-        self.motion_extractor = extractor(**self.motion)
+        self.motion_extractor = motion_network(self.separate_motion, self.guided_motion)(**self.motion)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Latents:
         """Encodes, as `encode` does."""
@@ -158,6 +156,13 @@ class KeypointFaceDecoder(nn.Module):
     def retarget_eyes(self, source: Float[Array, "B K 3"], openness: Float[Array, "B 3"]) -> Float[Array, "B K 3"]:
         """Finds displacements that bring eyes of openness left, right to openness[:, 2] (height over width)."""
         return self.eye(jnp.concatenate([_flat(source), openness], -1)).reshape(source.shape)
+
+
+def motion_network(separate: bool, guided: bool) -> type[nn.Module]:
+    """Returns the network that `separate_motion` and `guided_motion` of a `KeypointFaceEncoder` ask for."""
+    if guided:
+        return KeypointReader
+    return SeparateMotionExtractor if separate else MotionExtractor
 
 
 def keypoint_codec(
