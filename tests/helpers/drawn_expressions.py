@@ -29,7 +29,7 @@ def expressive_groups(key, groups, identities, motions, size, supersample, poses
 
     face = jnp.arange(motions) - jnp.arange(motions) % poses
     mouth, lids = each(keys[0], high=0.2)[:, :, face], each(keys[1], 2, high=0.16)[:, :, face]
-    place, log_scale = each(keys[2], 2, low=-0.15, high=0.15), each(keys[3], low=-0.2, high=0.2)
+    place, log_scale = each(keys[2], 2, low=-0.05, high=0.05), each(keys[3], low=-0.05, high=0.05)
     colours = each(keys[4], 2, 3, low=0.3, person=True)
     rest = jnp.zeros((len(LANDMARKS), 3))
     moved = jnp.zeros((*shape, len(LANDMARKS), 3))
