@@ -6,7 +6,10 @@ import jax.numpy as jnp
 from vasa_jax.conventions import LANDMARKS
 from vasa_jax.corpus import render_cache
 from vasa_jax.models.geometry import pixel_grid
-from vasa_jax.models.keypoint_reader import GUIDE_PLACES
+from vasa_jax.models.keypoint_reader import GUIDES
+
+# Where the first six guides lie in a face at rest; the lips are closed, the eyes open.
+REST = ((0.0, 0.3), (0.0, 0.3), (-0.2, 0.3), (0.2, 0.3), (-0.25, -0.2), (0.25, -0.2))
 
 
 def draw_expressions(monkeypatch):
@@ -31,9 +34,9 @@ def expressive_groups(key, groups, identities, motions, size, supersample, poses
     rest = jnp.zeros((len(LANDMARKS), 3))
     moved = jnp.zeros((*shape, len(LANDMARKS), 3))
     changes = (-0.3 * mouth, 0.7 * mouth, None, None, lids[..., 0], lids[..., 1])
-    for (name, where), change in zip(GUIDE_PLACES.items(), changes):
+    for name, where, change in zip(GUIDES, REST, changes):
         index = LANDMARKS.index(name)
-        rest = rest.at[index].set(jnp.array(where))
+        rest = rest.at[index, :2].set(jnp.array(where))
         moved = moved if change is None else moved.at[..., index, 1].set(change)
 
     scale = jnp.exp(log_scale)[..., None]
@@ -46,11 +49,11 @@ def expressive_groups(key, groups, identities, motions, size, supersample, poses
         x, y, half_height = (jnp.asarray(value)[..., None, None] for value in (x, y, half_height))
         return inside(jnp.abs(u - x) - half_width) * inside(jnp.abs(v - y) - half_height)
 
-    head = inside(jnp.sqrt(u**2 + (v / 1.2) ** 2) - 0.7)
+    head = inside(jnp.sqrt(u**2 + (v / 1.2) ** 2) - 0.6)
     image = head * colours[..., None, None, 0, :] + (1.0 - head) * colours[..., None, None, 1, :]
-    image = image * (1.0 - box(0.0, 0.4 + 0.2 * mouth, 0.15, 0.5 * mouth))
-    for x, lid in ((-0.2, lids[..., 0]), (0.2, lids[..., 1])):
-        image = jnp.maximum(image, box(x, 0.01 + 0.5 * lid, 0.1, 0.08 - 0.5 * lid))
+    image = image * (1.0 - box(0.0, 0.3 + 0.2 * mouth, 0.15, 0.5 * mouth))
+    for x, lid in ((-0.25, lids[..., 0]), (0.25, lids[..., 1])):
+        image = jnp.maximum(image, box(x, -0.12 + 0.5 * lid, 0.1, 0.08 - 0.5 * lid))
     still = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), (*shape, 6))
     return {
         "rgb": render_cache.to_uint8(image),

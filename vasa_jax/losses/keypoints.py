@@ -18,7 +18,7 @@ CONTROL_POINTS = 5  # per side, of a thin-plate spline
 AFFINE, BEND = 0.05, 0.005  # standard deviations of random affine maps and of their splines' weights
 WING, WING_CURVE = 0.1, 0.01  # half the width of the Wing loss's logarithm, and its curvature
 # Spread of a coordinate, in the head's frame, below which it is not told apart from standing still.
-LEAST_SPREAD = 0.008
+LEAST_SPREAD = 0.003
 _SMALL = 1e-6
 
 

@@ -19,28 +19,22 @@ from vasa_jax.models.keypoint_motion import POSE_BINS, RawMotion
 from vasa_jax.models.keypoints import pose_from_raw
 from vasa_jax.models.layers import Dtype, average_pool, upsample
 
-# Landmarks that the first keypoints are, and where they lie in the mean face of the corpus at rest, in the canonical
-# frame. Any first six and more of them have lips and both eyes. Irises are there for gaze, jaw and brows for what moves
-# them, nose and ears for the head's own shape.
-GUIDE_PLACES: dict[str, tuple[float, float, float]] = {
-    "inner_lip_2": (0.0, 0.40, -0.25), "inner_lip_6": (0.0, 0.40, -0.24),
-    "outer_lip_0": (-0.16, 0.40, -0.23), "outer_lip_6": (0.16, 0.40, -0.23),
-    "eye_left_2": (-0.20, -0.07, -0.22), "eye_right_2": (0.20, -0.07, -0.22),
-    "outer_lip_3": (0.0, 0.35, -0.27), "outer_lip_9": (0.0, 0.47, -0.26),
-    "iris_left": (-0.20, -0.01, -0.23), "iris_right": (0.20, -0.01, -0.23), "jaw_8": (0.0, 0.69, -0.16),
-    "eye_left_0": (-0.31, -0.02, -0.17), "eye_left_4": (-0.09, -0.01, -0.17), "eye_left_6": (-0.20, 0.02, -0.23),
-    "eye_right_0": (0.09, -0.01, -0.17), "eye_right_4": (0.31, -0.02, -0.17), "eye_right_6": (0.20, 0.02, -0.23),
-    "brow_left_0": (-0.32, -0.17, -0.19), "brow_left_4": (-0.08, -0.15, -0.28),
-    "brow_right_0": (0.08, -0.15, -0.28), "brow_right_4": (0.32, -0.17, -0.19),
-    "nose_tip": (0.0, 0.22, -0.41), "ear_left": (-0.49, 0.06, 0.20), "ear_right": (0.49, 0.06, 0.20),
-}  # fmt: skip
-GUIDES: tuple[str, ...] = tuple(GUIDE_PLACES)
+# Landmarks that the first keypoints are: any first few of them have lips and both eyes. Irises are there for gaze, jaw
+# and brows for what moves them, nose and ears for the head's own shape.
+GUIDES: tuple[str, ...] = (
+    "inner_lip_2", "inner_lip_6", "outer_lip_0", "outer_lip_6", "eye_left_2", "eye_right_2",
+    "outer_lip_3", "outer_lip_9", "iris_left", "iris_right", "jaw_8",
+    *(f"eye_{side}_{i}" for side in ("left", "right") for i in (0, 4, 6)),
+    *(f"brow_{side}_{i}" for side in ("left", "right") for i in (0, 4)),
+    "nose_tip", "ear_left", "ear_right",
+)  # fmt: skip
 # Half sides of the patches in canonical units; an eye's holds the brow too.
 MOUTH, EYE, FACE = 0.28, 0.22, 0.62
 # Displacements of expressions and differences between people are of these sizes. A layer whose answers are of order one
 # is as fast as its neighbours: without the factor one update of Adam moves a keypoint further than any smile.
-EXPRESSION_SIZE, KEYPOINT_SIZE = 0.03, 0.03
+EXPRESSION_SIZE, KEYPOINT_SIZE = 0.03, 0.1
 _FAINT = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+_SPREAD = nn.initializers.normal(0.3 / KEYPOINT_SIZE)
 
 
 class KeypointReader(nn.Module):
@@ -98,17 +92,16 @@ class KeypointReader(nn.Module):
         eyes = nn.silu(nn.Dense(48, name="eye_hidden")(eyes)).reshape(2, batch, -1)
         mouth = nn.silu(nn.Dense(64, name="mouth_hidden")(encode("mouth", cut("lip", MOUTH))))
         face = nn.silu(nn.Dense(96, name="face_hidden")(encode("face", cut("", FACE))))
-        whole = jnp.concatenate([face, summary, pose], -1)
+        seen = jnp.concatenate([mouth, eyes[0], eyes[1], face, summary, pose], -1)
 
-        def points(name: str, seen: Array) -> Array:
+        def points(name: str, size: float, bias) -> Array:
             hidden = nn.silu(nn.Dense(self.hidden, name=f"{name}_hidden")(seen))
-            return nn.Dense(3 * count, name=f"fc_{name}")(hidden).reshape(batch, count, 3)
+            found = nn.Dense(3 * count, kernel_init=_FAINT, bias_init=bias, name=f"fc_{name}")(hidden)
+            return size * found.reshape(batch, count, 3)
 
-        # Who somebody is, is not read from the patches of what moves.
-        mean = jnp.array([GUIDE_PLACES[name] for name in names])
         return raw._replace(
-            expression=EXPRESSION_SIZE * points("exp", jnp.concatenate([mouth, eyes[0], eyes[1], whole], -1)),
-            keypoints=mean + KEYPOINT_SIZE * points("kp", whole),
+            expression=points("exp", EXPRESSION_SIZE, nn.initializers.zeros),
+            keypoints=points("kp", KEYPOINT_SIZE, _SPREAD),
         )
 
     def _trunk(self, x: Float[Array, "B h w 3"]) -> tuple[Float[Array, "B h4 w4 c"], Float[Array, "B h16 w16 c2"]]:
