@@ -62,8 +62,8 @@ def test_the_reader_learns_expressions_of_people_it_never_saw(monkeypatch):
     """Without `expression_guide`, from keypoints in the image alone, r2_mouth stays below 0."""
     draw_expressions(monkeypatch)
     config = shrunk(
-        "train_face_keypoint_reader", "--config.face.variant=keypoint_tiny", "--config.train.steps=300",
-        "--config.train.batch_size=12", "--config.train.warmup_steps=20", "--config.train.learning_rate=2e-3",
+        "train_face_keypoint_reader", "--config.face.variant=keypoint_tiny", "--config.train.steps=400",
+        "--config.train.batch_size=12", "--config.train.warmup_steps=20", "--config.train.learning_rate=5e-3",
         "--config.train.precision=float32", "--config.corpus.groups=32", "--config.corpus.chunk=16",
         "--config.corpus.refresh=0", "--config.corpus.style=0", "--config.face.jitter=0",
     )  # fmt: skip
