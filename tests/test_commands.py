@@ -154,6 +154,11 @@ DEAR = {
         "export/face.safetensors",
     ),
     "train_face_keypoint": (f"{FACE} face.recipe=self face.variant=keypoint_tiny", "export/face.safetensors"),
+    "train_face_keypoint_reader": (
+        f"{FACE} corpus.shards= corpus.groups=1 corpus.poses=1 corpus.motions=2 corpus.drivers=1 corpus.supersample=1"
+        " corpus.style=0 train.batch_size=8 face.variant=keypoint_tiny",
+        "export/face.safetensors",
+    ),
     "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
     "train_face_vasa": (FACE, "export/face.safetensors"),
     "train_loss_networks": (

@@ -13,7 +13,7 @@ from vasa_jax.corpus.heads import truth
 from vasa_jax.corpus.heads.anatomy import HEAD_CENTRE, build_anatomy, head_to_world
 from vasa_jax.corpus.heads.camera import DISTANCE, FOCAL, HEIGHT
 from vasa_jax.corpus.heads.identity import STYLE_NAMES, sample_identity
-from vasa_jax.corpus.heads.labels import labels, to_canonical
+from vasa_jax.corpus.heads.labels import canonical_landmarks, labels, to_canonical
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES, VISEME_FIELDS, VISEMES, neutral_motion, sample_motion
 
 SIZE, BATCH = 64, 16
@@ -140,6 +140,8 @@ def test_the_pose_label_carries_landmarks_of_the_resting_head_to_those_of_the_tu
     rigid = [i for i, name in enumerate(LANDMARKS) if not name.startswith(("iris", "jaw"))]
     error = np.linalg.norm(carried[:, rigid, :2] - out["landmarks"][:, rigid, :2], axis=-1)
     assert error.max() < 0.06 and error.mean() < 0.015  # what a camera without perspective leaves out
+    told = np.asarray(canonical_landmarks(people, moved))
+    np.testing.assert_allclose(told[:, rigid], canonical[:, rigid], atol=2e-3)
     unmoved = np.linalg.norm(x[:, rigid] - out["landmarks"][:, rigid, 0], axis=-1)
     assert unmoved.mean() > 10 * error.mean()
 

@@ -10,7 +10,7 @@ import pytest
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.performance.muscles import POSE_FIELDS
-from vasa_jax.corpus.render_cache import RenderCache
+from vasa_jax.corpus.render_cache import LANDMARK_FIELDS, RenderCache
 from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
 
@@ -34,6 +34,8 @@ def _numbers_for_pictures(monkeypatch):
             "background": rgb[:, :, 0],
             "pose": jnp.broadcast_to(motion[..., None], (*shape, 9)).astype(jnp.float32),
             "landmarks": jnp.stack([identity, motion], -1)[..., None, :].astype(jnp.float32),
+            "rest": identity[:, :, :1].astype(jnp.float32),
+            "expression": motion[..., None].astype(jnp.float32),
         }
 
     monkeypatch.setattr(render_cache, "render_groups", render_groups)
@@ -66,12 +68,16 @@ def test_target_is_the_sources_identity_in_the_drivers_motion():
     assert (driver[0::2, 2] != driver[1::2, 2]).all()  # two drivers of one source never show the same motion
 
 
-def test_sources_and_targets_have_their_landmarks_where_they_are_asked_for():
+def test_images_have_their_landmarks_where_they_are_asked_for():
     corpus = dataclasses.replace(CORPUS, motions=8, poses=2)
     batch, plain = next(RenderCache(corpus, 4, 64, "counterfactual", 0, "test", landmarks=True)), next(make(corpus))
-    for name in ("source", "target"):
-        np.testing.assert_array_equal(batch[f"{name}_landmarks"][:, 0], batch[name][:, 0, 0, 1:])
-    assert batch.keys() - plain.keys() == {"source_landmarks", "target_landmarks"} and same(plain, batch)
+    for name in ("source", "driver", "target"):
+        shown = batch[name][:, 0, 0, 1:]  # identity, motion
+        np.testing.assert_array_equal(batch[f"{name}_landmarks"][:, 0], shown)
+        np.testing.assert_array_equal(batch[f"{name}_rest"][:, 0], shown[:, 0])
+        np.testing.assert_array_equal(batch[f"{name}_expression"][:, 0], shown[:, 1])
+    added = {f"{image}_{name}" for image in ("source", "driver", "target") for name in LANDMARK_FIELDS}
+    assert batch.keys() - plain.keys() == added and same(plain, batch)
 
 
 def test_targets_have_the_drivers_face_in_a_pose_of_their_own():
@@ -102,7 +108,14 @@ def test_a_face_is_rendered_in_several_poses(monkeypatch):
     monkeypatch.setattr(render_cache, "render", render)
     monkeypatch.setattr(render_cache, "sample_identity", lambda key: {"age": jax.random.uniform(key)})
     monkeypatch.setattr(render_cache, "labels", lambda identity, motion: {"pose": jnp.zeros((len(motion["yaw"]), 9))})
-    render_cache.render_groups(jax.random.key(0), 2, 2, 6, 8, 1, 3)
+    points = jnp.zeros((5, 3))
+    monkeypatch.setattr(
+        render_cache, "canonical_landmarks", lambda identity, motion: points + motion["jaw"][:, None, None]
+    )
+    group = render_cache.render_groups(jax.random.key(0), 2, 2, 6, 8, 1, 3)
+    jaw = np.asarray(shown["jaw"]).reshape(2, 2, 6)
+    moved = np.asarray(group["rest"])[:, :, None] + group["expression"]
+    np.testing.assert_allclose(moved, np.broadcast_to(jaw[..., None, None], moved.shape), atol=1e-6)
     for name, value in shown.items():
         value = np.asarray(value).reshape(2, 2, 2, 3)  # group, identity, face, pose
         np.testing.assert_array_equal(value[:, 0], value[:, 1])

@@ -46,6 +46,8 @@ def smooth_groups(key, groups, identities, motions, size, supersample, poses=1):
         "background": render_cache.to_uint8(ground[:, :, 0]),
         "pose": jnp.concatenate([jnp.broadcast_to(still, (*place.shape[:-1], 7)), place], -1),
         "landmarks": jnp.broadcast_to(place[..., None, :], (*place.shape[:-1], len(LANDMARKS), 2)),
+        "rest": jnp.zeros((*place.shape[:2], len(LANDMARKS), 3)),
+        "expression": jnp.zeros((*place.shape[:-1], len(LANDMARKS), 3)),
     }
 
 

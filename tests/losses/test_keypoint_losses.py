@@ -8,19 +8,21 @@ import pytest
 from vasa_jax.conventions import LANDMARKS
 from vasa_jax.losses.keypoints import (
     DEPTH,
-    GUIDES,
+    LEAST_SPREAD,
     SPREAD,
     WING,
     WING_CURVE,
     bent,
     bent_images,
     equivariance,
+    expression_guide,
     guide_points,
     keypoint_guide,
     keypoint_prior,
     random_bends,
 )
 from vasa_jax.models.geometry import pixel_grid
+from vasa_jax.models.keypoint_reader import GUIDES
 
 
 def test_keypoints_repel_each_other_only_when_close():
@@ -40,16 +42,26 @@ def test_guided_keypoints_may_lie_close_to_each_other_alone():
 
 def test_the_guide_is_the_wing_loss_of_the_first_keypoints():
     landmarks = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, len(LANDMARKS), 2)), jnp.float32)
-    points = guide_points(landmarks, 20)
+    points = guide_points(landmarks, len(GUIDES))
     assert points.shape == (1, len(GUIDES), 2) and guide_points(landmarks, 5).shape == (1, 5, 2)
-    np.testing.assert_array_equal(points[0, 2], landmarks[0, LANDMARKS.index("eye_left_2")])
-    keypoints = jnp.pad(points, ((0, 0), (0, 3), (0, 1)), constant_values=0.7)  # depth and the others are free
+    np.testing.assert_array_equal(points[0, 2], landmarks[0, LANDMARKS.index("outer_lip_0")])
+    keypoints = jnp.pad(points, ((0, 0), (0, 3), (0, 0)), constant_values=0.7)  # the others are free
     assert keypoint_guide(keypoints, points) == pytest.approx(0, abs=1e-7)
     near, far = 0.02, 0.5
     assert keypoint_guide(keypoints + near, points) == pytest.approx(WING * np.log(1 + near / WING_CURVE), rel=1e-4)
     assert keypoint_guide(keypoints - far, points) == pytest.approx(
         far - WING + WING * np.log(1 + WING / WING_CURVE), rel=1e-4
     )
+
+
+def test_the_guide_of_expressions_counts_in_their_spread():
+    """A lid that moves by 0.01 counts as much as a jaw that moves by 0.1."""
+    points = jnp.array([[[0.01, 0.1, 0.0]], [[-0.01, -0.1, 0.0]]])
+    assert expression_guide(points, points) == 0
+    spread = np.array([0.01, 0.1, 0.0]) + LEAST_SPREAD
+    off = jnp.asarray(np.float32([0.5, 2.0, 0.0]) * spread)
+    found = jnp.pad(points + off, ((0, 0), (0, 4), (0, 0)), constant_values=9.0)  # the others are free
+    assert expression_guide(found, points) == pytest.approx((0.125 + 1.5 + 0.0) / 3, rel=1e-4)
 
 
 def test_a_bend_without_weights_is_its_affine_part():

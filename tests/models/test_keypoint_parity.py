@@ -107,6 +107,7 @@ def driven_inputs():
     return picture("volume", 1, 32, 16, 32, 32, scale=0.5), source + inputs("driven", 1, 21, 3, scale=0.15), source
 
 
+@pytest.mark.long
 def test_warping_network():
     params = params_of("warping_module")["decoder"]["warping_module"]
     features, motion = jax.jit(WarpingNetwork().apply)({"params": params}, *driven_inputs())

@@ -9,6 +9,7 @@ from tiny_face import draw_heads
 
 from vasa_jax.config import TrainConfig
 from vasa_jax.conventions import LANDMARKS
+from vasa_jax.corpus.render_cache import LANDMARK_FIELDS
 from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
 from vasa_jax.training.jobs import make_task, train
@@ -23,6 +24,11 @@ TINY = (
     "--config.face.variant=keypoint_tiny", "--config.corpus.groups=2", "--config.corpus.style=0",
     "--config.train.steps=2", "--config.train.batch_size=8", "--config.train.log_every=1",
 )  # fmt: skip
+
+UNLABELLED = (
+    "--config.face.equivariance=2", "--config.face.keypoint_prior=0.1", "--config.face.expression_size=0.02",
+)  # fmt: skip
+NAMED = ("equivariance", "keypoint_prior", "keypoint_guide", "expression_guide", "expression_size")  # terms
 
 
 class Mean(Task):
@@ -67,23 +73,34 @@ def batch_shapes(task, sources=2, drivers=4):
         "segmentation": jax.ShapeDtypeStruct((rows, size, size), jnp.uint8),
         "person": jax.ShapeDtypeStruct((sources,), jnp.int32),
         **{name: jax.ShapeDtypeStruct((rows,), bool) for name in ("same_identity", "same_pose")},
-        "source_landmarks": jax.ShapeDtypeStruct((sources, len(LANDMARKS), 2), jnp.float32),
-        "target_landmarks": jax.ShapeDtypeStruct((rows, len(LANDMARKS), 2), jnp.float32),
+        **{
+            f"{name}_{field}": jax.ShapeDtypeStruct((n, len(LANDMARKS), 2 if field == "landmarks" else 3), jnp.float32)
+            for name, n in {"source": sources, "driver": rows, "target": rows}.items()
+            for field in LANDMARK_FIELDS
+        },
     }
 
 
 def test_terms_of_the_loss():
     """Traced, not run: every term of the recipe is there, once and as a scalar, and all statistics."""
-    task = make_task(shrunk("train_face_keypoint", *TINY))
+    task = make_task(shrunk("train_face_keypoint", *TINY, *UNLABELLED))
     assert isinstance(task, KeypointFaceTask)
     params = jax.eval_shape(task.init, jax.random.key(0))
     total, terms = jax.eval_shape(task.loss, params, batch_shapes(task), jax.random.key(0))
     statistics = terms.pop(STATISTICS)
     assert jax.tree.map(jnp.shape, statistics) == jax.tree.map(jnp.shape, params[STATISTICS])
-    assert {"equivariance", "keypoint_prior", "keypoint_guide", "expression_size", "pose", "l1", "psnr"} <= terms.keys()
+    assert {*NAMED, "pose", "l1", "psnr"} <= terms.keys()
     assert total.shape == () and all(term.shape == () for term in terms.values())
     weights = task.loss_weights(0)
     assert weights["matte"] == 0 and weights["equivariance"] == np.float32(2.0)
+
+
+def test_the_reader_alone_learns_nothing_else():
+    task = make_task(shrunk("train_face_keypoint_reader", *TINY))
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    total, terms = jax.eval_shape(task.loss, params, batch_shapes(task), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, terms.pop(STATISTICS)) == jax.tree.map(jnp.shape, params[STATISTICS])
+    assert terms.keys() == {"pose", "keypoint_guide", "expression_guide"} and total.shape == ()
 
 
 @pytest.mark.parametrize(
@@ -92,6 +109,9 @@ def test_terms_of_the_loss():
         ("train_face_keypoint", "--config.face.pairwise_transfer=1", "config.face.pairwise_transfer: the codec of"),
         ("train_face_keypoint", "--config.face.crop_warp=0.1", "config.face.crop_warp: the codec of"),
         ("train_face_keypoint", "--config.face.flip=0.5", "config.face.flip: landmarks have a left and a right"),
+        ("train_face_keypoint_reader", "--config.face.flip=0.5", "config.face.flip: landmarks have a left and a right"),
+        ("train_face", "--config.face.reader_only=True", "config.face.reader_only: nothing tells the reader"),
+        ("train_face_keypoint_reader", "--config.face.variant=face_tiny", "config.face.keypoint_guide: the codec of"),
         ("train_face", "--config.face.equivariance=1", "config.face.equivariance: the codec of"),
         ("train_face_keypoint", "--config.photo_heads.folder=heads", "choose face_demo"),
     ],
@@ -102,6 +122,9 @@ def test_what_the_codec_has_not_is_one_line(job, change, message):
 
 
 def test_shards_guide_no_keypoints():
+    shards = ("--config.corpus.shards=here", "--config.face.recipe=self")
+    with pytest.raises(InputError, match=r"config\.face\.reader_only: shards have no landmarks"):
+        make_task(shrunk("train_face_keypoint_reader", *TINY, *shards))
     task = make_task(shrunk("train_face_keypoint", *TINY, "--config.corpus.shards=here", "--config.face.recipe=self"))
     assert "config.face.keypoint_guide: off, shards have no landmarks" in task.notes()
     assert not make_task(shrunk("train_face_keypoint", *TINY)).notes()
@@ -111,9 +134,9 @@ def test_shards_guide_no_keypoints():
 def test_the_recipe_trains_two_steps(tmp_path, monkeypatch):
     draw_heads(monkeypatch)
     monkeypatch.setattr(face_validation, "BATCHES", 1)
-    state = train(shrunk("train_face_keypoint", *TINY), tmp_path)
+    state = train(shrunk("train_face_keypoint", *TINY, *UNLABELLED), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text()
-    for name in ("equivariance", "keypoint_prior", "keypoint_guide", "expression_size", "eval/psnr_cross"):
+    for name in (*NAMED, "eval/psnr_cross"):
         assert f'"{name}"' in lines, name
     params, metadata = load_part(tmp_path / "export", "face")
     encoder, _ = face_codec(metadata["fields"])

@@ -172,8 +172,15 @@ class FaceConfig(Settings):
     )
     keypoint_prior: float | None = number(None, 0, 1e6, "", "weight of keypoints too close together, or off in depth")
     keypoint_guide: float | None = number(
-        None, 0, 1e6, "", "weight of the distance of the first keypoints from exact landmarks of eyes and lips"
+        None, 0, 1e6, "", "weight of the distance of keypoints, as posed and as seen, from exact landmarks"
     )
+    expression_guide: float | None = number(
+        None, 0, 1e6, "", "weight of the error of canonical keypoints and of their displacements by expressions"
+    )
+    expression_from_image: float = number(
+        1.0, 0, 1, "", "share of the image's gradient that reaches the reader's keypoints and displacements"
+    )
+    reader_only: bool = flag(False, "train the keypoint codec's reader of motion alone, by its guides")
     expression_size: float | None = number(None, 0, 1e6, "", "weight of the mean absolute displacement by expressions")
     transfer_from: int = number(
         0, 0, MOST, "updates", "before pairwise_transfer, cross_identity, perceptual and face_perceptual come in"
@@ -225,8 +232,11 @@ class FaceConfig(Settings):
 
     def check_together(self, path: str) -> None:
         """Raises InputError where only one of the two terms of the GAN is on, and for mirrored faces with a guide."""
-        if self.flip and self.keypoint_guide is not None:
-            raise InputError(f"{path}.flip: landmarks have a left and a right; not together with keypoint_guide")
+        guides = [name for name in ("keypoint_guide", "expression_guide") if getattr(self, name) is not None]
+        if self.flip and guides:
+            raise InputError(f"{path}.flip: landmarks have a left and a right; not together with {guides[0]}")
+        if self.reader_only and not guides:
+            raise InputError(f"{path}.reader_only: nothing tells the reader; set keypoint_guide or expression_guide")
         if (self.adversarial is None) != (self.feature_matching is None):
             raise InputError(
                 f"{path}: adversarial and feature_matching belong together; set both (0 is a weight) or none"

@@ -18,10 +18,10 @@ from jax.sharding import NamedSharding
 from vasa_jax.config import CorpusConfig
 from vasa_jax.corpus.devices import on_each_device, own_key
 from vasa_jax.corpus.heads.identity import sample_identity
-from vasa_jax.corpus.heads.labels import labels
+from vasa_jax.corpus.heads.labels import canonical_landmarks, labels
 from vasa_jax.corpus.heads.render import render, to_uint8
 from vasa_jax.corpus.heads.style import stylise
-from vasa_jax.corpus.performance.muscles import POSE_FIELDS, sample_motion
+from vasa_jax.corpus.performance.muscles import POSE_FIELDS, neutral_motion, sample_motion
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.rng import named_key
@@ -29,6 +29,7 @@ from vasa_jax.rng import named_key
 Group = dict[str, jax.Array]
 # Fields of CorpusConfig that decide the batches.
 DECIDING = ("groups", "identities", "motions", "poses", "drivers", "chunk", "refresh", "style", "supersample")
+LANDMARK_FIELDS = ("landmarks", "rest", "expression")  # of a group, see `render_groups`
 
 
 def render_groups(
@@ -37,7 +38,8 @@ def render_groups(
     """Renders `groups` groups.
 
     Images are uint8: rgb (G, I, M, n, n, 3), segmentation (G, I, M, n, n), background (G, I, n, n, 3). float32 are
-    pose (G, I, M, 9) and landmarks (G, I, M, len(LANDMARKS), 2): x, y in [-1, 1].
+    pose (G, I, M, 9) and, of all N LANDMARKS, landmarks (G, I, M, N, 2): x, y in [-1, 1]; rest (G, I, N, 3): where they
+    lie in the canonical frame in a neutral face; expression (G, I, M, N, 3): how the face moves them there.
 
     `poses` motions in a row are one face (gaze, lids, brows, mouth) in as many head poses.
     """
@@ -48,6 +50,8 @@ def render_groups(
     face = number - number % motions % poses
     motion = {name: value if name in POSE_FIELDS else value[face] for name, value in motion.items()}
     shape = (groups, identities, motions)
+    neutral = {name: jnp.full(groups * identities, value) for name, value in neutral_motion().items()}
+    at_rest = canonical_landmarks(identity, neutral).reshape(groups, identities, -1, 3)
     count = groups * identities * motions
     which = jnp.arange(count)
     group, rest = which // (identities * motions), which % (identities * motions)
@@ -62,6 +66,8 @@ def render_groups(
         "background": to_uint8(background),
         "pose": truth["pose"].reshape(*shape, 9),
         "landmarks": frames["landmarks"][..., :2].reshape(*shape, -1, 2),
+        "rest": at_rest,
+        "expression": canonical_landmarks(identity, motion).reshape(*shape, -1, 3) - at_rest[:, :, None],
     }
 
 
@@ -85,8 +91,8 @@ class RenderCache(StepIterator):
     """Iterates over batches with source, driver, target (source's identity in the driver's motion) and their labels.
 
     Images are uint8 (rows, n, n, 3); `draw_pairs` says which rows each entry has. With `sharding` the batch is
-    spread over its devices (of all processes), and each holds `corpus.groups` groups. `landmarks`: whether sources and
-    targets have theirs.
+    spread over its devices (of all processes), and each holds `corpus.groups` groups. `landmarks`: whether there are
+    those of `LANDMARK_FIELDS`.
     """
 
     def __init__(
@@ -178,7 +184,7 @@ def _render_groups(
 ) -> Group:
     def local(key, chunk, poses):
         group = render_groups(jax.random.fold_in(own_key(key, sharding), chunk), *sizes, poses)
-        return group if landmarks else {name: x for name, x in group.items() if name != "landmarks"}
+        return group if landmarks else {name: x for name, x in group.items() if name not in LANDMARK_FIELDS}
 
     return on_each_device(local, sharding, True, True, True)(key, chunk, poses)
 
@@ -223,7 +229,7 @@ def draw_pairs(
     driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
     of the pairs the driver is in the source's own motion: one pair of a source at most, never the first of several.
-    A cache with landmarks gives those of sources and targets.
+    A cache with landmarks gives all three LANDMARK_FIELDS of sources, drivers and targets.
     """
     groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -248,9 +254,15 @@ def draw_pairs(
         driver, shown = owner, second
     landmarks = {}
     if "landmarks" in cache:
+        images = {
+            "source": (group, source, first),
+            "driver": (groups_of_pairs, driver, second),
+            "target": (groups_of_pairs, owner, shown),
+        }
         landmarks = {
-            "source_landmarks": cache["landmarks"][group, source, first],
-            "target_landmarks": cache["landmarks"][groups_of_pairs, owner, shown],
+            f"{image}_{name}": cache[name][where[:2] if name == "rest" else where]
+            for image, where in images.items()
+            for name in LANDMARK_FIELDS
         }
     return {
         "source": cache["rgb"][group, source, first],

@@ -1,5 +1,5 @@
-"""Losses of keypoints: those that nobody labels (face-vid2vid, Wang et al. 2021, supplement B), and the guide by
-landmarks (LivePortrait, Guo et al. 2024, section 3.2)."""
+"""Losses of keypoints: those that nobody labels (face-vid2vid, Wang et al. 2021, supplement B), and the guides by
+landmarks (LivePortrait, Guo et al. 2024, section 3.2), here exact ones in the image and in the head's own frame."""
 
 import math
 
@@ -9,20 +9,16 @@ from jaxtyping import Array, Float
 
 from vasa_jax.conventions import LANDMARKS
 from vasa_jax.models.geometry import bilinear_sample, pixel_grid
+from vasa_jax.models.keypoint_reader import GUIDES
 
 SPREAD = 0.1  # D_t: squared distance below which two keypoints repel each other
 # z_t: mean depth of the keypoints, where the front of a face lies in our canonical frame; the paper's frame has 0.33
 DEPTH = -0.2
 CONTROL_POINTS = 5  # per side, of a thin-plate spline
 AFFINE, BEND = 0.05, 0.005  # standard deviations of random affine maps and of their splines' weights
-# Landmarks that the first keypoints follow: LivePortrait's ten (corners and upper lid of each eye; corners, top and
-# bottom of the lips), and the irises, so that there are keypoints for gaze.
-GUIDES: tuple[str, ...] = (
-    *(f"eye_{side}_{i}" for side in ("left", "right") for i in (0, 4, 2)),
-    *(f"outer_lip_{i}" for i in (0, 6, 3, 9)),
-    "iris_left", "iris_right",
-)  # fmt: skip
 WING, WING_CURVE = 0.1, 0.01  # half the width of the Wing loss's logarithm, and its curvature
+# Spread of a coordinate, in the head's frame, below which it is not told apart from standing still.
+LEAST_SPREAD = 0.003
 _SMALL = 1e-6
 
 
@@ -38,17 +34,28 @@ def keypoint_prior(keypoints: Float[Array, "B K 3"], guided: int = 0) -> Float[A
     return (close + jnp.abs(keypoints[..., 2].mean(-1) - DEPTH)).mean()
 
 
-def guide_points(landmarks: Float[Array, "B N 2"], keypoints: int) -> Float[Array, "B G 2"]:
+def guide_points(landmarks: Float[Array, "B N d"], keypoints: int) -> Float[Array, "B G d"]:
     """Returns the landmarks that the first G of so many keypoints follow, in the order of GUIDES."""
     return landmarks[:, [LANDMARKS.index(name) for name in GUIDES[:keypoints]]]
 
 
-def keypoint_guide(keypoints: Float[Array, "B K 3"], points: Float[Array, "B G 2"]) -> Float[Array, ""]:
-    """Computes the Wing loss (Feng et al. 2018) of the first G keypoints' x, y against points in [-1, 1]."""
-    error = jnp.abs(keypoints[:, : points.shape[1], :2] - points)
+def keypoint_guide(keypoints: Float[Array, "B K d"], points: Float[Array, "B G d"]) -> Float[Array, ""]:
+    """Computes the Wing loss (Feng et al. 2018) of the first G keypoints against points in [-1, 1]."""
+    error = jnp.abs(keypoints[:, : points.shape[1]] - points)
     near = WING * jnp.log1p(error / WING_CURVE)
     far = error - WING + WING * math.log1p(WING / WING_CURVE)
     return jnp.where(error < WING, near, far).mean()
+
+
+def expression_guide(keypoints: Float[Array, "B K 3"], points: Float[Array, "B G 3"]) -> Float[Array, ""]:
+    """Computes Huber's loss of the first G keypoints, or their displacements, in the head's own frame.
+
+    Each coordinate counts in its standard deviation over the batch: in the image's units head poses and the people's
+    shapes outweigh a lid or a lip a hundred times.
+    """
+    spread = jax.lax.stop_gradient(points.std(0)) + LEAST_SPREAD
+    error = jnp.abs(keypoints[:, : points.shape[1]] - points) / spread
+    return jnp.where(error < 1.0, 0.5 * jnp.square(error), error - 0.5).mean()
 
 
 def random_bends(key: jax.Array, count: int) -> tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]:

@@ -23,7 +23,8 @@ JUDGED = ("perceptual", "face_perceptual", "cross_identity")
 GAME = ("adversarial", "feature_matching")
 PHOTO_HEADS = ("anchor", "flow", "flow_coarse", "kept")  # what only photo heads tell
 REGION = ("region",)
-KEYPOINTS = ("equivariance", "keypoint_prior", "keypoint_guide", "expression_size")  # of the keypoint codec alone
+# Of the keypoint codec alone.
+KEYPOINTS = ("equivariance", "keypoint_prior", "keypoint_guide", "expression_guide", "expression_size")
 VOLUME = ("pairwise_transfer", "crop_warp", "placement", "degrade", *PHOTO_HEADS)  # settings of the volume codec alone
 TERMS = (*ALWAYS, *SELF_TRANSFER, *JUDGED, *GAME, *PHOTO_HEADS, *REGION, *KEYPOINTS)
 

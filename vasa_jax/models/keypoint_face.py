@@ -24,6 +24,7 @@ from vasa_jax.models.keypoint_generator import Generator
 from vasa_jax.models.keypoint_layers import fold_batch_norms
 from vasa_jax.models.keypoint_motion import MotionExtractor, RawMotion
 from vasa_jax.models.keypoint_motion_field import WarpingNetwork
+from vasa_jax.models.keypoint_reader import KeypointReader
 from vasa_jax.models.keypoint_retargeting import EYE_WIDTHS, LIP_WIDTHS, STITCHING_WIDTHS, KeypointMLP
 from vasa_jax.models.keypoints import add_offsets, pose_from_raw, posed_keypoints
 from vasa_jax.models.layers import Dtype, average_pool, resized
@@ -40,14 +41,15 @@ class KeypointFaceEncoder(nn.Module):
     """Encodes faces in a square crop, [0, 1]: their appearance and their motion.
 
     `image_size`: side of the crop; `input_size`: side of what the networks see. `separate_motion`: the pair of
-    face-vid2vid in place of one motion extractor. `angles`: what its angles mean, see `pose_from_raw`. `appearance` and
-    `motion`: fields of the networks.
+    face-vid2vid in place of one motion extractor. `guided_motion`: a `KeypointReader` in its place. `angles`: what its
+    angles mean, see `pose_from_raw`. `appearance` and `motion`: fields of the networks.
     `dtype` is the appearance's: motion is always read in float32, its rounding would be seen as jitter.
     """
 
     image_size: int = 512
     input_size: int = 256
     separate_motion: bool = False
+    guided_motion: bool = False
     angles: str = "live_portrait"
     appearance: Mapping[str, Any] = FrozenDict()
     motion: Mapping[str, Any] = FrozenDict()
@@ -55,8 +57,7 @@ class KeypointFaceEncoder(nn.Module):
 
     def setup(self):
         self.appearance_feature_extractor = AppearanceFeatureExtractor(**self.appearance, dtype=self.dtype)
-        extractor = SeparateMotionExtractor if self.separate_motion else MotionExtractor
-        self.motion_extractor = extractor(**self.motion)
+        self.motion_extractor = motion_network(self.separate_motion, self.guided_motion)(**self.motion)
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Latents:
         """Encodes, as `encode` does."""
@@ -81,6 +82,10 @@ class KeypointFaceEncoder(nn.Module):
     def read(self, image: Float[Array, "B H W 3"], train: bool = False) -> RawMotion:
         """Returns what the motion extractor says, unchanged."""
         return self.motion_extractor(self._seen(image), train)
+
+    def lift(self, image: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B D h w C"]:
+        """Returns the appearance volume of portraits, in their own view."""
+        return self.appearance_feature_extractor(self._seen(image), train)
 
     def read_keypoints(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B K 3"]:
         """Returns where the keypoints of images lie, posed and with their expression."""
@@ -151,6 +156,13 @@ class KeypointFaceDecoder(nn.Module):
     def retarget_eyes(self, source: Float[Array, "B K 3"], openness: Float[Array, "B 3"]) -> Float[Array, "B K 3"]:
         """Finds displacements that bring eyes of openness left, right to openness[:, 2] (height over width)."""
         return self.eye(jnp.concatenate([_flat(source), openness], -1)).reshape(source.shape)
+
+
+def motion_network(separate: bool, guided: bool) -> type[nn.Module]:
+    """Returns the network that `separate_motion` and `guided_motion` of a `KeypointFaceEncoder` ask for."""
+    if guided:
+        return KeypointReader
+    return SeparateMotionExtractor if separate else MotionExtractor
 
 
 def keypoint_codec(

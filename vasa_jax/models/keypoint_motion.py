@@ -29,6 +29,7 @@ class RawMotion(NamedTuple):
     expression: Float[Array, "B K 3"]  # displacements of the keypoints
     scale: Float[Array, "B 1"]
     keypoints: Float[Array, "B K 3"]  # canonical
+    places: Float[Array, "B K 2"] | None = None  # where a reader sees the keypoints in the image, if it says so
 
 
 class GlobalResponseNorm(nn.Module):

@@ -16,6 +16,7 @@ from vasa_jax.models.keypoint_layers import BatchNorm, ConvBlock, VolumeConv, co
 from vasa_jax.models.layers import Conv, Dtype, upsample
 
 HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, in squared coordinates
+SPOT_VARIANCE = 0.005  # of the Gaussian around a keypoint in the image plane
 THIRD_SLOPE = 0.01  # of the leaky ReLU behind the first convolution of the warped features
 
 
@@ -115,11 +116,13 @@ class MotionFieldEstimator(nn.Module):
 class WarpingNetwork(nn.Module):
     """Warps the source's features into the driven pose: the map (B, H, W, width) that the generator starts from.
 
-    The first occlusion mask weighs it; the others are only returned.
+    The first occlusion mask weighs it; the others are only returned. `maps`: whether the map also tells where the
+    keypoints of both faces lie. A warp of few places cannot open lips by a few pixels; what is drawn there can.
     """
 
     keypoints: int = 21
     width: int = 256
+    maps: bool = False
     field: Mapping[str, Any] = FrozenDict()  # other fields of `MotionFieldEstimator`
     dtype: Dtype = jnp.float32
 
@@ -134,6 +137,12 @@ class WarpingNetwork(nn.Module):
         estimator = MotionFieldEstimator(self.keypoints, **self.field, dtype=self.dtype, name="dense_motion_network")
         motion = estimator(volume, driven, source, train)
         x = picture_from_volume(trilinear_sample(volume.astype(self.dtype), motion.deformation))
+        if self.maps:
+            seen = (_spots(x.shape[1:3], driven), _spots(x.shape[1:3], jnp.broadcast_to(source, driven.shape)))
+            # Times ten, the displacements of an expression are of order one as well.
+            shift = 10.0 * (driven - source).reshape(len(driven), 1, 1, -1)
+            near = jnp.repeat(seen[0], 3, -1) * shift
+            x = jnp.concatenate([x, *(part.astype(x.dtype) for part in (*seen, near))], -1)
         x = ConvBlock(self.width, activation=_leaky_third, dtype=self.dtype, name="third")(x, train)
         x = Conv(self.width, 1, standardise=False, bias=True, dtype=self.dtype, name="fourth")(x)
         return x * motion.occlusions[..., :1].astype(x.dtype), motion
@@ -143,6 +152,12 @@ def _heat(grid: Array, keypoints: Float[Array, "B K 3"]) -> Float[Array, "B D H 
     """Returns exp(-|p - keypoint|^2 / (2 HEAT_VARIANCE)) at every place p of the grid."""
     offset = grid[None, :, :, :, None] - keypoints[:, None, None, None]
     return jnp.exp(-0.5 / HEAT_VARIANCE * jnp.square(offset).sum(-1))
+
+
+def _spots(sizes: tuple[int, int], keypoints: Float[Array, "B K 3"]) -> Float[Array, "B H W K"]:
+    """Returns a Gaussian of SPOT_VARIANCE around every keypoint in the image plane, seen from the front."""
+    offset = corner_grid(*sizes)[None, :, :, None] - keypoints[:, None, None, :, :2].astype(jnp.float32)
+    return jnp.exp(-0.5 / SPOT_VARIANCE * jnp.square(offset).sum(-1))
 
 
 def _displaced(

@@ -155,13 +155,15 @@ _KEYPOINT_DEMO = {
     "encoder": {
         "image_size": 256,
         "appearance": {"width": 24, "down_blocks": 3, "max_width": 128, "channels": 16, "depth": 8, "blocks_3d": 2},
-        "motion": {"keypoints": 20, "depths": (1, 1, 2, 1), "widths": (48, 96, 192, 288)},
+        "guided_motion": True,
+        "motion": {"keypoints": 24},
     },
     "decoder": {
-        "keypoints": 20,
+        "keypoints": 24,
         "retargeting": False,
         "warp": {
-            "width": 64, "field": {"compress": 1, "width": 22, "max_width": 160, "blocks": 3, "mask_size": 3},
+            "width": 64, "maps": True,
+            "field": {"compress": 1, "width": 22, "max_width": 160, "blocks": 3, "mask_size": 3},
         },
         "generator": {"width": 64, "blocks": 3, "out_width": 32, "norm_width": 16},
     },
@@ -173,12 +175,19 @@ _KEYPOINT_TINY = {
         "image_size": 64,
         "input_size": 64,
         "appearance": {"width": 4, "down_blocks": 3, "max_width": 16, "channels": 4, "depth": 4, "blocks_3d": 1},
-        "motion": {"keypoints": 5, "depths": (1, 1), "widths": (8, 16)},
+        "guided_motion": True,
+        "motion": {
+            "keypoints": 6, "shrink": 1, "widths": (8, 16, 16, 24), "patch": 24, "patch_widths": (8, 16, 24),
+            "hidden": 32,
+        },
     },
     "decoder": {
-        "keypoints": 5,
+        "keypoints": 6,
         "retargeting": False,
-        "warp": {"width": 8, "field": {"compress": 1, "width": 4, "max_width": 8, "blocks": 2, "mask_size": 3}},
+        "warp": {
+            "width": 8, "maps": True,
+            "field": {"compress": 1, "width": 4, "max_width": 8, "blocks": 2, "mask_size": 3},
+        },
         "generator": {"width": 8, "blocks": 1, "out_width": 8, "norm_width": 4},
     },
 }

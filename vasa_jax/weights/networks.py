@@ -26,11 +26,15 @@ from vasa_jax.models.keypoint_appearance import AppearanceFeatureExtractor
 from vasa_jax.models.keypoint_detectors import (
     CanonicalKeypointDetector,
     HeadPoseExpressionEstimator,
-    SeparateMotionExtractor,
 )
-from vasa_jax.models.keypoint_face import KeypointFaceDecoder, KeypointFaceEncoder, exported, init_keypoint_face
+from vasa_jax.models.keypoint_face import (
+    KeypointFaceDecoder,
+    KeypointFaceEncoder,
+    exported,
+    init_keypoint_face,
+    motion_network,
+)
 from vasa_jax.models.keypoint_generator import Generator
-from vasa_jax.models.keypoint_motion import MotionExtractor
 from vasa_jax.models.keypoint_motion_field import MotionFieldEstimator, WarpingNetwork
 from vasa_jax.models.keypoints import LIVE_PORTRAIT_KEYPOINTS as KEYPOINTS
 from vasa_jax.models.keypoints import ZERO_BINS
@@ -66,7 +70,7 @@ _SIDES = ("image_size", "input_size", "identity_size", "pose_size", "correction_
 _LAYERS = ("layers", "sound_layers", "blocks", "blocks_3d", "pixel_blocks", "depths", "down_blocks")
 # Networks within networks, by the name of their fields; the others are residual networks.
 _INSIDE = {
-    "appearance": AppearanceFeatureExtractor, "motion": MotionExtractor, "warp": WarpingNetwork,
+    "appearance": AppearanceFeatureExtractor, "warp": WarpingNetwork,
     "field": MotionFieldEstimator, "generator": Generator, "detector": CanonicalKeypointDetector,
     "estimator": HeadPoseExpressionEstimator,
 }  # fmt: skip
@@ -121,8 +125,9 @@ def check_fields(network: type[nn.Module], fields: Any, where: str, tensors: int
     for name, value in fields.items():
         if known.get(name) in (Mapping[str, Any], Mapping[str, Any] | None) and value is not None:
             inside = _INSIDE.get(name, ResNet)
-            if name == "motion" and fields.get("separate_motion") is True:
-                inside = SeparateMotionExtractor
+            if name == "motion":
+                told = (fields.get(f"{kind}_motion") is True for kind in ("separate", "guided"))
+                inside = motion_network(*told)
             check_fields(inside, value, f"{where}.{name}", tensors)
     schema = {name: _schema(name, known[name], tensors) for name in fields if name in known}
     check(fields, schema, where, _REMEDY)

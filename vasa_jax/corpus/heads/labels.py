@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from vasa_jax.corpus.heads.anatomy import HEAD_CENTRE, build_anatomy, head_to_world
 from vasa_jax.corpus.heads.camera import DISTANCE, FOCAL
-from vasa_jax.corpus.heads.landmarks import lid_gaps, mouth_gap, rest_lid_gap
+from vasa_jax.corpus.heads.landmarks import head_landmarks, lid_gaps, mouth_gap, rest_lid_gap
 from vasa_jax.corpus.heads.sdf import rotate
 
 # Image units per head unit at the head's centre, at dist = 1, whatever the lens.
@@ -18,6 +18,14 @@ def to_canonical(p: tuple) -> tuple:
     """Moves head-space points to the canonical frame: x right, y down, z into the scene, image units."""
     x, y, z = (v - c for v, c in zip(p, HEAD_CENTRE))
     return CANONICAL_SCALE * x, -CANONICAL_SCALE * y, -CANONICAL_SCALE * z
+
+
+def canonical_landmarks(identity: dict, motion: dict) -> jax.Array:
+    """Returns LANDMARKS (B, N, 3) of a batch of frames in the canonical frame, where head poses move nothing.
+
+    A pose label takes them into the image to within the perspective that `labels` names.
+    """
+    return jax.vmap(lambda i, m: jnp.stack(to_canonical(head_landmarks(build_anatomy(i, m))), -1))(identity, motion)
 
 
 def labels(identity: dict, motion: dict) -> dict[str, jax.Array]:

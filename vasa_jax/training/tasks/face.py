@@ -48,7 +48,7 @@ class FaceTask(Task):
     """Trains VASAFaceEncoder and FaceDecoder on frame pairs of the built-in corpus, or of shards."""
 
     name = "face"
-    _foreign: tuple[str, ...] = KEYPOINTS  # settings of another codec's terms
+    _foreign: tuple[str, ...] = (*KEYPOINTS, "reader_only")  # settings of another codec's terms
 
     def __init__(
         self,
@@ -117,7 +117,8 @@ class FaceTask(Task):
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
-        face, landmarks = self._face, self._face.keypoint_guide is not None
+        face = self._face
+        landmarks = face.keypoint_guide is not None or face.expression_guide is not None
         return RenderCache(
             self._corpus, self._size, self._batch, face.recipe, self._seed, "face", sharding, face.same_frame, landmarks
         )
