@@ -1,4 +1,4 @@
-"""The portrait matte, which tells a portrait's person from what is behind them (needs what configs/fit_photos.py names):
+"""The portrait matte, which tells a portrait's person from what is behind (needs what configs/fit_photos.py names):
 
 python -m vasa_jax.main --config configs/train_matte.py --workdir runs/matte --config.photo_heads.folder=HEADS \
     --config.photos.models=face_models --config.matte.scenes=SCENES

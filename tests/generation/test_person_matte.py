@@ -64,5 +64,5 @@ def test_the_networks_share_is_taken_where_a_model_has_it(tmp_path, seen):
 def test_a_file_that_is_no_matte_is_named(tmp_path):
     save_tiny_model(tmp_path)
     (tmp_path / "matte.safetensors").write_bytes((tmp_path / "audio.safetensors").read_bytes())
-    with pytest.raises(InputError, match="matte.safetensors: .*; "):
+    with pytest.raises(InputError, match=r"matte.safetensors: .*; "):
         load_model(tmp_path)

@@ -33,7 +33,8 @@ SHRUNK = {
 # test_keypoint_training, test_keypoint_reader, test_lips_task, test_matte_task.
 ELSEWHERE = {
     "train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos", "train_capp",
-    "train_audio_voices", "train_sync", "train_face_keypoint", "train_face_keypoint_reader", "train_lips", "train_matte",
+    "train_audio_voices", "train_sync", "train_face_keypoint", "train_face_keypoint_reader", "train_lips",
+    "train_matte",
 }  # fmt: skip
 
 

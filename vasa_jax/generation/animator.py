@@ -127,7 +127,7 @@ class PortraitAnimator:
     ) -> Avatar:
         """Returns the avatar of a portrait, already cropped.
 
-        cut: the person is cut out by the portrait's network and colours, see `cut_out`; else by the codec's matte alone.
+        cut: network and colours of this portrait cut the person out, see `cut_out`; else the codec's matte alone.
         payload: of the mark in its frames; by default a random one, so that the avatar is for one file or stream.
         `remarked` makes it ready for the next.
         """

@@ -89,7 +89,7 @@ _CHOICES = {
 def check_part(part: str, where: str, shapes: Shapes, metadata: Mapping[str, Any]) -> None:
     """Raises InputError, which begins with `where`, if these are not the tensors and metadata of a part.
 
-    part: face, audio, motion, instrument, emotion, judge, capp, sync, lips or matte. Tracing a codec takes some seconds.
+    part: face, audio, motion, instrument, emotion, judge, capp, sync, lips or matte. A codec takes seconds to trace.
     """
     build = _BUILDERS[part](dict(metadata), where, len(shapes))
     if structure(part, shapes, metadata) not in TRACED:

@@ -95,7 +95,7 @@ def pairs_of(names: list[str], table: str) -> np.ndarray:
 def drawn_in_place(
     heads: Mapping[str, np.ndarray], which: np.ndarray, renderer: PhotoRenderer, size: int
 ) -> dict[str, np.ndarray]:
-    """Returns the chosen photographs (N, ...): square, background, pose, and as drawn in place matte and segmentation."""
+    """Returns the chosen photographs (N, ...): square, background, pose, and matte and segmentation as drawn."""
     rest = {name: jnp.float32(value) for name, value in neutral_motion().items()}
 
     @jax.jit

@@ -106,7 +106,7 @@ def portraits(
     (`corpus.photos.backdrops`), or before what is behind somebody else; they sum to 1.
     """
     k, count = iter(jax.random.split(key, 16)), len(chosen)
-    square, matte, own = (jnp.asarray(x)[chosen].astype(jnp.float32) / 255.0 for x in stills)
+    square, matte = (jnp.asarray(x)[chosen].astype(jnp.float32) / 255.0 for x in (stills.square, stills.matte))
     framing = _framings(next(k), count)
     square, matte = (bilinear_sample(x, framing, "border") for x in (square, matte[..., None]))
     matte = matte * (jnp.abs(framing[..., :1]) < 1.0) * (framing[..., 1:] > -1.0)  # no streaks at the sides and above
@@ -125,7 +125,7 @@ def portraits(
     return {"image": image, "matte": matte[..., 0]}
 
 
-def _framings(key: Array, count: int) -> Float[Array, "B 256 256 2"]:
+def _framings(key: Array, count: int) -> Float[Array, "B n n 2"]:
     """Where each pixel of a new framing lies in the old one; half of them are mirrored."""
     k = jax.random.split(key, 4)
     zoom = jnp.exp(jax.random.uniform(k[0], (count,), minval=jnp.log(ZOOM[0]), maxval=jnp.log(ZOOM[1])))
@@ -137,7 +137,7 @@ def _framings(key: Array, count: int) -> Float[Array, "B 256 256 2"]:
     return jnp.einsum("hwi,bji->bhwj", pixel_grid(SIDE, SIDE), matrix) + shift
 
 
-def _parts(key: Array, count: int) -> Float[Array, "B 256 256 2"]:
+def _parts(key: Array, count: int) -> Float[Array, "B n n 2"]:
     """Squares within a scene."""
     k = jax.random.split(key, 3)
     share = jax.random.uniform(k[0], (count, 1, 1, 1), minval=NEARER[0], maxval=NEARER[1])
