@@ -62,8 +62,7 @@ def test_what_has_nothing_to_do_with_the_concept_stays():
 
 @pytest.mark.parametrize("spread", [1.0, 0.1, 0.01])
 def test_a_direction_that_hardly_varies_and_goes_with_the_concept_gives_a_large_gain(spread):
-    """Both features hold the concept, the second alone holds nothing else. So the least change, which a + b / spread = 0
-    is, takes it out of the first by the second: x - y / spread, y - y."""
+    """Both features hold the concept, the second alone holds nothing else: the first loses what the second tells."""
     concept, other = np.random.default_rng(0).normal(size=(2, 500))
     concept, other = (column - column.mean() for column in (concept, other))
     other -= concept * (concept @ other) / (concept @ concept)
