@@ -12,7 +12,7 @@ from hostile import refused
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
-from vasa_jax.conventions import DYNAMICS_DIM, IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
+from vasa_jax.conventions import CORPUS, DYNAMICS_DIM, IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
@@ -56,7 +56,7 @@ class Analyzer:
 class Codec:
     """Shows the portrait whatever is asked, `dark` frames of it black."""
 
-    image_size = SIDE
+    image_size, framing, codec = SIDE, CORPUS, "volume"
 
     def __init__(self, dark=0):
         self._dark = dark

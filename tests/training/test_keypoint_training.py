@@ -8,7 +8,7 @@ from shrunk import shrunk
 from tiny_face import draw_heads
 
 from vasa_jax.config import TrainConfig
-from vasa_jax.conventions import LANDMARKS
+from vasa_jax.conventions import CORPUS, LANDMARKS
 from vasa_jax.corpus.render_cache import LANDMARK_FIELDS
 from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
@@ -139,6 +139,7 @@ def test_the_recipe_trains_two_steps(tmp_path, monkeypatch):
     for name in (*NAMED, "eval/psnr_cross"):
         assert f'"{name}"' in lines, name
     params, metadata = load_part(tmp_path / "export", "face")
+    assert metadata["framing"] == CORPUS
     encoder, _ = face_codec(metadata["fields"])
     image = np.random.default_rng(0).uniform(size=(1, 64, 64, 3)).astype(np.float32)
     found = encoder.apply({"params": params["encoder"]}, image)

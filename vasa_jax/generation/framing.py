@@ -1,11 +1,14 @@
-"""How a keypoint codec's pictures are cut: as LivePortrait does, by landmarks, else nearly so by the face finder."""
+"""How pictures are cut for LivePortrait's codec: as it does, by landmarks, else nearly so by the face finder."""
 
 import functools
+from typing import TypeVar
 
 import numpy as np
 
+from vasa_jax.conventions import LIVE_PORTRAIT
 from vasa_jax.data.face_crop import Crop, FaceBox, find_face
 from vasa_jax.errors import InputError
+from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.landmark_crop import (
     DRIVING_SCALE,
     DRIVING_SHIFT,
@@ -22,6 +25,7 @@ from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29
 # portraits whose landmarks were found.
 BOX_SCALE, BOX_RISE = 1.94, 0.094
+_SETTINGS = ("portrait_scale", "portrait_shift")  # of `Driving`
 
 
 class Landmarks:
@@ -49,7 +53,7 @@ class Landmarks:
 NO_LANDMARKS = Landmarks("")
 
 
-class KeypointFraming:
+class PortraitFraming:
     """Finds the square of a picture's face. With graph files landmarks frame it, and it may be turned.
 
     Attributes:
@@ -104,6 +108,25 @@ class VideoFraming:
             return _square_by_box(face, self._scale, self._shift).upright
         x, y, size = np.mean(self._squares, 0)
         return TurnedSquare((float(x), float(y)), float(size), 0.0).upright
+
+
+Framing = TypeVar("Framing", PortraitFraming, VideoFraming)
+
+
+def framing_for(kind: type[Framing], framing: str, landmarks: Landmarks, how: Driving) -> Framing | None:
+    """Returns LivePortrait's square as `how` has it, for a codec whose framing (a name of FRAMINGS) that is.
+
+    None for others, which see what `crop_within` gives; InputError where `how` then asks for a square of LivePortrait.
+    """
+    if framing == LIVE_PORTRAIT:
+        return kind(landmarks, how.portrait_scale, how.portrait_shift)
+    strange = [name for name in _SETTINGS if getattr(how, name) != getattr(Driving, name)]
+    if strange:
+        raise InputError(
+            f"config.{strange[0]}: is of LivePortrait's square, this codec has the built-in corpus's; leave it out, or "
+            "give --config.crop=x,y,size"
+        )
+    return None
 
 
 class OpennessReader:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, VASAConfig
-from vasa_jax.conventions import SEGMENTS
+from vasa_jax.conventions import CORPUS, SEGMENTS
 from vasa_jax.corpus.photos.cache import DECIDING as PHOTO_DECIDING
 from vasa_jax.corpus.photos.draw import LID
 from vasa_jax.corpus.photos.topology import face_mesh
@@ -199,7 +199,8 @@ class FaceTask(Task):
         return self._validation.images(params)
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
-        return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+        described = {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+        return params, described | {"framing": CORPUS}
 
     def _figures(self, psnr: jax.Array, weights: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """What is logged beside the terms: PSNR, of each image, and the weights."""
