@@ -113,7 +113,7 @@ def test_the_reader_alone_learns_nothing_else():
         ("train_face", "--config.face.reader_only=True", "config.face.reader_only: nothing tells the reader"),
         ("train_face_keypoint_reader", "--config.face.variant=face_tiny", "config.face.keypoint_guide: the codec of"),
         ("train_face", "--config.face.equivariance=1", "config.face.equivariance: the codec of"),
-        ("train_face_keypoint", "--config.photo_heads.folder=heads", "choose face_demo"),
+        ("train_face_keypoint", "--config.face.anchor=0.3", "config.face.anchor: the codec of"),
     ],
 )
 def test_what_the_codec_has_not_is_one_line(job, change, message):
