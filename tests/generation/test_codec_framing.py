@@ -147,10 +147,10 @@ def photographs(generator, files, monkeypatch, tmp_path):
     monkeypatch.setattr(photos.photo_motion, "drawer", lambda renderer: None)
     monkeypatch.setattr(photos, "PhotoRenderer", lambda *given: None)
     monkeypatch.setattr(photos.photo_motion, "built_in", lambda *given: None)
-    monkeypatch.setattr(generator.sampler, "motion", lambda *given: None)
-    monkeypatch.setattr(VideoGenerator, "from_pretrained", lambda *given, **more: generator)
+    monkeypatch.setattr(photos, "speech_of", lambda *given: {})
     other = types.SimpleNamespace(image_size=SIDE, framing=CORPUS)
-    monkeypatch.setattr(PortraitAnimator, "from_checkpoint", lambda *given, **more: other)
+    opened = {"model": generator, "": other}
+    monkeypatch.setattr(PortraitAnimator, "from_checkpoint", lambda folder, *given, **more: opened[folder])
 
     def run(stage, found, *rest):
         for codec in stage._codecs.values():
@@ -160,7 +160,7 @@ def photographs(generator, files, monkeypatch, tmp_path):
 
     monkeypatch.setattr(photos.PhotoStage, "run", run)
     settings = PhotosEvaluationConfig(stills=str(files), clips=str(files), clip_frames=2)
-    photos.evaluate_photos(VASAConfig(job="evaluate_photos", photos_evaluation=settings), tmp_path)
+    photos.evaluate_photos(VASAConfig(job="evaluate_photos", checkpoint="model", photos_evaluation=settings), tmp_path)
 
 
 def share(image):

@@ -10,7 +10,9 @@ to the photograph, that head in the fixed motion: the exact truth. Real clips ar
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,22 +41,25 @@ from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.face_backends.factory import open_analyzer
 from vasa_jax.settings import part_of
+from vasa_jax.weights.parts import makes_motion
 
 CODECS = ("model", "against")
+SILENT = ["This codec's folder has no motion from speech"]
 Figures = dict[str, float]
+Speech = Callable[[Any], np.ndarray]  # of an avatar: its motion (T, 9 + Z)
 
 
 def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
     """Reports on the codec in `config.checkpoint`; writes report.md, report.json and sheet.png."""
     from vasa_jax.generation.animator import PortraitAnimator
-    from vasa_jax.generation.generator import VideoGenerator
-    from vasa_jax.generation.job import DEMO
 
     settings = config.photos_evaluation
     analyzer = open_analyzer(config.photos.analyzer, config.photos.models)
     mesh = face_mesh(config.photos.models)
-    model = VideoGenerator.from_pretrained(config.checkpoint, config.decode_batch, mark=False, size=config.size)
-    against = PortraitAnimator.from_checkpoint(settings.against, config.decode_batch, mark=False, size=config.size)
+    model, against = (
+        PortraitAnimator.from_checkpoint(folder, config.decode_batch, mark=False, size=config.size)
+        for folder in (config.checkpoint, settings.against)
+    )
     size = model.image_size
     if against.image_size != size:
         raise InputError(
@@ -71,14 +76,41 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         asked = photo_motion.from_file(settings.motion)
     else:
         asked = photo_motion.built_in(settings.frames, size, config.seed, config.corpus.supersample)
-    samples = read_audio(config.audio or DEMO["audio"], config.limits).samples
-    spoken = model.motion(samples[: round(settings.seconds * FPS) * SAMPLES_PER_FRAME], None, controls_of(config))
-    stage = PhotoStage(settings, {"model": model, "against": against}, analyzer, Recogniser.find())
+    codecs = {"model": model, "against": against}
+    spoken = speech_of(config, {"model": config.checkpoint, "against": settings.against}, codecs)
+    stage = PhotoStage(settings, codecs, analyzer, Recogniser.find())
     stage.framings = framings
     stage.draw = photo_motion.drawer(PhotoRenderer(mesh, size, config.corpus.supersample))
     if settings.training and stage.who:
         stage.known = known_faces(stage.who, settings.training, size)
     return stage.run(found, left_out, asked, spoken, workdir, config.checkpoint)
+
+
+def speech_of(config: VASAConfig, folders: dict[str, str], codecs: dict[str, Any]) -> dict[str, Speech]:
+    """Returns what makes motion of the report's speech for CODECS, which are in these folders.
+
+    A folder's own parts make it, those of the model for both where their motion has as many numbers. For a volume codec
+    alone the shipped ones do, whose latents it may share; a keypoint codec alone is left out.
+    """
+    from vasa_jax.generation.generator import VideoGenerator
+    from vasa_jax.generation.job import DEMO
+
+    samples = read_audio(config.audio or DEMO["audio"], config.limits).samples
+    samples = samples[: round(config.photos_evaluation.seconds * FPS) * SAMPLES_PER_FRAME]
+    controls, how = controls_of(config), part_of(Driving, config)
+
+    @functools.cache
+    def speech(folder: str) -> Speech:
+        generator = VideoGenerator.from_pretrained(folder, config.decode_batch, mark=False)
+        if not generator.makes_hops:  # open weights look at each portrait
+            return lambda avatar: generator.motion(samples, avatar, controls, how)
+        motion = generator.motion(samples, None, controls)
+        return lambda avatar: about_portrait(motion, avatar.motion)
+
+    chosen = {name: folder if folder and makes_motion(folder) else "" for name, folder in folders.items()}
+    if codecs["against"].dynamics == codecs["model"].dynamics:
+        chosen["against"] = chosen["model"]
+    return {name: speech(folder) for name, folder in chosen.items() if folder or codecs[name].codec == "volume"}
 
 
 class PhotoStage:
@@ -98,7 +130,7 @@ class PhotoStage:
         found: list[dict[str, Person]],
         left_out: dict[str, str],
         asked: photo_motion.FixedMotion,
-        spoken: np.ndarray,
+        spoken: dict[str, Speech],
         workdir: str | Path,
         checkpoint: str = "",
     ) -> dict[str, Any]:
@@ -119,7 +151,7 @@ class PhotoStage:
         report = {
             "checkpoint": checkpoint or "shipped", "against": self._settings.against or "shipped",
             "photographs": len(found), "with_truth": sum("truth" in row["fixed"] for row in each),
-            "left_out": left_out, "notes": [] if self.who else [MISSING],
+            "left_out": left_out, "notes": [*([] if self.who else [MISSING]), *SILENT * ("model" not in spoken)],
             "asked": _spreads(asked),
             "fixed": {column: F.means(values) for column, values in fixed.items()},
             "speech": {column: F.means(values) for column, values in speech.items()},
@@ -166,13 +198,13 @@ class PhotoStage:
         """The asked poses about the photo head's own."""
         return about_portrait(asked.pose, person.head["pose"]).astype(np.float32)
 
-    def _spoken(self, seen: dict[str, Person], motion: np.ndarray) -> dict[str, Figures]:
+    def _spoken(self, seen: dict[str, Person], spoken: dict[str, Speech]) -> dict[str, Figures]:
         figures = {}
-        for name, codec in self._codecs.items():
+        for name, speech in spoken.items():
+            codec = self._codecs[name]
             person = seen[codec.framing]
             avatar = codec.prepare(person.portrait)
-            video = np.concatenate(list(codec.render(avatar, about_portrait(motion, avatar.motion))))
-            figures[name] = self._measure(person, video)
+            figures[name] = self._measure(person, self._driven(codec, avatar, speech(avatar)))
         return figures
 
     def _measure(self, person: Person, frames: np.ndarray) -> Figures:
