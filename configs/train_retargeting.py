@@ -4,7 +4,9 @@ python -m vasa_jax.main --config configs/train_retargeting.py --workdir runs/ret
     --config.checkpoint=runs/keypoint/export
 
 The codec (configs/train_face_keypoint.py) stays as it is. Writes export/face.safetensors, that codec with the networks,
-for reenact's `stitching`, `close_lips`, `eye_openness` and their like.
+for reenact's `stitching`, `close_lips`, `eye_openness` and their like. On a codec in closed form, whose clothes hang on
+one keypoint, 400 updates bring it from 0.148 off its place to less than 0.008: tests/training/test_retargeting_task.py.
+On keypoint_demo they were not trained yet.
 """
 
 from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig
