@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from random_params import random_params
 from shrunk import shrunk
 from tiny_face import draw_heads
-from tiny_keypoint import FIELDS, random_variables
+from tiny_keypoint import FIELDS, random_variables, save_guided
 
 from vasa_jax.config import CorpusConfig, RetargetingConfig
 from vasa_jax.conventions import IDENTITY_POSE, LANDMARKS
@@ -16,20 +15,15 @@ from vasa_jax.errors import InputError
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.losses.retargeting import LEAST_KEYPOINTS, beside_eyes, beside_mouth, change, openness
 from vasa_jax.models.face import Latents
-from vasa_jax.models.keypoint_face import KeypointAppearance, exported, init_keypoint_face
+from vasa_jax.models.keypoint_face import KeypointAppearance, exported
 from vasa_jax.models.keypoint_reader import EYE, GUIDES, MOUTH
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.jobs import make_task, train
 from vasa_jax.training.tasks import retargeting
 from vasa_jax.training.tasks.retargeting import CLOTH, NETWORKS, RetargetingTask
 from vasa_jax.weights.parts import load_part
-from vasa_jax.weights.safetensors_io import save_params
 
 TINY = FACE_VARIANTS["keypoint_tiny"]
-GUIDED = TINY | {
-    "encoder": TINY["encoder"] | {"motion": TINY["encoder"]["motion"] | {"keypoints": LEAST_KEYPOINTS}},
-    "decoder": TINY["decoder"] | {"keypoints": LEAST_KEYPOINTS},
-}
 FACE, SHOULDER = GUIDES.index("outer_lip_3"), GUIDES.index("jaw_8")  # keypoints of the stub's pictures
 
 
@@ -50,10 +44,7 @@ def guides(left, right, lips, wide=0.2):
 def folder(tmp_path_factory):
     """A codec whose keypoints follow landmarks, with random parameters, as a training exports it."""
     folder = tmp_path_factory.mktemp("guided")
-    variables = random_params(lambda key: init_keypoint_face(key, GUIDED))
-    variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
-    metadata = {"fields": GUIDED, "recipe": "counterfactual", "framing": "corpus"}
-    save_params(folder / "face.safetensors", exported(variables), metadata, np.float32)
+    save_guided(folder)
     return folder
 
 

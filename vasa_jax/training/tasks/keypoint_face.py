@@ -59,10 +59,10 @@ class KeypointFaceTask(FaceTask):
 
     @staticmethod
     def _check_photo_heads(variant: str) -> None:
-        """Every keypoint codec can learn from them."""
+        """Refuses none."""
 
     def _anchor(self) -> None:
-        """Faces have no names: the guides of rendered heads hold the displacements."""
+        """Returns none: guides hold the displacements, which need no names."""
 
     @property
     def _guided(self) -> int:
