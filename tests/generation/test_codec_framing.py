@@ -1,6 +1,7 @@
 """Every codec sees faces framed as its training had them, whichever way they come in."""
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -16,14 +17,21 @@ from tiny_keypoint import FIELDS, random_variables
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
 from vasa_jax.conventions import CORPUS, LIVE_PORTRAIT, frame_count
 from vasa_jax.corpus.photos.build import Builder
-from vasa_jax.data.face_crop import Crop, crop_square, find_face
+from vasa_jax.data.face_crop import Crop, FaceBox, crop_square, find_face
 from vasa_jax.data.video_files import write_video
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photos
 from vasa_jax.generation import generator as generators
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
-from vasa_jax.generation.framing import NO_LANDMARKS, PortraitFraming, VideoFraming, framing_for
+from vasa_jax.generation.framing import (
+    NO_LANDMARKS,
+    Landmarks,
+    PortraitFraming,
+    VideoFraming,
+    portrait_framing,
+    video_framing,
+)
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.generation.landmark_crop import PORTRAIT_SCALE, PORTRAIT_SHIFT, cut_square
 from vasa_jax.models.face import init_face
@@ -40,6 +48,7 @@ SIDE, SHARE = 64, (0.40, 0.65)  # of the corpus: a face's box over the side
 PICTURE = picture(240, 200, (120, 60, 34))  # LivePortrait's square reaches above it
 SKIN = (225, 180, 155)
 ALIKE = 6.0  # levels
+TURN = np.array([[0.96, 0.28, 0.0], [-0.28, 0.96, 0.0], [0.0, 0.0, 1.0]], np.float32)
 KINDS = {  # metadata of the file, and how its codec is framed
     "volume": ({}, CORPUS),
     "trained here": ({"recipe": "counterfactual", "framing": CORPUS}, CORPUS),
@@ -227,13 +236,35 @@ def test_files_that_do_not_say_it():
     assert framing_of(keypoint | {"recipe": "self"}) == CORPUS
 
 
-@pytest.mark.parametrize("setting", ["portrait_scale", "portrait_shift"])
-def test_live_portraits_settings_are_refused_by_other_codecs(setting):
-    how = Driving(**{setting: 1.0})
-    for kind in (PortraitFraming, VideoFraming):
-        assert framing_for(kind, LIVE_PORTRAIT, NO_LANDMARKS, how) is not None
-        with pytest.raises(InputError, match=rf"^config\.{setting}: is of LivePortrait's square.*; leave it out"):
-            framing_for(kind, CORPUS, NO_LANDMARKS, how)
+@pytest.mark.parametrize(
+    ("framed", "setting", "value"),
+    [
+        (portrait_framing, "portrait_scale", 1.0), (portrait_framing, "portrait_shift", 0.2),
+        (portrait_framing, "portrait_turn", False), (video_framing, "driving_scale", 1.0),
+        (video_framing, "driving_shift", 0.2),
+        (functools.partial(video_framing, source=True), "portrait_scale", 1.0),
+    ],
+)  # fmt: skip
+def test_live_portraits_settings_change_its_square_and_are_refused_by_other_codecs(framed, setting, value):
+    """A turned face of drawn landmarks, told from the square that the setting gives."""
+    turned, face = drawn_points(200) @ TURN, FaceBox(60, 50, 80, "frontal")
+
+    class Found(Landmarks):
+        def __call__(self, picture, previous=None):
+            return FaceLandmarks(turned, 1.0)
+
+    def square(how):
+        framing = framed(LIVE_PORTRAIT, Found("graphs"), how)
+        if isinstance(framing, PortraitFraming):
+            return framing(PICTURE, "me.png")
+        framing.look(PICTURE)
+        return framing.square(face)
+
+    how = Driving(**{setting: value})
+    assert square(how) != square(Driving())
+    assert framed(CORPUS, NO_LANDMARKS, Driving()) is None
+    with pytest.raises(InputError, match=rf"^config\.{setting}: is of LivePortrait's square.*; leave it out"):
+        framed(CORPUS, NO_LANDMARKS, how)
 
 
 def test_openness_is_measured_in_the_codecs_square(files, monkeypatch):

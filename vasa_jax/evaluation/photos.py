@@ -35,7 +35,7 @@ from vasa_jax.evaluation.recognition import MISSING, Recogniser, nearest
 from vasa_jax.evaluation.report import save_report
 from vasa_jax.generation.control_track import controls_of
 from vasa_jax.generation.driving import Driving
-from vasa_jax.generation.framing import Landmarks, PortraitFraming, framing_for
+from vasa_jax.generation.framing import Landmarks, portrait_framing
 from vasa_jax.generation.motion_edit import about_portrait
 from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
@@ -68,7 +68,7 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         )
     how, landmarks = part_of(Driving, config), Landmarks(config.face_models)
     framings = {
-        framing: framing_for(PortraitFraming, framing, landmarks, how)
+        framing: portrait_framing(framing, landmarks, how)
         for framing in dict.fromkeys((model.framing, against.framing))
     }
     found, left_out = people(settings, analyzer, Builder(mesh), size, framings)

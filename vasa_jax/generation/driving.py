@@ -64,6 +64,9 @@ class Driving(Settings):
     portrait_shift: float = number(
         -0.125, -1, 1, "", "LivePortrait's codec: of that square down the face, over its side; negative shows more hair"
     )
+    portrait_turn: bool = flag(True, "LivePortrait's codec, landmarks: the portrait's square stands as the face does")
+    driving_scale: float = number(2.2, 1, 10, "", "portrait_scale of a driving video's square, which never turns")
+    driving_shift: float = number(-0.1, -1, 1, "", "portrait_shift of that")
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
 
     def check_together(self, path: str) -> None:

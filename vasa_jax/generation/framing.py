@@ -25,7 +25,12 @@ from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29
 # portraits whose landmarks were found.
 BOX_SCALE, BOX_RISE = 1.94, 0.094
-_SETTINGS = ("portrait_scale", "portrait_shift")  # of `Driving`
+# Settings of a square, of `Driving`.
+_SETTINGS = {
+    "portrait": ("portrait_scale", "portrait_shift", "portrait_turn"),
+    "source": ("portrait_scale", "portrait_shift"),
+    "driving": ("driving_scale", "driving_shift"),
+}
 
 
 class Landmarks:
@@ -61,10 +66,14 @@ class PortraitFraming:
     """
 
     def __init__(
-        self, landmarks: Landmarks = NO_LANDMARKS, scale: float = PORTRAIT_SCALE, shift: float = PORTRAIT_SHIFT
+        self,
+        landmarks: Landmarks = NO_LANDMARKS,
+        scale: float = PORTRAIT_SCALE,
+        shift: float = PORTRAIT_SHIFT,
+        turn: bool = True,
     ):
-        """scale, shift: as of `square_of`."""
-        self._scale, self._shift, self._landmarks = scale, shift, landmarks
+        """scale, shift, turn: as of `square_of`."""
+        self._scale, self._shift, self._turn, self._landmarks = scale, shift, turn, landmarks
         self.openness: FaceOpenness | None = None
 
     def __call__(self, picture: np.ndarray, source: str) -> TurnedSquare:
@@ -76,7 +85,7 @@ class PortraitFraming:
         if found is None:
             raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
         self.openness = openness_of(found.points)
-        return square_of(found.points, self._scale, self._shift)
+        return square_of(found.points, self._scale, self._shift, self._turn)
 
 
 class VideoFraming:
@@ -113,14 +122,23 @@ class VideoFraming:
 Framing = TypeVar("Framing", PortraitFraming, VideoFraming)
 
 
-def framing_for(kind: type[Framing], framing: str, landmarks: Landmarks, how: Driving) -> Framing | None:
-    """Returns LivePortrait's square as `how` has it, for a codec whose framing (a name of FRAMINGS) that is.
+def portrait_framing(framing: str, landmarks: Landmarks, how: Driving) -> PortraitFraming | None:
+    """Returns LivePortrait's square of a portrait as `how` has it, for a codec whose framing (of FRAMINGS) that is.
 
     None for others, which see what `crop_within` gives; InputError where `how` then asks for a square of LivePortrait.
     """
+    return _framing(PortraitFraming, "portrait", framing, landmarks, how)
+
+
+def video_framing(framing: str, landmarks: Landmarks, how: Driving, source: bool = False) -> VideoFraming | None:
+    """Returns that of a driving video, or of a source video, see `portrait_framing`."""
+    return _framing(VideoFraming, "source" if source else "driving", framing, landmarks, how)
+
+
+def _framing(kind: type[Framing], which: str, framing: str, landmarks: Landmarks, how: Driving) -> Framing | None:
     if framing == LIVE_PORTRAIT:
-        return kind(landmarks, how.portrait_scale, how.portrait_shift)
-    strange = [name for name in _SETTINGS if getattr(how, name) != getattr(Driving, name)]
+        return kind(landmarks, *(getattr(how, name) for name in _SETTINGS[which]))
+    strange = [name for name in _SETTINGS[which] if getattr(how, name) != getattr(Driving, name)]
     if strange:
         raise InputError(
             f"config.{strange[0]}: is of LivePortrait's square, this codec has the built-in corpus's; leave it out, or "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasa_jax.conventions import LIVE_PORTRAIT, POSE_DIM
+from vasa_jax.conventions import POSE_DIM
 from vasa_jax.data.audio_files import Audio, read_audio
 from vasa_jax.data.face_crop import crop_square
 from vasa_jax.data.image_files import existing_file, parse_colour
@@ -18,7 +18,7 @@ from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
-from vasa_jax.generation.framing import Landmarks, OpennessReader, PortraitFraming, VideoFraming, framing_for
+from vasa_jax.generation.framing import Landmarks, OpennessReader, portrait_framing, video_framing
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
 from vasa_jax.generation.landmark_crop import openness_of
 from vasa_jax.generation.portraits import Portrait, read_portrait
@@ -51,7 +51,7 @@ def motion_of(
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    framing = VideoFraming(landmarks) if animator.framing == LIVE_PORTRAIT else None
+    framing = video_framing(animator.framing, landmarks, how)
     driver = existing_file(video, "video")
     opened = open_driving(driver, how.fps, how.driving_crop, limits, framing=framing, watch=watch)
     if animator.codec == "volume":
@@ -117,7 +117,7 @@ def framed_portrait(
     landmarks: default: those of `how`. InputError where `how` frames it as another codec's.
     """
     landmarks = Landmarks(how.face_models) if landmarks is None else landmarks
-    framing = framing_for(PortraitFraming, animator.framing, landmarks, how)
+    framing = portrait_framing(animator.framing, landmarks, how)
     colour = parse_colour(background, "background")
     portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
     if how.portrait_openness is not None:
@@ -204,7 +204,7 @@ def _dubbed(
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
-        framing = framing_for(VideoFraming, animator.framing, landmarks, how)
+        framing = video_framing(animator.framing, landmarks, how, source=True)
         source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing, watch)
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
