@@ -24,5 +24,5 @@ def get_config():
             evaluate_every=1_000,
             save_every=1_000,
         ),
-        corpus=CorpusConfig(groups=512, motions=10, poses=2, chunk=1, refresh=4),
+        corpus=CorpusConfig(groups=512, motions=10, poses=2, drivers=1, chunk=1, refresh=4),
     ).to_config_dict()
