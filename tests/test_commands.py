@@ -20,6 +20,7 @@ from public_encoders import public_state, random_encoder
 from safetensors.numpy import save_file
 from scipy.io import wavfile
 from studio_process import studio_process
+from tiny_keypoint import save_guided
 from tiny_model import PREVIOUS, WINDOW, save_tiny_model
 from tiny_records import write_tiny
 from tiny_speech import write_tiny_speech
@@ -161,6 +162,11 @@ DEAR = {
     ),
     "train_face_probe": (f"{TRAIN} train.batch_size=8 corpus.supersample=1", "export/instrument.safetensors"),
     "train_face_vasa": (FACE, "export/face.safetensors"),
+    "train_retargeting": (
+        f"{TRAIN} checkpoint=GUIDED corpus.groups=1 corpus.poses=1 corpus.motions=2 corpus.supersample=1"
+        " corpus.style=0",
+        "export/face.safetensors",
+    ),
     "train_loss_networks": (
         f"{TRAIN} loss_networks.people=8 loss_networks.size=32 loss_networks.supersample=1 loss_networks.degrade=0"
         " loss_networks.style=0",
@@ -227,9 +233,10 @@ def write_votes(folder):
 def materials(tmp_path_factory):
     """Word of an option -> what it stands for: a tiny model, shards, speech, videos, downloaded weights."""
     root = tmp_path_factory.mktemp("materials")
-    for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person", "speech"):
+    for name in ("model", "downloads", "photos", "heads", "mesh", "videos/person", "speech", "guided"):
         (root / name).mkdir(parents=True)
     save_tiny_model(root / "model")
+    save_guided(root / "guided")
     for probe in ("instrument", "emotion"):
         shutil.copy(SHIPPED / f"{probe}.safetensors", root / "model")
     write_tiny(root / "shards", clips=8, shards=1)
@@ -247,7 +254,7 @@ def materials(tmp_path_factory):
     shutil.copy(DEMO["image"], root / "photos")
     names = {"MODEL": "model", "SHARDS": "shards", "SOUND": "sound.wav", "VIDEOS": "videos", "PHOTOS": "photos"}
     names |= {"DOWNLOADS": "downloads", "HEADS": "heads", "MESH": "mesh", "SPEECH": "speech"}
-    names |= {"PEERS": "peers", "VOTES": "votes"}
+    names |= {"PEERS": "peers", "VOTES": "votes", "GUIDED": "guided"}
     return {word: root / name for word, name in names.items()}
 
 

@@ -23,6 +23,9 @@ JOYVASA_POSITIONS = ("constant", "sequence")  # what its two releases add to a w
 SOLVERS = ("ddim", "dpmpp", "ancestral")  # of the sampler; dpmpp: DPM-Solver++(2M); ancestral: DDIM with eta = 1
 SPEECH_SOURCES = ("espeak", "shipped")  # synthesised with espeakng-loader; the sentences that ship with the package
 CODECS = ("opus", "mp3", "phone", "aac")  # that a voice may have passed through, corpus/voices/alteration.py
+# How a codec's square holds the face: as the built-in corpus and shards do (data/face_crop.py), or by LivePortrait's
+# rule (generation/landmark_crop.py).
+FRAMINGS = CORPUS, LIVE_PORTRAIT = ("corpus", "live_portrait")
 FACE_BACK_ENDS = ("haar", "litert", "mediapipe")  # preparation/face_backends/
 
 # Parts of an image, in the order of a segmentation's numbers.

@@ -51,6 +51,7 @@ JOBS = {
     "train_sync": "vasa_jax.training.jobs:train",
     "train_lips": "vasa_jax.training.jobs:train",
     "train_matte": "vasa_jax.training.jobs:train",
+    "train_retargeting": "vasa_jax.training.jobs:train",
     "extract_motion": "vasa_jax.training.tasks.stored_motion:extract_motion",
     "erase_pose": "vasa_jax.training.pose_erasure:erase_pose",
     "evaluate": "vasa_jax.evaluation.talking:evaluate",

@@ -12,12 +12,13 @@ from hostile import refused
 from PIL import Image
 
 from vasa_jax.config import PhotosEvaluationConfig, VASAConfig
-from vasa_jax.conventions import DYNAMICS_DIM, IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
+from vasa_jax.conventions import CORPUS, DYNAMICS_DIM, IDENTITY_POSE, POSE_DIM, rotation_columns, rotation_matrices
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import photo_figures as F
 from vasa_jax.evaluation import photo_motion, photo_people, photos
 from vasa_jax.evaluation.photo_motion import FixedMotion, from_file, performance
 from vasa_jax.evaluation.recognition import Recogniser
+from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.generator import VideoGenerator
 from vasa_jax.main import run
 from vasa_jax.preparation.face_backends.base import FaceLandmarks
@@ -56,7 +57,7 @@ class Analyzer:
 class Codec:
     """Shows the portrait whatever is asked, `dark` frames of it black."""
 
-    image_size = SIDE
+    image_size, framing, codec = SIDE, CORPUS, "volume"
 
     def __init__(self, dark=0):
         self._dark = dark
@@ -177,8 +178,8 @@ def test_who_is_seen_and_who_of_those_that_trained_is_near(tmp_path):
 def test_a_run_writes_the_report(tmp_path):
     stage = photos.PhotoStage(PhotosEvaluationConfig(), {"model": Codec(), "against": Codec(5)}, Analyzer(), None)
     stage.draw = lambda head, curves, poses: np.repeat(person().portrait[None], len(poses), 0)
-    people = [person("a.png"), person("b.png", {"turn": "yaw 15 to 30"})]
-    spoken = np.zeros((10, POSE_DIM + DYNAMICS_DIM), np.float32)
+    people = [{CORPUS: person("a.png")}, {CORPUS: person("b.png", {"turn": "yaw 15 to 30"})}]
+    spoken = dict.fromkeys(("model", "against"), lambda avatar: np.zeros((10, POSE_DIM + DYNAMICS_DIM), np.float32))
     report = stage.run(people, {"c.png": "no face"}, asked(), spoken, tmp_path)
     fixed = report["fixed"]
     assert fixed["model"]["faces"]["mean"] == 1 and fixed["against"]["faces"]["mean"] == 0.75
@@ -213,10 +214,47 @@ def test_a_motion_file_of_another_form_is_refused(tmp_path, array):
 def test_codecs_of_two_sizes_are_not_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "open_analyzer", lambda *a: Analyzer())
     monkeypatch.setattr(photos, "face_mesh", lambda folder: drawn_mesh())
-    small = types.SimpleNamespace(image_size=64)
-    monkeypatch.setattr(VideoGenerator, "from_pretrained", lambda *a, **k: small)
+    sizes = {"small": 64, "": 256}
+
+    def opened(folder, *given, **more):
+        return types.SimpleNamespace(image_size=sizes[folder])
+
+    monkeypatch.setattr(PortraitAnimator, "from_checkpoint", opened)
     with pytest.raises(InputError, match=r"against: that codec has 256 pixels per side, config\.checkpoint's 64"):
-        run(VASAConfig(job="evaluate_photos"), tmp_path)
+        run(VASAConfig(job="evaluate_photos", checkpoint="small"), tmp_path)
+
+
+def test_what_makes_the_speech_of_each_codec(tmp_path, monkeypatch):
+    """A folder's own parts, the shipped ones for a volume codec alone, nothing for a keypoint codec alone."""
+    for folder in ("whole", "open", "alone"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "whole" / "motion.safetensors").touch()
+    (tmp_path / "open" / "joyvasa_motion.safetensors").touch()
+    opened = []
+
+    def generator(folder, *given, **more):
+        opened.append(folder)
+        said = np.tile(np.float32([*IDENTITY_POSE, 1.0]), (3, 1))
+        whole = types.SimpleNamespace(makes_hops=not folder.endswith("open"))
+        whole.motion = lambda samples, avatar, *rest: said if avatar is None else said + 1.0
+        return whole
+
+    monkeypatch.setattr(VideoGenerator, "from_pretrained", generator)
+    volume = types.SimpleNamespace(codec="volume", dynamics=128)
+    keypoint = types.SimpleNamespace(codec="keypoint", dynamics=63)
+    avatar = types.SimpleNamespace(motion=np.float32([*IDENTITY_POSE, 0.0]))
+
+    def speech(model, of_model, against="", of_against=volume):
+        opened.clear()
+        folders = {"model": str(tmp_path / model) if model else "", "against": against}
+        return photos.speech_of(VASAConfig(), folders, {"model": of_model, "against": of_against})
+
+    assert speech("", volume).keys() == {"model", "against"} and opened == [""]
+    assert speech("whole", volume)["against"](avatar)[0, -1] == 1.0 and opened == [str(tmp_path / "whole")]
+    assert speech("alone", volume).keys() == {"model", "against"} and opened == [""]
+    assert speech("alone", keypoint).keys() == {"against"} and opened == [""]
+    found = speech("open", keypoint)
+    assert found["model"](avatar)[0, -1] == 2.0 and opened == [str(tmp_path / "open"), ""]
 
 
 @pytest.mark.filterwarnings("error")

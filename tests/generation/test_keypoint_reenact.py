@@ -16,7 +16,7 @@ from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
 from vasa_jax.generation.driving_video import open_driving
-from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, KeypointFraming, Landmarks, VideoFraming
+from vasa_jax.generation.framing import BOX_RISE, BOX_SCALE, Landmarks, PortraitFraming, VideoFraming
 from vasa_jax.generation.landmark_crop import TurnedSquare, square_of
 from vasa_jax.generation.reenactment import drive, motion_of, reenact
 from vasa_jax.main import main
@@ -140,15 +140,15 @@ def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
 
 def test_framing_without_landmarks():
     image = picture(240, 200, (120, 90, 34))
-    square, face = KeypointFraming()(image, "a.png"), find_face(image)
+    square, face = PortraitFraming()(image, "a.png"), find_face(image)
     assert square.size == pytest.approx(BOX_SCALE * face.size) and square.angle == 0.0
     middle = face.x + face.size / 2, face.y + face.size / 2
     np.testing.assert_allclose(square.centre, (middle[0], middle[1] - BOX_RISE * face.size))
-    wide = KeypointFraming(scale=4.6, shift=0.0)(image, "a.png")
+    wide = PortraitFraming(scale=4.6, shift=0.0)(image, "a.png")
     assert wide.size == pytest.approx(2 * square.size)
     np.testing.assert_allclose(wide.centre, (square.centre[0], square.centre[1] + 0.125 * square.size))
     with pytest.raises(InputError, match=r"a\.png: no face was found"):
-        KeypointFraming()(np.zeros((64, 64, 3), np.uint8), "a.png")
+        PortraitFraming()(np.zeros((64, 64, 3), np.uint8), "a.png")
 
 
 def test_a_driving_video_is_framed_as_live_portrait_does(tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_driving_video_is_framed_as_live_portrait_does(tmp_path, monkeypatch):
     frames = np.stack([picture(240, 200, (120, 90, 34))] * 3)
     path = write_video(tmp_path / "driving.mp4", frames, fps=2)  # each frame is looked at
     plain, square = open_driving(path).crop, open_driving(path, framing=VideoFraming()).crop
-    portrait, face = KeypointFraming(scale=2.2, shift=-0.1)(frames[0], "a.png").upright, find_face(frames[0])
+    portrait, face = PortraitFraming(scale=2.2, shift=-0.1)(frames[0], "a.png").upright, find_face(frames[0])
     np.testing.assert_allclose(square, portrait, atol=2)
     np.testing.assert_allclose(plain, crop_within(face, 200, 240), atol=2)  # what is read was compressed
     assert square.size > plain.size and square.y < plain.y

@@ -6,7 +6,10 @@ import jax
 import numpy as np
 from random_params import random_params
 
-from vasa_jax.models.keypoint_face import init_keypoint_face
+from vasa_jax.losses.retargeting import LEAST_KEYPOINTS
+from vasa_jax.models.keypoint_face import exported, init_keypoint_face
+from vasa_jax.models.variants import FACE_VARIANTS
+from vasa_jax.weights.safetensors_io import save_params
 
 FIELDS = {
     "codec": "keypoint",
@@ -27,6 +30,20 @@ MANY = FIELDS | {
     "encoder": FIELDS["encoder"] | {"motion": FIELDS["encoder"]["motion"] | {"keypoints": 21}},
     "decoder": FIELDS["decoder"] | {"keypoints": 21},
 }
+# One whose keypoints follow landmarks, those of eyes and lips among them.
+_TINY = FACE_VARIANTS["keypoint_tiny"]
+GUIDED = _TINY | {
+    "encoder": _TINY["encoder"] | {"motion": _TINY["encoder"]["motion"] | {"keypoints": LEAST_KEYPOINTS}},
+    "decoder": _TINY["decoder"] | {"keypoints": LEAST_KEYPOINTS},
+}
+
+
+def save_guided(folder):
+    """Saves face.safetensors of GUIDED with random parameters, as a training exports it."""
+    variables = random_params(lambda key: init_keypoint_face(key, GUIDED))
+    variables["batch_stats"] = jax.tree.map(lambda x: np.float32(np.abs(x) + 0.5), variables["batch_stats"])
+    metadata = {"fields": GUIDED, "recipe": "counterfactual", "framing": "corpus"}
+    save_params(folder / "face.safetensors", exported(variables), metadata, np.float32)
 
 
 @functools.cache

@@ -64,6 +64,14 @@ def test_the_guide_of_expressions_counts_in_their_spread():
     assert expression_guide(found, points) == pytest.approx((0.125 + 1.5 + 0.0) / 3, rel=1e-4)
 
 
+@pytest.mark.parametrize("guide", [keypoint_guide, expression_guide])
+def test_guides_count_rows_that_have_landmarks_alone(guide):
+    keypoints, points = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    valid = np.array([True, False, True, True, False])
+    np.testing.assert_allclose(guide(keypoints, points, valid), guide(keypoints[valid], points[valid]), rtol=1e-5)
+    np.testing.assert_allclose(guide(keypoints, points, np.ones(5, bool)), guide(keypoints, points), rtol=1e-5)
+
+
 def test_a_bend_without_weights_is_its_affine_part():
     affine = jnp.array([[[1.0, 0.2, 0.1], [0.0, 0.9, -0.3]]])
     points = jnp.array([[[0.5, -0.5], [0.0, 0.25]]])

@@ -18,7 +18,7 @@ from vasa_jax.weights.liveportrait import PARTS, codec_params, fields_of, key_ta
 
 KEYS = published_keys("published")
 DEFAULT = {"encoder": {}, "decoder": {}}
-TOLERANCE = 2e-5  # of the spread; float32 sums of thousands of products, whose order is the processor's
+TOLERANCE = 1e-5
 
 
 @functools.cache
@@ -122,7 +122,7 @@ def test_generator():
     features = picture("features", 1, 256, 8, 8, scale=0.5)
     image, hidden = draw({"params": params}, features)
     close("generator", image)
-    close("generator.hidden", hidden)
+    close("generator.hidden", hidden, 2e-5)  # of sums of thousands of products, whose order is the processor's
     close("generator.contrast", draw({"params": params}, 20.0 * features)[0], 1e-4)
 
 

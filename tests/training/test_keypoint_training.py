@@ -8,7 +8,7 @@ from shrunk import shrunk
 from tiny_face import draw_heads
 
 from vasa_jax.config import TrainConfig
-from vasa_jax.conventions import LANDMARKS
+from vasa_jax.conventions import CORPUS, LANDMARKS
 from vasa_jax.corpus.render_cache import LANDMARK_FIELDS
 from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
@@ -113,7 +113,7 @@ def test_the_reader_alone_learns_nothing_else():
         ("train_face", "--config.face.reader_only=True", "config.face.reader_only: nothing tells the reader"),
         ("train_face_keypoint_reader", "--config.face.variant=face_tiny", "config.face.keypoint_guide: the codec of"),
         ("train_face", "--config.face.equivariance=1", "config.face.equivariance: the codec of"),
-        ("train_face_keypoint", "--config.photo_heads.folder=heads", "choose face_demo"),
+        ("train_face_keypoint", "--config.face.anchor=0.3", "config.face.anchor: the codec of"),
     ],
 )
 def test_what_the_codec_has_not_is_one_line(job, change, message):
@@ -139,6 +139,7 @@ def test_the_recipe_trains_two_steps(tmp_path, monkeypatch):
     for name in (*NAMED, "eval/psnr_cross"):
         assert f'"{name}"' in lines, name
     params, metadata = load_part(tmp_path / "export", "face")
+    assert metadata["framing"] == CORPUS
     encoder, _ = face_codec(metadata["fields"])
     image = np.random.default_rng(0).uniform(size=(1, 64, 64, 3)).astype(np.float32)
     found = encoder.apply({"params": params["encoder"]}, image)

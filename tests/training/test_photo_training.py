@@ -85,7 +85,7 @@ def folder(tmp_path, monkeypatch):
 def mixture(folder, settings=SMALL, seed=0):
     settings = dataclasses.replace(settings, folder=str(folder / "heads"))
     face_settings = dataclasses.replace(face.FaceConfig(), variant="face_least", anchor_from=str(folder / "start"))
-    return open_mixture(settings, CORPUS, drawn_mesh(), read_anchor(face_settings, SIZE), 16, seed)
+    return open_mixture(settings, CORPUS, drawn_mesh(), SIZE, read_anchor(face_settings, SIZE), 16, seed)
 
 
 def test_a_batch_is_a_function_of_its_number_and_holds_the_truth(folder):
@@ -155,10 +155,8 @@ def test_old_heads_and_too_few_are_refused(folder):
     write_heads(folder / "old", 0, [{k: v for k, v in h.items() if k != "square"} for h in drawn_heads()], ["a", "b"])
     with pytest.raises(InputError, match="earlier version"):
         cache.PhotoCache(
-            dataclasses.replace(SMALL, folder=str(folder / "old")), drawn_mesh(), *read_anchor(
-                dataclasses.replace(face.FaceConfig(), variant="face_least", anchor_from=str(folder / "start")), SIZE
-            ), 8, 4, 1, 0,
-        )  # fmt: skip
+            dataclasses.replace(SMALL, folder=str(folder / "old")), drawn_mesh(), SIZE, None, 8, 4, 1, 0
+        )
 
 
 def test_a_clip_stands_before_its_own_background():
@@ -230,6 +228,39 @@ def test_the_loss_takes_a_mixed_batch(folder):
     assert expected <= terms.keys() and total.shape == () == terms["kept"].shape
     weights = task.loss_weights(0)
     assert weights["anchor"] == np.float32(0.3) and weights["kept"] == np.float32(0.03)
+
+
+def keypoint_settings(folder, *more):
+    options = (
+        "--config.face.anchor_from=", "--config.train.init_from=", f"--config.photo_heads.folder={folder}/heads",
+        "--config.face.variant=keypoint_tiny", "--config.train.steps=2", "--config.train.batch_size=16",
+        "--config.train.log_every=1", "--config.corpus.groups=2", "--config.corpus.style=0",
+        "--config.photo_heads.groups=2", "--config.photo_heads.photos=2", "--config.photo_heads.heads=1",
+        "--config.photo_heads.style=0",
+    )  # fmt: skip
+    return parse(["main", "--config=configs/train_face_keypoint.py", *options, *more])[0]
+
+
+@pytest.mark.parametrize("reader", ["False", "True"])
+def test_a_keypoint_codec_learns_from_the_same_pictures(folder, reader):
+    """Its guides hold the rows of rendered heads, which alone have landmarks. Traced, not run."""
+    task = make_task(keypoint_settings(folder, f"--config.face.reader_only={reader}"))
+    batch = next(task.data())
+    told, rendered = np.asarray(batch["target_landmarks"]).any((1, 2)), np.asarray(batch["person"]) >= APART
+    np.testing.assert_array_equal(told, np.repeat(rendered, 16 // len(rendered)))
+    assert rendered.any() and not rendered.all() and "latent" not in batch
+    assert batch["source_rest"].shape == (len(rendered), 80, 3) == batch["source_expression"].shape
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+    total, terms = jax.eval_shape(task.loss, params, shapes, jax.random.key(0))
+    assert {"keypoint_guide", "expression_guide", "pose"} <= terms.keys() and total.shape == ()
+    assert ("psnr_photo_heads" in terms) == (reader == "False")
+
+
+def test_a_keypoint_codec_needs_rendered_heads_beside_photographs(folder):
+    with pytest.raises(InputError, match=r"^config\.photo_heads\.share: leaves no rendered heads .*; lower it"):
+        shares = ("--config.photo_heads.share=1.0", "--config.photo_heads.clip_share=0.0")
+        make_task(keypoint_settings(folder, *shares)).data()
 
 
 @pytest.mark.slow

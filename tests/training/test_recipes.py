@@ -30,11 +30,11 @@ SHRUNK = {
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
 # In test_tasks, test_judges, test_photo_training, test_capp_task, test_sync_task, test_audio_voices,
-# test_keypoint_training, test_keypoint_reader, test_lips_task, test_matte_task.
+# test_keypoint_training, test_keypoint_reader, test_lips_task, test_matte_task, test_retargeting_task.
 ELSEWHERE = {
     "train_audio", "train_motion", "train_loss_networks", "train_emotion", "train_face_photos", "train_capp",
     "train_audio_voices", "train_sync", "train_face_keypoint", "train_face_keypoint_reader", "train_lips",
-    "train_matte",
+    "train_matte", "train_retargeting",
 }  # fmt: skip
 
 

@@ -67,7 +67,8 @@ def test_every_registered_task_exists_and_is_made_from_a_configuration():
     for job, where in TASKS.items():
         task = pkgutil.resolve_name(where)
         assert issubclass(task, Task) and "from_config" in vars(task), job
-        assert job.removeprefix("train_") == FILES.get(task.name, task.name)
+        file = "face" if job == "train_retargeting" else job.removeprefix("train_")  # which adds to a codec
+        assert file == FILES.get(task.name, task.name)
 
 
 @pytest.mark.parametrize("job", ["train_fase", "evaluate", "", "train_everything"])

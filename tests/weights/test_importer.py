@@ -83,6 +83,7 @@ def test_live_portrait_becomes_a_codec(tmp_path, capsys):
     expected, fields = load_live_portrait(paths)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     assert metadata["fields"] == json.loads(json.dumps(fields))
+    assert metadata["framing"] == "live_portrait"
     assert metadata["origin"] == bill[0] and metadata["origin"]["licence"] == "MIT"
     assert {file["name"] for file in metadata["origin"]["made_from"]} == {path.name for path in paths.values()}
     printed = capsys.readouterr().out

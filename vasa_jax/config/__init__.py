@@ -40,6 +40,7 @@ from vasa_jax.config.training import (
     LossNetworksConfig,
     MatteConfig,
     MotionConfig,
+    RetargetingConfig,
     SyncConfig,
     TrainConfig,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "PrepareConfig",
     "ReadingBenchmarkConfig",
     "RendererBenchmarkConfig",
+    "RetargetingConfig",
     "SpeechCorpusConfig",
     "StudioConfig",
     "SyncConfig",

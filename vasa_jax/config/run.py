@@ -37,6 +37,7 @@ from vasa_jax.config.training import (
     LossNetworksConfig,
     MatteConfig,
     MotionConfig,
+    RetargetingConfig,
     SyncConfig,
     TrainConfig,
 )
@@ -103,6 +104,7 @@ class VASAConfig(Controls, Driving, VideoForm):
     sync: SyncConfig = part(SyncConfig())
     lip_reader: LipsConfig = part(LipsConfig())
     matte: MatteConfig = part(MatteConfig())
+    retargeting: RetargetingConfig = part(RetargetingConfig())
     evaluation: EvaluationConfig = part(EvaluationConfig())
     controls_evaluation: ControlsEvaluationConfig = part(ControlsEvaluationConfig())
     face_evaluation: FaceEvaluationConfig = part(FaceEvaluationConfig())

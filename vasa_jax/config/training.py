@@ -427,3 +427,14 @@ class MatteConfig(Settings):
         """Raises InputError for shares above the whole."""
         if self.taken + (self.scenes_share if self.scenes else 0) + self.leaves > 1 + 1e-9:
             raise InputError(f"{path}.taken: the shares are more than 1 together; lower one of them")
+
+
+@section
+class RetargetingConfig(Settings):
+    """Stage 2 of the keypoint codec: networks for stitching, eyes and lips (LivePortrait, section 3.3)."""
+
+    kept: float = number(1.0, 0, 1e6, "", "weight of the L1 change of shoulders, or of all beside the eyes or the lips")
+    openness: float = number(0.3, 0, 1e6, "", "weight of how far eyes and lips are from as open as asked")
+    size: float = number(0.02, 0, 1e6, "", "weight of the mean absolute displacement of keypoints")
+    eyes_most: float = number(0.6, 0, 0.8, "height over width", "that is asked of eyes; the corpus opens 99 % less far")
+    lips_most: float = number(0.6, 0, 0.8, "height over width", "that is asked of lips")

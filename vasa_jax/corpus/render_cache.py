@@ -229,7 +229,8 @@ def draw_pairs(
     driver and target are one image. Sources, backgrounds and source poses have `batch / drivers` rows, the rest
     `batch`, the drivers of one source side by side. `person` numbers the sources' identities. In a share `same_frame`
     of the pairs the driver is in the source's own motion: one pair of a source at most, never the first of several.
-    A cache with landmarks gives all three LANDMARK_FIELDS of sources, drivers and targets.
+    A cache with landmarks gives all three LANDMARK_FIELDS of sources, drivers and targets, and the sources'
+    segmentation.
     """
     groups, identities, motions = cache["rgb"].shape[:3]
     keys = jax.random.split(key, 5)
@@ -264,6 +265,7 @@ def draw_pairs(
             for image, where in images.items()
             for name in LANDMARK_FIELDS
         }
+        landmarks["source_segmentation"] = cache["segmentation"][group, source, first]
     return {
         "source": cache["rgb"][group, source, first],
         "background": cache["background"][group, source],

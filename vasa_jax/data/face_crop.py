@@ -138,6 +138,12 @@ def frontal_quality(image: np.ndarray) -> tuple[int, int, float]:
     return face.cascades, min(face.eyes, 2), float(cv2.Laplacian(grey[y : y + side, x : x + side], cv2.CV_32F).var())
 
 
+def corpus_box(side: int) -> FaceBox:
+    """Returns where the face of the built-in corpus's frames, of `side` pixels, usually is."""
+    size = FRONTAL_FRACTION * side
+    return FaceBox((side - size) / 2, CENTRE_HEIGHT * side - size / 2, size, "frontal")
+
+
 def portrait_crop(box: FaceBox) -> Crop:
     """Returns the head-and-shoulders square that frames `box` as the built-in corpus frames its heads."""
     return _frame(box.x, box.y, box.size, box.view)

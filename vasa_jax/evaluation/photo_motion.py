@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vasa_jax.conventions import DYNAMICS_DIM, POSE_DIM
+from vasa_jax.conventions import CORPUS, DYNAMICS_DIM, POSE_DIM
 from vasa_jax.corpus.performance.muscles import MOTION_NAMES, neutral_motion
 from vasa_jax.corpus.photos.build import PhotoHead
 from vasa_jax.corpus.photos.draw import PhotoRenderer
 from vasa_jax.corpus.photos.groups import usual_poses
+from vasa_jax.data.face_crop import corpus_box, crop_square
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.held_out import HeldOutHeads
 from vasa_jax.files import read_array
+from vasa_jax.generation.framing import VideoFraming
 from vasa_jax.generation.motion_edit import about_portrait
 
 TURN, NOD, TILT, LOOK = 0.17, 0.06, 0.05, 0.28  # radians, largest
@@ -42,7 +44,8 @@ class FixedMotion:
     def of(self, codec, avatar) -> Float[np.ndarray, "T 137"]:
         """Returns the motion for a codec's avatar: as asked, about the portrait's own turn and place."""
         if self.vectors is None:
-            vectors = np.concatenate([self.pose, codec.encode_motion(self.driver)[:, POSE_DIM:]], 1)
+            seen = _as_framed(self.driver, codec.framing)
+            vectors = np.concatenate([self.pose, codec.encode_motion(seen)[:, POSE_DIM:]], 1)
         else:
             vectors = self.vectors
         return about_portrait(vectors, avatar.motion).astype(np.float32)
@@ -85,6 +88,15 @@ def from_file(path: str | Path) -> FixedMotion:
     if vectors.ndim != 2 or vectors.shape[1] != width or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise InputError(f"{path}: holds {vectors.shape}; give finite motion, at least 3 frames of {width} numbers")
     return FixedMotion(None, None, vectors[:, :POSE_DIM], vectors, None, None)
+
+
+def _as_framed(frames: np.ndarray, framing: str) -> np.ndarray:
+    """Returns frames of the built-in corpus, uint8 (T, n, n, 3), in the square that a codec's driving videos have."""
+    if framing == CORPUS:
+        return frames
+    side = frames.shape[1]
+    square = VideoFraming().square(corpus_box(side))
+    return np.stack([crop_square(frame, square, side)[0] for frame in frames])
 
 
 def drawer(renderer: PhotoRenderer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation.photo_figures import is_grey, yaw_group
 from vasa_jax.evaluation.recognition import Recogniser
 from vasa_jax.files import read_table
+from vasa_jax.generation.framing import PortraitFraming
 from vasa_jax.generation.portraits import read_portrait
 from vasa_jax.preparation.face_backends.base import FaceAnalyzer
 from vasa_jax.preparation.landmark_labels import fit_pose
@@ -27,12 +28,13 @@ from vasa_jax.preparation.photos import SUFFIXES
 from vasa_jax.preparation.prepare import SUFFIXES as VIDEO_SUFFIXES
 
 BINS = 3  # groups of a column of numbers
+Framings = Mapping[str, PortraitFraming | None]  # by name: LivePortrait's square, None = the built-in corpus's
 MOST_GROUPS = 8  # values of a column that make groups
 
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """A photograph as the codec sees it."""
+    """A photograph as a codec sees it."""
 
     name: str
     portrait: UInt8[np.ndarray, "n n 3"]
@@ -62,11 +64,11 @@ def read_points(analyzer: FaceAnalyzer, frames: np.ndarray) -> list[np.ndarray |
 
 
 def people(
-    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, builder: Builder, size: int
-) -> tuple[list[Person], dict[str, str]]:
+    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, builder: Builder, size: int, framings: Framings
+) -> tuple[list[dict[str, Person]], dict[str, str]]:
     """Returns the photographs that show a face, spread over the folder, and why others are left out, by name.
 
-    InputError for a folder without any.
+    Each as the codecs of every framing see it, its groups those of the first. InputError for a folder without any.
     """
     folder = Path(settings.stills)
     if not folder.is_dir():
@@ -80,24 +82,37 @@ def people(
     for path in chosen:
         name = path.relative_to(folder).as_posix()
         try:
-            portrait = read_portrait(path, size).pixels
-            large = read_portrait(path, 2 * size).pixels
+            pictures = {
+                framing: [read_portrait(path, n * size, framing=square).pixels for n in (1, 2)]
+                for framing, square in framings.items()
+            }
         except InputError as error:
             left_out[name] = str(error).removeprefix(f"{path}: ")
             continue
-        points = read_points(analyzer, portrait[None])[0]
-        if points is None:
+        groups: dict[str, str] = {}
+        seen = {framing: _person(name, *both, analyzer, builder, groups) for framing, both in pictures.items()}
+        if None in seen.values():
             left_out[name] = "no points of a face"
             continue
-        matte = analyzer.matte(portrait)
-        if matte is None:
-            raise InputError(f"config.photos.analyzer: {analyzer.name} gives no matte; choose litert")
-        person = Person(name, portrait, points, matte, _fitted(large, analyzer, builder), {})
-        person.groups.update(_groups(person, table.get(path.name, {})))
-        found.append(person)
+        groups.update(_groups(next(iter(seen.values())), table.get(path.name, {})))
+        found.append(seen)
     if not found:
         raise InputError(f"{folder}: no photograph with a face; {next(iter(left_out.values()), 'it holds none')}")
-    return _binned(found), left_out
+    _binned([next(iter(seen.values())) for seen in found])
+    return found, left_out
+
+
+def _person(
+    name: str, portrait: np.ndarray, large: np.ndarray, analyzer: FaceAnalyzer, builder: Builder, groups: dict[str, str]
+) -> Person | None:
+    """A photograph in a square, `large` at twice the size; None where it has no points of a face there."""
+    points = read_points(analyzer, portrait[None])[0]
+    if points is None:
+        return None
+    matte = analyzer.matte(portrait)
+    if matte is None:
+        raise InputError(f"config.photos.analyzer: {analyzer.name} gives no matte; choose litert")
+    return Person(name, portrait, points, matte, _fitted(large, analyzer, builder), groups)
 
 
 def known_faces(who: Recogniser, folder: str, size: int) -> Float[np.ndarray, "N 128"]:
@@ -174,11 +189,12 @@ def _numbers(values: dict[str, str]) -> dict[str, float]:
 
 
 def clips(
-    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, size: int
-) -> Iterator[tuple[str, np.ndarray, list[np.ndarray]]]:
-    """Yields (name, frames uint8 (K, n, n, 3), their points) of one face in one crop, K spread over each clip.
+    settings: PhotosEvaluationConfig, analyzer: FaceAnalyzer, size: int, framings: Framings
+) -> Iterator[tuple[str, dict[str, tuple[np.ndarray, list[np.ndarray]]]]]:
+    """Yields a clip's name and, for every framing, frames uint8 (K, n, n, 3) of one face in one crop with their points.
 
-    The crop is that of a portrait, found in the first frame; clips in which a frame has no face are left out.
+    K frames are spread over each clip. The crop is that of a portrait, found in the first frame; clips in which a frame
+    has no face are left out.
     """
     folder = Path(settings.clips)
     if not folder.is_dir():
@@ -192,10 +208,12 @@ def clips(
             if len(whole) < settings.clip_frames:
                 continue
             chosen = [whole[i] for i in np.linspace(0, len(whole) - 1, settings.clip_frames).round().astype(int)]
-            where = find_face(chosen[0], str(path))
-            frames = np.stack([crop_square(frame, where, size, str(path))[0] for frame in chosen])
+            seen = {}
+            for framing, square in framings.items():
+                where = square(chosen[0], str(path)).upright if square else find_face(chosen[0], str(path))
+                frames = np.stack([crop_square(frame, where, size, str(path))[0] for frame in chosen])
+                seen[framing] = frames, read_points(analyzer, frames)
         except InputError:
             continue
-        points = read_points(analyzer, frames)
-        if all(p is not None for p in points):
-            yield path.relative_to(folder).as_posix(), frames, points
+        if all(p is not None for _, points in seen.values() for p in points):
+            yield path.relative_to(folder).as_posix(), seen

@@ -27,6 +27,7 @@ from vasa_jax.generation.watermark import Payload, finished, pattern, rounded
 from vasa_jax.models.face import Latents, face_codec
 from vasa_jax.models.keypoint_motion import RawMotion
 from vasa_jax.models.layers import fold_standardisation
+from vasa_jax.weights.networks import framing_of
 from vasa_jax.weights.parts import MATTE, load_if_there, load_part
 
 LARGEST_FRAME = 1024  # pixels of a side
@@ -69,6 +70,7 @@ class PortraitAnimator:
     Attributes:
       model: what manifests call the codec, 12 hexadecimal digits.
       codec: its kind, "volume" or "keypoint".
+      framing: how its square holds the face, see `framing_of`.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class PortraitAnimator:
         self._size = _checked_size(size, self._encoder.image_size, getattr(self._decoder, "portrait_pixels", False))
         self._person_of = None if matte is None else PersonMatte(matte)
         self.model = model_name(params)
-        self.codec = metadata["fields"].get("codec", "volume")
+        self.codec, self.framing = metadata["fields"].get("codec", "volume"), framing_of(metadata)
 
     @property
     def image_size(self) -> int:

@@ -55,15 +55,18 @@ class Driving(Settings):
         None, 0, 0.8, "height over width", "keypoint codecs: of the portrait; left, right eye, lips", unset="measured"
     )
     face_models: str = text(
-        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks frame pictures and tell "
-        "how open eyes and lips are",
+        "", "keypoint codecs: folder of the litert analyzer's graph files, whose landmarks tell how open eyes and lips "
+        "are, and frame pictures for LivePortrait's codec",
     )  # fmt: skip
     portrait_scale: float = number(
-        2.3, 1, 10, "", "keypoint codecs: side of the portrait's square over the face's extent; LivePortrait's 2.3"
+        2.3, 1, 10, "", "LivePortrait's codec: side of the portrait's square over the face's extent"
     )
     portrait_shift: float = number(
-        -0.125, -1, 1, "", "keypoint codecs: of that square down the face, over its side; negative shows more hair"
+        -0.125, -1, 1, "", "LivePortrait's codec: of that square down the face, over its side; negative shows more hair"
     )
+    portrait_turn: bool = flag(True, "LivePortrait's codec, landmarks: the portrait's square stands as the face does")
+    driving_scale: float = number(2.2, 1, 10, "", "portrait_scale of a driving video's square, which never turns")
+    driving_shift: float = number(-0.1, -1, 1, "", "portrait_shift of that")
     fps: float = number(25.0, 0, 120, "frames a second", "of the video that is written; 0 = of the driving video")
 
     def check_together(self, path: str) -> None:

@@ -69,7 +69,7 @@ def open_driving(
       fps: of the frames that are taken, the nearest in time; 0 = as the video has them.
       crop: `x,y,size` in pixels, `center`, or empty to find the face.
       setting: what a person sets the crop with.
-      framing: a keypoint codec's; None = as a volume codec's portraits are framed.
+      framing: of LivePortrait's square; None = as portraits are framed, see `crop_within`.
       watch: sees the frames pass that are looked through; what it raises ends that.
 
     Raises InputError for what is neither, without a face in the first frame, with several faces, and with cuts.

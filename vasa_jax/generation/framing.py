@@ -1,11 +1,14 @@
-"""How a keypoint codec's pictures are cut: as LivePortrait does, by landmarks, else nearly so by the face finder."""
+"""How pictures are cut for LivePortrait's codec: as it does, by landmarks, else nearly so by the face finder."""
 
 import functools
+from typing import TypeVar
 
 import numpy as np
 
+from vasa_jax.conventions import LIVE_PORTRAIT
 from vasa_jax.data.face_crop import Crop, FaceBox, find_face
 from vasa_jax.errors import InputError
+from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.landmark_crop import (
     DRIVING_SCALE,
     DRIVING_SHIFT,
@@ -22,6 +25,12 @@ from vasa_jax.preparation.face_backends.litert import LitertAnalyzer
 # LivePortrait's square over the face finder's box, and its centre above that of the box, over the box: medians over 29
 # portraits whose landmarks were found.
 BOX_SCALE, BOX_RISE = 1.94, 0.094
+# Settings of a square, of `Driving`.
+_SETTINGS = {
+    "portrait": ("portrait_scale", "portrait_shift", "portrait_turn"),
+    "source": ("portrait_scale", "portrait_shift"),
+    "driving": ("driving_scale", "driving_shift"),
+}
 
 
 class Landmarks:
@@ -49,7 +58,7 @@ class Landmarks:
 NO_LANDMARKS = Landmarks("")
 
 
-class KeypointFraming:
+class PortraitFraming:
     """Finds the square of a picture's face. With graph files landmarks frame it, and it may be turned.
 
     Attributes:
@@ -57,10 +66,14 @@ class KeypointFraming:
     """
 
     def __init__(
-        self, landmarks: Landmarks = NO_LANDMARKS, scale: float = PORTRAIT_SCALE, shift: float = PORTRAIT_SHIFT
+        self,
+        landmarks: Landmarks = NO_LANDMARKS,
+        scale: float = PORTRAIT_SCALE,
+        shift: float = PORTRAIT_SHIFT,
+        turn: bool = True,
     ):
-        """scale, shift: as of `square_of`."""
-        self._scale, self._shift, self._landmarks = scale, shift, landmarks
+        """scale, shift, turn: as of `square_of`."""
+        self._scale, self._shift, self._turn, self._landmarks = scale, shift, turn, landmarks
         self.openness: FaceOpenness | None = None
 
     def __call__(self, picture: np.ndarray, source: str) -> TurnedSquare:
@@ -72,7 +85,7 @@ class KeypointFraming:
         if found is None:
             raise InputError(f"{source}: no face was found; set --config.crop=x,y,size or --config.crop=center")
         self.openness = openness_of(found.points)
-        return square_of(found.points, self._scale, self._shift)
+        return square_of(found.points, self._scale, self._shift, self._turn)
 
 
 class VideoFraming:
@@ -104,6 +117,34 @@ class VideoFraming:
             return _square_by_box(face, self._scale, self._shift).upright
         x, y, size = np.mean(self._squares, 0)
         return TurnedSquare((float(x), float(y)), float(size), 0.0).upright
+
+
+Framing = TypeVar("Framing", PortraitFraming, VideoFraming)
+
+
+def portrait_framing(framing: str, landmarks: Landmarks, how: Driving) -> PortraitFraming | None:
+    """Returns LivePortrait's square of a portrait as `how` has it, for a codec whose framing (of FRAMINGS) that is.
+
+    None for others, which see what `crop_within` gives; InputError where `how` then asks for a square of LivePortrait.
+    """
+    return _framing(PortraitFraming, "portrait", framing, landmarks, how)
+
+
+def video_framing(framing: str, landmarks: Landmarks, how: Driving, source: bool = False) -> VideoFraming | None:
+    """Returns that of a driving video, or of a source video, see `portrait_framing`."""
+    return _framing(VideoFraming, "source" if source else "driving", framing, landmarks, how)
+
+
+def _framing(kind: type[Framing], which: str, framing: str, landmarks: Landmarks, how: Driving) -> Framing | None:
+    if framing == LIVE_PORTRAIT:
+        return kind(landmarks, *(getattr(how, name) for name in _SETTINGS[which]))
+    strange = [name for name in _SETTINGS[which] if getattr(how, name) != getattr(Driving, name)]
+    if strange:
+        raise InputError(
+            f"config.{strange[0]}: is of LivePortrait's square, this codec has the built-in corpus's; leave it out, or "
+            "give --config.crop=x,y,size"
+        )
+    return None
 
 
 class OpennessReader:

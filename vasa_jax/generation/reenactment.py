@@ -18,8 +18,9 @@ from vasa_jax.generation.composition import Composition, Form
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import SUFFIXES, DrivingMotion, read_motion
 from vasa_jax.generation.driving_video import DrivingVideo, has_sound, open_driving
-from vasa_jax.generation.framing import KeypointFraming, Landmarks, OpennessReader, VideoFraming
+from vasa_jax.generation.framing import Landmarks, OpennessReader, portrait_framing, video_framing
 from vasa_jax.generation.keypoint_driving import Retargeting, driven_keypoint_motion, dubbed_keypoint_motion
+from vasa_jax.generation.landmark_crop import openness_of
 from vasa_jax.generation.portraits import Portrait, read_portrait
 from vasa_jax.generation.pose_refinement import MotionReader
 from vasa_jax.generation.reenact import driven_motion
@@ -50,7 +51,7 @@ def motion_of(
         motion = read_motion(video)
         _check_fits(animator, motion, video)
         return motion.at_rate(how.fps or motion.fps)
-    framing = _keypoint_framing(animator, landmarks)
+    framing = video_framing(animator.framing, landmarks, how)
     driver = existing_file(video, "video")
     opened = open_driving(driver, how.fps, how.driving_crop, limits, framing=framing, watch=watch)
     if animator.codec == "volume":
@@ -76,9 +77,7 @@ def retargeting_of(
     driving: None where no face drives; source: what was measured of a source video's frames. InputError where `how`
     asks for what needs them and they are not there.
     """
-    follow = [name for name in _FOLLOWING if getattr(how, name)]
-    wanted = [*follow, *(name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None)]
-    wanted += [name for name in ("close_lips", "steady_eyes") if getattr(how, name)]
+    follow, wanted = [name for name in _FOLLOWING if getattr(how, name)], _asked_of_networks(how)
     openness = source if how.portrait_openness is None else np.array(how.portrait_openness)
     if wanted and openness is None:
         raise InputError(
@@ -101,24 +100,37 @@ def retargeting_of(
     return networks, openness
 
 
+def _asked_of_networks(how: Driving) -> list[str]:
+    """Returns the settings for which a portrait's openness has to be known, the driver's first."""
+    asked = [name for name in _FOLLOWING if getattr(how, name)]
+    asked += [name for name in ("eye_openness", "lip_openness") if getattr(how, name) is not None]
+    return asked + [name for name in ("close_lips", "steady_eyes") if getattr(how, name)]
+
+
 def framed_portrait(
     animator: PortraitAnimator, image: str | Path, crop: str, background: str, limits: InputLimits, how: Driving,
     landmarks: Landmarks | None = None,
 ) -> tuple[Portrait, Driving]:  # fmt: skip
-    """Reads a portrait as the animator's codec is used to it, see `read_portrait`.
+    """Reads a portrait, see `read_portrait`, in a square that holds the face as those of the codec's training did.
 
-    Where landmarks frame it they also tell how open its eyes and lips are: that is in the second result.
-    landmarks: default: those of `how`.
+    The second result tells, by landmarks, how open its eyes and lips are, where they frame it, and where that is asked.
+    landmarks: default: those of `how`. InputError where `how` frames it as another codec's.
     """
     landmarks = Landmarks(how.face_models) if landmarks is None else landmarks
-    framing = None
-    if animator.codec == "keypoint":
-        framing = KeypointFraming(landmarks, how.portrait_scale, how.portrait_shift)
+    framing = portrait_framing(animator.framing, landmarks, how)
     colour = parse_colour(background, "background")
     portrait = read_portrait(image, animator.image_size, crop, colour, limits, framing)
-    if framing and framing.openness and how.portrait_openness is None:
-        how = dataclasses.replace(how, portrait_openness=tuple(framing.openness))
-    return portrait, how
+    if how.portrait_openness is not None:
+        return portrait, how
+    openness = framing.openness if framing else None
+    if openness is None and landmarks and animator.adjusts_keypoints and _asked_of_networks(how):
+        found = landmarks(portrait.pixels)
+        if found is None:
+            raise InputError(
+                f"{image}: no face landmarks in its square; give --config.portrait_openness=left,right,lips"
+            )
+        openness = openness_of(found.points)
+    return portrait, how if openness is None else dataclasses.replace(how, portrait_openness=tuple(openness))
 
 
 def reenact(
@@ -192,7 +204,7 @@ def _dubbed(
     with stage("read"):
         sound, notes = _sound(audio, video, limits)
         subtitles = _subtitles(form, sound)
-        framing = _keypoint_framing(animator, landmarks, how.portrait_scale, how.portrait_shift)
+        framing = video_framing(animator.framing, landmarks, how, source=True)
         source = open_driving(existing_file(image, "video"), how.fps, crop, limits, "crop", framing, watch)
         if source.still:
             raise InputError(f"{image}: is one picture; config.dub needs a source video, leave it out")
@@ -222,10 +234,6 @@ def _dubbed(
         animator.model, frames, source.fps, "video", subtitles=subtitles,
     )  # fmt: skip
     return head, driving
-
-
-def _keypoint_framing(animator: PortraitAnimator, *settings) -> VideoFraming | None:
-    return VideoFraming(*settings) if animator.codec == "keypoint" else None
 
 
 def _read(

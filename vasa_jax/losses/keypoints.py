@@ -5,9 +5,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vasa_jax.conventions import LANDMARKS
+from vasa_jax.losses.images import masked_mean
 from vasa_jax.models.geometry import bilinear_sample, pixel_grid
 from vasa_jax.models.keypoint_reader import GUIDES
 
@@ -39,23 +40,35 @@ def guide_points(landmarks: Float[Array, "B N d"], keypoints: int) -> Float[Arra
     return landmarks[:, [LANDMARKS.index(name) for name in GUIDES[:keypoints]]]
 
 
-def keypoint_guide(keypoints: Float[Array, "B K d"], points: Float[Array, "B G d"]) -> Float[Array, ""]:
-    """Computes the Wing loss (Feng et al. 2018) of the first G keypoints against points in [-1, 1]."""
+def keypoint_guide(
+    keypoints: Float[Array, "B K d"], points: Float[Array, "B G d"], valid: Bool[Array, "B"] | None = None
+) -> Float[Array, ""]:
+    """Computes the Wing loss (Feng et al. 2018) of the first G keypoints against points in [-1, 1].
+
+    valid: which rows have points; None = all.
+    """
     error = jnp.abs(keypoints[:, : points.shape[1]] - points)
     near = WING * jnp.log1p(error / WING_CURVE)
     far = error - WING + WING * math.log1p(WING / WING_CURVE)
-    return jnp.where(error < WING, near, far).mean()
+    return _mean_of_rows(jnp.where(error < WING, near, far), valid)
 
 
-def expression_guide(keypoints: Float[Array, "B K 3"], points: Float[Array, "B G 3"]) -> Float[Array, ""]:
+def expression_guide(
+    keypoints: Float[Array, "B K 3"], points: Float[Array, "B G 3"], valid: Bool[Array, "B"] | None = None
+) -> Float[Array, ""]:
     """Computes Huber's loss of the first G keypoints, or their displacements, in the head's own frame.
 
     Each coordinate counts in its standard deviation over the batch: in the image's units head poses and the people's
-    shapes outweigh a lid or a lip a hundred times.
+    shapes outweigh a lid or a lip a hundred times. valid: which rows have points; None = all.
     """
-    spread = jax.lax.stop_gradient(points.std(0)) + LEAST_SPREAD
+    deviation = jnp.std(points, 0, where=None if valid is None else valid[:, None, None])
+    spread = jax.lax.stop_gradient(deviation) + LEAST_SPREAD
     error = jnp.abs(keypoints[:, : points.shape[1]] - points) / spread
-    return jnp.where(error < 1.0, 0.5 * jnp.square(error), error - 0.5).mean()
+    return _mean_of_rows(jnp.where(error < 1.0, 0.5 * jnp.square(error), error - 0.5), valid)
+
+
+def _mean_of_rows(errors: Float[Array, "B G d"], valid: Bool[Array, "B"] | None) -> Float[Array, ""]:
+    return errors.mean() if valid is None else masked_mean(errors.mean((1, 2)), valid)
 
 
 def random_bends(key: jax.Array, count: int) -> tuple[Float[Array, "count 2 3"], Float[Array, "count points"]]:

@@ -28,6 +28,7 @@ TASKS = {
     "train_sync": f"{_TASKS}.sync:SyncTask",
     "train_lips": f"{_TASKS}.lips:LipsTask",
     "train_matte": f"{_TASKS}.matte:MatteTask",
+    "train_retargeting": f"{_TASKS}.retargeting:RetargetingTask",
 }
 KEYPOINT_FACE = f"{_TASKS}.keypoint_face:KeypointFaceTask"  # train_face with a keypoint codec
 

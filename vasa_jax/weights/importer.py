@@ -23,6 +23,7 @@ import numpy as np
 from flax import traverse_util
 
 from vasa_jax.config import VASAConfig
+from vasa_jax.conventions import LIVE_PORTRAIT
 from vasa_jax.errors import InputError
 from vasa_jax.files import replacing, sha256, write_json
 from vasa_jax.weights.liveportrait import PARTS, live_portrait_params, named_state
@@ -154,7 +155,7 @@ def _codec(found: list[Found], source: str, name: str) -> Iterable[Part]:
     chosen = {file.part: file for part in PARTS for file in _single(files, part)}
     contents = {part: file.content for part, file in chosen.items()}
     params, fields = live_portrait_params(contents, {part: file.path for part, file in chosen.items()})
-    yield Part(name, list(chosen.values()), params, {"fields": fields})
+    yield Part(name, list(chosen.values()), params, {"fields": fields, "framing": LIVE_PORTRAIT})
 
 
 def _joyvasa(file: Found, positions: str) -> Iterable[Part]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from vasa_jax.conventions import EMOTIONS, MOTION_DIM, POSE_DIM
+from vasa_jax.conventions import CORPUS, EMOTIONS, FRAMINGS, LIVE_PORTRAIT, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import AudioEncoder, feature_frames
 from vasa_jax.models.audio_encoders import audio_encoder, audio_encoder_class
@@ -194,6 +194,8 @@ def _fields(metadata: dict[str, Any], where: str) -> Any:
 
 def _face(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], Any]:
     fields, halves = _fields(metadata, where), {"encoder": Named(), "decoder": Named()}
+    if "framing" in metadata:
+        check(metadata["framing"], Text(choices=FRAMINGS), f"{where}: framing", _REMEDY)
     if "codec" in fields:
         check(fields, {**halves, "codec": Text(choices=("keypoint",))}, f"{where}: fields", _REMEDY)
         check_fields(KeypointFaceEncoder, fields["encoder"], f"{where}: fields.encoder", tensors)
@@ -326,6 +328,15 @@ def _matte(metadata: dict[str, Any], where: str, tensors: int) -> Callable[[], A
     if not 1 <= len(network.widths) <= 6:
         raise InputError(f"{where}: a portrait is not halved {len(network.widths) - 1} times; {_REMEDY}")
     return lambda: initial_shapes(network, _numbers(1, 256, 256, 3))
+
+
+def framing_of(metadata: Mapping[str, Any]) -> str:
+    """Returns how a codec's square holds the face: a name of FRAMINGS.
+
+    Files that do not say it: what was trained here names its recipe, and other keypoint codecs are LivePortrait's.
+    """
+    told = CORPUS if "recipe" in metadata or "codec" not in metadata["fields"] else LIVE_PORTRAIT
+    return metadata.get("framing", told)
 
 
 def check_model(parts: Mapping[str, tuple[Any, Mapping[str, Any]]], where: str) -> None:

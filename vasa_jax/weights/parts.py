@@ -44,6 +44,11 @@ def load_part(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[st
     return load_params(path, functools.partial(_check, part, path))
 
 
+def makes_motion(directory: str | Path) -> bool:
+    """Returns whether a folder holds what makes motion of speech: a transformer, JoyVASA or Ditto."""
+    return (Path(directory) / "motion.safetensors").exists() or bool(find_generator(directory))
+
+
 def load_if_there(directory: str | Path, part: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Returns `load_part` of a part that a model may have, None where its folder lacks the file."""
     return load_part(directory, part) if (folder_of(directory, part) / f"{part}.safetensors").exists() else None

@@ -40,16 +40,17 @@ _SIDE = ("square", "background")  # pictures of the codec's square
 class PhotoCache(StepIterator):
     """Iterates over batches of pairs with photographed sources, as `groups.draw_photo_pairs` describes them.
 
-    `reader` and `reader_params` are the encoder whose latents of rendered heads name the faces. InputError for a folder
-    that cannot be read, holds fewer heads than a group takes, or has no squares.
+    size: of the pictures. anchor: an encoder of that size and its parameters, whose latents of rendered heads name the
+    faces; None = they have no names. InputError for a folder that cannot be read, holds fewer heads than a group takes,
+    or has no squares.
     """
 
     def __init__(
         self,
         settings: PhotoHeadsConfig,
         mesh: Mesh,
-        reader: VASAFaceEncoder,
-        reader_params: Mapping[str, Any],
+        size: int,
+        anchor: tuple[VASAFaceEncoder, Mapping[str, Any]] | None,
         batch_size: int,
         drivers: int,
         supersample: int,
@@ -67,12 +68,11 @@ class PhotoCache(StepIterator):
                 f"{settings.folder}: {count} photo heads, a group takes {settings.photos}; fit more photographs, or "
                 "set config.photo_heads.photos"
             )
-        size = reader.image_size
         self._shape = G.Shape.of(settings, size, supersample)
         self._settings, self._sharding = settings, sharding
         self._batch, self._drivers = batch_size, drivers
         self._renderer = PhotoRenderer(mesh, size, supersample)
-        self._reader, self._reader_params = reader, reader_params
+        self._reader, self._reader_params = anchor or (None, {})
         self._chance = chances(heads["square"], settings.grey)
         self._heads = {name: resized(x, size) if name in _SIDE else x for name, x in heads.items()}
         self._key = np.asarray(jax.random.key_data(named_key(seed, "photo heads")))
@@ -142,6 +142,8 @@ class PhotoCache(StepIterator):
         group = _joined(photos, rendered, faces, shape, sharding)
         if self._settings.style:
             group = _restyled(group, key, number, np.float32(self._settings.style), shape, sharding)
+        if self._reader is None:
+            return group
         return {**group, "latent": _latents(rendered["rgb"], self._reader_params, self._reader, shape, sharding)}
 
 

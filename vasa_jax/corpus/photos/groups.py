@@ -149,9 +149,11 @@ def draw_photo_pairs(
 ) -> Arrays:
     """Draws `count` pairs of photographed sources with `drivers` each, in the form of `render_cache.draw_pairs`.
 
-    Beside that form: `latent` (B, Z), what the driver's face is called on rendered heads, and `source_latent` (S, Z).
-    `valid_latent` (B,) and `valid_source_latent` (S,) are false for a photograph as taken. `moved` (B, n/2, n/2, 2)
-    and `kind` (B, n/2, n/2) are told where the source is as taken. shares: (`as_taken`, `rendered_drivers`).
+    Beside that form, where groups have latents: `latent` (B, Z), what the driver's face is called on rendered heads,
+    and `source_latent` (S, Z); `valid_latent` (B,) and `valid_source_latent` (S,) are false for a photograph as taken.
+    `moved` (B, n/2, n/2, 2) and `kind` (B, n/2, n/2) are told where the source is as taken.
+
+    shares: (`as_taken`, `rendered_drivers`).
     """
     sources, k = count // drivers, jax.random.split(key, 9)
     total, photos, people = groups["rgb"].shape[0], shape.photos, shape.people
@@ -172,6 +174,14 @@ def draw_photo_pairs(
         return jnp.where(taken.reshape(-1, *[1] * (drawn.ndim - 1)), as_taken, drawn)
 
     told = jnp.repeat(taken, drivers)[:, None, None]
+    named = {}
+    if "latent" in groups:
+        named = {
+            "source_latent": groups["latent"][group, first // shape.poses],
+            "valid_source_latent": ~taken,
+            "latent": groups["latent"][at, second // shape.poses],
+            "valid_latent": jnp.ones(count, bool),
+        }
     return {
         "source": either(groups["square"][group, source], groups["rgb"][group, source, first]),
         "background": groups["background"][group, source],
@@ -184,10 +194,7 @@ def draw_photo_pairs(
         "segmentation": groups["segmentation"][at, owner, shown],
         "same_identity": owner == driver,
         "same_pose": second == shown,
-        "source_latent": groups["latent"][group, first // shape.poses],
-        "valid_source_latent": ~taken,
-        "latent": groups["latent"][at, second // shape.poses],
-        "valid_latent": jnp.ones(count, bool),
+        **named,
         "moved": groups["moved"][at, owner, shown],
         "kind": jnp.where(told, groups["kind"][at, owner, shown], 0),
     }

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vasa_jax.config import CorpusConfig, FaceConfig, PhotoHeadsConfig, VASAConfig
-from vasa_jax.conventions import SEGMENTS
+from vasa_jax.conventions import CORPUS, SEGMENTS
 from vasa_jax.corpus.photos.cache import DECIDING as PHOTO_DECIDING
 from vasa_jax.corpus.photos.draw import LID
 from vasa_jax.corpus.photos.topology import face_mesh
@@ -33,12 +33,12 @@ from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
 from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS
 from vasa_jax.models.discriminator import PatchDiscriminator
-from vasa_jax.models.face import face_codec, init_face
+from vasa_jax.models.face import VASAFaceEncoder, face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
-from vasa_jax.training.tasks.face_mixture import KINDS, Mixture, kind_of, open_mixture, read_anchor
+from vasa_jax.training.tasks.face_mixture import KINDS, RENDERED, Mixture, kind_of, open_mixture, read_anchor
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
 from vasa_jax.training.tasks.face_validation import FaceValidation
 from vasa_jax.weights.loss_networks import load_judges
@@ -91,15 +91,24 @@ class FaceTask(Task):
             raise InputError(
                 f"config.face.{told[0]}: only photo heads tell it; name a folder of them, config.photo_heads.folder"
             )
-        if config.photo_heads.folder and not FACE_VARIANTS[config.face.variant].get("decoder", {}).get("pixel_blocks"):
-            raise InputError(
-                f"config.face.variant: {config.face.variant} does not look at the portrait's own pixels twice, which "
-                "photo heads teach; choose face_demo"
-            )
+        if config.photo_heads.folder:
+            cls._check_photo_heads(config.face.variant)
         return cls(
             config.face, config.corpus, train.batch_size, train.precision, config.seed, config.photo_heads,
             config.photos.models,
         )  # fmt: skip
+
+    @staticmethod
+    def _check_photo_heads(variant: str) -> None:
+        if not FACE_VARIANTS[variant]["decoder"]["pixel_blocks"]:
+            raise InputError(
+                f"config.face.variant: {variant} does not look at the portrait's own pixels twice, which photo heads "
+                "teach; choose face_demo"
+            )
+
+    def _anchor(self) -> tuple[VASAFaceEncoder, Any] | None:
+        """The encoder whose latents name the faces of photo heads, and its parameters."""
+        return read_anchor(self._face, self._size)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         return init_face(key, self._variant)
@@ -108,17 +117,17 @@ class FaceTask(Task):
         return None if self._face.adversarial is None else self._discriminator.initial(key, self._size)
 
     def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards | Mixture:
+        face = self._face
+        landmarks = face.keypoint_guide is not None or face.expression_guide is not None
         if self._photo_heads.folder:
-            reader = read_anchor(self._face, self._size)
             return open_mixture(
-                self._photo_heads, self._corpus, face_mesh(self._mesh_folder), reader, self._batch, self._seed, sharding
-            )
+                self._photo_heads, self._corpus, face_mesh(self._mesh_folder), self._size, self._anchor(), self._batch,
+                self._seed, sharding, landmarks,
+            )  # fmt: skip
         if self._corpus.shards:
             return PairShards.of_this_process(
                 self._corpus, self._size, self._batch, self._seed, self._face.same_frame
             )
-        face = self._face
-        landmarks = face.keypoint_guide is not None or face.expression_guide is not None
         return RenderCache(
             self._corpus, self._size, self._batch, face.recipe, self._seed, "face", sharding, face.same_frame, landmarks
         )
@@ -179,12 +188,7 @@ class FaceTask(Task):
             extra["region"] = self._loss.regions(shown["image"].image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
         image, target = shown["image"].image, views.target
-        each = psnr_per_image(image, target)
-        metrics, rows = self._figures(each, weights), None
-        if self._photo_heads.folder:
-            kind = forward.repeated(kind_of(pairs["person"]), len(each) // len(pairs["person"]))
-            rows = jnp.where(kind == KINDS.index("rendered"), face.adversarial_rendered, 1.0)
-            metrics |= {f"psnr_{name}": masked_mean(each, kind == i) for i, name in enumerate(KINDS)}
+        metrics, rows = self._figures(psnr_per_image(image, target), pairs, weights)
         if discriminator is not None:
             against, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights, rows)
             total = total + self._loss.total(against, weights) + learning
@@ -199,12 +203,23 @@ class FaceTask(Task):
         return self._validation.images(params)
 
     def export(self, params) -> tuple[dict[str, Any], dict[str, Any]]:
-        return params, {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+        described = {"variant": self._face.variant, "fields": self._variant, "recipe": self._face.recipe}
+        return params, described | {"framing": CORPUS}
 
-    def _figures(self, psnr: jax.Array, weights: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What is logged beside the terms: PSNR, of each image, and the weights."""
-        logged = {f"weight/{name}": jnp.asarray(value, jnp.float32) for name, value in weights.items()}
-        return {"psnr": psnr.mean(), **logged}
+    def _figures(
+        self, psnr: jax.Array, pairs: Pairs, weights: Mapping[str, jax.Array]
+    ) -> tuple[dict[str, Any], jax.Array | None]:
+        """What is logged beside the terms, PSNR and weights, and what each pair counts in the GAN's terms.
+
+        With photo heads PSNR is told for each kind of sources too; None = all pairs count alike.
+        """
+        logged: dict[str, Any] = {f"weight/{name}": jnp.asarray(x, jnp.float32) for name, x in weights.items()}
+        logged["psnr"] = psnr.mean()
+        if not self._photo_heads.folder:
+            return logged, None
+        kind = forward.repeated(kind_of(pairs["person"]), len(psnr) // len(pairs["person"]))
+        logged |= {f"psnr_{name}": masked_mean(psnr, kind == i) for i, name in enumerate(KINDS)}
+        return logged, jnp.where(kind == RENDERED, self._face.adversarial_rendered, 1.0)
 
     def _decoded(
         self,

@@ -1,7 +1,8 @@
 """One batch of four kinds of sources: photo heads, rendered heads, real clips, stills; in the form of `face_pairs`.
 
 Beside that form every batch has what only photo heads tell, zeros elsewhere (`corpus.photos.groups`): `latent`,
-`source_latent`, `moved`, `kind`, with `valid_latent`, `valid_source_latent` and kind 0 where it is not told.
+`source_latent`, `moved`, `kind`, with `valid_latent`, `valid_source_latent` and kind 0 where it is not told; and where
+they are asked for the landmarks of rendered heads, zeros elsewhere.
 """
 
 import functools
@@ -20,7 +21,7 @@ from vasa_jax.corpus.photos.cache import PhotoCache
 from vasa_jax.corpus.photos.clip_pairs import ClipPairs
 from vasa_jax.corpus.photos.still_pairs import StillPairs
 from vasa_jax.corpus.photos.topology import Mesh
-from vasa_jax.corpus.render_cache import RenderCache
+from vasa_jax.corpus.render_cache import LANDMARK_FIELDS, RenderCache
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.models.face import face_codec
@@ -30,6 +31,8 @@ from vasa_jax.weights.parts import load_part
 
 Pairs = dict[str, Array]
 KINDS = ("photo_heads", "rendered", "clips", "stills")
+RENDERED = KINDS.index("rendered")
+_LANDMARKS = tuple(f"_{name}" for name in LANDMARK_FIELDS)
 APART = 1_000_000  # between the numbers of persons of two kinds
 
 
@@ -76,20 +79,31 @@ def open_mixture(
     settings: PhotoHeadsConfig,
     corpus: CorpusConfig,
     mesh: Mesh,
-    reader: tuple[VASAFaceEncoder, Any],
+    size: int,
+    anchor: tuple[VASAFaceEncoder, Any] | None,
     batch_size: int,
     seed: int,
     sharding: NamedSharding | None = None,
+    landmarks: bool = False,
 ) -> "Mixture":
-    """Returns batches of KINDS; InputError for folders, tables and shares that cannot work."""
-    size, drivers = reader[0].image_size, corpus.drivers
+    """Returns batches of KINDS; InputError for folders, tables and shares that cannot work.
+
+    size, anchor: as of `PhotoCache`. landmarks: whether rendered heads, which a batch then must have, have theirs.
+    """
+    drivers = corpus.drivers
     devices = sharding.num_devices if sharding else 1
     photos, rendered, clips, stills = parts_of(settings, batch_size, drivers, devices)
     parts: dict[str, StepIterator] = {
-        "photo_heads": PhotoCache(settings, mesh, *reader, photos, drivers, corpus.supersample, seed, sharding)
+        "photo_heads": PhotoCache(settings, mesh, size, anchor, photos, drivers, corpus.supersample, seed, sharding)
     }
+    if landmarks and not rendered:
+        raise InputError(
+            "config.photo_heads.share: leaves no rendered heads in a batch, whose landmarks guide keypoints; lower it"
+        )
     if rendered:
-        parts["rendered"] = RenderCache(corpus, size, rendered, "counterfactual", seed, "face", sharding)
+        parts["rendered"] = RenderCache(
+            corpus, size, rendered, "counterfactual", seed, "face", sharding, landmarks=landmarks
+        )
     if clips:
         parts["clips"] = ClipPairs(settings, size, clips, drivers, seed, sharding)
     if stills:
@@ -144,13 +158,14 @@ def _joined(parts: tuple[Pairs, ...], kinds: tuple[int, ...], sharding: NamedSha
 
 
 def _join(kinds: tuple[int, ...], *parts: Pairs) -> Pairs:
-    first = parts[0]
+    told = {name: (x, parts[0]) for name, x in parts[0].items()}  # an array, and the part that it is of
+    for part in parts:
+        told |= {name: (x, part) for name, x in part.items() if name.endswith(_LANDMARKS)}
     whole = []
     for number, part in zip(kinds, parts):
-        pairs, sources = len(part["driver"]), len(part["source"])
-        rows = {name: sources if len(x) == len(first["source"]) else pairs for name, x in first.items()}
-        blank = {
-            name: jnp.zeros((rows[name], *x.shape[1:]), x.dtype) for name, x in first.items() if name not in part
-        }
-        whole.append({**part, **blank, "person": part["person"] + number * APART})
-    return {name: jnp.concatenate([part[name].astype(x.dtype) for part in whole]) for name, x in first.items()}
+        blank = {}
+        for name, (x, owner) in told.items():
+            rows = "source" if len(x) == len(owner["source"]) else "driver"
+            blank[name] = jnp.zeros((len(part[rows]), *x.shape[1:]), x.dtype)
+        whole.append({**blank, **part, "person": part["person"] + number * APART})
+    return {name: jnp.concatenate([part[name].astype(x.dtype) for part in whole]) for name, (x, _) in told.items()}

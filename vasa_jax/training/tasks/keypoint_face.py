@@ -35,6 +35,7 @@ from vasa_jax.models.keypoints import pose_from_raw, posed_keypoints
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import STATISTICS
 from vasa_jax.training.tasks.face import FaceTask
+from vasa_jax.training.tasks.face_mixture import RENDERED, kind_of
 from vasa_jax.training.tasks.face_pairs import Pairs, deinterleave, interleave, mirrored, prepared
 from vasa_jax.training.tasks.reader_validation import ReaderValidation
 
@@ -55,6 +56,13 @@ class KeypointFaceTask(FaceTask):
                 "config.face.reader_only: shards have no landmarks to learn from; leave config.corpus.shards empty"
             )
         return super().from_config(config)
+
+    @staticmethod
+    def _check_photo_heads(variant: str) -> None:
+        """Refuses none."""
+
+    def _anchor(self) -> None:
+        """Returns none: guides hold the displacements, which need no names."""
 
     @property
     def _guided(self) -> int:
@@ -137,9 +145,11 @@ class KeypointFaceTask(FaceTask):
         if "region" in weights:
             extra["region"] = self._loss.regions(image, views.target, pairs["segmentation"])
         total = total + self._loss.total(extra, weights)
-        metrics: dict[str, Any] = self._figures(psnr_per_image(image, views.target), weights)
+        metrics, rows = self._figures(psnr_per_image(image, views.target), pairs, weights)
         if discriminator is not None:
-            against, learning = forward.gan_terms(self._discriminator, discriminator, image, views.target, weights)
+            against, learning = forward.gan_terms(
+                self._discriminator, discriminator, image, views.target, weights, rows
+            )
             total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
             extra |= against
@@ -166,8 +176,10 @@ class KeypointFaceTask(FaceTask):
         return raw, seen.get(STATISTICS, {})
 
     def _guides(self, raw: RawMotion, pose: jax.Array, pairs: Pairs, weights: Mapping[str, Any]) -> forward.Terms:
-        """Terms of exact landmarks in `weights`; rows as `_read` gives them."""
-        sources, count, terms = len(pairs["source"]), raw.keypoints.shape[1], {}
+        """Terms of exact landmarks in `weights`, which rendered heads have; rows as `_read` gives them."""
+        sources, count, terms, valid = len(pairs["source"]), raw.keypoints.shape[1], {}, None
+        if self._photo_heads.folder:
+            valid = forward.repeated(kind_of(pairs["person"]) == RENDERED, len(pose) // sources)
 
         def told(field: str) -> jax.Array:
             return interleave([pairs[f"{image}_{field}"] for image in forward.Motions._fields], sources)
@@ -176,12 +188,13 @@ class KeypointFaceTask(FaceTask):
         if "keypoint_guide" in weights:
             # Where the label's pose takes them: beside their images by what a weak perspective leaves out.
             exact = posed_keypoints(rest, told("pose"), moved)
-            terms["keypoint_guide"] = keypoint_guide(posed_keypoints(raw.keypoints, pose, raw.expression), exact)
+            posed = posed_keypoints(raw.keypoints, pose, raw.expression)
+            terms["keypoint_guide"] = keypoint_guide(posed, exact, valid)
             if raw.places is not None:
-                terms["keypoint_guide"] += keypoint_guide(raw.places, guide_points(told("landmarks"), count))
+                terms["keypoint_guide"] += keypoint_guide(raw.places, guide_points(told("landmarks"), count), valid)
         if "expression_guide" in weights:
-            error = expression_guide(raw.expression, moved)
-            terms["expression_guide"] = error + REST_SHARE * expression_guide(raw.keypoints, rest)
+            error = expression_guide(raw.expression, moved, valid)
+            terms["expression_guide"] = error + REST_SHARE * expression_guide(raw.keypoints, rest, valid)
         return terms
 
     def _keypoint_terms(
