@@ -1,7 +1,7 @@
 """Report on held-out heads, voices and sentences: `python -m vasa_jax.main --config configs/evaluate.py`.
 
-Writes runs/evaluate/report.md, report.json and sheets/. The shipped model: mouth opening r 0.885 with the truth
-(another clip's sound 0.061), codec 27.4 dB on the same head and 26.0 dB across heads.
+Writes runs/evaluate/report.md, report.json and sheets/. The shipped model: mouth opening r 0.881 with the truth
+(another clip's sound 0.061), codec 27.3 dB on the same head and 25.9 dB across heads.
 """
 
 from vasa_jax.config import VASAConfig
