@@ -292,3 +292,56 @@ def test_phone_keyboard_and_colours(visit, scheme):
     assert page.is_visible("#perform") and not page.is_visible("#speak")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(number) for number in re.findall(r"\d+", ground)[:3]) < 200) == (scheme == "dark")
+
+
+def tab_to(page, selector):
+    """Presses Tab until an element has the focus, which is seen at every step; players mark their own buttons."""
+    shown = "element => getComputedStyle(element.closest('.button') ?? element).outlineStyle !== 'none'"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        here = page.evaluate_handle("document.activeElement")
+        assert here.evaluate("element => element.matches('body, audio, video')") or here.evaluate(shown)
+        if here.evaluate("(element, selector) => element.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")
+
+
+def test_a_video_by_keyboard_alone(visit):
+    page = visit()
+    tab_to(page, "#tab-speak")
+    tab_to(page, "#speak fieldset[data-portrait] .buttons button:last-child")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#speak .crop div")
+    tab_to(page, "#speak .crop div")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, "#speak fieldset[data-sound] .buttons button:last-child")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#speak [role=status]:has-text('speech.wav')")
+    tab_to(page, "#speak details:has([data-form]) summary")
+    page.keyboard.press("Space")
+    tab_to(page, "#speak [data-control=shape]")
+    page.keyboard.type("square")
+    tab_to(page, "#speak [type=submit]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-state=done] video")
+    assert '"shape":"square"' in page.text_content("[data-state=done] pre") and "crop" in page.text_content("pre")
+    tab_to(page, "[data-state=done] a[download]")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.path().read_bytes()[4:8] == b"ftyp"
+    assert FAULTS == []
+
+
+def test_a_page_that_is_not_secure_says_why_it_hears_nothing(visit):
+    """Where it is opened by HTTP from another machine, the browser hides camera, microphone and clipboard."""
+    page = visit()
+    page.add_init_script("for (const name of ['mediaDevices', 'clipboard']) "
+                         "Object.defineProperty(navigator, name, { value: undefined });")  # fmt: skip
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    for button, told in (("Record", "microphone only to pages from localhost or by HTTPS; choose a file"),
+                         ("Camera", "camera only to pages from localhost or by HTTPS; choose a file"),
+                         ("Paste", "press Ctrl+V, or choose a file")):  # fmt: skip
+        page.click(f"#speak >> text={button}")
+        page.wait_for_selector(f"#speak .fault:has-text('{told}')")
+    assert FAULTS == []

@@ -1,5 +1,6 @@
 // A portrait from a file, the clipboard, a camera or the package, with the square of it that is used.
 
+import { capture, copiedPicture } from "./devices.js";
 import { ask, askJson, form, make } from "./server.js";
 
 export class PortraitInput {
@@ -41,19 +42,11 @@ export class PortraitInput {
 
   async fromPackage() { await this.take(await (await ask("v1/examples/portrait")).blob(), "portrait.png"); }
 
-  async fromClipboard() {
-    for (const item of await navigator.clipboard.read()) {
-      const kind = item.types.find((type) => type.startsWith("image/"));
-      if (kind) return this.take(await item.getType(kind), "clipboard.png");
-    }
-    throw new Error("there is no picture in the clipboard; copy one first");
-  }
+  async fromClipboard() { await this.take(await copiedPicture(), "clipboard.png"); }
 
   async fromCamera() {
     const dialog = document.getElementById("camera-dialog"), video = dialog.querySelector("video");
-    let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 960 } }); }
-    catch { throw new Error("there is no camera, or this page may not use it; choose a file"); }
+    const stream = await capture("camera", { video: { width: 1280, height: 960 } }, "choose a file");
     video.srcObject = stream;
     dialog.returnValue = "";
     dialog.showModal();

@@ -1,5 +1,6 @@
 // A sound from a file, the microphone, text or the package.
 
+import { capture } from "./devices.js";
 import { ask, make } from "./server.js";
 
 export class SoundInput {
@@ -39,10 +40,7 @@ export class SoundInput {
 
   async fromMicrophone() {
     if (this.recorder) { this.recorder.stop(); return; }
-    let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
-    catch { throw new Error("there is no microphone, or this page may not use it; choose a file"); }
-    const parts = [];
+    const stream = await capture("microphone", { audio: true }, "choose a file"), parts = [];
     this.recorder = new MediaRecorder(stream);
     this.recorder.ondataavailable = (event) => parts.push(event.data);
     this.recorder.onstop = () => {
