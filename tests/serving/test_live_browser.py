@@ -163,12 +163,22 @@ def test_browsers_of_phones(visit, lacks, plays):
     assert FAULTS == []
 
 
+# Who interrupts the first word of a face sees its mouth closed too.
+RESTS_AT_ONCE = """() => {
+  const { player } = document.getElementById('live');
+  Object.assign(player, { hasRest: false, quietSince: null });
+  player.tend();
+  return player.hasRest;
+}"""
+
+
 def test_pause_and_another_portrait_on_the_same_connection(visit, tmp_path):
     page = visit("live")
     choose(page, "live")
     page.click("#live-open")
     until(page, "document.getElementById('live-video').currentTime > 0.5")
     page.evaluate("window.first = document.getElementById('live').player.socket")
+    assert page.evaluate(RESTS_AT_ONCE)
     page.click("#live-example")
     until(page, SPEAKS)
     page.click("#live-pause")

@@ -92,7 +92,8 @@ export class Player extends LiveSocket {
     const now = this.hopAt(this.video.currentTime);
     if (now && !now.speaks && !this.muted) {
       this.quietSince ??= performance.now();
-      if (performance.now() - this.quietSince > 600) { this.quietSince = performance.now(); this.keepRest(); }
+      const quiet = performance.now() - this.quietSince > 600; // a mouth needs a while to close; any rest is better than none
+      if (this.video.readyState > 1 && (quiet || !this.hasRest)) { this.quietSince = performance.now(); this.keepRest(); }
     } else this.quietSince = null;
   }
 
