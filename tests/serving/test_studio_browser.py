@@ -3,6 +3,7 @@
 Run with `pytest -m browser -n 0 tests/serving`; pictures of the page go to $STUDIO_PICTURES.
 """
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import wav
 from studio_page import FAULTS, IN_VIEW, choose, file, picture, until
 from studio_process import CHROMIUM
 
@@ -147,6 +149,27 @@ def test_camera_clipboard_microphone_and_text(visit):
     page.wait_for_selector("#speak [role=status]:has-text('text.wav')")
     picture(page, "speak_text")
     assert len(FAULTS) == 2 and all("422" in fault for fault in FAULTS)  # camera's and clipboard's picture show no face
+
+
+DROP = """async ([selector, name, text]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  const drop = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+  return document.querySelector(selector).dispatchEvent(drop);  // false: the browser does not open the file
+}"""
+
+
+def test_files_may_be_dropped(visit):
+    page = visit("perform")
+    for part, name, content in (("portrait", "me.png", DEMO["image"].read_bytes()),
+                                ("driving", "take.webm", b"no video"), ("sound", "hello.wav", wav(0.4))):  # fmt: skip
+        place = f"#perform [data-{part}]"
+        data = base64.b64encode(content).decode()
+        assert page.evaluate(DROP, [f"{place} .buttons", name, data]) is False
+        page.wait_for_selector(f"{place} [role=status]:has-text('{name}')", state="attached")
+        assert page.evaluate(DROP, [f"{place} input[type=file]", "other", data]) is True  # which takes it by itself
+    assert page.evaluate(DROP, ["footer", "lost.png", ""]) is False
+    page.wait_for_selector("#perform .crop div")
 
 
 def test_progress_and_cancel(visit):

@@ -2,6 +2,7 @@
 
 import { settingRows } from "./controls.js";
 import { capture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { post, showAgain, showFirst, showJob } from "./jobs.js";
 import { make } from "./server.js";
 
@@ -68,6 +69,7 @@ function drivingInput(place) {
     button.setAttribute("aria-pressed", "true");
   };
   place.append(field, make("p", { className: "buttons" }, button), video, note);
+  takesDrops(place, take);
   return () => {
     if (!chosen) throw new Error("driving video: choose a file, or record one");
     return chosen;

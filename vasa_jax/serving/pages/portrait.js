@@ -1,6 +1,7 @@
 // A portrait from a file, the clipboard, a camera or the package, with the square of it that is used.
 
 import { capture, copiedPicture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { ask, askJson, form, make } from "./server.js";
 
 export class PortraitInput {
@@ -11,11 +12,12 @@ export class PortraitInput {
     const field = make("input", { type: "file", accept: "image/*,video/*,.heic", onchange: () => field.files[0] && this.take(field.files[0], field.files[0].name) });
     field.setAttribute("aria-label", "portrait file");
     const button = (text, action) => make("button", { type: "button", onclick: () => this.tried(action) }, text);
-    this.note = make("p", { className: "hint" }, "A picture, or a video whose best early frame is taken. Nothing chosen: the shipped portrait.");
+    this.note = make("p", { className: "hint" }, "A picture, or a video whose best early frame is taken; drop it here. Nothing chosen: the shipped portrait.");
     this.note.setAttribute("role", "status");
     this.view = make("div");
     place.append(field, make("p", { className: "buttons" }, button("Camera", () => this.fromCamera()), button("Paste", () => this.fromClipboard()),
       button("Shipped portrait", () => this.fromPackage())), this.view, this.note);
+    takesDrops(place, (file, name) => this.take(file, name));
     document.addEventListener("paste", (event) => {
       const item = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
       if (item && !panel.hidden) { event.preventDefault(); this.take(item, "clipboard.png"); }

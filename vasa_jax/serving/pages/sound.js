@@ -1,6 +1,7 @@
 // A sound from a file, the microphone, text or the package.
 
 import { capture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { ask, make } from "./server.js";
 
 export class SoundInput {
@@ -23,6 +24,7 @@ export class SoundInput {
       place.append(make("p", { className: "buttons" }, text, voice, say));
     }
     place.append(this.player, this.note);
+    takesDrops(place, (file, name) => this.take(file, name));
   }
 
   async fields() {
