@@ -1,6 +1,6 @@
 """The studio in a browser: a page to try, a live avatar and an HTTP API (docs/studio.md).
 
-    pip install 'vasa_jax[studio]' && python -m vasa_jax.main --config configs/studio.py
+    pip install -e '.[studio]' && python -m vasa_jax.main --config configs/studio.py
 
 Then open http://127.0.0.1:7860/. Jobs are kept in runs/studio.
 """

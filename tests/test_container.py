@@ -69,8 +69,9 @@ def test_it_runs_the_studio_as_nobody_special(path):
     assert command[0] in PROJECT["scripts"]
     assert (ROOT / "configs" / f"{command[command.index('--config') + 1]}.py").is_file()
     assert "/v1/health" in rest["HEALTHCHECK"] and f":{rest['EXPOSE']}/" in rest["HEALTHCHECK"]
-    for extra in re.findall(r"\.\[([\w,]+)\]", " ".join(text for name, text in lines if name == "RUN")):
-        assert set(extra.split(",")) <= PROJECT["optional-dependencies"].keys()
+    assert ".[$EXTRAS]" in " ".join(text for name, text in lines if name == "RUN")
+    (extras,) = [text.partition("=")[2] for name, text in lines if name == "ARG" and text.startswith("EXTRAS=")]
+    assert extras == "studio" and "studio" in PROJECT["optional-dependencies"]
 
 
 def test_the_services_name_files_that_are_there():

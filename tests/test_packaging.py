@@ -105,3 +105,12 @@ def test_the_console_command_is_main():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, function = project["scripts"]["vasa-jax"].split(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_nobody_is_told_to_install_it_from_an_index():
+    """It is on none: such a command would fail, or install what a stranger has put there under its name."""
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    kinds = (".py", ".md", ".ipynb", ".toml", ".sh", ".yaml", "Dockerfile")
+    told = re.compile(r"pip install((?!-e )[^\n`&])*?[\s'\"]vasa[_-]jax(\[|['\"\s`]|$)")
+    texts = {name: (ROOT / name).read_text() for name in names if name.endswith(kinds)}
+    assert not [name for name, text in texts.items() if told.search(text)]

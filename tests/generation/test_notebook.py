@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,26 +127,67 @@ def test_controls_do_what_the_text_says(run):
     assert "looking left: -20 degrees wanted" in cells["read"].outputs[0].text
 
 
+def setup_cell():
+    """The source of the cell that finds the project and installs what it needs."""
+    return next(cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "setup").source
+
+
+ON_COLAB = 'if "google.colab"'
+CUDA_12 = [SimpleNamespace(name="jax-cuda12-plugin", version="0.7.2")]
+
+
 @pytest.mark.parametrize(
-    ("driver", "package"),
-    [("580.82.07\n", "jax[cuda13]"), ("550.54.15\n", "jax[cuda12]"), ("", "jax[cuda12]"), (None, "jax")],
-)
-def test_the_runtime_decides_which_jax_is_installed(monkeypatch, driver, package):
-    setup = next(cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "setup")
+    ("driver", "packages", "chosen"),
+    [
+        ("580.82.07\n", [], "jax[cuda13]"), ("580.82.07\n", CUDA_12, "jax[cuda12]"), ("550.54.15\n", [], "jax[cuda12]"),
+        ("", [], "jax[cuda12]"), (None, [], "jax"),
+    ],
+)  # fmt: skip
+def test_the_runtime_decides_which_jax_is_installed(monkeypatch, driver, packages, chosen):
     names = {}
-    exec(setup.source.partition("JAX = ")[0], names)
+    exec(setup_cell().partition("JAX = ")[0], names)
     monkeypatch.setattr(names["shutil"], "which", lambda name: None if driver is None else f"/usr/bin/{name}")
     monkeypatch.setattr(names["subprocess"], "run", lambda *words, **how: SimpleNamespace(stdout=driver))
+    monkeypatch.setattr(names["metadata"], "distributions", lambda: packages)
     monkeypatch.setattr(names["Path"], "exists", lambda path: False)
-    assert names["jax_for_this_machine"]() == package
+    assert names["jax_for_this_machine"]() == chosen
     monkeypatch.setattr(names["Path"], "exists", lambda path: str(path) == "/dev/accel0")
     assert driver is not None or names["jax_for_this_machine"]() == "jax[tpu]"
 
 
-def test_a_missing_project_is_named(tmp_path, monkeypatch):
+def test_a_missing_project_is_named_or_cloned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    setup = next(cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.id == "setup")
-    # Without the install line, which only a notebook's Python can read.
-    source = "\n".join(line for line in setup.source.splitlines() if "pip" not in line and "colab" not in line)
+    monkeypatch.setattr("sys.path", sys.path[:])
+    source = setup_cell().partition(ON_COLAB)[0]
     with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         exec(source, {})
+    origin = tmp_path.parent / f"{tmp_path.name}_origin"
+    (origin / "vasa_jax").mkdir(parents=True)
+    (origin / "vasa_jax" / "main.py").touch()
+    git = ["git", "-C", str(origin), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *words], check=True)
+    for address in (origin.as_uri(), "/nowhere"):  # what has been cloned is found
+        names = {}
+        exec(source.replace('REPOSITORY = ""', f'REPOSITORY = "{address}"'), names)
+        assert (names["project"] / "vasa_jax" / "main.py").is_file() and str(names["project"]) in sys.path
+
+
+def test_colab_is_asked_for_a_new_session_where_a_loaded_package_has_changed(monkeypatch):
+    """Its sessions have loaded NumPy and Pillow before the first cell runs; newer releases do not mix with these."""
+    block = ON_COLAB + setup_cell().partition(ON_COLAB)[2]
+    block, count = re.subn(r"%pip .*", "pip()", block)
+    assert count == 1
+    versions = {"numpy": "2.1.3", "nobody-has-it": "1"}
+    names = {}
+    exec(setup_cell().partition("JAX = ")[0], names)
+    names["pip"] = lambda: versions.update({"numpy": "2.2.6", "nobody-has-it": "2", "new": "1"})
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    monkeypatch.setattr(
+        names["metadata"], "distributions", lambda: [SimpleNamespace(name=a, version=b) for a, b in versions.items()]
+    )
+    known = {"numpy": ["numpy"], "nobody_has_it": ["nobody-has-it"], "pytest": ["new"]}
+    monkeypatch.setattr(names["metadata"], "packages_distributions", lambda: known)
+    with pytest.raises(SystemExit, match=r"^numpy: loaded before; choose Runtime"):
+        exec(block, names)
+    exec(block, names)  # in the new session nothing changes

@@ -10,8 +10,12 @@ import time
 import httpx2 as httpx
 import numpy as np
 import pytest
+from PIL import Image
 from studio_page import FAULTS, Visit, choose, picture, until
 from studio_process import CHROMIUM
+
+from vasa_jax.data.image_files import read_image
+from vasa_jax.generation.job import DEMO
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")]
 
@@ -135,6 +139,63 @@ def test_where_udp_is_blocked_the_socket_plays(visit):
     assert "now over the WebSocket" in page.text_content("#live-state")
     page.click("#live-close")
     page.wait_for_selector("#live-state:has-text('ended')")
+
+
+WITHOUT = {
+    "MediaSource": "window.ManagedMediaSource = window.MediaSource; delete window.MediaSource;",
+    "any source": "delete window.MediaSource; delete window.ManagedMediaSource;",
+}
+
+
+@pytest.mark.parametrize(("lacks", "plays"), [("MediaSource", "over the socket"), ("any source", "connected")])
+def test_browsers_of_phones(visit, lacks, plays):
+    """iPhones have a ManagedMediaSource alone, older ones neither: these play over WebRTC."""
+    page = visit("live")
+    page.add_init_script(WITHOUT[lacks])
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.5")
+    player = "document.getElementById('live').player"
+    assert page.evaluate(f"{player}.peer?.connectionState ?? 'over the socket'") == plays
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
+
+
+# Who interrupts the first word of a face sees its mouth closed too.
+RESTS_AT_ONCE = """() => {
+  const { player } = document.getElementById('live');
+  Object.assign(player, { hasRest: false, quietSince: null });
+  player.tend();
+  return player.hasRest;
+}"""
+
+
+def test_pause_and_another_portrait_on_the_same_connection(visit, tmp_path):
+    page = visit("live")
+    choose(page, "live")
+    page.click("#live-open")
+    until(page, "document.getElementById('live-video').currentTime > 0.5")
+    page.evaluate("window.first = document.getElementById('live').player.socket")
+    assert page.evaluate(RESTS_AT_ONCE)
+    page.click("#live-example")
+    until(page, SPEAKS)
+    page.click("#live-pause")
+    until(page, f"!({SPEAKS})")
+    page.wait_for_timeout(1500)
+    assert not page.evaluate(SPEAKS)
+    other = tmp_path / "other.png"
+    Image.fromarray(read_image(DEMO["image"])[:, ::-1]).save(other)
+    choose(page, "live", portrait=str(other))
+    page.click("#live-change")
+    until(page, "document.getElementById('live').player.portraits === 1")
+    page.click("#live-pause")
+    until(page, SPEAKS)  # what was left of the sentence
+    assert page.evaluate("window.first === document.getElementById('live').player.socket")
+    page.click("#live-close")
+    page.wait_for_selector("#live-state:has-text('ended')")
+    assert FAULTS == []
 
 
 def test_two_live_sessions_and_a_busy_answer(visit):

@@ -6,7 +6,9 @@ import av
 import numpy as np
 import pytest
 
+from vasa_jax.conventions import FPS
 from vasa_jax.serving.fragments import PER_FRAME, RATE, FragmentWriter
+from vasa_jax.serving.players import FragmentPlayer, Hop
 from vasa_jax.serving.sound_queue import MOST_BEHIND, MOST_RESERVE, RESERVE, SoundQueue
 
 
@@ -140,3 +142,18 @@ def test_a_key_frame_on_request():
     keys.frame = 0
     assert keys() == [True, False]
     assert keys()[0] is False and keys(key=True) == [True, False]
+
+
+def test_few_pictures_are_sent_as_often_as_many():
+    """Browsers show a frame up to half of its length early or late: of one that stays for 0.4 s, 0.2 s."""
+    sent = []
+    player = FragmentPlayer(64, lambda data: sent.append(data) is None)
+    frames = [np.full((64, 64, 3), level, np.uint8) for level in (60, 180)]
+    samples = np.zeros(12 * PER_FRAME, np.float32)
+    player.play(Hop(0, frames, [10, 2], 0, samples, True, 0, 0, {"interrupted": False}))
+    player.play(Hop(12, frames[:1], [50], 12 * PER_FRAME, samples, True, 0, 0, {"interrupted": False}, skipped=True))
+    with av.open(io.BytesIO(b"".join(part for part in sent if isinstance(part, bytes)))) as file:
+        shown = [(float(frame.time), frame.to_ndarray(format="gray").mean()) for frame in file.decode(video=0)]
+    times, levels = np.transpose(shown)
+    np.testing.assert_allclose(times, np.arange(13) / FPS, atol=1e-6)  # the time that is skipped is one frame's
+    assert (levels[:10] < 120).all() and (levels[10:12] > 120).all() and levels[12] < 120

@@ -3,6 +3,7 @@
 Run with `pytest -m browser -n 0 tests/serving`; pictures of the page go to $STUDIO_PICTURES.
 """
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import wav
 from studio_page import FAULTS, IN_VIEW, choose, file, picture, until
 from studio_process import CHROMIUM
 
@@ -147,6 +149,27 @@ def test_camera_clipboard_microphone_and_text(visit):
     page.wait_for_selector("#speak [role=status]:has-text('text.wav')")
     picture(page, "speak_text")
     assert len(FAULTS) == 2 and all("422" in fault for fault in FAULTS)  # camera's and clipboard's picture show no face
+
+
+DROP = """async ([selector, name, text]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  const drop = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+  return document.querySelector(selector).dispatchEvent(drop);  // false: the browser does not open the file
+}"""
+
+
+def test_files_may_be_dropped(visit):
+    page = visit("perform")
+    for part, name, content in (("portrait", "me.png", DEMO["image"].read_bytes()),
+                                ("driving", "take.webm", b"no video"), ("sound", "hello.wav", wav(0.4))):  # fmt: skip
+        place = f"#perform [data-{part}]"
+        data = base64.b64encode(content).decode()
+        assert page.evaluate(DROP, [f"{place} .buttons", name, data]) is False
+        page.wait_for_selector(f"{place} [role=status]:has-text('{name}')", state="attached")
+        assert page.evaluate(DROP, [f"{place} input[type=file]", "other", data]) is True  # which takes it by itself
+    assert page.evaluate(DROP, ["footer", "lost.png", ""]) is False
+    page.wait_for_selector("#perform .crop div")
 
 
 def test_progress_and_cancel(visit):
@@ -292,3 +315,56 @@ def test_phone_keyboard_and_colours(visit, scheme):
     assert page.is_visible("#perform") and not page.is_visible("#speak")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(number) for number in re.findall(r"\d+", ground)[:3]) < 200) == (scheme == "dark")
+
+
+def tab_to(page, selector):
+    """Presses Tab until an element has the focus, which is seen at every step; players mark their own buttons."""
+    shown = "element => getComputedStyle(element.closest('.button') ?? element).outlineStyle !== 'none'"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        here = page.evaluate_handle("document.activeElement")
+        assert here.evaluate("element => element.matches('body, audio, video')") or here.evaluate(shown)
+        if here.evaluate("(element, selector) => element.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")
+
+
+def test_a_video_by_keyboard_alone(visit):
+    page = visit()
+    tab_to(page, "#tab-speak")
+    tab_to(page, "#speak fieldset[data-portrait] .buttons button:last-child")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#speak .crop div")
+    tab_to(page, "#speak .crop div")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, "#speak fieldset[data-sound] .buttons button:last-child")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#speak [role=status]:has-text('speech.wav')")
+    tab_to(page, "#speak details:has([data-form]) summary")
+    page.keyboard.press("Space")
+    tab_to(page, "#speak [data-control=shape]")
+    page.keyboard.type("square")
+    tab_to(page, "#speak [type=submit]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-state=done] video")
+    assert '"shape":"square"' in page.text_content("[data-state=done] pre") and "crop" in page.text_content("pre")
+    tab_to(page, "[data-state=done] a[download]")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.path().read_bytes()[4:8] == b"ftyp"
+    assert FAULTS == []
+
+
+def test_a_page_that_is_not_secure_says_why_it_hears_nothing(visit):
+    """Where it is opened by HTTP from another machine, the browser hides camera, microphone and clipboard."""
+    page = visit()
+    page.add_init_script("for (const name of ['mediaDevices', 'clipboard']) "
+                         "Object.defineProperty(navigator, name, { value: undefined });")  # fmt: skip
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    for button, told in (("Record", "microphone only to pages from localhost or by HTTPS; choose a file"),
+                         ("Camera", "camera only to pages from localhost or by HTTPS; choose a file"),
+                         ("Paste", "press Ctrl+V, or choose a file")):  # fmt: skip
+        page.click(f"#speak >> text={button}")
+        page.wait_for_selector(f"#speak .fault:has-text('{told}')")
+    assert FAULTS == []

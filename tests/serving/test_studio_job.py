@@ -2,14 +2,17 @@
 
 import importlib.util
 import socket
+import tomllib
+from pathlib import Path
 
 import pytest
 from hostile import refused
 
 from vasa_jax.config import StudioConfig, VASAConfig
 from vasa_jax.main import parse
-from vasa_jax.serving.job import KEY_VARIABLE, api_key, check_address, studio
+from vasa_jax.serving.job import KEY_VARIABLE, NEEDED, api_key, check_address, studio
 
+ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef"
 
 
@@ -52,10 +55,16 @@ def test_addresses():
     check_address("127.0.0.1", 0)
 
 
-def test_a_missing_package_is_named(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("module", "package"), NEEDED.items())
+def test_a_missing_package_is_named(monkeypatch, tmp_path, module, package):
     found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "fastapi" else found(name))
-    refused(lambda: studio(config(), tmp_path), "fastapi not installed", "vasa_jax[studio]")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else found(name))
+    refused(lambda: studio(config(), tmp_path), f"{package} not installed", f"pip install {package}`")
+
+
+def test_the_packages_are_those_of_the_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [word.partition(">=")[0] for word in extras["studio"]] == list(NEEDED.values())
 
 
 def test_the_shipped_configuration():

@@ -9,6 +9,7 @@ class StudioConfig(Settings):
 
     host: str = text("127.0.0.1", "address to listen on; all but this machine's own need a key")
     port: int = number(7860, 0, 65535, "", "to listen on; 0 = a free one")
+    open_page: bool = flag(True, "the page opens in this machine's browser, where a person at a screen starts it")
     names: tuple[str, ...] = text((), "other names under which browsers reach it, e.g. of a proxy")
     key_file: str = text("", "file with the API key; empty = $VASA_JAX_KEY, or no key on 127.0.0.1")
     connections: int = number(64, 4, 10_000, "connections", "at once; more are refused")

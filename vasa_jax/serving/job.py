@@ -13,7 +13,10 @@ from vasa_jax.errors import InputError, say
 from vasa_jax.files import read_bytes
 from vasa_jax.generation.provenance import point_to_responsible_use
 
-NEEDED = ("fastapi", "uvicorn", "multipart", "websockets", "prometheus_client", "aiortc")  # the extra `studio`
+NEEDED = {  # modules of the extra `studio` -> their packages
+    "fastapi": "fastapi", "uvicorn": "uvicorn", "websockets": "websockets", "multipart": "python-multipart",
+    "prometheus_client": "prometheus_client", "aiortc": "aiortc",
+}  # fmt: skip
 SHORTEST_KEY = 16  # characters
 KEY_VARIABLE = "VASA_JAX_KEY"
 CPU_BATCH = 2  # frames decoded at once on a CPU, where more are no faster: 0.3 s of a core, after which a job may end
@@ -53,9 +56,9 @@ def studio(config: VASAConfig, workdir: str | Path) -> None:
 
 def needs_the_extra() -> None:
     """Raises InputError for what is not installed of the extra `studio`."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"studio: {', '.join(missing)} not installed; pip install 'vasa_jax[studio]'")
+        raise InputError(f"studio: {', '.join(missing)} not installed; run `pip install {' '.join(missing)}`")
 
 
 def api_key(config: VASAConfig) -> str:

@@ -71,7 +71,11 @@ class FragmentPlayer:
             samples = np.pad(samples, (hop.sound_from - hop.first * PER_FRAME, 0))
         key = not self._begun or hop.about["interrupted"]
         self._begun = True
-        data = self._writer.fragment(hop.first, hop.frames, hop.shown, samples, key)
+        frames, shown = hop.frames, hop.shown
+        if not hop.skipped:  # browsers show a frame up to half of its length early or late, so none is long
+            frames = [frame for frame, stays in zip(frames, shown) for _ in range(stays)]
+            shown = [1] * len(frames)
+        data = self._writer.fragment(hop.first, frames, shown, samples, key)
         return self._send(json.dumps(hop.about)) and self._send(data)
 
     def interrupt(self, number: int) -> None:

@@ -14,6 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from vasa_jax.config import StudioConfig
 from vasa_jax.errors import say
+from vasa_jax.serving.first_page import open_page
+from vasa_jax.serving.job import is_loopback
 from vasa_jax.serving.studio import Studio
 
 LARGEST_HEAD = 16 * 2**10  # bytes of a request's line and headers
@@ -136,11 +138,14 @@ class StudioServer(uvicorn.Server):
         self._studio = studio
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens, and says where."""
+        """Listens, says where, and opens the page for who sits here."""
         await super().startup(sockets)
         if self.started and self.servers:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            say(f"open http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+            say(f"open {address} (Ctrl-C ends it)")
+            if self._studio.config.studio.open_page and is_loopback(host):
+                open_page(address)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends the server; at a second Ctrl-C at once."""

@@ -1,6 +1,6 @@
 """Data preparation on many machines: videos to a TensorFlow Datasets data set through Apache Beam, without TensorFlow.
 
-    pip install "vasa_jax[prep,beam]"                        (an environment of its own: Beam has older pins)
+    pip install -e ".[prep,beam]"                            (an environment of its own: Beam has older pins)
     python -m vasa_jax.main --config configs/prepare.py --config.videos=DIR --config.output=DIR \
         --config.prepare.beam="--runner=DirectRunner --direct_num_workers=0 --direct_running_mode=multi_processing"
 
@@ -137,7 +137,7 @@ def build_with_beam(jobs: list[VideoJob], output: str, settings: PrepareConfig, 
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            f"config.prepare.beam: apache_beam cannot be imported ({error}); pip install 'vasa_jax[beam]', "
+            f"config.prepare.beam: apache_beam cannot be imported ({error}); run `pip install apache-beam`, "
             "or leave the setting empty"
         ) from error
     builder = Builder(

@@ -1,7 +1,8 @@
 // Live: opens a session, plays it, and lets it speak.
 
+import { capture } from "./devices.js";
 import { ask, askJson, form, make } from "./server.js";
-import { Player } from "./player.js";
+import { Player, Source } from "./player.js";
 import { RtcPlayer } from "./rtc.js";
 import { spoken, voiceChoice } from "./sound.js";
 
@@ -37,7 +38,7 @@ export function live(panel, { portrait, controls }, about) {
     }
     enable(true);
     tell(`This machine draws about ${session.rate} frames a second, ${session.hop.toFixed(1)} s at once.`);
-    play(find("connection").value === "webrtc" && about.webrtc);
+    play(about.webrtc && (find("connection").value === "webrtc" || !Source));
     video.scrollIntoView({ block: "nearest" });
   });
 
@@ -88,9 +89,7 @@ export function live(panel, { portrait, controls }, about) {
 
   microphone.onclick = tried(async () => {
     if (input) { stopMicrophone(); return; }
-    let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
-    catch { throw new Error("there is no microphone, or this page may not use it; say a file"); }
+    const stream = await capture("microphone", { audio: true }, "say a file");
     microphone.setAttribute("aria-pressed", "true");
     if (player.listen) {
       input = { stream };

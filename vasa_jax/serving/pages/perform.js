@@ -1,6 +1,8 @@
 // Perform: a portrait moves as the face of a driving video does.
 
 import { settingRows } from "./controls.js";
+import { capture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { post, showAgain, showFirst, showJob } from "./jobs.js";
 import { make } from "./server.js";
 
@@ -46,8 +48,8 @@ function drivingInput(place) {
   button.onclick = async () => {
     if (recorder) { recorder.stop(); return; }
     let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: true }); }
-    catch { note.textContent = "there is no camera, or this page may not use it; choose a file"; note.className = "fault"; return; }
+    try { stream = await capture("camera", { video: { width: 1280, height: 720 }, audio: true }, "choose a file"); }
+    catch (error) { note.textContent = error.message; note.className = "fault"; return; }
     const parts = [];
     recorder = new MediaRecorder(stream);
     recorder.ondataavailable = (event) => parts.push(event.data);
@@ -67,6 +69,7 @@ function drivingInput(place) {
     button.setAttribute("aria-pressed", "true");
   };
   place.append(field, make("p", { className: "buttons" }, button), video, note);
+  takesDrops(place, take);
   return () => {
     if (!chosen) throw new Error("driving video: choose a file, or record one");
     return chosen;

@@ -7,6 +7,8 @@ const START = 0.25; // of a hop: reserve before playing begins
 const ENOUGH = 0.2, TOO_MUCH = 0.4; // seconds that are buffered when the next fragment comes
 const KEPT = 10; // seconds of the past that stay in the buffer
 
+export const Source = window.MediaSource ?? window.ManagedMediaSource; // iPhones have the second alone, old ones none
+
 export class Player extends LiveSocket {
   constructor(video, rest, path, on) {
     super(path, on);
@@ -31,8 +33,8 @@ export class Player extends LiveSocket {
   }
 
   begin({ mime }) {
-    if (!window.MediaSource?.isTypeSupported(mime)) { this.ended(`this browser cannot play ${mime}; try Chrome, Edge, Firefox or Safari 17`); return; }
-    this.source = new MediaSource();
+    if (!Source?.isTypeSupported(mime)) { this.ended(`this browser cannot play ${mime}; try Chrome, Edge, Firefox or Safari 17`); return; }
+    this.source = new Source();
     this.url = URL.createObjectURL(this.source);
     this.video.src = this.url;
     this.source.onsourceopen = () => {
@@ -90,7 +92,8 @@ export class Player extends LiveSocket {
     const now = this.hopAt(this.video.currentTime);
     if (now && !now.speaks && !this.muted) {
       this.quietSince ??= performance.now();
-      if (performance.now() - this.quietSince > 600) { this.quietSince = performance.now(); this.keepRest(); }
+      const quiet = performance.now() - this.quietSince > 600; // a mouth needs a while to close; any rest is better than none
+      if (this.video.readyState > 1 && (quiet || !this.hasRest)) { this.quietSince = performance.now(); this.keepRest(); }
     } else this.quietSince = null;
   }
 

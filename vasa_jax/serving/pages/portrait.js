@@ -1,5 +1,7 @@
 // A portrait from a file, the clipboard, a camera or the package, with the square of it that is used.
 
+import { capture, copiedPicture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { ask, askJson, form, make } from "./server.js";
 
 export class PortraitInput {
@@ -10,11 +12,12 @@ export class PortraitInput {
     const field = make("input", { type: "file", accept: "image/*,video/*,.heic", onchange: () => field.files[0] && this.take(field.files[0], field.files[0].name) });
     field.setAttribute("aria-label", "portrait file");
     const button = (text, action) => make("button", { type: "button", onclick: () => this.tried(action) }, text);
-    this.note = make("p", { className: "hint" }, "A picture, or a video whose best early frame is taken. Nothing chosen: the shipped portrait.");
+    this.note = make("p", { className: "hint" }, "A picture, or a video whose best early frame is taken; drop it here. Nothing chosen: the shipped portrait.");
     this.note.setAttribute("role", "status");
     this.view = make("div");
     place.append(field, make("p", { className: "buttons" }, button("Camera", () => this.fromCamera()), button("Paste", () => this.fromClipboard()),
       button("Shipped portrait", () => this.fromPackage())), this.view, this.note);
+    takesDrops(place, (file, name) => this.take(file, name));
     document.addEventListener("paste", (event) => {
       const item = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
       if (item && !panel.hidden) { event.preventDefault(); this.take(item, "clipboard.png"); }
@@ -41,19 +44,11 @@ export class PortraitInput {
 
   async fromPackage() { await this.take(await (await ask("v1/examples/portrait")).blob(), "portrait.png"); }
 
-  async fromClipboard() {
-    for (const item of await navigator.clipboard.read()) {
-      const kind = item.types.find((type) => type.startsWith("image/"));
-      if (kind) return this.take(await item.getType(kind), "clipboard.png");
-    }
-    throw new Error("there is no picture in the clipboard; copy one first");
-  }
+  async fromClipboard() { await this.take(await copiedPicture(), "clipboard.png"); }
 
   async fromCamera() {
     const dialog = document.getElementById("camera-dialog"), video = dialog.querySelector("video");
-    let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 960 } }); }
-    catch { throw new Error("there is no camera, or this page may not use it; choose a file"); }
+    const stream = await capture("camera", { video: { width: 1280, height: 960 } }, "choose a file");
     video.srcObject = stream;
     dialog.returnValue = "";
     dialog.showModal();

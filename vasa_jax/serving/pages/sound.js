@@ -1,5 +1,7 @@
 // A sound from a file, the microphone, text or the package.
 
+import { capture } from "./devices.js";
+import { takesDrops } from "./drop.js";
 import { ask, make } from "./server.js";
 
 export class SoundInput {
@@ -22,6 +24,7 @@ export class SoundInput {
       place.append(make("p", { className: "buttons" }, text, voice, say));
     }
     place.append(this.player, this.note);
+    takesDrops(place, (file, name) => this.take(file, name));
   }
 
   async fields() {
@@ -39,10 +42,7 @@ export class SoundInput {
 
   async fromMicrophone() {
     if (this.recorder) { this.recorder.stop(); return; }
-    let stream;
-    try { stream = await navigator.mediaDevices.getUserMedia({ audio: true }); }
-    catch { throw new Error("there is no microphone, or this page may not use it; choose a file"); }
-    const parts = [];
+    const stream = await capture("microphone", { audio: true }, "choose a file"), parts = [];
     this.recorder = new MediaRecorder(stream);
     this.recorder.ondataavailable = (event) => parts.push(event.data);
     this.recorder.onstop = () => {
