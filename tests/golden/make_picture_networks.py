@@ -65,9 +65,9 @@ def face_model(folder):
 @torch.no_grad()
 def main(fid_folder, deep3d_folder):
     arrays = {}
-    for name, (network, shapes), shape in (
-        ("inception", inception(fid_folder), INCEPTION_INPUT), ("face_model", face_model(deep3d_folder), FACE_MODEL_INPUT)
-    ):  # fmt: skip
+    made = {"inception": (inception(fid_folder), INCEPTION_INPUT),
+            "face_model": (face_model(deep3d_folder), FACE_MODEL_INPUT)}  # fmt: skip
+    for name, ((network, shapes), shape) in made.items():
         found = network(torch.from_numpy(inputs(name, *shape).astype(np.float64)).permute(0, 3, 1, 2))
         found = (found[0] if isinstance(found, list) else found).flatten(1)
         print(name, tuple(found.shape), "standard deviation", float(found.std()), len(shapes), "tensors")

@@ -1,4 +1,4 @@
-"""Inception of FID and Deep3DFaceRecon's network give what the published classes give (golden/make_picture_networks.py)."""
+"""FID's Inception and Deep3DFaceRecon's network give what the published ones give (golden/make_picture_networks.py)."""
 
 from pathlib import Path
 
@@ -12,41 +12,36 @@ from vasa_jax.errors import InputError
 from vasa_jax.models.face_model import GROUPS, FaceModelNetwork
 from vasa_jax.models.inception import Inception
 from vasa_jax.weights.networks import initial_shapes, shapes_of
-from vasa_jax.weights.published_networks import FILES, find_published, load_face_model, load_inception
-from vasa_jax.weights.published_tables import face_model_table, inception_table
+from vasa_jax.weights.published_networks import NETWORKS, find_published, load_published
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "picture_networks.npz")
-NETWORKS = {
-    "inception": (Inception(), inception_table, load_inception, INCEPTION_INPUT),
-    "face_model": (FaceModelNetwork(), face_model_table, load_face_model, FACE_MODEL_INPUT),
-}
+HERE = {"inception": (Inception(), INCEPTION_INPUT), "face_model": (FaceModelNetwork(), FACE_MODEL_INPUT)}
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=HERE)
 def published(request, tmp_path_factory):
     """Name and file of a network; tensors that its training alone needs are beside them where checkpoints have such."""
     name = request.param
-    path = tmp_path_factory.mktemp(name) / FILES[name][0]
-    state = random_state(NETWORKS[name][1]())
-    if name == "face_model":
-        state = {f"net_recon.{key}": value for key, value in state.items()}
-        state["opt_00.exp_avg"] = np.full(3, np.nan, np.float32)
-    write_zip(path, tensors(state))
+    path = tmp_path_factory.mktemp(name) / NETWORKS[name].files[0]
+    state = random_state(NETWORKS[name].table())
+    content = tensors(state | {"exp_avg": np.full(3, np.nan, np.float32)})
+    rest = {"exp_avg": content.pop("exp_avg")}
+    write_zip(path, {"net_recon": content, "opt_00": rest} if name == "face_model" else content)
     return name, path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", HERE)
 def test_tables_list_what_the_classes_have(name):
     golden = dict(key.split(" ") for key in GOLDEN[f"{name}/keys"].tolist())
-    assert {key: "x".join(map(str, shape)) for key, shape in NETWORKS[name][1]().items()} == golden
+    assert {key: "x".join(map(str, shape)) for key, shape in NETWORKS[name].table().items()} == golden
 
 
 @pytest.mark.long
 def test_networks_are_the_published_ones(published):
     name, path = published
-    network, _, load, shape = NETWORKS[name]
+    network, shape = HERE[name]
     assert find_published(path.parent, name) == path
-    params, pictures = load(path), inputs(name, *shape)
+    params, pictures = load_published(path, name), inputs(name, *shape)
     assert shapes_of(params) == shapes_of(initial_shapes(network, pictures))
     found = jax.jit(network.apply)({"params": params}, pictures)
     expected = GOLDEN[name]
@@ -55,8 +50,8 @@ def test_networks_are_the_published_ones(published):
 
 
 def test_another_file_is_refused(tmp_path):
-    for name, (_, _, load, _) in NETWORKS.items():
-        path = tmp_path / FILES[name][0]
+    for name in HERE:
+        path = tmp_path / NETWORKS[name].files[0]
         write_zip(path, tensors({"fc.weight": np.zeros((2, 2), np.float32)}))
         with pytest.raises(InputError, match=f"{path.name}: no tensor '.*; download it again"):
-            load(path)
+            load_published(path, name)

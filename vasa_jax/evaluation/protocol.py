@@ -20,7 +20,7 @@ from vasa_jax.evaluation.sync_probe import PART, SyncProbeMeter
 from vasa_jax.files import sha256
 from vasa_jax.models.sync_probe import WINDOW
 from vasa_jax.weights.parts import SHIPPED, folder_of
-from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
+from vasa_jax.weights.published_networks import find_published, load_published
 
 VERSION = 3  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
@@ -71,8 +71,8 @@ class Instruments:
         return cls(
             FaceReader.from_pretrained(),
             score,
-            SyncMeter(load_syncnet(found["syncnet"])) if found["syncnet"] else None,
-            VideoFeatures(load_i3d(found["i3d"])) if found["i3d"] else None,
+            SyncMeter(load_published(found["syncnet"], "syncnet")) if found["syncnet"] else None,
+            VideoFeatures(load_published(found["i3d"], "i3d")) if found["i3d"] else None,
             protocol(settings, networks),
             sync_probe,
             judges,

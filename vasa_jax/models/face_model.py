@@ -1,4 +1,4 @@
-"""Deep3DFaceRecon's network (Deng et al. 2019, arXiv 1903.08527): coefficients of a morphable face from an aligned picture.
+"""Deep3DFaceRecon's network (Deng et al. 2019, arXiv 1903.08527): a morphable face's coefficients from a picture.
 
 A ResNet-50 whose pooled features go through a linear layer for each group of coefficients. Batch norms (epsilon 1e-5)
 are folded into the convolutions (weights/published_networks.py).
@@ -39,7 +39,7 @@ class FaceModelNetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B h w 3"]) -> Float[Array, "B 257"]:
         x = nn.relu(_convolution(WIDTHS[0], 7, 2, "conv1")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # behind a ReLU zeros beyond the border and nothing are one
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # behind a ReLU, so that zeros around change nothing
         for stage, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), start=1):
             for i in range(depth):
                 x = FaceModelBlock(width, 2 if i == 0 and stage > 1 else 1, i == 0, name=f"layer{stage}_{i}")(x)

@@ -1,7 +1,7 @@
 """Inception v3 (Szegedy et al. 2016) as FID has it: the network whose 2048 features of pictures FID compares.
 
-The layers are those of the graph of 2015-12-05 (Heusel et al. 2017), in the naming of its PyTorch port. Averages of three
-by three pixels leave out what lies beyond the border, and the last block takes the largest value in their place. Batch
+The layers are those of the graph of 2015-12-05 (Heusel et al. 2017), in the naming of its PyTorch port. Averages of
+three by three pixels leave out what lies beyond the border; the last block takes the largest value in their place. Batch
 norms (epsilon 1e-3) are folded into the convolutions (weights/published_networks.py).
 """
 
@@ -122,7 +122,8 @@ class Mixed(nn.Module):
             pooled = nn.max_pool(x, (3, 3), (1, 1), "SAME")
         else:
             pooled = nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
-        return jnp.concatenate([*found, Unit(Step("branch_pool", self.block.pool_width), name="branch_pool")(pooled)], -1)
+        found.append(Unit(Step("branch_pool", self.block.pool_width), name="branch_pool")(pooled))
+        return jnp.concatenate(found, -1)
 
 
 class Inception(nn.Module):

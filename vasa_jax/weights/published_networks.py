@@ -13,7 +13,7 @@ Batch norms are folded into the layers before them, in float64.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,50 +31,45 @@ from vasa_jax.weights.published_tables import (
 from vasa_jax.weights.tensor_files import flat_state, read_tensors
 
 State = Mapping[str, np.ndarray]
-FILES = {
-    "syncnet": ("syncnet_v2.model", "syncnet.safetensors"),
-    "i3d": ("i3d_pretrained_400.pt", "i3d.safetensors"),
-    "inception": ("pt_inception-2015-12-05-6726825d.pth", "inception.safetensors"),
-    "face_model": ("epoch_20.pth", "face_model.safetensors"),
-}
-RECONSTRUCTION = "net_recon."  # before the network's names in a checkpoint of its training
+RECONSTRUCTION = "net_recon"  # the network in a checkpoint of Deep3DFaceRecon's training
 _EPSILON = 1e-5  # of the batch norms
 _INCEPTION_EPSILON = 1e-3
 _CONVOLUTIONS = (0, 4, 8, 11, 14, 18)  # their places in netcnnaud and netcnnlip
 
 
-def find_published(folder: str | os.PathLike, network: str) -> Path | None:
-    """Returns the file of a network, a name of FILES, in a folder; None where it is not there."""
-    return next((path for name in FILES[network] if (path := Path(folder) / name).is_file()), None)
+class Published(NamedTuple):
+    """A network and its files.
 
-
-def load_syncnet(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the parameters of `SyncNet`; InputError for another file, or one with numbers that are not finite."""
-    return _loaded(path, syncnet_table(), syncnet_params)
-
-
-def load_i3d(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the parameters of `I3D`; InputError for another file, or one with numbers that are not finite."""
-    return _loaded(path, i3d_table(), i3d_params)
-
-
-def load_inception(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the parameters of `Inception`; InputError for another file, or one with numbers that are not finite."""
-    return _loaded(path, inception_table(), inception_params)
-
-
-def load_face_model(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the parameters of `FaceModelNetwork`, of a checkpoint too, whose other contents do not count.
-
-    InputError for another file, or one with numbers that are not finite.
+    files: its publisher's, then that of `import_weights`. part: takes the network out of what its file holds.
     """
-    return _loaded(path, face_model_table(), face_model_params, of_reconstruction)
+
+    files: tuple[str, str]
+    table: Callable[[], Table]
+    convert: Callable[[State], dict[str, Any]]
+    part: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
 
-def of_reconstruction(state: State) -> State:
-    """Returns the network's own tensors of a checkpoint of Deep3DFaceRecon's training."""
-    own = {name.removeprefix(RECONSTRUCTION): value for name, value in state.items() if name.startswith(RECONSTRUCTION)}
-    return own or state
+def find_published(folder: str | os.PathLike, network: str) -> Path | None:
+    """Returns the file of a network, a name of NETWORKS, in a folder; None where it is not there."""
+    return next((path for name in NETWORKS[network].files if (path := Path(folder) / name).is_file()), None)
+
+
+def load_published(path: str | os.PathLike, network: str) -> dict[str, Any]:
+    """Reads the parameters of a network of NETWORKS; InputError for another file, or numbers that are not finite."""
+    of = NETWORKS[network]
+    remedy = "download it again from its publisher"
+    state = flat_state(of.part(read_tensors(path)))
+    if fault := difference(state, of.table()):
+        raise InputError(f"{path}: {fault}; {remedy}")
+    for name, value in state.items():
+        if not np.isfinite(value).all() or (name.endswith("running_var") and value.min() < 0):
+            raise InputError(f"{path}: '{name}' holds numbers that no network can use; {remedy}")
+    return of.convert(state)
+
+
+def of_reconstruction(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the network of a checkpoint of Deep3DFaceRecon's training, whose other contents do not count."""
+    return content.get(RECONSTRUCTION, content)
 
 
 def syncnet_params(state: State) -> dict[str, Any]:
@@ -161,15 +156,13 @@ def _layer(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
     return {"kernel": np.ascontiguousarray(kernel, np.float32), "bias": np.asarray(bias, np.float32)}
 
 
-def _loaded(
-    path: str | os.PathLike, table: Table, convert: Callable[[State], dict[str, Any]],
-    part: Callable[[State], State] = lambda state: state,
-) -> dict[str, Any]:  # fmt: skip
-    remedy = "download it again from its publisher"
-    state = part(flat_state(read_tensors(path)))
-    if fault := difference(state, table):
-        raise InputError(f"{path}: {fault}; {remedy}")
-    for name, value in state.items():
-        if not np.isfinite(value).all() or (name.endswith("running_var") and value.min() < 0):
-            raise InputError(f"{path}: '{name}' holds numbers that no network can use; {remedy}")
-    return convert(state)
+NETWORKS = {
+    "syncnet": Published(("syncnet_v2.model", "syncnet.safetensors"), syncnet_table, syncnet_params),
+    "i3d": Published(("i3d_pretrained_400.pt", "i3d.safetensors"), i3d_table, i3d_params),
+    "inception": Published(
+        ("pt_inception-2015-12-05-6726825d.pth", "inception.safetensors"), inception_table, inception_params
+    ),
+    "face_model": Published(
+        ("epoch_20.pth", "face_model.safetensors"), face_model_table, face_model_params, of_reconstruction
+    ),
+}

@@ -112,9 +112,9 @@ def shard_clips(
 ) -> PoseSpeech | None:
     """Reads the clips of a split of `directory` that have sound, poses and 25 frames a second; None without any.
 
-    reader: reads poses in the frames, as the evaluator will; None = the shards' own labels. Clips of three seconds leave
-    no room for shifts: short ones go on at both ends as their own mirror image, sound and head alike. Raises InputError
-    for a directory without shards.
+    reader: reads poses in the frames, as the evaluator will; None = the shards' own labels. Clips of three seconds
+    leave no room for shifts: short ones go on at both ends as their own mirror image, sound and head alike. Raises
+    InputError for a directory without shards.
     """
     manifest = read_manifest(Path(directory))
     clips, people = [], []
