@@ -30,7 +30,7 @@ from vasa_jax.evaluation.video_metrics import background_change, sharpness
 from vasa_jax.evaluation.videos import Evaluator, capp_of_others, evaluate_videos
 from vasa_jax.generation.controls import Controls
 from vasa_jax.weights.parts import SHIPPED
-from vasa_jax.weights.published_tables import i3d_table, syncnet_table
+from vasa_jax.weights.published_networks import NETWORKS
 
 SETTINGS = VideosConfig(size=64, seconds=2.0)
 SECONDS = 1.2
@@ -232,7 +232,7 @@ def test_settings_that_leave_nothing_to_measure_are_refused(media, tmp_path):
         entries(VASAConfig(job="evaluate_videos", videos=str(media / "videos"), references=str(tmp_path / "nothing")))
     with pytest.raises(InputError, match="names the videos by itself"):
         entries(VASAConfig(job="evaluate_videos", videos="a", manifest="b"))
-    with pytest.raises(InputError, match=r"has neither syncnet_v2.model nor i3d_pretrained_400.pt"):
+    with pytest.raises(InputError, match=r"has none of syncnet_v2.model, i3d_pretrained_400.pt, .*epoch_20.pth"):
         Instruments.open(VideosConfig(networks=str(tmp_path)))
     with pytest.raises(InputError, match=r"is no folder"):
         Instruments.open(VideosConfig(networks=str(tmp_path / "missing")))
@@ -306,8 +306,8 @@ COMPRESSION = {
 }  # fmt: skip
 # Columns of networks that only users have: nothing of theirs can be measured here.
 OF_USERS = {
-    "sync_confidence", "sync_distance", "sync_offset", "pair_csim", "pair_identity_judge", "pair_lpips_vgg16",
-    "pair_lpips_alexnet", *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
+    "sync_confidence", "sync_distance", "sync_offset", "pair_aed", "pair_apd", "pair_csim", "pair_identity_judge",
+    "pair_lpips_vgg16", "pair_lpips_alexnet", *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
 }  # fmt: skip
 
 
@@ -371,8 +371,10 @@ def compressed(path, frames, samples, crf):
 def test_published_networks_are_used_where_they_are(media, tmp_path):
     """At random weights: their rows are there, and FVD between a set and itself is nothing."""
     (tmp_path / "networks").mkdir()
-    write_legacy(tmp_path / "networks" / "syncnet_v2.model", tensors(random_state(syncnet_table())))
-    write_zip(tmp_path / "networks" / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
+    write_legacy(tmp_path / "networks" / "syncnet_v2.model", tensors(random_state(NETWORKS["syncnet"].table())))
+    for name, file in (("i3d", "i3d_pretrained_400.pt"), ("inception", "pt_inception-2015-12-05-6726825d.pth"),
+                       ("face_model", "epoch_20.pth")):  # fmt: skip
+        write_zip(tmp_path / "networks" / file, tensors(random_state(NETWORKS[name].table())))
     for name in ("one", "two"):
         face_video(tmp_path / "videos" / f"{name}.mp4", seed=ord(name[0]), seconds=1.0)
     settings = dataclasses.replace(SETTINGS, networks=str(tmp_path / "networks"))
@@ -381,7 +383,10 @@ def test_published_networks_are_used_where_they_are(media, tmp_path):
     report = evaluate_videos(config, tmp_path / "out")
     found = report["clips"][0]["metrics"]
     assert found["sync_distance"] > 0 and found["sync_confidence"] >= 0 and abs(found["sync_offset"]) <= 15
-    assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
+    for name in ("fvd", "fid", "efid"):
+        assert report["frechet"][name]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
+    assert report["clips"][0]["pair"]["aed"] == report["clips"][0]["pair"]["apd"] == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
-    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", "syncnet", "i3d"}
+    assert "| FID, Inception of 2015-12-05 |" in text and "| E-FID, expression coefficients" in text
+    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", *NETWORKS}

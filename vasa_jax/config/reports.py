@@ -150,7 +150,7 @@ class VideosConfig(Settings):
     """Measures of any videos of faces (job evaluate_videos; config.videos, config.references, config.manifest)."""
 
     networks: str = text(
-        "", "folder of published networks: syncnet_v2.model, i3d_pretrained_400.pt, or what import_weights has written"
+        "", "folder of published networks, by the names of docs/weights.md, or of what import_weights has written"
     )
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
     sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")

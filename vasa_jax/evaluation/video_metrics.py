@@ -53,6 +53,8 @@ PAIR_ROWS: Rows = {
     "mouth_mae": ("mouth opening, mean absolute error", 4),
     "lip_shape_r": ("width and height of the lips, r", 3),
     "expression_distance": ("expression, distance of landmarks in % of the face (as AED)", 2),
+    "aed": ("AED, expression coefficients of Deep3DFaceRecon", 4),
+    "apd": ("APD, its angles in radians", 4),
     "head_r": ("head rotation, r", 3),
     "pose_distance": ("yaw, pitch, roll, mean absolute error in degrees (as APD)", 2),
     "rotation_error": ("head rotation, error in degrees", 2),

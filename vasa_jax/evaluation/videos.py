@@ -21,6 +21,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import frechet, metrics
 from vasa_jax.evaluation.image_metrics import image_metrics
 from vasa_jax.evaluation.measured_video import Measured, measured
+from vasa_jax.evaluation.picture_features import coefficient_distances
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.video_list import Entry, File, entries
 from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, asked_metrics, identity, pair_metrics
@@ -29,6 +30,9 @@ from vasa_jax.evaluation.watched_video import whole_frames
 from vasa_jax.files import write_json
 from vasa_jax.limits import InputLimits
 
+# Fréchet distances, and the features of `Measured` that each compares.
+SETS = {"frd": "readings_24", "efrd": "expressions", "fpd": "pictures", "fvd": "logits", "fid": "inception",
+        "efid": "expression_coefficients"}  # fmt: skip
 COMPARED = 50  # frames of a pair whose pixels are compared
 
 
@@ -96,6 +100,8 @@ class Evaluator:
         if truth is not None and not truth.fault:
             row["reference"] = truth.file.name
             row["pair"] = pair_metrics(own.reading, truth.reading, self._tools.reader.points) | self._pixels(own, truth)
+            if own.coefficients is not None and truth.coefficients is not None:
+                row["pair"] |= coefficient_distances(own.coefficients, truth.coefficients)
         if portrait is not None and not portrait.fault:
             row["pair"]["identity"] = identity(own.reading, portrait.reading)
         row["pair"] |= asked_metrics(own.reading, entry.gaze, entry.distance)
@@ -178,7 +184,7 @@ def _squares(path: Path, about: dict[str, Any], rows: set[int], side: int, limit
 def _frechet(videos: Sequence[Measured], real: Sequence[Measured]) -> dict[str, Any]:
     """Distances between the sets, and of one half of the references from the other: what real videos have."""
     found = {}
-    for name, field in (("frd", "readings_24"), ("efrd", "expressions"), ("fvd", "logits")):
+    for name, field in SETS.items():
         sets = {"videos": videos, "references": real, "half": real[::2], "other_half": real[1::2]}
         features = {which: _features(of, field) for which, of in sets.items()}
         for title, (a, b) in {"videos": ("videos", "references"), "halves": ("half", "other_half")}.items():

@@ -1,8 +1,8 @@
 """Inception v3 (Szegedy et al. 2016) as FID has it: the network whose 2048 features of pictures FID compares.
 
 The layers are those of the graph of 2015-12-05 (Heusel et al. 2017), in the naming of its PyTorch port. Averages of
-three by three pixels leave out what lies beyond the border; the last block takes the largest value in their place. Batch
-norms (epsilon 1e-3) are folded into the convolutions (weights/published_networks.py).
+three by three pixels leave out what lies beyond the border; the last block takes the largest value instead. Batch norms
+(epsilon 1e-3) are folded into the convolutions (weights/published_networks.py).
 """
 
 from typing import NamedTuple
