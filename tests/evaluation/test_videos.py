@@ -307,7 +307,8 @@ COMPRESSION = {
 # Columns of networks that only users have: nothing of theirs can be measured here.
 OF_USERS = {
     "sync_confidence", "sync_distance", "sync_offset", "pair_aed", "pair_apd", "pair_csim", "pair_identity_judge",
-    "pair_lpips_vgg16", "pair_lpips_alexnet", *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
+    "pair_lpips_vgg16", "pair_lpips_alexnet",
+    *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
 }  # fmt: skip
 
 
