@@ -142,6 +142,15 @@ def test_a_video_against_itself_is_perfect(first):
     assert "psnr" not in pair["wide.mp4"] and pair["wide.mp4"]["mouth_mae"] > 0 and pair["silent.mp4"] == {}
 
 
+def test_distance_is_that_in_the_whole_picture(first):
+    """The fake reader sees a head of the corpus's size in each square, however large the square is in the picture."""
+    clips = {clip["name"]: clip for clip in first[0]["clips"]}
+    for name, shorter in (("a/one.mp4", 192), ("wide.mp4", 180)):
+        side = int(clips[name]["about"]["square"].split(",")[2])
+        assert clips[name]["metrics"]["distance"] == pytest.approx(shorter / side) and shorter != side
+    assert "distance_error" not in clips["wide.mp4"]["pair"]  # the reference has another size
+
+
 def test_the_report_tells_the_protocol_and_no_paths(first, media):
     report, workdir = first
     kept = outputs(workdir)
@@ -197,7 +206,8 @@ def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     report = run(VASAConfig(job="evaluate_videos", manifest=str(manifest), videos_evaluation=SETTINGS), tmp_path)
     clips = {clip["name"]: clip for clip in report["clips"]}
     assert clips["videos/a/one.mp4"]["pair"]["gaze_error"] == pytest.approx(5)  # the fake reader sees 0, 0
-    assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(0.5)
+    distance = clips["videos/a/one.mp4"]["metrics"]["distance"]
+    assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(abs(distance - 1.5))
     assert 0.9 < clips["videos/silent.mp4"]["pair"]["identity"] <= 1.0001
     assert "reference not used: videos/text.mp4" in clips["videos/wide.mp4"]["notes"][0]
     assert report["faults"].keys() == {"videos", "videos/missing.mp4", "videos/text.mp4"} and report["measured"] == 3

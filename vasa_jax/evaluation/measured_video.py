@@ -101,7 +101,8 @@ def _measure(
         reading = portrait_reading(file.path, settings, limits, tools.reader)
         return _stored(reading, {"fault": "", "metrics": {}, "curves": {}, "about": {}})
     video = watch(file.path, settings, limits, tools.reader)
-    found = own_metrics(video.frames, video.reading, tools.reader.points, video.samples)
+    framing = min(video.height, video.width) / video.crop.size
+    found = own_metrics(video.frames, video.reading, tools.reader.points, video.samples, framing)
     curves: dict[str, float] = {}
     if video.samples is not None:
         crops = functools.partial(_face_crops, video, settings, limits)

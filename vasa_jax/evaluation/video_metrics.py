@@ -34,7 +34,7 @@ ROWS: Rows = {
     "pose_audio_r": ("speed of the head against loudness, r", 3),
     "gaze_yaw": ("main gaze, yaw in degrees", 1),
     "gaze_pitch": ("main gaze, pitch in degrees", 1),
-    "distance": ("head distance, 1 = mean of the built-in corpus", 3),
+    "distance": ("head distance in the picture, 1 = as the built-in corpus frames heads", 3),
     "blinks": ("blinks per minute", 1),
     "blink_seconds": ("length of a blink, median in seconds", 3),
     "mouth_mean": ("mouth opening, mean", 4),
@@ -78,8 +78,12 @@ def own_metrics(
     reading: Measurements,
     points: tuple[str, ...],
     samples: Float[np.ndarray, "samples"] | None,
+    framing: float = 1.0,
 ) -> Metrics:
-    """Returns what a video says by itself; what needs sound is left out without it. `points`: the probe's landmarks."""
+    """Returns what a video says by itself; what needs sound is left out without it. `points`: the probe's landmarks.
+
+    framing: the shorter side of the video's pictures over that of the squares `frames`, in the video's pixels.
+    """
     pose, gaze = reading.pose, _main_gaze(reading)
     closed = metrics.blinks(reading.lids)
     embedding = reading.embedding / np.linalg.norm(reading.embedding, axis=-1, keepdims=True)
@@ -90,7 +94,7 @@ def own_metrics(
         "delta_p_geodesic": metrics.head_motion_geodesic(pose),
         "gaze_yaw": float(gaze[0]),
         "gaze_pitch": float(gaze[1]),
-        "distance": _distance(reading),
+        "distance": framing * float(np.exp(-pose[:, 6].astype(np.float64)).mean()),
         "blinks": metrics.blinks_per_minute(reading.lids),
         "mouth_mean": float(reading.mouth.mean()),
         "mouth_deviation": float(reading.mouth.std()),
@@ -119,18 +123,7 @@ def pair_metrics(reading: Measurements, truth: Measurements, points: tuple[str, 
         "head_r": metrics.head_correlation(a.pose, b.pose),
         "rotation_error": float(metrics.rotation_error_degrees(a.pose, b.pose).mean()),
         "gaze_error": float(np.linalg.norm(_main_gaze(a) - _main_gaze(b))),
-        "distance_error": abs(_distance(a) - _distance(b)),
     }
-
-
-def asked_metrics(reading: Measurements, gaze: tuple[float, float] | None, distance: float | None) -> Metrics:
-    """Returns how far main gaze and mean distance are from those that a video was asked to have."""
-    found = {}
-    if gaze is not None:
-        found["gaze_error"] = metrics.gaze_error(reading.gaze, reading.lids, gaze)
-    if distance is not None:
-        found["distance_error"] = abs(_distance(reading) - distance)
-    return found
 
 
 def identity(reading: Measurements, person: Measurements) -> float:
@@ -181,7 +174,3 @@ def _with_sound(reading: Measurements, samples: np.ndarray) -> Metrics:
 
 def _main_gaze(reading: Measurements) -> np.ndarray:
     return metrics.main_gaze(reading.gaze, reading.lids).astype(np.float64)
-
-
-def _distance(reading: Measurements) -> float:
-    return float(np.exp(-reading.pose[:, 6].astype(np.float64)).mean())

@@ -24,7 +24,7 @@ from vasa_jax.evaluation.measured_video import Measured, measured
 from vasa_jax.evaluation.picture_features import coefficient_distances
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.video_list import Entry, File, entries
-from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, asked_metrics, identity, pair_metrics
+from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, identity, pair_metrics
 from vasa_jax.evaluation.video_report import write_report
 from vasa_jax.evaluation.watched_video import whole_frames
 from vasa_jax.files import write_json
@@ -104,13 +104,18 @@ class Evaluator:
                 row["pair"] |= coefficient_distances(own.coefficients, truth.coefficients)
         if portrait is not None and not portrait.fault:
             row["pair"]["identity"] = identity(own.reading, portrait.reading)
-        row["pair"] |= asked_metrics(own.reading, entry.gaze, entry.distance)
+        if entry.gaze is not None:
+            row["pair"]["gaze_error"] = metrics.gaze_error(own.reading.gaze, own.reading.lids, entry.gaze)
+        wanted = entry.distance
+        if wanted is None and row["reference"] and _sizes(own) == _sizes(truth):  # others are framed in another way
+            wanted = truth.metrics["distance"]
+        if wanted is not None:
+            row["pair"]["distance_error"] = abs(own.metrics["distance"] - wanted)
         return row
 
     def _pixels(self, own: Measured, truth: Measured) -> dict[str, float]:
         """PSNR, SSIM and what judges say, within the reference's square, where both videos are of one size."""
-        sizes = [(one.about["width"], one.about["height"]) for one in (own, truth)]
-        if sizes[0] != sizes[1]:
+        if _sizes(own) != _sizes(truth):
             return {}
         frames = min(own.about["frames"], truth.about["frames"])
         rows = set(np.linspace(0, frames - 1, min(COMPARED, frames)).round().astype(int).tolist())
@@ -167,6 +172,10 @@ def capp_of_others(videos: Sequence[Measured]) -> list[dict[str, float]]:
             poses = one.capp_poses.astype(np.float64).mean(0)
             found.append({"capp_other": float(poses @ (total - own) / others)})
     return found
+
+
+def _sizes(one: Measured) -> tuple[int, int]:
+    return one.about["width"], one.about["height"]
 
 
 def _of(known: dict[str, Measured], kind: str, file: File | None) -> Measured | None:
