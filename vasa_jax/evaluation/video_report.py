@@ -70,13 +70,13 @@ def sheet(video: Measured, reference: Measured | None) -> np.ndarray:
     turns = {name: _from_zero(head_angles(one.reading.pose)[:, 0]) for name, one in pair.items()}
     return np.concatenate([
         *rows,
-        sheets.curves(mouths, f"{video.file.name}: mouth opening", width),
+        sheets.curves(mouths, f"{video.file.name}: mouth opening; a tick is a second", width),
         sheets.curves(turns, "yaw of the head, degrees above its least", width),
     ])  # fmt: skip
 
 
 def plots(report: dict[str, Any]) -> np.ndarray:
-    """Draws CAPP against shift and scale, and the quantiles of metrics over videos."""
+    """Draws CAPP against shift and scale, and the quantiles of metrics over videos, side by side in pairs."""
     images = []
     curves = report["curves"]
     for kind, places in (("shift", SHIFTS), ("scale", SCALES)):
@@ -99,7 +99,9 @@ def plots(report: dict[str, Any]) -> np.ndarray:
             images.append(sheets.chart(labels, series, f"{ROWS[name][0]}: quantiles"))
     if not images:
         images.append(sheets.chart(["", ""], {"nothing measured": [0.0, 0.0]}, "no video could be measured"))
-    return np.concatenate(images)
+    if len(images) % 2:
+        images.append(np.full_like(images[0], 255))
+    return np.concatenate([np.concatenate(pair, axis=1) for pair in zip(images[::2], images[1::2])])
 
 
 def videos_markdown(report: dict[str, Any]) -> str:
