@@ -26,7 +26,7 @@ from vasa_jax.evaluation.measured_video import Measured
 from vasa_jax.evaluation.protocol import Instruments, protocol
 from vasa_jax.evaluation.sync import SyncFigures
 from vasa_jax.evaluation.video_list import entries
-from vasa_jax.evaluation.video_metrics import background_change, sharpness
+from vasa_jax.evaluation.video_metrics import background_change, seam, sharpness
 from vasa_jax.evaluation.videos import Evaluator, capp_of_others, evaluate_videos
 from vasa_jax.generation.controls import Controls
 from vasa_jax.weights.parts import SHIPPED
@@ -196,7 +196,7 @@ def test_a_run_goes_on_where_one_was_ended(first, media, tmp_path, monkeypatch):
 def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     lines = [
         {"video": "videos/a/one.mp4", "reference": "references/a/one.mp4", "gaze": [3, 4], "distance": 1.5},
-        {"video": "videos/silent.mp4", "portrait": "portrait.png"},
+        {"video": "videos/silent.mp4", "portrait": "portrait.png", "pasted": [40, 50, 150, 160]},
         {"video": "videos/wide.mp4", "reference": "videos/text.mp4"},
         {"video": "videos/missing.mp4"},
         {"video": "videos"},
@@ -209,6 +209,7 @@ def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     distance = clips["videos/a/one.mp4"]["metrics"]["distance"]
     assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(abs(distance - 1.5))
     assert 0.9 < clips["videos/silent.mp4"]["pair"]["identity"] <= 1.0001
+    assert clips["videos/silent.mp4"]["pair"]["seam"] > 0 and "seam" not in clips["videos/wide.mp4"]["pair"]
     assert "reference not used: videos/text.mp4" in clips["videos/wide.mp4"]["notes"][0]
     assert report["faults"].keys() == {"videos", "videos/missing.mp4", "videos/text.mp4"} and report["measured"] == 3
     assert not any(str(media) in fault for fault in report["faults"].values())
@@ -275,6 +276,17 @@ def test_background_change_is_the_mean_difference_beside_the_head():
     assert background_change(frames[:1]) == 0.0
 
 
+def test_a_seam_is_a_step_that_its_neighbours_do_not_have():
+    """A ramp of one grey level a pixel, from a step of five levels at three of the borders; one is outside."""
+    frame = np.zeros((90, 100, 3), np.uint8)
+    frame[:] = np.add.outer(np.arange(90), np.arange(100))[..., None]
+    assert seam([frame], (20, 30, 60, 200)) == pytest.approx(1.0)
+    frame[30:, 20:60] += 4
+    # Across the upper border 5 levels, across the left one 5, across the right one 1 - 4 = -3.
+    assert seam([frame] * 2, (20, 30, 60, 200)) == pytest.approx((5 + 5 + 3) / 3, rel=1e-6)
+    assert seam([frame], (-10, -10, 200, 200)) is None and seam([np.zeros_like(frame)], (20, 30, 60, 80)) is None
+
+
 def test_sharpness_is_of_each_part():
     points = ("jaw_0", "forehead", "eye_left_0", "eye_right_0", "outer_lip_0", "outer_lip_6")
     places = np.array([[[-0.8, 0.8], [0.8, -0.8], [-0.4, -0.4], [0.4, -0.4], [-0.3, 0.5], [0.3, 0.5]]])
@@ -306,13 +318,13 @@ def test_two_processes_give_the_same_bytes_and_other_threads_the_same_digits(med
 COMPRESSION = {
     "probe_sync_confidence": 0.03, "probe_sync_distance": 0.03, "probe_sync_offset": 1.0, "loudness_r": 0.3,
     "loudness_offset": 720.0, "capp": 0.05, "capp_other": 0.05, "delta_p": 0.04, "delta_p_smooth": 0.02,
-    "delta_p_geodesic": 0.08, "pose_audio_r": 0.2, "gaze_yaw": 6.0, "gaze_pitch": 2.0, "distance": 0.02, "blinks": 0.0,
+    "delta_p_geodesic": 0.08, "pose_audio_r": 0.2, "gaze_yaw": 6.0, "gaze_pitch": 2.0, "distance": 0.04, "blinks": 0.0,
     "blink_seconds": 0.04, "mouth_mean": 0.02, "mouth_deviation": 0.015, "identity_hold": 0.01, "sharpness_face": 0.1,
     "sharpness_mouth": 0.04, "sharpness_eyes": 0.15, "background_change": 0.6, "pair_identity": 0.01,
     "pair_mouth_r": 0.12, "pair_mouth_r_at_offset": 0.1, "pair_mouth_offset": 1.0, "pair_mouth_mae": 0.01,
     "pair_lip_shape_r": 0.13, "pair_expression_distance": 0.25, "pair_head_r": 0.02, "pair_pose_distance": 0.15,
     "pair_rotation_error": 0.3, "pair_gaze_error": 1.5, "pair_distance_error": 0.02, "pair_psnr": 0.15,
-    "pair_ssim": 0.01,
+    "pair_ssim": 0.01, "pair_seam": 0.25,
 }  # fmt: skip
 # Columns of networks that only users have: nothing of theirs can be measured here.
 OF_USERS = {
@@ -342,7 +354,8 @@ def test_compression_changes_figures_no_more_than_stated(tmp_path):
     for name, take, crf in (("1", "take", 1), ("28", "take", 28), ("other", "other", 1)):
         compressed(tmp_path / name / "a.mp4", list(read_video(tmp_path / f"{take}.mp4").frames), samples, crf)
     manifest = tmp_path / "list.jsonl"
-    lines = [{"video": f"{crf}/a.mp4", "reference": "other/a.mp4"} for crf in ("1", "28")]
+    whole = {"reference": "other/a.mp4", "pasted": [50, 50, 200, 200]}
+    lines = [{"video": f"{crf}/a.mp4"} | whole for crf in ("1", "28")]
     manifest.write_text("\n".join(map(json.dumps, lines)))
     config = VASAConfig(
         job="evaluate_videos", manifest=str(manifest),

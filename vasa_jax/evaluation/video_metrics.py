@@ -1,5 +1,7 @@
 """Metrics of one video of a face by itself, and against a reference: a true video of the same speech, a portrait."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -12,6 +14,7 @@ from vasa_jax.evaluation.report import Rows
 from vasa_jax.evaluation.stage import lip_shape
 from vasa_jax.preparation.av_sync import measure_offset
 
+SEAM_BESIDE = (2, 3, 4)  # pixels from a border
 SHARPNESS_STRIDE = 5  # every n-th frame
 BACKGROUND = (0.12, 0.6)  # of the square: width of the strips at its left and right, their height from the top
 # Parts of a face by the probe's landmarks, and how much larger than their box the part is.
@@ -60,6 +63,7 @@ PAIR_ROWS: Rows = {
     "rotation_error": ("head rotation, error in degrees", 2),
     "gaze_error": ("main gaze, error in degrees", 2),
     "distance_error": ("head distance, error", 3),
+    "seam": ("seam of the pasted part, steps across its border over those beside it (1: none)", 2),
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
     "csim": ("CSIM, ArcFace", 3),
@@ -158,6 +162,26 @@ def background_change(frames: UInt8[np.ndarray, "T n n 3"]) -> float:
     width, height = round(BACKGROUND[0] * side), round(BACKGROUND[1] * side)
     strips = np.concatenate([frames[:, :height, :width], frames[:, :height, -width:]], axis=2).astype(np.int16)
     return float(np.abs(np.diff(strips, axis=0)).mean(dtype=np.float64)) if len(frames) > 1 else 0.0
+
+
+def seam(frames: Iterable[UInt8[np.ndarray, "h w 3"]], pasted: tuple[float, float, float, float]) -> float | None:
+    """Returns how visible the border of a pasted part is: steps of grey across it over those of the lines beside it.
+
+    pasted: left, top, right, bottom in pixels. Two to four pixels to either side of each border are beside it; 1 is a
+    seam that nobody sees. Borders outside of the picture do not count; None where there are no others, or nothing but
+    one colour beside them.
+    """
+    across, beside = [], []
+    left, top, right, bottom = (round(edge) for edge in pasted)
+    for frame in frames:
+        grey = frame.mean(-1)
+        for picture, edges, low, high in ((grey.T, (left, right), top, bottom), (grey, (top, bottom), left, right)):
+            steps = np.abs(np.diff(picture, axis=0))[:, max(low, 0) : max(high, 0)].mean(1)  # i: between lines i, i + 1
+            for edge in edges:
+                if SEAM_BESIDE[-1] < edge <= len(steps) - SEAM_BESIDE[-1]:
+                    across.append(steps[edge - 1])
+                    beside += [steps[edge - 1 + sign * away] for away in SEAM_BESIDE for sign in (-1, 1)]
+    return float(np.mean(across) / np.mean(beside)) if across and np.mean(beside) > 0 else None
 
 
 def _with_sound(reading: Measurements, samples: np.ndarray) -> Metrics:

@@ -7,6 +7,7 @@ references are measured too, so that every figure stands beside that of real vid
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vasa_jax.evaluation.measured_video import Measured, measured
 from vasa_jax.evaluation.picture_features import coefficient_distances
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.video_list import Entry, File, entries
-from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, identity, pair_metrics
+from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, identity, pair_metrics, seam
 from vasa_jax.evaluation.video_report import write_report
 from vasa_jax.evaluation.watched_video import whole_frames
 from vasa_jax.files import write_json
@@ -109,6 +110,11 @@ class Evaluator:
         wanted = entry.distance
         if wanted is None and row["reference"] and _sizes(own) == _sizes(truth):  # others are framed in another way
             wanted = truth.metrics["distance"]
+        if entry.pasted is not None:
+            shape, frames = _sizes(own)[::-1], own.about["frames"]
+            whole = whole_frames(own.file.path, frames / FPS, self._limits, shape)
+            found = seam(itertools.islice(whole, 0, None, max(frames // COMPARED, 1)), entry.pasted)
+            row["pair"] |= {} if found is None else {"seam": found}
         if wanted is not None:
             row["pair"]["distance_error"] = abs(own.metrics["distance"] - wanted)
         return row
