@@ -4,8 +4,8 @@
 
 Each clip gives a portrait, its best early frame, and a sound. The model drives the portrait by that sound. Beside it
 stand two floors: the video of another clip under this sound, and the portrait, unmoved, under its own. With
-`videos_evaluation.rows` the model drives it once more for each way of guidance, and is asked for the clip's own main
-gaze, as the face probe reads it, and for the distance of the mean.
+`videos_evaluation.rows` the model drives it once more for each way of guidance. Then it is asked for the clip's own
+main gaze, as the face probe reads it, and for the distance of the mean.
 """
 
 import dataclasses

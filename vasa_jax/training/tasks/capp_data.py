@@ -147,7 +147,7 @@ def lengthened(track: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T2 n"]:
 
 
 def joined(sets: list[PoseSpeech | None], shares: list[float], source: str) -> PoseSpeech:
-    """Joins sets, of which `shares` of the pairs come; InputError, which names `source`, where there is nothing."""
+    """Joins sets; `shares` of the pairs come from each. InputError, which names `source`, where there is nothing."""
     found = [dataclasses.replace(one, weight=one.weight * share) for one, share in zip(sets, shares) if one]
     if not found:
         raise InputError(f"{source}: no clip of {SHORTEST} frames at 25 a second with sound and poses; prepare more")
