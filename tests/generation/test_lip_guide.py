@@ -11,8 +11,9 @@ from vasa_jax.conventions import DYNAMICS_DIM, MOTION_DIM, POSE_DIM
 from vasa_jax.errors import InputError
 from vasa_jax.generation.controls import Controls
 from vasa_jax.generation.generator import VideoGenerator
-from vasa_jax.generation.lip_guide import PIECE, REACH, LipGuide, read_sound, sound_mels
+from vasa_jax.generation.lip_guide import REACH, LipGuide
 from vasa_jax.models.lip_reader import LipReader, heard_mean, relative_mels
+from vasa_jax.models.lip_reading import PIECE, read_sound, sound_mels
 from vasa_jax.weights.parts import load_model
 
 CONTROLS = Controls(steps=2, seed=3, pose_anchor="absolute")

@@ -16,7 +16,15 @@ from vasa_jax.models import geometry
 from vasa_jax.models.face import face_codec, init_face
 from vasa_jax.models.face_decoder import ImageNet2D
 from vasa_jax.models.layers import pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
+from vasa_jax.models.portrait_pixels import (
+    HELD,
+    Appearance,
+    PortraitPlaces,
+    beyond_share,
+    blurred,
+    held_at_edges,
+    moved_pixels,
+)
 
 SEEN_ONCE = {"encoder": LEAST["encoder"], "decoder": LEAST["decoder"] | {"pixel_blocks": 0}}
 PLAIN = {part: fields | {"portrait_pixels": False} for part, fields in SEEN_ONCE.items()}
@@ -99,7 +107,8 @@ def test_pixels_that_are_kept_are_moved_into_place_first(cubic):
     np.testing.assert_allclose(decode({"params": params}, x, portrait, still).rgb[1], portrait[0], atol=1e-6)
     params["shift"]["bias"] = jnp.array([1.0, 0.0])  # one cell of the network's finest features, which is two pixels
     shown = decode({"params": params}, x, portrait, still).rgb
-    np.testing.assert_allclose(shown[1, :, :-2], portrait[0, :, 2:], atol=2e-5)
+    held = 6 if cubic else 0  # pixels at the right edge, HELD of the half side and the two
+    np.testing.assert_allclose(shown[1, :, : -2 - held], portrait[0, :, 2 : 32 - held], atol=2e-5)
     use = decode({"params": params}, x, portrait, still).portrait
     moved = jnp.broadcast_to(jnp.array([2 / 16, 0.0]), (2, 16, 16, 2))
     np.testing.assert_allclose(use.places, moved)
@@ -127,7 +136,8 @@ def test_kept_pixels_have_the_portraits_detail():
     np.testing.assert_allclose(kept.rgb[1], detail[0], atol=1e-6)
     params["shift"]["bias"] = jnp.array([0.25, 0.0])  # of a cell, which is four pixels
     moved = decode({"params": params}, x, small, still, detail).rgb
-    np.testing.assert_allclose(moved[0, :, :-1], detail[0, :, 1:], atol=2e-5)
+    held = 12  # pixels at the right edge, HELD of the half side and a cell
+    np.testing.assert_allclose(moved[0, :, : -1 - held], detail[0, :, 1:-held], atol=2e-5)
     params["shift"]["bias"], params["keep"]["bias"] = jnp.zeros(2), jnp.full(4, -50.0)
     painted = decode({"params": params}, x, small, still, detail)
     coarse = decode({"params": params}, x, small, still)
@@ -144,19 +154,44 @@ def test_no_streaks_beyond_the_portrait():
     np.testing.assert_allclose(blurred(stripes, lifted, 64)[0, -8:], 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize("moved", [(0.1, 0.08), (-0.1, 0.3), (0.6, -0.2), (0.0, 0.9)])
+def test_a_body_that_comes_in_over_an_edge_is_held_there(moved):
+    moved = jnp.broadcast_to(jnp.array(moved), (1, SIZE, SIZE, 2))
+    grid = geometry.pixel_grid(SIZE, SIZE)
+    held, places = held_at_edges(moved), grid + held_at_edges(moved)
+    assert jnp.abs(places[..., 0]).max() <= 1.0 and places[..., 1].max() <= 1.0
+    # Order is kept: no pixel is shown twice, or before its neighbour.
+    assert (jnp.diff(places[..., 0], axis=2) > 0).all() and (jnp.diff(places[..., 1], axis=1) > 0).all()
+    # Far enough inside, and at edges that nothing comes in over, everything moves as it was told.
+    reach = jnp.maximum(HELD, 1.5 * jnp.abs(moved))
+    free_x = jnp.where(moved[..., 0] > 0, 1 - grid[..., 0], 1 + grid[..., 0]) >= reach[..., 0]
+    free_y = (moved[..., 1] <= 0) | (1 - grid[..., 1] >= reach[..., 1])
+    np.testing.assert_array_equal(jnp.where(free_x, held[..., 0], 0), jnp.where(free_x, moved[..., 0], 0))
+    np.testing.assert_array_equal(jnp.where(free_y, held[..., 1], 0), jnp.where(free_y, moved[..., 1], 0))
+
+
+def test_the_lowest_row_is_not_repeated():
+    noise = jnp.asarray(np.random.default_rng(0).random((1, 64, 64, 3)), jnp.float32)
+    lifted = jnp.broadcast_to(jnp.array([0.0, 0.15]), (1, 64, 64, 2))  # 4.8 pixels
+    repeated, held = (moved_pixels(noise, places, cubic=True)[0] for places in (lifted, held_at_edges(lifted)))
+    changes = [jnp.abs(jnp.diff(rows[-4:], axis=0)).mean((1, 2)) for rows in (repeated, held)]
+    assert changes[0].max() < 1e-6 and changes[1].min() > 0.01
+    np.testing.assert_array_equal(held[:55], repeated[:55])
+
+
 @pytest.mark.parametrize("finer", [False, True])
-def test_what_is_kept_from_beyond_the_portrait_is_blurred(finer):
+def test_what_is_kept_from_above_the_portrait_is_blurred(finer):
     net = ImageNet2D(8, 0, (8,), shuffle=2, pixel_blocks=1, cubic_pixels=True, groups=4)
-    portrait, lifted = pictures(1), jnp.broadcast_to(jnp.array([0.0, 0.5]), (1, SIDE, SIDE, 2))
+    portrait, lowered = pictures(1), jnp.broadcast_to(jnp.array([0.0, -0.5]), (1, SIDE, SIDE, 2))
     detail = resized(portrait, 2 * portrait.shape[1]) if finer else None
     x = jnp.zeros((1, SIDE, SIDE, 8))
-    params = random_params(net.init, x, portrait, lifted)["params"]
+    params = random_params(net.init, x, portrait, lowered)["params"]
     params["shift"] = jax.tree.map(jnp.zeros_like, params["shift"])
     params["keep"] = {"kernel": jnp.zeros((3, 3, 8, 4)), "bias": jnp.full(4, 50.0)}
-    rgb = jax.jit(net.apply)({"params": params}, x, portrait, lifted, detail).rgb
+    rgb = jax.jit(net.apply)({"params": params}, x, portrait, lowered, detail).rgb
     size, finest = rgb.shape[1], portrait if detail is None else detail
-    np.testing.assert_allclose(rgb[0, 3 * size // 4 - 1], finest[0, -1], atol=1e-6)
-    np.testing.assert_allclose(rgb[0, -8:], blurred(portrait, lifted, size)[0, -8:], atol=1e-6)
+    np.testing.assert_allclose(rgb[0, size // 4], finest[0, 0], atol=1e-6)
+    np.testing.assert_allclose(rgb[0, :8], blurred(portrait, lowered, size)[0, :8], atol=1e-6)
 
 
 def test_a_decoder_that_sees_no_pixels_takes_no_detail():

@@ -17,8 +17,8 @@ from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.data.shards import Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
-from vasa_jax.generation.lip_guide import read_sound
 from vasa_jax.models.lip_reader import PARTS, LipReader, heard_mean, relative_mels
+from vasa_jax.models.lip_reading import read_sound
 from vasa_jax.models.variants import LIPS_VARIANTS
 from vasa_jax.training.jobs import make_task
 from vasa_jax.training.preemption import Preempted

@@ -15,7 +15,7 @@ from vasa_jax.evaluation import held_out, probes
 from vasa_jax.evaluation.held_out import motions_with_other_poses
 from vasa_jax.main import run
 from vasa_jax.models.face import face_codec, init_face
-from vasa_jax.training.pose_erasure import linear_eraser, without_directions
+from vasa_jax.training.pose_erasure import largest_gain, linear_eraser, without_directions
 from vasa_jax.weights.safetensors_io import load_params, save_params
 
 
@@ -58,6 +58,17 @@ def test_what_has_nothing_to_do_with_the_concept_stays():
     free -= y * (y.T @ free) / (y.T @ y)
     eraser = linear_eraser(np.concatenate([free, y], 1), y)
     np.testing.assert_allclose(eraser, np.diag([1.0, 1.0, 1.0, 0.0]), atol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.1, 0.01])
+def test_a_direction_that_hardly_varies_and_goes_with_the_concept_gives_a_large_gain(spread):
+    """Both features hold the concept, the second alone holds nothing else: the first loses what the second tells."""
+    concept, other = np.random.default_rng(0).normal(size=(2, 500))
+    concept, other = (column - column.mean() for column in (concept, other))
+    other -= concept * (concept @ other) / (concept @ concept)
+    eraser = linear_eraser(np.stack([other + concept, spread * concept], 1), concept[:, None])
+    np.testing.assert_allclose(eraser, [[1.0, 0.0], [-1.0 / spread, 0.0]], atol=1e-9)
+    np.testing.assert_allclose(largest_gain(eraser), np.hypot(1.0, 1.0 / spread), rtol=1e-9)
 
 
 def test_a_constant_feature_and_too_few_rows():

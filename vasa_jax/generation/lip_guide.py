@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from vasa_jax.conventions import POSE_DIM, SAMPLES_PER_FRAME, TAIL, frame_count
+from vasa_jax.conventions import POSE_DIM, SAMPLES_PER_FRAME, TAIL
 from vasa_jax.models.lip_reader import (
     LEAD,
     LipReader,
@@ -27,9 +27,9 @@ from vasa_jax.models.lip_reader import (
     relative_mels,
     standardised,
 )
+from vasa_jax.models.lip_reading import read_sound, sound_mels
 from vasa_jax.models.variants import from_json
 
-PIECE = 250  # frames heard at once, offline
 # Where the transformer shuts the lips for a moment, as for m, b and p, they stay shut unless the voice contradicts. All
 # are openings: inner lips over the eyes' distance. Chosen on the corpus and on people of GRID.
 REACH = 4  # frames on either side within which the lips were open
@@ -121,39 +121,6 @@ def _closures(own: np.ndarray) -> np.ndarray:
     sides = np.lib.stride_tricks.sliding_window_view(wide, REACH)
     left, right = sides[: len(own)].max(1), sides[REACH + 1 :].max(1)
     return _share(own, SHUT) * np.clip((np.minimum(left, right) - own) / RISE, 0.0, 1.0)
-
-
-def sound_mels(samples: Float[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
-    """Returns what `frame_mels` gives for a sound of any length, silence before and after it, in pieces."""
-    frames = frame_count(len(samples))
-    wide = -(-frames // PIECE) * PIECE * SAMPLES_PER_FRAME
-    padded = np.pad(np.asarray(samples, np.float32), (LEAD, wide + TAIL - len(samples)))
-    span = LEAD + PIECE * SAMPLES_PER_FRAME + TAIL
-    starts = range(0, wide, PIECE * SAMPLES_PER_FRAME)
-    return np.concatenate([np.asarray(_mels(padded[None, start : start + span], mels))[0] for start in starts])[:frames]
-
-
-def read_sound(
-    network: LipReader, params: Any, mels: Float[np.ndarray, "T parts mels"], prior: Float[np.ndarray, "mels"]
-) -> Float[np.ndarray, "T"]:
-    """Returns the reader's openings of a whole sound over its own mean spectrum, in the reader's units, in pieces.
-
-    mels: as `sound_mels` gives them. The first and the last frame go on at the ends.
-    """
-    frames, spectrum = len(mels), np.asarray(heard_mean(mels).spectrum(prior))
-    wide = np.pad(mels, ((network.before, network.after + -frames % PIECE), (0, 0), (0, 0)), "edge")
-    span = network.before + PIECE + network.after
-    starts = range(0, frames, PIECE)
-    parts = [_read(network, params, wide[None, start : start + span], spectrum[None])[0] for start in starts]
-    return np.concatenate(parts)[:frames]
-
-
-_mels = jax.jit(frame_mels, static_argnums=1)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _read(network: LipReader, params: Any, mels: Array, spectrum: Array) -> Array:
-    return network.apply({"params": params}, relative_mels(mels, spectrum))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))

@@ -8,7 +8,14 @@ from jaxtyping import Array, Float
 
 from vasa_jax.models import geometry
 from vasa_jax.models.layers import Conv, Dtype, GroupNorm, ResidualBlock, pixel_shuffle, pixel_unshuffle, resized
-from vasa_jax.models.portrait_pixels import Appearance, PortraitPlaces, beyond_share, blurred, moved_pixels
+from vasa_jax.models.portrait_pixels import (
+    Appearance,
+    PortraitPlaces,
+    beyond_share,
+    blurred,
+    held_at_edges,
+    moved_pixels,
+)
 from vasa_jax.models.warp import MotionEmbedding, WarpGenerator
 
 KEPT_AT_FIRST = -2.0  # logit: a new image network paints most of the image
@@ -36,8 +43,8 @@ class ImageNet2D(nn.Module):
 
     The last doubling is a pixel shuffle of the head's channels where `shuffle` is 2. If the portrait is given, its
     pixels are warped to the target view and blended with the generated image by a predicted mask. With `pixel_blocks`
-    > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. What cubic pixels, or
-    those of a `detail`, take from beyond the portrait's edges are its blurred colours.
+    > 0 the warp is refined once before blending, by cubic interpolation with `cubic_pixels`. Cubic pixels, or those of
+    a `detail`, are held at the edges that cut a body; what they take from beyond the others are blurred colours.
 
     `detail` is the same portrait with more pixels: those are blended in its place, and the image gets its size.
     """
@@ -86,11 +93,14 @@ class ImageNet2D(nn.Module):
                 matte = matte * _under_the_edge(places, finest.shape[1])
             keep = Conv(self.shuffle**2, kernel_init=_ZEROS, name="keep", **plain)
             use = PortraitUse(moved, places, pixel_shuffle(keep(x), self.shuffle).astype(jnp.float32) + KEPT_AT_FIRST)
-            pixels = moved_pixels(finest, places, cubic)
             kept = nn.sigmoid(resized(use.kept, finest.shape[1]))
             if cubic or detail is not None:
+                places = held_at_edges(places)
                 share = beyond_share(places, finest.shape[1])
-                pixels = share * blurred(portrait, places, finest.shape[1]) + (1.0 - share) * pixels
+                beyond, inside = blurred(portrait, places, finest.shape[1]), moved_pixels(finest, places, cubic)
+                pixels = share * beyond + (1.0 - share) * inside
+            else:
+                pixels = moved_pixels(finest, places, cubic)
             rgb = kept * pixels + (1.0 - kept) * rgb
         return Decoded(rgb, matte, use)
 

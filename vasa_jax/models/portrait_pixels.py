@@ -17,6 +17,7 @@ from vasa_jax.models.layers import Conv, Dtype, resized
 
 CELLS = 16  # a side: of the portrait's colours that go on beyond its edges
 FADE = 0.05  # image coordinates (the side is 2) over which they take the place of the edge's own pixels
+HELD = 0.25  # image coordinates from an edge within which a body that comes in over it is stretched instead
 
 
 class Appearance(NamedTuple):
@@ -62,6 +63,24 @@ def moved_pixels(
     if cubic:
         return geometry.cubic_sample(portrait, places)
     return geometry.bilinear_sample(portrait, places, "border")
+
+
+def held_at_edges(moved: Float[Array, "T h h 2"]) -> Float[Array, "T h h 2"]:
+    """Returns displacements that do not reach over the lower and the side edges, where a portrait cuts the body.
+
+    What would come in over an edge the portrait does not show, and its last pixels, repeated, would be streaks. Pixels
+    stay where they are on the edge, and move the freer the further inside they are. The upper edge cuts hair, not a
+    body: see ImageNet2D.
+    """
+    x, y = jnp.split(geometry.pixel_grid(*moved.shape[1:3]), 2, -1)
+    right, down = jnp.split(moved, 2, -1)
+    to_side = jnp.where(right > 0.0, 1.0 - x, 1.0 + x)
+    return jnp.concatenate([_held(right, to_side), jnp.where(down > 0.0, _held(down, 1.0 - y), down)], -1)
+
+
+def _held(moved: Array, to_edge: Array) -> Array:
+    """A displacement towards an edge, 0 on it. Its slope stays above -2/3: places keep their order."""
+    return moved * jnp.clip(to_edge / jnp.maximum(HELD, 1.5 * jnp.abs(moved)), 0.0, 1.0)
 
 
 def beyond_share(moved: Float[Array, "T h h 2"], size: int) -> Float[Array, "T N N 1"]:

@@ -37,7 +37,7 @@ SHARPNESS_SIDE = 128
 MIN_RATE = 12.0  # different pictures per second; with fewer, speech has no lip movements
 REPEATED = 0.1  # grey values: mean difference of a picture that was shown again, whatever the codec made of it
 MAX_GAP = 5  # frames without landmarks, or beyond the yaw limit, that do not end a clip
-CORRECTED_FROM = 0.06  # seconds: the measure itself is 0.03 off
+CORRECTED_FROM = 0.02  # seconds: half a frame is heard in how well a mouth follows
 MUTE_FROM, MUTE_HEIGHT = 15.0, 1.3  # seconds, SyncMeasure.height: in so long a clip a speaking mouth stands out more
 STILL_LIPS = 0.01  # of `lip_motion`: photographs, zoomed, panned or faded, have up to 0.007, mouths that speak 0.014
 UNREADABLE, SHORT, BLURRED, NO_SOUND, NO_SPEECH, OUT_OF_SYNC, SLOW, STILL = (
@@ -155,7 +155,7 @@ def clips_of_video(
     if models.sync is not None:
         samples, kept = _in_step_by_model(samples, kept, models.sync, settings, result)
     else:
-        samples, kept = _in_step(samples, kept, scan.frames, analyzer, result)
+        samples, kept = _in_step(samples, kept, scan.frames, analyzer, models.heard, result)
     identity = {"person_id": person, "split": split, "source": f"prepared from {name or path.name}"}
     for part in kept:
         clip_id = f"{clip_prefix}-{len(result.clips):03d}"
@@ -327,7 +327,7 @@ def _sound_of(part: _Part, samples: np.ndarray) -> np.ndarray:
 
 
 def _in_step(
-    samples, kept: list[_Part], frames: int, analyzer: FaceAnalyzer, result: VideoResult
+    samples, kept: list[_Part], frames: int, analyzer: FaceAnalyzer, heard: Callable | None, result: VideoResult
 ) -> tuple[np.ndarray, list[_Part]]:
     """The sound, moved where its offset is certain, and the parts; none of them where it does not follow the mouth."""
     if not analyzer.landmark_set or not kept:
@@ -337,7 +337,7 @@ def _in_step(
         for index, points in enumerate(part.shot.points[part.at], part.start):
             if points is not None:
                 mouth[index] = landmark_labels.lip_height(points[None])[0]
-    measure = result.sync = av_sync.measure_offset(mouth, samples)
+    measure = result.sync = av_sync.measure_offset(mouth, samples, heard and heard(samples))
     if measure is None:
         return samples, kept
     seen = np.isfinite(mouth).sum() / FPS

@@ -90,7 +90,7 @@ def _text(outcomes, statistics):
             ),
         )
     yield "\n## Videos\n\nAn offset with a question mark is not certain, and was not corrected. The sync score"
-    yield "is the correlation of mouth and loudness, or the confidence of the sync model.\n"
+    yield "is the correlation of mouth and voice, or the confidence of the sync model.\n"
     yield table(("video", "s", "clips", "s kept", "sound late by", "sync score", "notes"), map(_video_row, outcomes))
     yield "\n## Every discarded range\n"
     yield table(

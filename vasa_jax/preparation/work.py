@@ -11,12 +11,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from vasa_jax.config import PrepareConfig
 from vasa_jax.data.records import Record
 from vasa_jax.errors import InputError
 from vasa_jax.files import read_json, replacing, write_json
 from vasa_jax.preparation.clips import Discard, VideoResult, clips_of_video
 from vasa_jax.preparation.face_backends.factory import open_analyzer
+from vasa_jax.preparation.heard_mouth import HeardMouth
 from vasa_jax.preparation.onnx_labels.deep3d import load_distance_model
 from vasa_jax.preparation.onnx_labels.hsemotion import load_emotion_model
 from vasa_jax.preparation.onnx_labels.l2cs import load_gaze_model
@@ -65,12 +68,18 @@ def start_worker(settings: PrepareConfig) -> None:
             raise InputError(
                 f"config.prepare.{name}: needs landmarks, analyzer {settings.analyzer} gives none; choose litert"
             )
+    heard = None
+    if settings.voice == "lips" and analyzer.landmark_set and not settings.sync_model:
+        # The reader is small, and this process one of many: accelerators are not for them.
+        jax.config.update("jax_platforms", "cpu")
+        heard = HeardMouth()
     _TOOLS["analyzer"] = analyzer
     _TOOLS["models"] = UserModels(
         load_emotion_model(settings.emotion_model) if settings.emotion_model else None,
         load_gaze_model(settings.gaze_model) if settings.gaze_model else None,
         load_distance_model(settings.distance_model) if settings.distance_model else None,
         load_sync_model(settings.sync_model) if settings.sync_model else None,
+        heard,
     )
 
 

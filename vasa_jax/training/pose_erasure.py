@@ -1,10 +1,12 @@
 """Removes head rotation from the dynamics latent, as far as a linear probe can read it.
 
 Agreement between latents of one face in two head poses (`face.latent_agreement`) makes the pose a small part of them,
-but no
-loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a latent after
-which no linear probe finds the concept. It is folded into the last layer of the dynamics network and into the first
-layers that read its latents. So latents from a transformer trained before the erasure decode the same way.
+but no loss makes it vanish. A projection does: LEACE (Belrose et al. 2023, Theorem 4.3) is the least change of a latent
+after which no linear probe finds the concept. It is folded into the last layer of the dynamics network and into the
+first layers that read its latents. So latents from a transformer trained before the erasure decode the same way.
+
+Least is meant for rendered heads, to which it is fitted. Directions in which these hardly vary cost nothing there, and
+it may use them with a large gain. Latents that do vary in them, as those of real faces, then move far.
 """
 
 import dataclasses
@@ -56,7 +58,10 @@ def erase_pose(config: VASAConfig, workdir: str | Path) -> Path:
     path = Path(workdir) / "export" / "face.safetensors"
     metadata = metadata | {"pose_erasure": dataclasses.asdict(settings)}
     save_params(path, without_directions(params, eraser), metadata, jnp.float32)
-    print(f"{path}: rotation taken out of the dynamics, {len(codes)} of which moved by {moved:.1%} of their spread")
+    print(
+        f"{path}: rotation taken out of the dynamics, {len(codes)} of which moved by {moved:.1%} of their spread; "
+        f"largest gain {largest_gain(eraser):.0f}, by which latents unlike these may move"
+    )
     return path
 
 
@@ -78,6 +83,11 @@ def linear_eraser(x_NF: np.ndarray, y_NT: np.ndarray) -> np.ndarray:
     directions, strengths, _ = np.linalg.svd(whiten @ (x.T @ y) / len(x), full_matrices=False)
     directions = directions[:, strengths > 1e-6 * strengths.max()]
     return np.eye(x.shape[1]) - whiten @ directions @ directions.T @ colour
+
+
+def largest_gain(eraser: np.ndarray) -> float:
+    """Returns how far E moves a latent at most, over the latent's own length about the mean."""
+    return float(np.linalg.norm(eraser - np.eye(len(eraser)), 2))
 
 
 def without_directions(params: dict[str, Any], eraser: np.ndarray) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.voices.alignment import EnglishAligner
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.metrics import pearson
-from vasa_jax.generation.lip_guide import read_sound
 from vasa_jax.models.lip_reader import PARTS, LipReader, is_sound
+from vasa_jax.models.lip_reading import read_sound
 from vasa_jax.models.variants import LIPS_VARIANTS
 from vasa_jax.training.tasks.base import Task, clip_settings
 from vasa_jax.training.tasks.lips_data import (

@@ -19,8 +19,8 @@ from vasa_jax.data.records import Record
 from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
-from vasa_jax.generation.lip_guide import sound_mels
 from vasa_jax.models.lip_reader import PARTS, VoiceMean, heard_mean, heard_so_far, over_spectra, relative_mels
+from vasa_jax.models.lip_reading import sound_mels
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
 from vasa_jax.training.tasks.lips_articulation import Aligner, aligned, articulation_features, learnt_articulation
