@@ -26,11 +26,11 @@ from vasa_jax.evaluation.measured_video import Measured
 from vasa_jax.evaluation.protocol import Instruments, protocol
 from vasa_jax.evaluation.sync import SyncFigures
 from vasa_jax.evaluation.video_list import entries
-from vasa_jax.evaluation.video_metrics import background_change, sharpness
+from vasa_jax.evaluation.video_metrics import background_change, seam, sharpness
 from vasa_jax.evaluation.videos import Evaluator, capp_of_others, evaluate_videos
 from vasa_jax.generation.controls import Controls
 from vasa_jax.weights.parts import SHIPPED
-from vasa_jax.weights.published_tables import i3d_table, syncnet_table
+from vasa_jax.weights.published_networks import NETWORKS
 
 SETTINGS = VideosConfig(size=64, seconds=2.0)
 SECONDS = 1.2
@@ -142,6 +142,15 @@ def test_a_video_against_itself_is_perfect(first):
     assert "psnr" not in pair["wide.mp4"] and pair["wide.mp4"]["mouth_mae"] > 0 and pair["silent.mp4"] == {}
 
 
+def test_distance_is_that_in_the_whole_picture(first):
+    """The fake reader sees a head of the corpus's size in each square, however large the square is in the picture."""
+    clips = {clip["name"]: clip for clip in first[0]["clips"]}
+    for name, shorter in (("a/one.mp4", 192), ("wide.mp4", 180)):
+        side = int(clips[name]["about"]["square"].split(",")[2])
+        assert clips[name]["metrics"]["distance"] == pytest.approx(shorter / side) and shorter != side
+    assert "distance_error" not in clips["wide.mp4"]["pair"]  # the reference has another size
+
+
 def test_the_report_tells_the_protocol_and_no_paths(first, media):
     report, workdir = first
     kept = outputs(workdir)
@@ -187,7 +196,7 @@ def test_a_run_goes_on_where_one_was_ended(first, media, tmp_path, monkeypatch):
 def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     lines = [
         {"video": "videos/a/one.mp4", "reference": "references/a/one.mp4", "gaze": [3, 4], "distance": 1.5},
-        {"video": "videos/silent.mp4", "portrait": "portrait.png"},
+        {"video": "videos/silent.mp4", "portrait": "portrait.png", "pasted": [40, 50, 150, 160]},
         {"video": "videos/wide.mp4", "reference": "videos/text.mp4"},
         {"video": "videos/missing.mp4"},
         {"video": "videos"},
@@ -197,8 +206,10 @@ def test_a_manifest_tells_what_belongs_to_a_video(media, tmp_path):
     report = run(VASAConfig(job="evaluate_videos", manifest=str(manifest), videos_evaluation=SETTINGS), tmp_path)
     clips = {clip["name"]: clip for clip in report["clips"]}
     assert clips["videos/a/one.mp4"]["pair"]["gaze_error"] == pytest.approx(5)  # the fake reader sees 0, 0
-    assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(0.5)
+    distance = clips["videos/a/one.mp4"]["metrics"]["distance"]
+    assert clips["videos/a/one.mp4"]["pair"]["distance_error"] == pytest.approx(abs(distance - 1.5))
     assert 0.9 < clips["videos/silent.mp4"]["pair"]["identity"] <= 1.0001
+    assert clips["videos/silent.mp4"]["pair"]["seam"] > 0 and "seam" not in clips["videos/wide.mp4"]["pair"]
     assert "reference not used: videos/text.mp4" in clips["videos/wide.mp4"]["notes"][0]
     assert report["faults"].keys() == {"videos", "videos/missing.mp4", "videos/text.mp4"} and report["measured"] == 3
     assert not any(str(media) in fault for fault in report["faults"].values())
@@ -232,7 +243,7 @@ def test_settings_that_leave_nothing_to_measure_are_refused(media, tmp_path):
         entries(VASAConfig(job="evaluate_videos", videos=str(media / "videos"), references=str(tmp_path / "nothing")))
     with pytest.raises(InputError, match="names the videos by itself"):
         entries(VASAConfig(job="evaluate_videos", videos="a", manifest="b"))
-    with pytest.raises(InputError, match=r"has neither syncnet_v2.model nor i3d_pretrained_400.pt"):
+    with pytest.raises(InputError, match=r"has none of syncnet_v2.model, i3d_pretrained_400.pt, .*epoch_20.pth"):
         Instruments.open(VideosConfig(networks=str(tmp_path)))
     with pytest.raises(InputError, match=r"is no folder"):
         Instruments.open(VideosConfig(networks=str(tmp_path / "missing")))
@@ -263,6 +274,17 @@ def test_background_change_is_the_mean_difference_beside_the_head():
     frames[:, 20:, 40:60] = np.random.default_rng(0).integers(0, 255, (3, 80, 20, 3))
     assert background_change(frames) == pytest.approx(5.0)
     assert background_change(frames[:1]) == 0.0
+
+
+def test_a_seam_is_a_step_that_its_neighbours_do_not_have():
+    """A ramp of one grey level a pixel, from a step of five levels at three of the borders; one is outside."""
+    frame = np.zeros((90, 100, 3), np.uint8)
+    frame[:] = np.add.outer(np.arange(90), np.arange(100))[..., None]
+    assert seam([frame], (20, 30, 60, 200)) == pytest.approx(1.0)
+    frame[30:, 20:60] += 4
+    # Across the upper border 5 levels, across the left one 5, across the right one 1 - 4 = -3.
+    assert seam([frame] * 2, (20, 30, 60, 200)) == pytest.approx((5 + 5 + 3) / 3, rel=1e-6)
+    assert seam([frame], (-10, -10, 200, 200)) is None and seam([np.zeros_like(frame)], (20, 30, 60, 80)) is None
 
 
 def test_sharpness_is_of_each_part():
@@ -296,18 +318,19 @@ def test_two_processes_give_the_same_bytes_and_other_threads_the_same_digits(med
 COMPRESSION = {
     "probe_sync_confidence": 0.03, "probe_sync_distance": 0.03, "probe_sync_offset": 1.0, "loudness_r": 0.3,
     "loudness_offset": 720.0, "capp": 0.05, "capp_other": 0.05, "delta_p": 0.04, "delta_p_smooth": 0.02,
-    "delta_p_geodesic": 0.08, "pose_audio_r": 0.2, "gaze_yaw": 6.0, "gaze_pitch": 2.0, "distance": 0.02, "blinks": 0.0,
+    "delta_p_geodesic": 0.08, "pose_audio_r": 0.2, "gaze_yaw": 6.0, "gaze_pitch": 2.0, "distance": 0.04, "blinks": 0.0,
     "blink_seconds": 0.04, "mouth_mean": 0.02, "mouth_deviation": 0.015, "identity_hold": 0.01, "sharpness_face": 0.1,
     "sharpness_mouth": 0.04, "sharpness_eyes": 0.15, "background_change": 0.6, "pair_identity": 0.01,
     "pair_mouth_r": 0.12, "pair_mouth_r_at_offset": 0.1, "pair_mouth_offset": 1.0, "pair_mouth_mae": 0.01,
     "pair_lip_shape_r": 0.13, "pair_expression_distance": 0.25, "pair_head_r": 0.02, "pair_pose_distance": 0.15,
     "pair_rotation_error": 0.3, "pair_gaze_error": 1.5, "pair_distance_error": 0.02, "pair_psnr": 0.15,
-    "pair_ssim": 0.01,
+    "pair_ssim": 0.01, "pair_seam": 0.25,
 }  # fmt: skip
 # Columns of networks that only users have: nothing of theirs can be measured here.
 OF_USERS = {
-    "sync_confidence", "sync_distance", "sync_offset", "pair_csim", "pair_identity_judge", "pair_lpips_vgg16",
-    "pair_lpips_alexnet", *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
+    "sync_confidence", "sync_distance", "sync_offset", "pair_aed", "pair_apd", "pair_csim", "pair_identity_judge",
+    "pair_lpips_vgg16", "pair_lpips_alexnet",
+    *(f"pair_features_{name}" for name in ("judge", "vgg19", "vgg16", "alexnet")),
 }  # fmt: skip
 
 
@@ -331,7 +354,8 @@ def test_compression_changes_figures_no_more_than_stated(tmp_path):
     for name, take, crf in (("1", "take", 1), ("28", "take", 28), ("other", "other", 1)):
         compressed(tmp_path / name / "a.mp4", list(read_video(tmp_path / f"{take}.mp4").frames), samples, crf)
     manifest = tmp_path / "list.jsonl"
-    lines = [{"video": f"{crf}/a.mp4", "reference": "other/a.mp4"} for crf in ("1", "28")]
+    whole = {"reference": "other/a.mp4", "pasted": [50, 50, 200, 200]}
+    lines = [{"video": f"{crf}/a.mp4"} | whole for crf in ("1", "28")]
     manifest.write_text("\n".join(map(json.dumps, lines)))
     config = VASAConfig(
         job="evaluate_videos", manifest=str(manifest),
@@ -371,8 +395,10 @@ def compressed(path, frames, samples, crf):
 def test_published_networks_are_used_where_they_are(media, tmp_path):
     """At random weights: their rows are there, and FVD between a set and itself is nothing."""
     (tmp_path / "networks").mkdir()
-    write_legacy(tmp_path / "networks" / "syncnet_v2.model", tensors(random_state(syncnet_table())))
-    write_zip(tmp_path / "networks" / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
+    write_legacy(tmp_path / "networks" / "syncnet_v2.model", tensors(random_state(NETWORKS["syncnet"].table())))
+    for name, file in (("i3d", "i3d_pretrained_400.pt"), ("inception", "pt_inception-2015-12-05-6726825d.pth"),
+                       ("face_model", "epoch_20.pth")):  # fmt: skip
+        write_zip(tmp_path / "networks" / file, tensors(random_state(NETWORKS[name].table())))
     for name in ("one", "two"):
         face_video(tmp_path / "videos" / f"{name}.mp4", seed=ord(name[0]), seconds=1.0)
     settings = dataclasses.replace(SETTINGS, networks=str(tmp_path / "networks"))
@@ -381,7 +407,10 @@ def test_published_networks_are_used_where_they_are(media, tmp_path):
     report = evaluate_videos(config, tmp_path / "out")
     found = report["clips"][0]["metrics"]
     assert found["sync_distance"] > 0 and found["sync_confidence"] >= 0 and abs(found["sync_offset"]) <= 15
-    assert report["frechet"]["fvd"]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
+    for name in ("fvd", "fid", "efid"):
+        assert report["frechet"][name]["videos"]["distance"] == pytest.approx(0.0, abs=1e-4)
+    assert report["clips"][0]["pair"]["aed"] == report["clips"][0]["pair"]["apd"] == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| S_C, confidence of SyncNet |" in text and "| FVD, I3D of Kinetics-400 |" in text
-    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", "syncnet", "i3d"}
+    assert "| FID, Inception of 2015-12-05 |" in text and "| E-FID, expression coefficients" in text
+    assert set(report["protocol"]["networks"]) == {"face_probe", "capp", "sync_probe", *NETWORKS}

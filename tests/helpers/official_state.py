@@ -15,6 +15,8 @@ import numpy as np
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 I3D_INPUT = (1, 12, 72, 88, 3)  # sizes of which the padding of some layers is odd
+INCEPTION_INPUT = (2, 107, 91, 3)  # pictures of which the valid convolutions leave odd rests
+FACE_MODEL_INPUT = (2, 96, 80, 3)
 POWER_ITERATIONS = 3  # few enough that the stored vectors do not give the largest singular value
 
 

@@ -24,6 +24,7 @@ ROOMS = (
     "evaluation.photo_figures",
     "evaluation.photo_motion",
     "evaluation.photo_people",
+    "evaluation.picture_features",
     "evaluation.picture_judges",
     "evaluation.recognition",
     "evaluation.sound_scores",

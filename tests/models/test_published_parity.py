@@ -15,7 +15,7 @@ from vasa_jax.errors import InputError
 from vasa_jax.models.i3d import I3D, Unit
 from vasa_jax.models.syncnet import SyncNet
 from vasa_jax.weights.networks import initial_shapes, shapes_of
-from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
+from vasa_jax.weights.published_networks import find_published, load_published
 from vasa_jax.weights.published_tables import i3d_table, syncnet_table
 from vasa_jax.weights.safetensors_io import save_params
 
@@ -36,7 +36,7 @@ def assert_near(found, expected):
 
 def test_syncnet_is_the_published_one(syncnet_file):
     assert find_published(syncnet_file.parent, "syncnet") == syncnet_file
-    params = load_syncnet(syncnet_file)
+    params = load_published(syncnet_file, "syncnet")
     frames, sound = inputs("syncnet frames", 2, 5, 224, 224, 3), inputs("syncnet sound", 2, 20, 13)
     assert shapes_of(params) == shapes_of(initial_shapes(SyncNet(), frames, sound))
     lip, aud = SyncNet().apply({"params": params}, frames, sound)
@@ -48,8 +48,8 @@ def test_what_import_weights_keeps_is_read_too(syncnet_file, tmp_path):
     state = random_state(syncnet_table())
     nested = traverse_util.unflatten_dict(state, sep=".")
     save_params(tmp_path / "syncnet.safetensors", nested, {}, jnp.float32)
-    kept = traverse_util.flatten_dict(load_syncnet(find_published(tmp_path, "syncnet")), sep=".")
-    for name, value in traverse_util.flatten_dict(load_syncnet(syncnet_file), sep=".").items():
+    kept = traverse_util.flatten_dict(load_published(find_published(tmp_path, "syncnet"), "syncnet"), sep=".")
+    for name, value in traverse_util.flatten_dict(load_published(syncnet_file, "syncnet"), sep=".").items():
         np.testing.assert_array_equal(kept[name], value)
 
 
@@ -57,7 +57,7 @@ def test_what_import_weights_keeps_is_read_too(syncnet_file, tmp_path):
 def i3d_params_of_a_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("i3d")
     write_zip(folder / "i3d_pretrained_400.pt", tensors(random_state(i3d_table())))
-    return load_i3d(find_published(folder, "i3d"))
+    return load_published(find_published(folder, "i3d"), "i3d")
 
 
 def test_i3d_has_the_parameters_of_its_file(i3d_params_of_a_file):
@@ -91,9 +91,9 @@ def test_another_file_is_refused(tmp_path):
     state = random_state({name: shape for name, shape in syncnet_table().items() if "lip" not in name})
     write_zip(tmp_path / "a.pt", tensors(state))
     with pytest.raises(InputError, match=r"a.pt: no tensor 'netcnnlip.0.weight'; download"):
-        load_syncnet(tmp_path / "a.pt")
+        load_published(tmp_path / "a.pt", "syncnet")
     with pytest.raises(InputError, match=r"a.pt: no tensor 'Conv3d_1a"):
-        load_i3d(tmp_path / "a.pt")
+        load_published(tmp_path / "a.pt", "i3d")
     assert find_published(tmp_path, "i3d") is None
 
 
@@ -102,4 +102,4 @@ def test_numbers_that_are_none_are_refused(tmp_path):
     state["netfcaud.1.running_var"][3] = -1.0
     write_zip(tmp_path / "a.pt", tensors(state))
     with pytest.raises(InputError, match=r"'netfcaud.1.running_var' holds numbers"):
-        load_syncnet(tmp_path / "a.pt")
+        load_published(tmp_path / "a.pt", "syncnet")

@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 from drawn_videos import SETTINGS, DrawnAnalyzer, reasons, video
 from landmark_faces import face_points, talk
+from official_state import random_state
 from onnx_models import message, onnx_model
+from torch_files import tensors, write_legacy
 
 from vasa_jax.data.records import decode_jpeg, encode_jpeg
 from vasa_jax.errors import InputError
+from vasa_jax.models.syncnet import SyncNet
 from vasa_jax.preparation import av_sync
 from vasa_jax.preparation.clips import clips_of_video
+from vasa_jax.preparation.mfcc import mfcc
 from vasa_jax.preparation.onnx_labels.user_models import UserModels
 from vasa_jax.preparation.syncnet import OUTSIDE, SIDE, SyncCurve, _face, _squares, load_sync_model
+from vasa_jax.weights.published_networks import load_published
+from vasa_jax.weights.published_tables import syncnet_table
 
 LIPS_SHAPE, SOUND_SHAPE = (1, 3, 5, SIDE, SIDE), (1, 1, 13, 20)
 QUIET, LOUD = -8.0, -2.0  # natural logarithm of the amplitude
@@ -117,6 +123,27 @@ def test_distances_are_those_of_the_two_vectors(tmp_path):
     # Frame 0 has no sample before it, which the emphasis wants: left out of the comparison.
     np.testing.assert_allclose(curve.total[14:20] - curve.total[14], np.array(known) - known[0], atol=0.02)
     assert curve.total[13:20].sum() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.long
+def test_the_published_file_is_read_as_it_is(tmp_path):
+    """At random weights: five frames, blue first, beside the sound that begins with the first of them or is shifted."""
+    write_legacy(tmp_path / "syncnet_v2.model", tensors(random_state(syncnet_table())))
+    rng = np.random.default_rng(0)
+    pictures = [encode_jpeg(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8), 100) for _ in range(5)]
+    sound = (0.1 * rng.standard_normal(30 * 640)).astype(np.float32)
+    points = landmarks(5) * 0.5
+    curve = load_sync_model(tmp_path)(pictures, points, sound, 4)
+
+    params = load_published(tmp_path / "syncnet_v2.model", "syncnet")
+    squares = _squares(points)
+    faces = np.stack([_face(decode_jpeg(p), s).transpose(1, 2, 0) for p, s in zip(pictures, squares)])[None]
+    seen = SyncNet().apply({"params": params}, faces.astype(np.float32), method="lip")[0]
+    coefficients = mfcc(sound)
+    windows = np.stack([coefficients[4 * begin : 4 * begin + 20] for begin in (4, 9)])
+    apart = np.linalg.norm(SyncNet().apply({"params": params}, windows, method="aud") - seen, axis=1)
+    assert curve.total[20] - curve.total[15] == pytest.approx(float(apart[1] - apart[0]), rel=1e-3, abs=1e-3)
+    assert curve.count[11:].tolist() == [1] * 20 and not curve.count[:11].any()
 
 
 def test_windows_that_are_far_from_any_sound_do_not_pull_at_the_ends(tmp_path):

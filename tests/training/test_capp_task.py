@@ -1,15 +1,18 @@
 """What CAPP learns from: pairs are of one moment, negatives of another of the same clip; shards; it learns."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
 import pytest
+from fake_heads import FakeFaceReader
 from learning import learnt_accuracies
-from tiny_records import tiny_record
+from tiny_records import SIZE, tiny_record
 
 from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
 from vasa_jax.corpus.clips import sample_clip, sample_takes
+from vasa_jax.data.records import decode_jpeg
 from vasa_jax.data.shards import Shard, write_manifest, write_shard
 from vasa_jax.errors import InputError
 from vasa_jax.models.audio import AudioEncoder
@@ -34,6 +37,7 @@ def numbered(lengths=(120, 90), sounds=(2, 1), poses=(3, 1)):
         np.concatenate([track(c, v, n, 2) for c, n in enumerate(lengths) for v in range(sounds[c])]),
         np.concatenate([track(c, v, n, 3) for c, n in enumerate(lengths) for v in range(poses[c])]),
         np.array(lengths, np.int32), np.array(sounds, np.int32), np.array(poses, np.int32),
+        np.full(len(lengths), 1 / len(lengths), np.float32),
     )  # fmt: skip
 
 
@@ -84,7 +88,7 @@ def test_shards_give_clips_that_are_long_enough_and_labelled(tmp_path, monkeypat
     assert found.features[0, 0] == 0 and found.features[-1, 0] == 2  # the sound's first sample is the clip's number
     assert shard_clips(EAR, {}, str(tmp_path), "heldout") is None
     with pytest.raises(InputError, match="no clip of 70 frames"):
-        joined([None], "here")
+        joined([None], [1.0], "here")
 
 
 def test_clips_of_three_seconds_leave_room_for_shifts(tmp_path, monkeypatch):
@@ -95,6 +99,37 @@ def test_clips_of_three_seconds_leave_room_for_shifts(tmp_path, monkeypatch):
     write_manifest(tmp_path)
     (sound,), (angles,) = shard_clips(EAR, {}, str(tmp_path), "train").first()
     assert sound[:, 0].tolist() == angles[:, 0].tolist() == [*range(12, 0, -1), *range(75), *range(73, 61, -1)]
+
+
+def test_poses_are_those_that_the_face_probe_reads(tmp_path, monkeypatch):
+    """In the pictures of the shard, whatever its labels say, and where it has none."""
+
+    class Reader(FakeFaceReader):
+        def measure(self, frames):
+            assert frames.shape[1:] == (SIZE, SIZE, 3) and frames.dtype == np.uint8
+            return types.SimpleNamespace(pose=np.repeat(frames.mean((1, 2, 3))[:, None], 9, 1))
+
+    monkeypatch.setattr(capp_data, "hear", lambda encoder, params, sound: np.zeros((len(sound) // 640, 2)))
+    monkeypatch.setattr(capp_data, "head_angles", lambda pose: pose[:, :3])
+    records = [dataclasses.replace(tiny_record(n, frames=LENGTHENED), pose=None) for n in range(2)]
+    write_shard(tmp_path, Shard("train", 0, 1), iter(records), ("array_record",))
+    write_manifest(tmp_path)
+    found = shard_clips(EAR, {}, str(tmp_path), "train", Reader())
+    expected = [decode_jpeg(frame).mean() for record in records for frame in record.frames]
+    np.testing.assert_allclose(found.angles[:, 0], expected, rtol=1e-5)
+    assert shard_clips(EAR, {}, str(tmp_path), "train") is None  # no labels
+
+
+def test_real_clips_and_their_people_are_drawn_as_asked():
+    """Half of the pairs are real ones; a person with nine clips is drawn three times as often as one with one."""
+    rendered = numbered((90,) * 4, (1,) * 4, (1,) * 4)
+    clip = [np.zeros((90, 2))], [np.zeros((90, 3))]
+    real = PoseSpeech.of_clips([clip] * 10, ["a"] * 9 + ["b"])
+    assert real.weight[:9].sum() == pytest.approx(0.75) and real.weight[9] == pytest.approx(0.25)
+    both = joined([rendered, real], [0.5, 0.5], "here")
+    np.testing.assert_allclose([both.weight[:4].sum(), both.weight[4:13].sum(), both.weight[13]], [0.5, 0.375, 0.125])
+    drawn = jax.device_get(WindowPairs(both, PLAIN, 512, 0).batch(0))["angles"].any((1, 2)).mean()
+    assert drawn == pytest.approx(0.5, abs=0.1)  # rendered tracks count frames, real ones are zeros
 
 
 def test_training_goes_on_from_what_it_exports():

@@ -27,7 +27,9 @@ from vasa_jax.weights.published_tables import (
     DITTO_ROTARY,
     difference,
     ditto_table,
+    face_model_table,
     i3d_table,
+    inception_table,
     joyvasa_table,
     syncnet_table,
 )
@@ -222,15 +224,18 @@ def test_judges_and_landmarks(tmp_path, capsys):
     folder.mkdir()
     write_legacy(folder / "syncnet_v2.model", zeros(syncnet_table()))
     write_zip(folder / "i3d_pretrained_400.pt", zeros(i3d_table()))
+    write_zip(folder / "pt_inception-2015-12-05-6726825d.pth", zeros(inception_table()))
+    write_zip(folder / "epoch_20.pth", {"net_recon": zeros(face_model_table())})
     (folder / "landmark.onnx").write_bytes(b"an ONNX graph")
     (folder / "det_10g.onnx").write_bytes(b"never opened")
     bill = import_weights(folder, tmp_path / "out")
-    assert [entry["file"] for entry in bill] == ["syncnet.safetensors", "i3d.safetensors", "landmark.onnx"]
+    judges = ["syncnet.safetensors", "i3d.safetensors", "inception.safetensors", "face_model.safetensors"]
+    assert [entry["file"] for entry in bill] == [*judges, "landmark.onnx"]
     assert (tmp_path / "out" / "landmark.onnx").read_bytes() == b"an ONNX graph"
     found = traverse_util.flatten_dict(params_of(tmp_path / "out" / "syncnet.safetensors"), sep=".")
     assert {name: value.shape for name, value in found.items()} == syncnet_table()
     printed = capsys.readouterr().out
-    assert "not cleared for commercial use: syncnet.safetensors, i3d.safetensors" in printed
+    assert f"not cleared for commercial use: {', '.join(judges)}" in printed
     assert "det_10g.onnx (InsightFace, non-commercial" in printed
 
 

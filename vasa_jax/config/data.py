@@ -67,7 +67,9 @@ class PrepareConfig(Settings):
     emotion_model: str = text("", "HSEmotion .onnx file; empty = no emotion labels")
     distance_model: str = text("", "Deep3DFaceRecon .onnx file; empty = distance from the pose's scale")
     gaze_model: str = text("", "L2CS-Net .onnx file; empty = gaze from the irises where the analyzer gives them")
-    sync_model: str = text("", "folder with SyncNet's lips.onnx and sound.onnx; empty = mouth opening against `voice`")
+    sync_model: str = text(
+        "", "folder of SyncNet's syncnet_v2.model, or of lips.onnx and sound.onnx; empty = the mouth against `voice`"
+    )
     voice: str = choice("lips", ("lips", "loudness"), "mouths are held against what the lip reader hears, or how loud")
     size: int = number(256, 32, 2048, "pixels", "side of the square images")
     jpeg_quality: int = number(95, 1, 100, "", "of the frames")

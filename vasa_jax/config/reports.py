@@ -28,6 +28,18 @@ def guidance_row(text: str) -> tuple[float, float, int]:
     return row
 
 
+def _check_rows(rows: tuple[str, ...], path: str) -> None:
+    for row in rows:
+        try:
+            guidance_row(row)
+        except ValueError:
+            raise InputError(
+                f"{path}.rows: '{row}' is no row; write audio guidance:gaze guidance:steps, 0.5:1:50 for instance"
+            ) from None
+    if len(set(map(guidance_row, rows))) < len(rows):
+        raise InputError(f"{path}.rows: names one twice; name each once")
+
+
 @section
 class ControlsEvaluationConfig(Settings):
     """The report on controls, guidance and steps; what is not varied is as for generation."""
@@ -56,15 +68,7 @@ class ControlsEvaluationConfig(Settings):
 
     def check_together(self, path: str) -> None:
         """Raises InputError for rows that are none, one twice, and where nothing is left to measure."""
-        for row in self.rows:
-            try:
-                guidance_row(row)
-            except ValueError:
-                raise InputError(
-                    f"{path}.rows: '{row}' is no row; write audio guidance:gaze guidance:steps, 0.5:1:50 for instance"
-                ) from None
-        if len(set(map(guidance_row, self.rows))) < len(self.rows):
-            raise InputError(f"{path}.rows: names one twice; name each once")
+        _check_rows(self.rows, path)
         if not self.rows and not self.sweeps:
             raise InputError(f"{path}.rows: is empty and sweeps are off; set one of the two")
 
@@ -150,7 +154,7 @@ class VideosConfig(Settings):
     """Measures of any videos of faces (job evaluate_videos; config.videos, config.references, config.manifest)."""
 
     networks: str = text(
-        "", "folder of published networks: syncnet_v2.model, i3d_pretrained_400.pt, or what import_weights has written"
+        "", "folder of published networks, by the names of docs/weights.md, or of what import_weights has written"
     )
     capp: str = text("", "directory of capp.safetensors; empty = the shipped one")
     sync: str = text("", "directory of sync.safetensors, the sync probe; empty = the shipped one")
@@ -161,6 +165,13 @@ class VideosConfig(Settings):
     size: int = number(256, 64, 1024, "pixels", "side of the square around head and shoulders that is measured")
     faces: int = number(8, 1, 100, "frames", "in which the face is looked for; the square is their median, and fixed")
     most: int = number(8, 2, 10**5, "clips", "of job evaluate_tables, spread over the folder, at most")
+    rows: tuple[str, ...] = text(
+        (), "evaluate_tables: audio guidance:gaze guidance:steps, rows of Table 5 that are made of the same clips too"
+    )
+
+    def check_together(self, path: str) -> None:
+        """Raises InputError for rows that are none, or one twice."""
+        _check_rows(self.rows, path)
 
 
 @section

@@ -356,6 +356,8 @@ class CAPPConfig(Settings):
     )
     corpus: bool = flag(True, "learn from the built-in corpus")
     shards: str = text("", "directory of shards of job prepare to learn from too; empty = none")
+    poses: str = choice("probe", ("probe", "labels"), "of shards: as the face probe reads them, or labels")
+    real_share: float = number(0.5, 0, 1, "", "share of the pairs from the shards, beside the corpus")
     takes: int = number(8, 1, 100, "", "performances of each sentence of the corpus")
     jitter: float = number(1.0, 0, 20, "degrees", "of the noise added to angles, at most: a reader of poses has some")
     gain: float = number(0.15, 0, 2, "", "spread of the logarithm by which each axis is stretched, as readers do")

@@ -23,6 +23,8 @@ from vasa_jax.weights.parts import SHIPPED, folder_of, load_part
 
 FEELINGS = tuple(name for name in EMOTIONS if name != "neutral")  # what can be told apart; neutral is none of them
 
+PICTURE_LAYERS = ("fine_block", "middle_block", "coarse_block")  # of the probe's trunk, for `picture_features`
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurements:
@@ -69,7 +71,16 @@ class FaceReader:
                 frames = frames.astype(jnp.float32) / 255.0
             return network.apply({"params": params}, at_probe_size(frames))
 
-        self._measure = jax.jit(measure)
+        def look(params, frames):
+            small = at_probe_size(frames.astype(jnp.float32) / 255.0)
+            _, state = network.apply(
+                {"params": params}, small, mutable=["intermediates"],
+                capture_intermediates=lambda module, _: module.name in PICTURE_LAYERS,
+            )  # fmt: skip
+            found = [state["intermediates"][name]["__call__"][0] for name in PICTURE_LAYERS]
+            return jnp.concatenate([layer.mean((1, 2)).astype(jnp.float32) for layer in found], -1)
+
+        self._measure, self._look = jax.jit(measure), jax.jit(look)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path = "", batch_size: int = 32) -> "FaceReader":
@@ -102,6 +113,17 @@ class FaceReader:
             results.append({name: value[: len(part)] for name, value in result.items()})
         names = [field.name for field in dataclasses.fields(Measurements)]
         return Measurements(**{name: np.concatenate([r[name] for r in results]) for name in names})
+
+    def picture_features(self, frames: UInt8[np.ndarray, "N n n 3"]) -> Float[np.ndarray, "N 120"]:
+        """Returns means over places of three layers that see the whole frame, from fine to coarse.
+
+        Blur, noise, blocks, another size and bent shapes all move them, the more the stronger (a test).
+        """
+        parts = []
+        for start in range(0, len(frames), self._batch_size):
+            part = frames[start : start + self._batch_size]
+            parts.append(np.asarray(self._look(self.params, filled_up(part, self._batch_size)))[: len(part)])
+        return np.concatenate(parts)
 
 
 def reading_errors(measured: Measurements, truth: dict[str, np.ndarray]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Fréchet distances between sets of videos: FVD by the published I3D, FRD and EFRD by readings of our own face probe.
+"""Fréchet distances between sets of videos: FVD, FID, E-FID by published networks; FRD, FPD, EFRD by our face probe.
 
-Only the published network's distance is called FVD. FRD, the Fréchet distance of readings, compares how faces move and
-is blind to how pictures look; its numbers and FVD's have nothing to do with each other. EFRD compares the expressions
-of single frames. It stands in the place of E-FID, which has the coefficients of a published face model.
+Only the published networks' distances are called FVD, FID and E-FID (picture_features.py). FRD, the Fréchet distance of
+readings, compares how faces move and is blind to how pictures look; its numbers and FVD's have nothing to do with each
+other. FPD compares how single pictures look to the probe's first layers, in the place of FID. EFRD compares the
+expressions of single frames, in the place of E-FID, which has the coefficients of a published face model.
 """
 
 from collections.abc import Iterable, Sequence

@@ -45,6 +45,13 @@ class Seen(NamedTuple):
     logits: np.ndarray | None
 
 
+def guidance_way(text: str) -> tuple[str, dict[str, float]]:
+    """Returns the title of a row and the fields of `Controls` that it sets, of "0.5:1:50"."""
+    audio, gaze, steps = guidance_row(text)
+    way = {"audio_guidance": audio, "gaze_guidance": gaze, "steps": steps}
+    return f"audio {audio:g}, gaze {gaze:g}, {steps} steps", way
+
+
 class GuidanceTable:
     """Samples and measures the rows of the table.
 
@@ -61,12 +68,7 @@ class GuidanceTable:
     ):
         self._samples, self._controls, self._tools = settings.samples, controls, tools
         self.given = tuple(name for name in ("gaze", "distance") if name in trained_controls)
-        self.rows = {}
-        for text in settings.rows:
-            audio, gaze, steps = guidance_row(text)
-            self.rows[f"audio {audio:g}, gaze {gaze:g}, {steps} steps"] = {
-                "audio_guidance": audio, "gaze_guidance": gaze, "steps": steps,
-            }  # fmt: skip
+        self.rows = dict(map(guidance_way, settings.rows))
 
     def head(self, stage: Stage, index: int, truth: Take) -> dict[str, Seen]:
         """Returns what each row and the true video show of one head; every row has the same seeds."""

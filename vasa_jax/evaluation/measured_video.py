@@ -15,6 +15,7 @@ from vasa_jax.data.image_files import existing_file
 from vasa_jax.errors import InputError, one_line
 from vasa_jax.evaluation import capp, frechet, sheets
 from vasa_jax.evaluation.face_readings import Measurements
+from vasa_jax.evaluation.picture_features import EVERY, EXPRESSIONS
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.sound_scores import sound_scores
 from vasa_jax.evaluation.sync import face_crops
@@ -40,10 +41,18 @@ class Measured:
     readings_24: np.ndarray | None = None  # (clips, 24), see frechet.reading_features
     expressions: np.ndarray | None = None  # (frames, 7), see frechet.expression_features
     logits: np.ndarray | None = None  # (clips, 400) of I3D
+    pictures: np.ndarray | None = None  # (every fifth frame, 120), see FaceReader.picture_features
+    inception: np.ndarray | None = None  # (the same, 2048)
+    coefficients: np.ndarray | None = None  # (the same, 67), see picture_features.FaceModel
     capp_poses: np.ndarray | None = None  # float16 (windows, code)
     capp_sounds: np.ndarray | None = None  # the same of the sound
     strip: np.ndarray | None = None  # uint8 (128, 8 * 128, 3)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # size, rate, square, notes
+
+    @property
+    def expression_coefficients(self) -> np.ndarray | None:
+        """The 64 of expression of `coefficients`."""
+        return None if self.coefficients is None else self.coefficients[:, :EXPRESSIONS]
 
 
 def measured(
@@ -92,7 +101,8 @@ def _measure(
         reading = portrait_reading(file.path, settings, limits, tools.reader)
         return _stored(reading, {"fault": "", "metrics": {}, "curves": {}, "about": {}})
     video = watch(file.path, settings, limits, tools.reader)
-    found = own_metrics(video.frames, video.reading, tools.reader.points, video.samples)
+    framing = min(video.height, video.width) / video.crop.size
+    found = own_metrics(video.frames, video.reading, tools.reader.points, video.samples, framing)
     curves: dict[str, float] = {}
     if video.samples is not None:
         crops = functools.partial(_face_crops, video, settings, limits)
@@ -107,6 +117,12 @@ def _measure(
         "readings_24": frechet.reading_features(video.reading),
         "expressions": frechet.expression_features(video.reading, tools.reader.points),
     }
+    chosen = video.frames[::EVERY]
+    arrays["pictures"] = tools.reader.picture_features(chosen)
+    if tools.fid:
+        arrays["inception"] = tools.fid(chosen)
+    if tools.face_model:
+        arrays["coefficients"] = tools.face_model(chosen, video.reading.landmarks[::EVERY], tools.reader.points)
     if tools.fvd:
         arrays["logits"] = tools.fvd(video.frames)
     if windows is not None:

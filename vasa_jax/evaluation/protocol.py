@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ import jax
 from vasa_jax.config import VideosConfig
 from vasa_jax.conventions import FPS, SAMPLE_RATE
 from vasa_jax.errors import InputError
-from vasa_jax.evaluation import capp, frechet, sync, video_metrics
+from vasa_jax.evaluation import capp, frechet, picture_features, sync, video_metrics
 from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.evaluation.frechet import VideoFeatures
+from vasa_jax.evaluation.picture_features import FaceModel, InceptionFeatures
 from vasa_jax.evaluation.picture_judges import PictureJudges
 from vasa_jax.evaluation.sync import SyncMeter
 from vasa_jax.evaluation.sync_probe import PART, SyncProbeMeter
 from vasa_jax.files import sha256
 from vasa_jax.models.sync_probe import WINDOW
 from vasa_jax.weights.parts import SHIPPED, folder_of
-from vasa_jax.weights.published_networks import find_published, load_i3d, load_syncnet
+from vasa_jax.weights.published_networks import NETWORKS, find_published, load_published
 
-VERSION = 3  # of the measures; another one is another protocol
+VERSION = 4  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
 
 
@@ -37,6 +39,8 @@ class Instruments:
     protocol: dict[str, Any]
     sync_probe: SyncProbeMeter | None = None
     judges: PictureJudges | None = None
+    fid: InceptionFeatures | None = None
+    face_model: FaceModel | None = None
 
     @classmethod
     def open(cls, settings: VideosConfig) -> "Instruments":
@@ -45,12 +49,17 @@ class Instruments:
         folder = settings.networks
         if folder and not Path(folder).is_dir():
             raise InputError(f"config.videos_evaluation.networks: {folder} is no folder; give one, or leave it empty")
-        found = {name: find_published(folder, name) if folder else None for name in ("syncnet", "i3d")}
+        found = {name: find_published(folder, name) if folder else None for name in NETWORKS}
         if folder and not any(found.values()):
             raise InputError(
-                f"config.videos_evaluation.networks: {folder} has neither syncnet_v2.model nor i3d_pretrained_400.pt, "
-                "nor what job import_weights makes of them; give their folder, or leave it empty"
+                f"config.videos_evaluation.networks: {folder} has none of "
+                f"{', '.join(network.files[0] for network in NETWORKS.values())}, nor what job import_weights makes of "
+                "them; give their folder, or leave it empty"
             )
+
+        def made(name: str, measure: Callable[[dict[str, Any]], Any]) -> Any:
+            return measure(load_published(found[name], name)) if found[name] else None
+
         networks |= {name: path for name, path in found.items() if path}
         of_capp = folder_of(settings.capp, "capp") / "capp.safetensors"
         if settings.capp or of_capp.is_file():
@@ -71,11 +80,13 @@ class Instruments:
         return cls(
             FaceReader.from_pretrained(),
             score,
-            SyncMeter(load_syncnet(found["syncnet"])) if found["syncnet"] else None,
-            VideoFeatures(load_i3d(found["i3d"])) if found["i3d"] else None,
+            made("syncnet", SyncMeter),
+            made("i3d", VideoFeatures),
             protocol(settings, networks),
             sync_probe,
             judges,
+            made("inception", InceptionFeatures),
+            made("face_model", FaceModel),
         )
 
 
@@ -101,6 +112,7 @@ def protocol(settings: VideosConfig, networks: dict[str, Path]) -> dict[str, Any
             "sync": {"window": 5, "hop": 1, "shifts": sync.MAX_SHIFT, "boxes": "our face probe's, not S3FD's"},
             "sync_probe": {"window": WINDOW, "hop": 1, "shifts": sync.MAX_SHIFT},
             "sharpness": {"every": video_metrics.SHARPNESS_STRIDE},
+            "pictures": {"every": picture_features.EVERY, "faces": "by five points of our face probe's"},
         },
         "networks": {name: sha256(path) for name, path in sorted(networks.items())},
         "versions": {name: _version(name) for name in ("vasa_jax", *_LIBRARIES)},

@@ -22,6 +22,7 @@ _LINE = {
     "portrait": Maybe(_PATH),
     "gaze": Maybe(Each(Real(-90.0, 90.0), 2, 2)),
     "distance": Maybe(Real(0.05, 20.0)),
+    "pasted": Maybe(Each(Real(-1e5, 1e5), 4, 4)),
 }
 
 
@@ -41,13 +42,18 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A video, and what it is compared with. gaze: yaw, pitch in degrees that were asked for; distance: likewise."""
+    """A video, and what it is compared with.
+
+    gaze: yaw, pitch in degrees that were asked for; distance: likewise. pasted: left, top, right, bottom in pixels of a
+    generated part that was put into the picture.
+    """
 
     video: File
     reference: File | None = None
     portrait: File | None = None
     gaze: tuple[float, float] | None = None
     distance: float | None = None
+    pasted: tuple[float, float, float, float] | None = None
 
 
 def entries(config: VASAConfig) -> tuple[list[Entry], list[File]]:
@@ -98,8 +104,8 @@ def _of_manifest(path: Path) -> list[Entry]:
             name = content[kind]
             return None if name is None else File(path.parent / name, _plain(name))
 
-        gaze = None if content["gaze"] is None else tuple(content["gaze"])
-        found.append(Entry(file("video"), file("reference"), file("portrait"), gaze, content["distance"]))
+        gaze, pasted = (None if content[name] is None else tuple(content[name]) for name in ("gaze", "pasted"))
+        found.append(Entry(file("video"), file("reference"), file("portrait"), gaze, content["distance"], pasted))
     if not found:
         raise InputError(f"{path}: names no video; write a line for each, such as {{\"video\": \"a.mp4\"}}")
     names = collections.Counter(entry.video.name for entry in found)

@@ -1,5 +1,7 @@
 """Metrics of one video of a face by itself, and against a reference: a true video of the same speech, a portrait."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -12,6 +14,7 @@ from vasa_jax.evaluation.report import Rows
 from vasa_jax.evaluation.stage import lip_shape
 from vasa_jax.preparation.av_sync import measure_offset
 
+SEAM_BESIDE = (2, 3, 4)  # pixels from a border
 SHARPNESS_STRIDE = 5  # every n-th frame
 BACKGROUND = (0.12, 0.6)  # of the square: width of the strips at its left and right, their height from the top
 # Parts of a face by the probe's landmarks, and how much larger than their box the part is.
@@ -34,7 +37,7 @@ ROWS: Rows = {
     "pose_audio_r": ("speed of the head against loudness, r", 3),
     "gaze_yaw": ("main gaze, yaw in degrees", 1),
     "gaze_pitch": ("main gaze, pitch in degrees", 1),
-    "distance": ("head distance, 1 = mean of the built-in corpus", 3),
+    "distance": ("head distance in the picture, 1 = as the built-in corpus frames heads", 3),
     "blinks": ("blinks per minute", 1),
     "blink_seconds": ("length of a blink, median in seconds", 3),
     "mouth_mean": ("mouth opening, mean", 4),
@@ -53,11 +56,14 @@ PAIR_ROWS: Rows = {
     "mouth_mae": ("mouth opening, mean absolute error", 4),
     "lip_shape_r": ("width and height of the lips, r", 3),
     "expression_distance": ("expression, distance of landmarks in % of the face (as AED)", 2),
+    "aed": ("AED, expression coefficients of Deep3DFaceRecon", 4),
+    "apd": ("APD, its angles in radians", 4),
     "head_r": ("head rotation, r", 3),
     "pose_distance": ("yaw, pitch, roll, mean absolute error in degrees (as APD)", 2),
     "rotation_error": ("head rotation, error in degrees", 2),
     "gaze_error": ("main gaze, error in degrees", 2),
     "distance_error": ("head distance, error", 3),
+    "seam": ("seam of the pasted part, steps across its border over those beside it (1: none)", 2),
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
     "csim": ("CSIM, ArcFace", 3),
@@ -76,8 +82,12 @@ def own_metrics(
     reading: Measurements,
     points: tuple[str, ...],
     samples: Float[np.ndarray, "samples"] | None,
+    framing: float = 1.0,
 ) -> Metrics:
-    """Returns what a video says by itself; what needs sound is left out without it. `points`: the probe's landmarks."""
+    """Returns what a video says by itself; what needs sound is left out without it. `points`: the probe's landmarks.
+
+    framing: the shorter side of the video's pictures over that of the squares `frames`, in the video's pixels.
+    """
     pose, gaze = reading.pose, _main_gaze(reading)
     closed = metrics.blinks(reading.lids)
     embedding = reading.embedding / np.linalg.norm(reading.embedding, axis=-1, keepdims=True)
@@ -88,7 +98,7 @@ def own_metrics(
         "delta_p_geodesic": metrics.head_motion_geodesic(pose),
         "gaze_yaw": float(gaze[0]),
         "gaze_pitch": float(gaze[1]),
-        "distance": _distance(reading),
+        "distance": framing * float(np.exp(-pose[:, 6].astype(np.float64)).mean()),
         "blinks": metrics.blinks_per_minute(reading.lids),
         "mouth_mean": float(reading.mouth.mean()),
         "mouth_deviation": float(reading.mouth.std()),
@@ -117,18 +127,7 @@ def pair_metrics(reading: Measurements, truth: Measurements, points: tuple[str, 
         "head_r": metrics.head_correlation(a.pose, b.pose),
         "rotation_error": float(metrics.rotation_error_degrees(a.pose, b.pose).mean()),
         "gaze_error": float(np.linalg.norm(_main_gaze(a) - _main_gaze(b))),
-        "distance_error": abs(_distance(a) - _distance(b)),
     }
-
-
-def asked_metrics(reading: Measurements, gaze: tuple[float, float] | None, distance: float | None) -> Metrics:
-    """Returns how far main gaze and mean distance are from those that a video was asked to have."""
-    found = {}
-    if gaze is not None:
-        found["gaze_error"] = metrics.gaze_error(reading.gaze, reading.lids, gaze)
-    if distance is not None:
-        found["distance_error"] = abs(_distance(reading) - distance)
-    return found
 
 
 def identity(reading: Measurements, person: Measurements) -> float:
@@ -165,6 +164,26 @@ def background_change(frames: UInt8[np.ndarray, "T n n 3"]) -> float:
     return float(np.abs(np.diff(strips, axis=0)).mean(dtype=np.float64)) if len(frames) > 1 else 0.0
 
 
+def seam(frames: Iterable[UInt8[np.ndarray, "h w 3"]], pasted: tuple[float, float, float, float]) -> float | None:
+    """Returns how visible the border of a pasted part is: steps of grey across it over those of the lines beside it.
+
+    pasted: left, top, right, bottom in pixels. Two to four pixels to either side of each border are beside it; 1 is a
+    seam that nobody sees. Borders outside of the picture do not count; None where there are no others, or nothing but
+    one colour beside them.
+    """
+    across, beside = [], []
+    left, top, right, bottom = (round(edge) for edge in pasted)
+    for frame in frames:
+        grey = frame.mean(-1)
+        for picture, edges, low, high in ((grey.T, (left, right), top, bottom), (grey, (top, bottom), left, right)):
+            steps = np.abs(np.diff(picture, axis=0))[:, max(low, 0) : max(high, 0)].mean(1)  # i: between lines i, i + 1
+            for edge in edges:
+                if SEAM_BESIDE[-1] < edge <= len(steps) - SEAM_BESIDE[-1]:
+                    across.append(steps[edge - 1])
+                    beside += [steps[edge - 1 + sign * away] for away in SEAM_BESIDE for sign in (-1, 1)]
+    return float(np.mean(across) / np.mean(beside)) if across and np.mean(beside) > 0 else None
+
+
 def _with_sound(reading: Measurements, samples: np.ndarray) -> Metrics:
     frames = min(len(reading.mouth), len(samples) // SAMPLES_PER_FRAME)
     found = {}
@@ -179,7 +198,3 @@ def _with_sound(reading: Measurements, samples: np.ndarray) -> Metrics:
 
 def _main_gaze(reading: Measurements) -> np.ndarray:
     return metrics.main_gaze(reading.gaze, reading.lids).astype(np.float64)
-
-
-def _distance(reading: Measurements) -> float:
-    return float(np.exp(-reading.pose[:, 6].astype(np.float64)).mean())

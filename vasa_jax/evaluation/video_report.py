@@ -26,7 +26,10 @@ _QUANTILES = np.linspace(0.0, 1.0, 11)
 _FRECHET = {
     "frd": "FRD, Fréchet distance of readings (own face probe; not FVD)",
     "efrd": "EFRD, the same of single frames' expressions (not E-FID)",
+    "fpd": "FPD, Fréchet distance of pictures (own face probe's first layers; not FID)",
     "fvd": "FVD, I3D of Kinetics-400",
+    "fid": "FID, Inception of 2015-12-05",
+    "efid": "E-FID, expression coefficients of Deep3DFaceRecon",
 }
 
 
@@ -67,13 +70,13 @@ def sheet(video: Measured, reference: Measured | None) -> np.ndarray:
     turns = {name: _from_zero(head_angles(one.reading.pose)[:, 0]) for name, one in pair.items()}
     return np.concatenate([
         *rows,
-        sheets.curves(mouths, f"{video.file.name}: mouth opening", width),
+        sheets.curves(mouths, f"{video.file.name}: mouth opening; a tick is a second", width),
         sheets.curves(turns, "yaw of the head, degrees above its least", width),
     ])  # fmt: skip
 
 
 def plots(report: dict[str, Any]) -> np.ndarray:
-    """Draws CAPP against shift and scale, and the quantiles of metrics over videos."""
+    """Draws CAPP against shift and scale, and the quantiles of metrics over videos, side by side in pairs."""
     images = []
     curves = report["curves"]
     for kind, places in (("shift", SHIFTS), ("scale", SCALES)):
@@ -96,7 +99,9 @@ def plots(report: dict[str, Any]) -> np.ndarray:
             images.append(sheets.chart(labels, series, f"{ROWS[name][0]}: quantiles"))
     if not images:
         images.append(sheets.chart(["", ""], {"nothing measured": [0.0, 0.0]}, "no video could be measured"))
-    return np.concatenate(images)
+    if len(images) % 2:
+        images.append(np.full_like(images[0], 255))
+    return np.concatenate([np.concatenate(pair, axis=1) for pair in zip(images[::2], images[1::2])])
 
 
 def videos_markdown(report: dict[str, Any]) -> str:
@@ -122,7 +127,7 @@ def videos_markdown(report: dict[str, Any]) -> str:
     if report["frechet"]:
         lines += ["## As sets", "", *_frechet_table(report["frechet"]), ""]
         lines += [
-            "Clips of 25 frames; EFRD of single frames. "
+            "FRD and FVD of clips of 25 frames, EFRD of frames, FPD, FID and E-FID of every fifth frame. "
             "Half the references against the other half is what real videos have among themselves. "
             f"With fewer than {FEW_CLIPS} clips a side the distance is too large, the more so the fewer there are.",
             "",
@@ -134,7 +139,8 @@ def videos_markdown(report: dict[str, Any]) -> str:
         "Poses, mouths, lids and gaze are read by this project's face probe, which has learnt from rendered heads: "
         f"{_probe(report['probe'])}. On real faces its errors are larger and not known. Compare systems with each "
         "other and with references measured here, not with figures from papers. S_C and S_D need the published "
-        "SyncNet, FVD the published I3D (config.videos_evaluation.networks). The sync probe's figures are of a scale "
+        "SyncNet, FVD the published I3D, FID the published Inception, AED, APD and E-FID Deep3DFaceRecon's network "
+        "(config.videos_evaluation.networks). The sync probe's figures are of a scale "
         "of their own. CAPP is by our own weights: VASA-1's were "
         f"never published, and figures of the two cannot be compared. {_capp(report['capp'])}".strip(),
         "",

@@ -7,6 +7,7 @@ references are measured too, so that every figure stands beside that of real vid
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,18 @@ from vasa_jax.errors import InputError
 from vasa_jax.evaluation import frechet, metrics
 from vasa_jax.evaluation.image_metrics import image_metrics
 from vasa_jax.evaluation.measured_video import Measured, measured
+from vasa_jax.evaluation.picture_features import coefficient_distances
 from vasa_jax.evaluation.protocol import Instruments
 from vasa_jax.evaluation.video_list import Entry, File, entries
-from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, asked_metrics, identity, pair_metrics
+from vasa_jax.evaluation.video_metrics import PAIR_ROWS, ROWS, identity, pair_metrics, seam
 from vasa_jax.evaluation.video_report import write_report
 from vasa_jax.evaluation.watched_video import whole_frames
 from vasa_jax.files import write_json
 from vasa_jax.limits import InputLimits
 
+# Fréchet distances, and the features of `Measured` that each compares.
+SETS = {"frd": "readings_24", "efrd": "expressions", "fpd": "pictures", "fvd": "logits", "fid": "inception",
+        "efid": "expression_coefficients"}  # fmt: skip
 COMPARED = 50  # frames of a pair whose pixels are compared
 
 
@@ -96,15 +101,27 @@ class Evaluator:
         if truth is not None and not truth.fault:
             row["reference"] = truth.file.name
             row["pair"] = pair_metrics(own.reading, truth.reading, self._tools.reader.points) | self._pixels(own, truth)
+            if own.coefficients is not None and truth.coefficients is not None:
+                row["pair"] |= coefficient_distances(own.coefficients, truth.coefficients)
         if portrait is not None and not portrait.fault:
             row["pair"]["identity"] = identity(own.reading, portrait.reading)
-        row["pair"] |= asked_metrics(own.reading, entry.gaze, entry.distance)
+        if entry.gaze is not None:
+            row["pair"]["gaze_error"] = metrics.gaze_error(own.reading.gaze, own.reading.lids, entry.gaze)
+        wanted = entry.distance
+        if wanted is None and row["reference"] and _sizes(own) == _sizes(truth):  # others are framed in another way
+            wanted = truth.metrics["distance"]
+        if entry.pasted is not None:
+            shape, frames = _sizes(own)[::-1], own.about["frames"]
+            whole = whole_frames(own.file.path, frames / FPS, self._limits, shape)
+            found = seam(itertools.islice(whole, 0, None, max(frames // COMPARED, 1)), entry.pasted)
+            row["pair"] |= {} if found is None else {"seam": found}
+        if wanted is not None:
+            row["pair"]["distance_error"] = abs(own.metrics["distance"] - wanted)
         return row
 
     def _pixels(self, own: Measured, truth: Measured) -> dict[str, float]:
         """PSNR, SSIM and what judges say, within the reference's square, where both videos are of one size."""
-        sizes = [(one.about["width"], one.about["height"]) for one in (own, truth)]
-        if sizes[0] != sizes[1]:
+        if _sizes(own) != _sizes(truth):
             return {}
         frames = min(own.about["frames"], truth.about["frames"])
         rows = set(np.linspace(0, frames - 1, min(COMPARED, frames)).round().astype(int).tolist())
@@ -163,6 +180,10 @@ def capp_of_others(videos: Sequence[Measured]) -> list[dict[str, float]]:
     return found
 
 
+def _sizes(one: Measured) -> tuple[int, int]:
+    return one.about["width"], one.about["height"]
+
+
 def _of(known: dict[str, Measured], kind: str, file: File | None) -> Measured | None:
     return None if file is None else known[f"{kind} {file.name}"]
 
@@ -178,7 +199,7 @@ def _squares(path: Path, about: dict[str, Any], rows: set[int], side: int, limit
 def _frechet(videos: Sequence[Measured], real: Sequence[Measured]) -> dict[str, Any]:
     """Distances between the sets, and of one half of the references from the other: what real videos have."""
     found = {}
-    for name, field in (("frd", "readings_24"), ("efrd", "expressions"), ("fvd", "logits")):
+    for name, field in SETS.items():
         sets = {"videos": videos, "references": real, "half": real[::2], "other_half": real[1::2]}
         features = {which: _features(of, field) for which, of in sets.items()}
         for title, (a, b) in {"videos": ("videos", "references"), "halves": ("half", "other_half")}.items():

@@ -106,4 +106,5 @@ def _sound(path: Path, limits: InputLimits, seconds: float) -> tuple[np.ndarray 
         return None, (f"sound not measured: {error}",)
     late = round(audio.start * SAMPLE_RATE)
     samples = np.pad(audio.samples, (late, 0)) if late > 0 else audio.samples[-late:]
-    return samples[: round(seconds * SAMPLE_RATE)], tuple(audio.notes)
+    # What follows a semicolon tells a generation what comes of it.
+    return samples[: round(seconds * SAMPLE_RATE)], tuple(note.partition("; ")[0] for note in audio.notes)

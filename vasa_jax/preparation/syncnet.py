@@ -1,11 +1,12 @@
-"""Whether sound and mouth belong together, from files that the user provides: SyncNet as ONNX models, run by OpenCV.
+"""Whether sound and mouth belong together, by SyncNet, whose file the user provides.
 
 SyncNet (Chung and Zisserman 2016, "Out of time: automated lip sync in the wild") maps five frames of a face and the
 0.2 s of sound beside them to two vectors that are near each other where both were recorded together. Moving the sound
 gives a curve of mean distances. Its minimum is the offset; how far that lies below the curve's median is the
 confidence. It is 7 to 8 for real speakers in the tables of Wav2Lip; LatentSync discards clips below 3.
 
-Each stream is a file of its own, in one folder:
+The folder holds the published `syncnet_v2.model`, or what job `import_weights` makes of it. Or each stream as an ONNX
+model, which OpenCV runs, of another network too:
 
 | file | takes | gives |
 |---|---|---|
@@ -23,16 +24,20 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME
 from vasa_jax.data.records import decode_jpeg
 from vasa_jax.errors import InputError
-from vasa_jax.models.syncnet import COEFFICIENTS, COLUMNS, FRAMES, SIDE
+from vasa_jax.models.syncnet import COEFFICIENTS, COLUMNS, FRAMES, SIDE, SyncNet
 from vasa_jax.preparation.mfcc import FRAME, STEP, mfcc
 from vasa_jax.preparation.onnx_labels.onnx_file import OnnxModel
+from vasa_jax.weights.published_networks import find_published, load_published
 
+Stream = Callable[[np.ndarray], np.ndarray]  # a window to its vector (E,)
 LIPS, SOUND = "lips.onnx", "sound.onnx"
 WINDOW = (COLUMNS - 1) * STEP + FRAME  # samples that a sound window reads
 MAX_SHIFT = 15  # frames
@@ -80,20 +85,15 @@ class SyncCurve:
 def load_sync_model(
     folder: str | os.PathLike,
 ) -> Callable[[Sequence[bytes], np.ndarray, np.ndarray, int], SyncCurve]:
-    """Opens the two files of a folder and returns a function that measures a clip's `SyncCurve`.
+    """Opens the files of a folder and returns a function that measures a clip's `SyncCurve`.
 
     It takes the clip's JPEG images, landmarks (T, N, 3) in image coordinates, the sound of the whole video (float32,
     16 kHz) and the clip's first frame in it. The image windows follow each other without
     overlap, so that every frame is seen once. Raises InputError for a missing file, one that OpenCV cannot run, and
     streams that give vectors of different lengths.
     """
-    lips = OnnxModel(Path(folder) / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
-    sound = OnnxModel(Path(folder) / SOUND, "a SyncNet's", [(1, 1, COEFFICIENTS, COLUMNS)])
-    if lips.sizes != sound.sizes or len(lips.sizes) != 1:
-        raise InputError(
-            f"{folder}: {LIPS} gives {lips.sizes} values, {SOUND} {sound.sizes}; SyncNet's streams give a vector each, "
-            "both of one length"
-        )
+    published = find_published(folder, "syncnet")
+    lips, sound = _flax_streams(load_published(published, "syncnet")) if published else _onnx_streams(Path(folder))
 
     def distances(images: Sequence[bytes], landmarks: np.ndarray, samples: np.ndarray, start: int) -> SyncCurve:
         total, count = np.zeros((2, 2 * MAX_SHIFT + 1))
@@ -103,7 +103,7 @@ def load_sync_model(
         for first in range(start, stop, FRAMES):
             at = range(first - start, first - start + FRAMES)
             faces = np.stack([_face(decode_jpeg(images[i]), squares[i]) for i in at], axis=1)
-            seen = lips(faces[None])[0]
+            seen = lips(faces[None])
             beside = [i for i in range(2 * MAX_SHIFT + 1) if first + i - MAX_SHIFT in heard]
             if beside:
                 window = np.array([np.linalg.norm(seen - heard[first + i - MAX_SHIFT]) for i in beside])
@@ -114,7 +114,35 @@ def load_sync_model(
     return distances
 
 
-def _sound_vectors(model: OnnxModel, samples: np.ndarray, first: int, stop: int) -> dict[int, np.ndarray]:
+def _onnx_streams(folder: Path) -> tuple[Stream, Stream]:
+    lips = OnnxModel(folder / LIPS, "a SyncNet's", [(1, 3, FRAMES, SIDE, SIDE)])
+    sound = OnnxModel(folder / SOUND, "a SyncNet's", [(1, 1, COEFFICIENTS, COLUMNS)])
+    if lips.sizes != sound.sizes or len(lips.sizes) != 1:
+        raise InputError(
+            f"{folder}: {LIPS} gives {lips.sizes} values, {SOUND} {sound.sizes}; SyncNet's streams give a vector each, "
+            "both of one length"
+        )
+    return lambda faces: lips(faces)[0], lambda coefficients: sound(coefficients)[0]
+
+
+def _flax_streams(params: dict[str, Any]) -> tuple[Stream, Stream]:
+    params = jax.device_put(params)
+
+    @jax.jit
+    def lips(faces):
+        return SyncNet().apply({"params": params}, faces.transpose(0, 2, 3, 4, 1), method="lip")[0]
+
+    @jax.jit
+    def sound(coefficients):
+        return SyncNet().apply({"params": params}, coefficients[:, 0].transpose(0, 2, 1), method="aud")[0]
+
+    return (
+        lambda faces: np.asarray(lips(np.asarray(faces, np.float32))),
+        lambda coefficients: np.asarray(sound(np.asarray(coefficients, np.float32))),
+    )
+
+
+def _sound_vectors(model: Stream, samples: np.ndarray, first: int, stop: int) -> dict[int, np.ndarray]:
     """The vector of the sound that begins with each of these video frames, as far as there is sound."""
     first = max(first, 0)
     stop = min(stop, (len(samples) - WINDOW) // SAMPLES_PER_FRAME + 1)
@@ -123,7 +151,7 @@ def _sound_vectors(model: OnnxModel, samples: np.ndarray, first: int, stop: int)
     coefficients = mfcc(samples[first * SAMPLES_PER_FRAME : (stop - 1) * SAMPLES_PER_FRAME + WINDOW])
     step = SAMPLES_PER_FRAME // STEP
     windows = (coefficients[step * i : step * i + COLUMNS] for i in range(stop - first))
-    return {first + i: model(window.T[None, None])[0] for i, window in enumerate(windows)}
+    return {first + i: model(window.T[None, None]) for i, window in enumerate(windows)}
 
 
 def _squares(landmarks: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@
 | JoyVASA | joyvasa_motion.safetensors, joyvasa_audio.safetensors (its HuBERT), joyvasa_template.safetensors |
 | Ditto | ditto_motion.safetensors, ditto_config/*.safetensors, its HuBERT (.onnx), as it is |
 | wav2vec 2.0, HuBERT | audio.safetensors |
-| SyncNet, I3D | syncnet.safetensors, i3d.safetensors |
+| SyncNet, I3D, FID's Inception, Deep3DFaceRecon | syncnet, i3d, inception, face_model .safetensors |
 | landmark.onnx | landmark.onnx, as it is |
 
 Where a network of this package reads it, a file holds that network's parameters; else the published names and layouts.
@@ -30,15 +30,14 @@ from vasa_jax.weights.liveportrait import PARTS, live_portrait_params, named_sta
 from vasa_jax.weights.motion_generators import DITTO_CONFIG
 from vasa_jax.weights.open_files import DITTO_AUDIO, KNOWN, LANDMARKS, SOURCES, Found, look_through
 from vasa_jax.weights.pickle_reader import PickledObject
+from vasa_jax.weights.published_networks import NETWORKS
 from vasa_jax.weights.published_tables import (
     DITTO_ROTARY,
     JOYVASA_AUDIO,
     Table,
     difference,
     ditto_table,
-    i3d_table,
     joyvasa_table,
-    syncnet_table,
 )
 from vasa_jax.weights.safetensors_io import save_params
 from vasa_jax.weights.tensor_files import flat_state
@@ -111,9 +110,10 @@ def _parts(found: list[Found], positions: str) -> Iterable[Part]:
     for file in _single(found, "audio"):
         params, metadata = encoder_params(file.content, file.path)
         yield Part("audio.safetensors", [file], params, {"fields": metadata["fields"]})
-    for part, table in (("syncnet", syncnet_table), ("i3d", i3d_table)):
+    for part, network in NETWORKS.items():
         for file in _single(found, part):
-            yield Part(f"{part}.safetensors", [file], _as_published(file, file.content, table()), {})
+            content = _as_published(file, network.part(file.content), network.table())
+            yield Part(f"{part}.safetensors", [file], content, {})
     landmarks = [file for file in found if file.part == "landmarks"]
     first = min((file.path.name for file in landmarks), key=LANDMARKS.index, default="")
     for file in _single([file for file in landmarks if file.path.name == first], "landmarks"):

@@ -52,6 +52,11 @@ SOURCES = {
     "i3d": Source(
         "I3D of Kinetics-400", "songweige/TATS, from kinetics-i3d", "Apache-2.0 (origin)", "ask", "FVD"
     ),
+    "inception": Source("Inception of FID", "mseitzer/pytorch-fid", "Apache-2.0", "ask", "FID"),
+    "face_model": Source(
+        "Deep3DFaceRecon", "sicxu/Deep3DFaceRecon_pytorch", "MIT, learnt with the Basel Face Model",
+        "no (that model's terms)", "AED, APD, E-FID",
+    ),
 }
 
 # sha256 -> the published file: a name that is printed, never a condition.
@@ -95,6 +100,8 @@ _NAMES = {
     "lmdm_v0.4_hubert": "ditto",
     "syncnet_v2": "syncnet",
     "i3d_pretrained_400": "i3d",
+    "pt_inception-2015-12-05-6726825d": "inception",
+    "epoch_20": "face_model",
 }
 # What a file holds under these names makes it a motion template of a driving video, not weights.
 _TEMPLATE = {"n_frames", "motion"}
@@ -192,6 +199,10 @@ def _told_by_names(names: set[str], outer: set[str]) -> str:
         return "syncnet"
     if any_starts("Conv3d_1a_7x7."):
         return "i3d"
+    if any_starts("Mixed_5b.branch1x1."):
+        return "inception"
+    if "net_recon" in outer or any_starts("final_layers.6."):
+        return "face_model"
     if any("encoder.pos_conv" in name for name in names):
         return "audio"
     return part_of(names)

@@ -1,12 +1,14 @@
 """Names and shapes of open files whose tensors are kept as published, in PyTorch's order.
 
-JoyVASA's motion generator, Ditto's, SyncNet, and I3D of Kinetics-400 in piergiaj's naming.
+JoyVASA's motion generator, Ditto's, SyncNet, I3D of Kinetics-400 in piergiaj's naming, Inception of FID, and
+Deep3DFaceRecon's network.
 """
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from vasa_jax.models import face_model, inception
 from vasa_jax.models.i3d import BLOCKS
 
 Table = dict[str, tuple[int, ...]]
@@ -110,6 +112,56 @@ def i3d_table(classes: int = 400) -> Table:
         table |= _unit(f"{block}.b3b", width, b3b, 1)
         width = b0 + b1b + b2b + b3b
     return table | {"logits.conv3d.weight": (classes, width, 1, 1, 1), "logits.conv3d.bias": (classes,)}
+
+
+def inception_table() -> Table:
+    """Lists Inception v3 as pt_inception-2015-12-05-6726825d.pth has it, the port of FID's graph."""
+    table: Table = {}
+
+    def unit(name: str, inputs: int, step: inception.Step) -> int:
+        table[f"{name}.conv.weight"] = (step.width, inputs, *step.kernel)
+        table.update(_batch_norm(f"{name}.bn", step.width))
+        return step.width
+
+    width = 3
+    for step in inception.STEM:
+        width = unit(step.name, width, step) if step.name else width
+    for name, block in inception.BLOCKS.items():
+        outputs = 0
+        for branch in block.branches:
+            inner = width
+            for step in branch:
+                steps = (step,) if isinstance(step, inception.Step) else step
+                inner = sum(unit(f"{name}.{one.name}", inner, one) for one in steps)
+            outputs += inner
+        if block.pool == "halved":
+            outputs += width
+        else:
+            outputs += unit(f"{name}.branch_pool", width, inception.Step("branch_pool", block.pool_width))
+        width = outputs
+    return table | _linear("fc", inception.FEATURES, inception.CLASSES)
+
+
+def face_model_table() -> Table:
+    """Lists Deep3DFaceRecon's network as its checkpoints have it, a ResNet-50 with a layer for each group."""
+
+    def convolution(name: str, norm: str, inputs: int, outputs: int, size: int) -> Table:
+        return {f"{name}.weight": (outputs, inputs, size, size), **_batch_norm(norm, outputs)}
+
+    table, width = convolution("backbone.conv1", "backbone.bn1", 3, face_model.WIDTHS[0], 7), face_model.WIDTHS[0]
+    for stage, (depth, inner) in enumerate(zip(face_model.DEPTHS, face_model.WIDTHS, strict=True), start=1):
+        outputs = face_model.EXPANSION * inner
+        for i in range(depth):
+            block = f"backbone.layer{stage}.{i}"
+            sizes = ((width, inner, 1), (inner, inner, 3), (inner, outputs, 1))
+            for number, shape in enumerate(sizes, start=1):
+                table |= convolution(f"{block}.conv{number}", f"{block}.bn{number}", *shape)
+            if i == 0:
+                table |= convolution(f"{block}.downsample.0", f"{block}.downsample.1", width, outputs, 1)
+            width = outputs
+    for number, size in enumerate(face_model.GROUPS.values()):
+        table |= {f"final_layers.{number}.weight": (size, width, 1, 1), f"final_layers.{number}.bias": (size,)}
+    return table
 
 
 def difference(found: Mapping[str, np.ndarray], table: Mapping[str, Iterable[int]]) -> str:

@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 
 from vasa_jax.config import CAPPConfig, CorpusConfig, VASAConfig
 from vasa_jax.evaluation.capp import RESPONSE_FRAMES, CAPPScore, sanity_curves
+from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.models.audio_encoders import audio_encoder
 from vasa_jax.models.capp import CAPP, WINDOW, contrast
 from vasa_jax.models.variants import CAPP_VARIANTS
@@ -49,7 +50,7 @@ class CAPPTask(Task):
         return WindowPairs(self._clips("train"), self._settings, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
-        names = ("corpus", "shards", "takes", "jitter", "gain", "shift")
+        names = ("corpus", "shards", "poses", "real_share", "takes", "jitter", "gain", "shift")
         return {f"capp.{name}": getattr(self._settings, name) for name in names} | clip_settings(self._corpus)
 
     def loss(self, params, batch, key):
@@ -84,8 +85,12 @@ class CAPPTask(Task):
             if s.corpus
             else None
         )
-        of_shards = shard_clips(self._ear, self._audio, s.shards, split) if s.shards else None
-        return joined([of_corpus, of_shards], s.shards or "config.capp")
+        of_shards = self._real_clips(split) if s.shards else None
+        return joined([of_corpus, of_shards], [1.0 - s.real_share, s.real_share], s.shards or "config.capp")
+
+    def _real_clips(self, split: str) -> PoseSpeech | None:
+        reader = FaceReader.from_pretrained() if self._settings.poses == "probe" else None
+        return shard_clips(self._ear, self._audio, self._settings.shards, split, reader)
 
     def _held_out_windows(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Returns angles (N, T, 3) and features (N, T, C) of the middle of held-out clips, by where they come from."""
@@ -96,7 +101,7 @@ class CAPPTask(Task):
                     self._ear, self._audio, self._corpus, min(HELD_OUT_CLIPS, self._corpus.clips), 1, "heldout", 0
                 )
             if s.shards:
-                sets["real"] = shard_clips(self._ear, self._audio, s.shards, "heldout")
+                sets["real"] = self._real_clips("heldout")
             self._held_out = {name: _middles(clips) for name, clips in sets.items() if clips is not None}
         return self._held_out
 

@@ -1,5 +1,6 @@
 """What CAPP learns from: clips with head rotation and the features of their sound, of the corpus and of real people."""
 
+import collections
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from vasa_jax.corpus.heads.identity import sample_identity
 from vasa_jax.corpus.heads.labels import labels
 from vasa_jax.corpus.performance.visemes import MOTION_NEUTRAL
 from vasa_jax.corpus.take_set import HEAD_FIELDS, TakeSet
+from vasa_jax.data.records import Record, decode_jpeg
 from vasa_jax.data.shards import FORMATS, ShardReader, read_manifest
 from vasa_jax.data.step_iterator import StepIterator
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation.capp import hear
+from vasa_jax.evaluation.face_readings import FaceReader
 from vasa_jax.models.audio_encoders import AnyAudioEncoder
 from vasa_jax.models.capp import WINDOW
 from vasa_jax.rng import named_key
@@ -40,6 +43,7 @@ class PoseSpeech:
     length: np.ndarray  # int32 (N,)
     sounds: np.ndarray  # int32 (N,), V
     poses: np.ndarray  # int32 (N,), K
+    weight: np.ndarray  # float32 (N,): how often each is drawn; the sum is 1
 
     @property
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -48,14 +52,22 @@ class PoseSpeech:
         return tuple(np.cumsum(np.append(0, self.length * count)[:-1]).astype(np.int32) for count in many)
 
     @classmethod
-    def of_clips(cls, clips: list[tuple[list[np.ndarray], list[np.ndarray]]]) -> "PoseSpeech":
-        """Joins clips, each (features (T, C) of its sounds, angles (T, 3) of its motions)."""
+    def of_clips(
+        cls, clips: list[tuple[list[np.ndarray], list[np.ndarray]]], people: list[str] | None = None
+    ) -> "PoseSpeech":
+        """Joins clips, each (features (T, C) of its sounds, angles (T, 3) of its motions).
+
+        people: who each clip shows. One with n clips is drawn as often as sqrt(n) with one each.
+        """
+        count = collections.Counter(people or range(len(clips)))
+        weight = np.array([count[person] ** -0.5 for person in people or range(len(clips))])
         return cls(
             np.concatenate([track for sounds, _ in clips for track in sounds]).astype(np.float16),
             np.concatenate([track for _, poses in clips for track in poses]).astype(np.float32),
             np.array([len(poses[0]) for _, poses in clips], np.int32),
             np.array([len(sounds) for sounds, _ in clips], np.int32),
             np.array([len(poses) for _, poses in clips], np.int32),
+            (weight / weight.sum()).astype(np.float32),
         )
 
     def first(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -95,28 +107,37 @@ def _poses(key, clip, head_KTF):
     return jax.lax.map(lambda pair: of_take(*pair), (jnp.arange(len(head_KTF)), head_KTF))
 
 
-def shard_clips(encoder: AnyAudioEncoder, params: Any, directory: str, split: str) -> PoseSpeech | None:
+def shard_clips(
+    encoder: AnyAudioEncoder, params: Any, directory: str, split: str, reader: FaceReader | None = None
+) -> PoseSpeech | None:
     """Reads the clips of a split of `directory` that have sound, poses and 25 frames a second; None without any.
 
-    Clips of three seconds leave no room for shifts: short ones go on at both ends as their own mirror image, sound and
-    head alike. Raises InputError for a directory without shards.
+    reader: reads poses in the frames, as the evaluator will; None = the shards' own labels. Clips of three seconds
+    leave no room for shifts: short ones go on at both ends as their own mirror image, sound and head alike. Raises
+    InputError for a directory without shards.
     """
     manifest = read_manifest(Path(directory))
-    clips = []
+    clips, people = [], []
     for shard in [shard for shard in manifest.shards if shard.split == split]:
         form = next(name for name in FORMATS if name in shard.files)
-        reader = ShardReader(manifest, shard, form)
+        records = ShardReader(manifest, shard, form)
         for index, clip in enumerate(shard.clips):
             if clip["frames"] < SHORTEST:
                 continue
-            record = reader[index]
-            if record.audio is None or record.pose is None or record.fps != FPS:
+            record = records[index]
+            pose = record.pose if reader is None else _read_poses(reader, record)
+            if record.audio is None or pose is None or record.fps != FPS:
                 continue
             heard = hear(encoder, params, record.audio)
-            frames = min(len(heard), len(record.pose))
+            frames = min(len(heard), len(pose))
             if frames >= SHORTEST:
-                clips.append(([lengthened(heard[:frames])], [lengthened(head_angles(record.pose[:frames]))]))
-    return PoseSpeech.of_clips(clips) if clips else None
+                clips.append(([lengthened(heard[:frames])], [lengthened(head_angles(pose[:frames]))]))
+                people.append(record.person_id)
+    return PoseSpeech.of_clips(clips, people) if clips else None
+
+
+def _read_poses(reader: FaceReader, record: Record) -> Float[np.ndarray, "T 9"]:
+    return reader.measure(np.stack([decode_jpeg(frame) for frame in record.frames])).pose
 
 
 def lengthened(track: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T2 n"]:
@@ -125,9 +146,9 @@ def lengthened(track: Float[np.ndarray, "T n"]) -> Float[np.ndarray, "T2 n"]:
     return np.pad(track, ((missing // 2, missing - missing // 2), (0, 0)), mode="reflect")
 
 
-def joined(sets: list[PoseSpeech | None], source: str) -> PoseSpeech:
-    """Joins sets; InputError, which names `source`, where there is nothing."""
-    found = [one for one in sets if one is not None]
+def joined(sets: list[PoseSpeech | None], shares: list[float], source: str) -> PoseSpeech:
+    """Joins sets; `shares` of the pairs come from each. InputError, which names `source`, where there is nothing."""
+    found = [dataclasses.replace(one, weight=one.weight * share) for one, share in zip(sets, shares) if one]
     if not found:
         raise InputError(f"{source}: no clip of {SHORTEST} frames at 25 a second with sound and poses; prepare more")
     names = [field.name for field in dataclasses.fields(PoseSpeech)]
@@ -141,7 +162,7 @@ class WindowPairs(StepIterator):
         sound, pose = clips.starts
         self._arrays = jax.device_put({
             "features": clips.features, "angles": clips.angles, "length": clips.length, "sounds": clips.sounds,
-            "poses": clips.poses, "sound_start": sound, "pose_start": pose,
+            "poses": clips.poses, "sound_start": sound, "pose_start": pose, "weight": clips.weight,
         })  # fmt: skip
         self._part, self._settings = ProcessPart(batch_size, len(clips.length)), settings
         self._key = self._part.key(named_key(seed, "capp"))
@@ -153,7 +174,7 @@ class WindowPairs(StepIterator):
 
     def _pairs(self, arrays, step):
         s, keys = self._settings, jax.random.split(jax.random.fold_in(self._key, step), 10)
-        clip = self._part.draw_clips(keys[0])
+        clip = self._part.draw_clips(keys[0], arrays["weight"])
         count, length = len(clip), arrays["length"][clip]
 
         def one_of(key, most):
