@@ -1,4 +1,4 @@
-"""What a lip reader hears in whole sounds of any length, in pieces of one compiled shape."""
+"""What `LipReader`, a network of ours, hears in whole sounds of any length, in pieces of one compiled shape."""
 
 import functools
 from typing import Any
