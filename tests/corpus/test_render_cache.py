@@ -77,7 +77,7 @@ def test_images_have_their_landmarks_where_they_are_asked_for():
         np.testing.assert_array_equal(batch[f"{name}_rest"][:, 0], shown[:, 0])
         np.testing.assert_array_equal(batch[f"{name}_expression"][:, 0], shown[:, 1])
     added = {f"{image}_{name}" for image in ("source", "driver", "target") for name in LANDMARK_FIELDS}
-    assert batch.keys() - plain.keys() == added and same(plain, batch)
+    assert batch.keys() - plain.keys() == added | {"source_segmentation"} and same(plain, batch)
 
 
 def test_targets_have_the_drivers_face_in_a_pose_of_their_own():

@@ -46,6 +46,7 @@ ROOMS = (
     "generation.windows",
     "losses",
     "models",
+    "preparation.heard_mouth",
     "preparation.landmark_labels",
     "training.augmentation",
     "training.mel_changes",

@@ -12,6 +12,7 @@ from vasa_jax.config import VASAConfig
 from vasa_jax.errors import InputError, say
 from vasa_jax.files import read_bytes
 from vasa_jax.generation.provenance import point_to_responsible_use
+from vasa_jax.serving.loopback import is_loopback
 
 NEEDED = {  # modules of the extra `studio` -> their packages
     "fastapi": "fastapi", "uvicorn": "uvicorn", "websockets": "websockets", "multipart": "python-multipart",
@@ -113,11 +114,6 @@ def check_key(key: str, where: str) -> None:
     """Raises InputError for what anybody could guess, or no header can hold."""
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(f"{where}: is no key; use {SHORTEST_KEY} or more letters and digits")
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether an address is this machine's own, which others cannot reach."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def check_address(host: str, port: int) -> None:

@@ -15,7 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from vasa_jax.config import StudioConfig
 from vasa_jax.errors import say
 from vasa_jax.serving.first_page import open_page
-from vasa_jax.serving.job import is_loopback
+from vasa_jax.serving.loopback import is_loopback
 from vasa_jax.serving.studio import Studio
 
 LARGEST_HEAD = 16 * 2**10  # bytes of a request's line and headers
