@@ -21,7 +21,7 @@ import numpy as np
 from tiny_extraction import extraction_config, fake_make, fake_motion
 from tiny_face import SIZE, add_variant, smooth_groups
 
-from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig
+from vasa_jax.config import CAPPConfig, CorpusConfig, FaceConfig, TrainConfig
 from vasa_jax.corpus import render_cache
 from vasa_jax.corpus.clip_set import ClipSet
 from vasa_jax.corpus.render_cache import RenderCache
@@ -30,6 +30,8 @@ from vasa_jax.training.processes import ProcessPart, on_host, start_processes
 from vasa_jax.training.sharding import batch_sharding, make_mesh, place_batch
 from vasa_jax.training.tasks import motion_data
 from vasa_jax.training.tasks.base import Task
+from vasa_jax.training.tasks.capp import CAPPTask
+from vasa_jax.training.tasks.capp_data import PoseSpeech, WindowPairs
 from vasa_jax.training.tasks.face import FaceTask
 from vasa_jax.training.tasks.motion_data import MotionExtractor
 from vasa_jax.training.tasks.stored_motion import extract_motion
@@ -144,7 +146,23 @@ def agree(directory: Path) -> None:
             state, _ = train_step.update(state, batch, schedule.rates(step), {})
         both = on_host({"model": state.params, "discriminator": state.discriminator.params})
         save_params(directory / f"{name}.safetensors", both, {}, jnp.float32)
+    contrast(directory)
     save_heads(directory)
+
+
+def contrast(directory: Path) -> None:
+    """Parameters of CAPP after 3 updates: every pair is a negative of all others, wherever they are."""
+    rng, lengths = np.random.default_rng(0), range(90, 98)
+    clips = [([rng.normal(size=(n, 128))], [rng.normal(scale=5.0, size=(n, 3))]) for n in lengths]
+    settings = TrainConfig(steps=3, batch_size=BATCH, learning_rate=1e-3, warmup_steps=1)
+    capp = CAPPConfig(variant="capp_tiny")
+    train_step = TrainStep(CAPPTask(capp, CorpusConfig(), BATCH, 0), settings)
+    pairs, state = WindowPairs(PoseSpeech.of_clips(clips), capp, BATCH, 0), train_step.new_state()
+    for step in range(3):
+        batch = place_batch(jax.device_get(next(pairs)), train_step.batch_sharding)
+        assert len(batch["angles"].sharding.device_set) == jax.device_count()
+        state, _ = train_step.update(state, batch, Schedule(settings).rates(step), {})
+    save_params(directory / "capp.safetensors", on_host(state.params), {}, jnp.float32)
 
 
 def save_heads(directory: Path) -> None:

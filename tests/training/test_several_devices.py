@@ -57,13 +57,16 @@ def flat(tree, prefix=""):
 def test_eight_devices_agree_with_one(tmp_path):
     finish([start(["agree", tmp_path / "one"])])
     finish([start(["agree", tmp_path / "eight"], devices=8)])
-    for layout in ("replicated", "split", "accumulated", "ruled"):
-        alike = "accumulated" if layout == "accumulated" else "replicated"
+    for layout in ("replicated", "split", "accumulated", "ruled", "capp"):
+        other_order = layout in ("accumulated", "capp")
+        alike = layout if other_order else "replicated"
         one, _ = load_params(tmp_path / "one" / f"{alike}.safetensors")
         eight, _ = load_params(tmp_path / "eight" / f"{layout}.safetensors")
         for (name, a), (_, b) in zip(flat(one), flat(eight), strict=True):
-            # Other micro-batches sum in another order, which Adam enlarges where a gradient is next to nothing.
-            limit = 5e-5 if layout == "accumulated" else 5e-6
+            if name.endswith("k_proj/bias"):
+                continue  # attention does not see it: its gradient is rounding alone
+            # Sums in another order, which Adam enlarges where a gradient is next to nothing.
+            limit = 5e-5 if other_order else 5e-6
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=limit, err_msg=f"{layout}: {name}")
     with np.load(tmp_path / "eight" / "heads-0.npz") as file:
         heads = [set(shard.tolist()) for shard in file["heads"]]
