@@ -2,11 +2,12 @@
 
 python -m vasa_jax.main --config configs/train_capp.py --workdir runs/capp
 
-Writes export/capp.safetensors. These are the settings of the shipped one: half an hour of one CPU core after 20
-minutes of synthesis. It finds the own partner of held-out clips among 64 with 0.875, and scores 0.396 at no shift,
--0.019 at four frames. Real clips too: --config.capp.shards=DIR, what job prepare has written; without the corpus:
---config.capp.corpus=False. The size of the paper, on a GPU: --config.capp.variant=capp_base --config.capp.audio=FILE
-of wav2vec 2.0. A small run without espeakng-loader: --config.corpus.speech=shipped.
+Writes export/capp.safetensors: half an hour of one CPU core after 20 minutes of synthesis. It finds the own partner
+of held-out clips among 64 with 0.875, and scores 0.396 at no shift, -0.019 at four frames. Real clips too:
+--config.capp.shards=DIR, what job prepare has written; the shipped one went on from there with them (0.862; 0.446 and
+0.077; its command is in pretrained/MODEL_CARD.md). Without the corpus: --config.capp.corpus=False. The size of the
+paper, on a GPU: --config.capp.variant=capp_base --config.capp.audio=FILE of wav2vec 2.0. A small run without
+espeakng-loader: --config.corpus.speech=shipped.
 """
 
 from vasa_jax.config import CorpusConfig, TrainConfig, VASAConfig
