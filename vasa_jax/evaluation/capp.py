@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from vasa_jax.conventions import FPS, SAMPLES_PER_FRAME, TAIL, head_angles
+from vasa_jax.filling import in_batches
 from vasa_jax.models.audio import pair_mean
 from vasa_jax.models.audio_encoders import AnyAudioEncoder, audio_encoder
 from vasa_jax.models.capp import CAPP, WINDOW
@@ -68,12 +69,8 @@ class CAPPScore:
         return self._embedded("embed_sound", features)
 
     def _embedded(self, method: str, windows: np.ndarray) -> np.ndarray:
-        parts = []
-        for start in range(0, len(windows), _BATCH):
-            rows = np.minimum(np.arange(start, start + _BATCH), len(windows) - 1)  # one compiled shape
-            part = _embed(self._network, method, self._params["capp"], np.asarray(windows[rows], np.float32))
-            parts.append(np.asarray(part)[: len(windows) - start])
-        return np.concatenate(parts)
+        embed = functools.partial(_embed, self._network, method, self._params["capp"])
+        return in_batches(embed, _BATCH, np.asarray(windows, np.float32))
 
 
 def hear(encoder: AnyAudioEncoder, params: Any, samples: Num[np.ndarray, "n"]) -> Float[np.ndarray, "T C"]:

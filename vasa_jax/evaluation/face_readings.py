@@ -4,6 +4,7 @@ The weights are instrument.safetensors and emotion.safetensors, beside a model o
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Float, UInt8
 from vasa_jax.conventions import EMOTIONS
 from vasa_jax.errors import InputError
 from vasa_jax.evaluation import metrics
-from vasa_jax.filling import filled_up
+from vasa_jax.filling import filled_up, in_batches
 from vasa_jax.models.emotion_probe import CENTRE, EmotionProbe, face_patch
 from vasa_jax.models.face_probe import SIZE, Anchors, FaceProbe
 from vasa_jax.weights.parts import SHIPPED, folder_of, load_part
@@ -119,11 +120,7 @@ class FaceReader:
 
         Blur, noise, blocks, another size and bent shapes all move them, the more the stronger (a test).
         """
-        parts = []
-        for start in range(0, len(frames), self._batch_size):
-            part = frames[start : start + self._batch_size]
-            parts.append(np.asarray(self._look(self.params, filled_up(part, self._batch_size)))[: len(part)])
-        return np.concatenate(parts)
+        return in_batches(functools.partial(self._look, self.params), self._batch_size, frames)
 
 
 def reading_errors(measured: Measurements, truth: dict[str, np.ndarray]) -> dict[str, float]:

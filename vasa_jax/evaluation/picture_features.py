@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from vasa_jax.filling import filled_up
+from vasa_jax.filling import in_batches
 from vasa_jax.models import face_model, inception
 from vasa_jax.models.face_model import FaceModelNetwork
 from vasa_jax.models.inception import Inception
@@ -37,7 +37,7 @@ class InceptionFeatures:
         self._params = jax.device_put(params)
 
     def __call__(self, pictures: UInt8[np.ndarray, "N n n 3"]) -> Float[np.ndarray, "N 2048"]:
-        return _in_batches(lambda part: _inception(self._params, part), pictures)
+        return in_batches(lambda part: _inception(self._params, part), _BATCH, pictures)
 
 
 class FaceModel:
@@ -55,7 +55,7 @@ class FaceModel:
         """
         five = five_points(landmarks, points)
         faces = [aligned_face(picture, places) for picture, places in zip(pictures, five)]
-        return _in_batches(lambda part: _coefficients(self._params, part), np.stack(faces))
+        return in_batches(lambda part: _coefficients(self._params, part), _BATCH, np.stack(faces))
 
 
 def five_points(landmarks: Float[np.ndarray, "N L 2"], points: Sequence[str]) -> Float[np.ndarray, "N 5 2"]:
@@ -96,14 +96,6 @@ def coefficient_distances(own: Float[np.ndarray, "N 67"], truth: Float[np.ndarra
     both = min(len(own), len(truth))
     apart = np.abs(np.asarray(own[:both], np.float64) - truth[:both])
     return {"aed": float(apart[:, :EXPRESSIONS].mean()), "apd": float(apart[:, EXPRESSIONS:].mean())}
-
-
-def _in_batches(compute, pictures: np.ndarray) -> np.ndarray:
-    parts = []
-    for start in range(0, len(pictures), _BATCH):
-        part = pictures[start : start + _BATCH]
-        parts.append(np.asarray(compute(filled_up(part, _BATCH)))[: len(part)])
-    return np.concatenate(parts)
 
 
 @jax.jit

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME
-from vasa_jax.filling import filled_up
+from vasa_jax.filling import in_batches
 from vasa_jax.models.syncnet import COLUMNS, FRAMES, SIDE, SyncNet
 from vasa_jax.preparation.mfcc import FULL_SCALE, STEP, mfcc
 
@@ -55,12 +55,14 @@ class SyncMeter:
         coefficients = mfcc(np.rint(samples * FULL_SCALE) / FULL_SCALE)
         step = SAMPLES_PER_FRAME // STEP
         rows = np.arange(count)
-        seen = _in_batches(
-            lambda part: _lip(self._params, np.stack([_window(faces, i) for i in part])), rows
-        )
-        heard = _in_batches(
-            lambda part: _aud(self._params, np.stack([coefficients[step * i : step * i + COLUMNS] for i in part])), rows
-        )
+
+        def see(part):
+            return _lip(self._params, np.stack([_window(faces, i) for i in part]))
+
+        def hear(part):
+            return _aud(self._params, np.stack([coefficients[step * i : step * i + COLUMNS] for i in part]))
+
+        seen, heard = (in_batches(embed, _BATCH, rows) for embed in (see, hear))
         return figures(distances(seen, heard))
 
 
@@ -104,14 +106,6 @@ def face_crops(frames: Iterable[UInt8[np.ndarray, "h w 3"]], boxes: Float[np.nda
 def _window(faces: Sequence[np.ndarray], start: int | np.integer) -> np.ndarray:
     """Five frames from `start` on: blue, green, red from 0 to 255."""
     return np.stack(faces[start : start + FRAMES]).astype(np.float32)[..., ::-1]
-
-
-def _in_batches(embed, rows: np.ndarray) -> np.ndarray:
-    parts = []
-    for start in range(0, len(rows), _BATCH):
-        part = rows[start : start + _BATCH]
-        parts.append(np.asarray(embed(filled_up(part, _BATCH)))[: len(part)])
-    return np.concatenate(parts)
 
 
 @jax.jit

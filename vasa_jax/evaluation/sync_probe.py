@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from vasa_jax.evaluation.face_readings import Measurements, at_probe_size
 from vasa_jax.evaluation.sync import MAX_SHIFT, SyncFigures
+from vasa_jax.filling import in_batches
 from vasa_jax.models.face_probe import patch_grid
 from vasa_jax.models.geometry import bilinear_sample
 from vasa_jax.models.sync_probe import COEFFICIENTS, COLUMNS, STORED, WINDOW, SyncProbe, seen_part
@@ -107,11 +108,7 @@ def mouth_patches(
     lips = [i for i, point in enumerate(points) if point.startswith("outer_lip")]
     centre = uniform_filter1d(reading.landmarks[:, lips].mean(1), SMOOTH, axis=0, mode="nearest")
     pose = uniform_filter1d(reading.pose, SMOOTH, axis=0, mode="nearest")
-    parts = []
-    for start in range(0, len(frames), _BATCH):
-        rows = np.minimum(np.arange(start, start + _BATCH), len(frames) - 1)
-        parts.append(np.asarray(_patches(frames[rows], centre[rows], pose[rows]))[: len(frames) - start])
-    return np.concatenate(parts)
+    return in_batches(_patches, _BATCH, frames, centre, pose)
 
 
 def sound_columns(samples: Float[np.ndarray, "n"], frames: int) -> Float[np.ndarray, "T columns coefficients"]:
