@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_faces import picture
@@ -296,23 +298,54 @@ def test_sharpness_is_of_each_part():
     assert found["mouth"] > 10 * found["eyes"] and set(found) == set(video_metrics.PARTS)
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_bytes_and_other_threads_the_same_digits(media, tmp_path):
-    """From the command line, with the shipped networks; by one thread, by two, and by two again.
+def measured_by_command(media, workdir, **environment):
+    """Measures from the command line, with the shipped networks; returns the rows of clips.csv."""
+    command = [sys.executable, "-m", "vasa_jax.main", "--config", "configs/evaluate_videos.py"]
+    command += [f"--config.videos={media / 'videos'}", f"--config.references={media / 'references'}"]
+    subprocess.run([*command, "--workdir", str(workdir)], cwd=ROOT, env=os.environ | environment, check=True)
+    return list(csv.reader((workdir / "clips.csv").open()))
 
-    XLA divides its work by the processors that NPROC tells it, NumPy by those of the two other variables.
-    """
-    for name, threads in (("one", "1"), ("two", "2"), ("again", "2")):
-        command = [sys.executable, "-m", "vasa_jax.main", "--config", "configs/evaluate_videos.py"]
-        command += [f"--config.videos={media / 'videos'}", f"--config.references={media / 'references'}"]
-        environment = os.environ | {"NPROC": threads, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        subprocess.run([*command, "--workdir", str(tmp_path / name)], cwd=ROOT, env=environment, check=True)
-    assert outputs(tmp_path / "two") == outputs(tmp_path / "again")
-    one, two = (list(csv.reader((tmp_path / name / "clips.csv").open())) for name in ("one", "two"))
+
+def assert_same_digits(one, two):
     for row_of_one, row_of_two in zip(one, two, strict=True):
         for title, a, b in zip(one[0], row_of_one, row_of_two, strict=True):
             # One of the clips is a still: its head's rotation and its correlations are rounding, enlarged.
             assert a == b or float(a) == pytest.approx(float(b), rel=5e-5, abs=2e-5), f"{row_of_one[0]}: {title}"
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes_and_other_threads_the_same_digits(media, tmp_path):
+    """By one thread, by two, and by two again.
+
+    XLA divides its work by the processors that NPROC tells it, NumPy by those of the two other variables.
+    """
+    rows = {}
+    for name, threads in (("one", "1"), ("two", "2"), ("again", "2")):
+        counts = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        rows[name] = measured_by_command(media, tmp_path / name, **counts)
+    assert outputs(tmp_path / "two") == outputs(tmp_path / "again")
+    assert_same_digits(rows["one"], rows["two"])
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_digits(media, tmp_path):
+    rows = [measured_by_command(media, tmp_path / name, JAX_PLATFORMS=name) for name in ("cpu", "cuda")]
+    assert_same_digits(*rows)
+
+
+def test_networks_measure_in_full_precision_on_every_device(media, tmp_path, monkeypatch):
+    """A GPU's products are in TF32 where nothing else is asked for: 11 bits, whose third digit is another one."""
+    asked = []
+
+    def measured(file, *rest):
+        traced = jax.make_jaxpr(jnp.dot)(jnp.zeros((2, 2)), jnp.zeros((2, 2)))
+        asked.append(traced.eqns[0].params["precision"])
+        return Measured(file, "no face")
+
+    monkeypatch.setattr("vasa_jax.evaluation.videos.measured", measured)
+    with pytest.raises(InputError):
+        run(folders(media), tmp_path)
+    assert asked and all(one == (jax.lax.Precision.HIGHEST,) * 2 for one in asked)
 
 
 # What compression at crf 28 may change at most in figures of one video, by column of clips.csv (docs/evaluation.md).

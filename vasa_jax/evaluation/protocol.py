@@ -24,7 +24,7 @@ from vasa_jax.models.sync_probe import WINDOW
 from vasa_jax.weights.parts import SHIPPED, folder_of
 from vasa_jax.weights.published_networks import NETWORKS, find_published, load_published
 
-VERSION = 4  # of the measures; another one is another protocol
+VERSION = 5  # of the measures; another one is another protocol
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "scipy", "av", "opencv-python-headless", "pillow", "soxr")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -59,7 +60,13 @@ class Evaluator:
         was ended. `printed`: the report's text is printed too.
         InputError, after the report is written, where no video at all can be measured.
         """
-        workdir = Path(workdir)
+        # A GPU multiplies in TF32 else, of 11 bits: the third digit of a figure would tell the device.
+        with jax.default_matmul_precision("float32"):
+            return self._run(videos, references, Path(workdir), measures, printed)
+
+    def _run(
+        self, videos: Sequence[Entry], references: Sequence[File], workdir: Path, measures: str | Path, printed: bool
+    ) -> dict[str, Any]:
         measures = Path(measures or workdir / "measured")
         write_json(workdir / "protocol.json", self._tools.protocol)
         every = {file.name: file for file in [*(entry.video for entry in videos), *references]}
