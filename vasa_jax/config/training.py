@@ -396,11 +396,16 @@ class LipsConfig(Settings):
     variant: str = choice("lips_demo", LIPS_VARIANTS, "size of the reader")
     corpus: bool = flag(True, "learn from the built-in corpus")
     clips: str = text("", "directory of shards of job prepare to learn from too: real people's mouths; empty = none")
-    sources: str = text("", "whose recordings the clips are, and their licence: the file tells it to whoever gets it")
+    sources: str = text("", "whose recordings clips and speech are, and their licence: the file tells it")
     real_share: float = number(0.5, 0, 1, "", "share of each batch from the clips, beside the corpus")
     articulation: bool = flag(
         False, "half of each mouth of the corpus as clips of GRID move theirs for its phonemes (extra voices)"
     )
+    ear: str = text(
+        "", "weight file of Whisper, wav2vec 2.0 or HuBERT: what a regression on it hears in `speech` is learnt too"
+    )
+    speech: str = text("", "folder of recordings of many people, without pictures, that `ear` hears; empty = none")
+    speech_share: float = number(0.5, 0, 1, "", "share of each batch from `speech`")
     face: str = text("", "export directory of the codec whose dynamics are guided; empty = the shipped one")
     heads: int = number(
         0, 0, 10**6, "heads", "rendered to learn how the codec opens a mouth, 2048 say; 0 = as lips.safetensors has it"
@@ -411,6 +416,9 @@ class LipsConfig(Settings):
         _check_sources(self, path, "clips")
         if self.articulation and not (self.corpus and self.clips):
             raise InputError(f"{path}.articulation: takes the corpus and clips; give {path}.clips, or leave it off")
+        for one, other in (("ear", "speech"), ("speech", "ear")):
+            if getattr(self, one) and not getattr(self, other):
+                raise InputError(f"{path}.{one}: needs {path}.{other} too; give it, or leave both out")
 
 
 @section

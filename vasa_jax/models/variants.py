@@ -278,6 +278,8 @@ SYNC_VARIANTS: dict[str, dict] = {
 LIPS_VARIANTS: dict[str, dict] = {
     # the shipped size
     "lips_demo": {"mels": 32, "width": 128, "kernel": 5, "ahead": (2, 2, 2)},
+    # for hours of speech
+    "lips_speech": {"mels": 32, "width": 192, "kernel": 5, "ahead": (2, 2, 1, 1), "dropout": 0.1},
     "lips_tiny": {"mels": 8, "width": 8, "kernel": 3, "ahead": (1, 1)},
 }
 

@@ -3,6 +3,7 @@
 Any file of Whisper, wav2vec 2.0 or HuBERT; distillation by the squared error of standardised features.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -11,13 +12,16 @@ from absl import logging
 
 from vasa_jax.conventions import SAMPLES_PER_FRAME, TAIL
 from vasa_jax.models.audio_encoders import audio_encoder
-from vasa_jax.models.whisper import whisper_features
+from vasa_jax.models.whisper import WINDOW, whisper_features
 from vasa_jax.weights.tensor_files import flat_state, read_tensors
 from vasa_jax.weights.wav2vec2 import encoder_params
 from vasa_jax.weights.whisper import is_whisper, load_whisper
 
 BATCH = 16
 SMALLEST_STD = 1e-3
+WINDOW_FRAMES = WINDOW // SAMPLES_PER_FRAME - 1  # heard at once; with TAIL behind them no more than Whisper's 30 s
+GAP = 12  # frames of silence between sounds that share a window
+LEVEL = 0.05  # root mean square, of full scale, to which each of them is brought
 
 
 class Teacher:
@@ -54,3 +58,39 @@ class Teacher:
             features[number] = (one - mean) / std
         logging.info("%s teaches %d features of %d sounds", self._path, self.width, len(samples))
         return features
+
+    def each(self, sounds: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the features, float16 (2 T, width), of each sound, int16 (640 T,), as the network gives them.
+
+        Sounds share windows of 30 s, which cost the same for one word; what is longer is heard in parts.
+        """
+        lengths = [len(sound) // SAMPLES_PER_FRAME for sound in sounds]
+        done: dict[int, list[np.ndarray]] = {}
+        following = 0
+        for window in _windows(lengths):
+            samples = np.zeros((1, WINDOW_FRAMES * SAMPLES_PER_FRAME + TAIL), np.float32)
+            for sound, first, last, at in window:
+                part = sounds[sound][first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32) / 32767.0
+                loud = LEVEL / max(float(np.sqrt(np.mean(part**2))), 1e-4)
+                samples[0, at * SAMPLES_PER_FRAME :][: len(part)] = loud * part
+            heard = np.asarray(self._hear(self._params, samples)[0]).astype(np.float16)
+            for sound, first, last, at in window:
+                done.setdefault(sound, []).append(heard[2 * at : 2 * (at + last - first)])
+            while following < len(sounds) and sum(map(len, done.get(following, []))) == 2 * lengths[following]:
+                yield np.concatenate(done.pop(following, []) or [np.zeros((0, self.width), np.float16)])
+                following += 1
+
+
+def _windows(lengths: Sequence[int]) -> Iterator[list[tuple[int, int, int, int]]]:
+    """Yields what each window holds: number of a sound, its first frame and the one after its last, and where it is."""
+    window, free = [], 0
+    for sound, length in enumerate(lengths):
+        for first in range(0, length, WINDOW_FRAMES):
+            last = min(first + WINDOW_FRAMES, length)
+            if window and free + last - first > WINDOW_FRAMES:
+                yield window
+                window, free = [], 0
+            window.append((sound, first, last, free))
+            free += last - first + GAP
+    if window:
+        yield window

@@ -29,6 +29,8 @@ from vasa_jax.training.tasks.lips_data import (
     stretches,
 )
 from vasa_jax.training.tasks.lips_direction import opening_direction
+from vasa_jax.training.tasks.lips_ear import TaughtEar, heard_mouths, recordings
+from vasa_jax.training.teacher import Teacher
 from vasa_jax.weights.parts import LIPS, folder_of, load_part
 
 HELD_OUT_CLIPS = 64
@@ -47,6 +49,8 @@ class LipsTask(Task):
         self._fields = LIPS_VARIANTS[settings.variant]
         self._network = LipReader(**self._fields)
         self._known = {} if settings.heads else _known_direction(settings.face)
+        self._ear = Teacher(settings.ear) if settings.ear else None
+        self._pieces = recordings(settings.speech) if settings.speech else []
         self._spoken: dict[str, ClipSet] = {}
         self._read_clips: dict[str, dict[str, list[VoicedMouth]]] = {}
 
@@ -59,16 +63,21 @@ class LipsTask(Task):
         return self._network.init(key, heard)["params"]
 
     def data(self, sharding: NamedSharding | None = None) -> VoicedMouthBatches:
-        found = dict(self._clips("train"))
-        if self._settings.articulation:
+        s, found = self._settings, dict(self._clips("train"))
+        if s.articulation:
             found["corpus"] = half_learnt(found["corpus"], found["real"])
+        shares = [1.0 - s.real_share, s.real_share] if len(found) == 2 else [1.0]
+        if s.ear:
+            ear = TaughtEar.learnt(self._ear, list(found.values()), shares)
+            found["speech"] = heard_mouths(ear, self._pieces, self._network.mels)
+            shares = [*((1.0 - s.speech_share) * share for share in shares), s.speech_share]
         sets = [stretches(clips, self._spectrum) for clips in found.values()]
-        share = self._settings.real_share
-        shares = [1.0 - share, share] if len(sets) == 2 else [1.0]
         return VoicedMouthBatches(sets, shares, self._batch, self._seed)
 
     def data_settings(self) -> dict[str, Any]:
-        names = ("corpus", "clips", "real_share", "articulation")
+        names = ["corpus", "clips", "real_share", "articulation"]
+        if self._settings.ear:
+            names += ["ear", "speech", "speech_share"]
         return {f"lip_reader.{name}": getattr(self._settings, name) for name in names} | clip_settings(self._corpus)
 
     def loss(self, params, batch, key):

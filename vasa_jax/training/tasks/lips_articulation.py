@@ -5,7 +5,7 @@ reader that hears its voices follows people better. GRID's sentences are known: 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -82,7 +82,17 @@ def learnt_articulation(
 ) -> Float[np.ndarray, "features"]:
     """Returns the weights that map features to openings: ridge regression in which people count nearly alike."""
     clips = Counter(people)
-    weights = [clips[person] ** -EVENNESS for person in people]
-    covariance = sum(weight * x.T @ x for weight, x in zip(weights, features))
-    target = sum(weight * x.T @ y for weight, x, y in zip(weights, features, openings))
-    return np.linalg.solve(covariance + RIDGE * np.eye(len(covariance)), target)
+    return ridge([clips[person] ** -EVENNESS for person in people], features, openings, RIDGE)
+
+
+def ridge(
+    weights: Iterable[float],
+    features: Iterable[Float[np.ndarray, "_ features"]],
+    openings: Iterable[Float[np.ndarray, "_"]],
+    penalty: float,
+) -> Float[np.ndarray, "features"]:
+    """Returns the w that makes sum(weight |x w - y|^2) + penalty |w|^2 least (Hoerl and Kennard 1970)."""
+    covariance, target = 0.0, 0.0
+    for weight, x, y in zip(weights, features, openings):
+        covariance, target = covariance + weight * (x.T @ x), target + weight * (x.T @ y)
+    return np.linalg.solve(covariance + penalty * np.eye(len(covariance)), target)

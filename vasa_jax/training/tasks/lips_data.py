@@ -39,6 +39,7 @@ class VoicedMouth:
     mels: Float[np.ndarray, "T parts mels"]
     opening: Float[np.ndarray, "T"]
     phonemes: Int[np.ndarray, "all_parts"] | None = None  # class of each part of each frame, where it is known
+    sound: Int16[np.ndarray, "N"] | None = None  # 640 T samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +71,10 @@ def corpus_mouths(clips: ClipSet, openings: Float[np.ndarray, "N T"], mels: int)
     return [
         VoicedMouth(
             f"corpus {number}",
-            _mels(voice[: SAMPLES_PER_FRAME * frames], mels),
+            mels_of(voice[: SAMPLES_PER_FRAME * frames], mels),
             standard(opening),
             phonemes[: PARTS * frames],
+            voice[: SAMPLES_PER_FRAME * frames],
         )
         for number, (voices, opening, phonemes) in enumerate(zip(clips.samples, openings, clips.phonemes))
         for voice in voices
@@ -91,8 +93,9 @@ def real_mouths(directory: str, split: str, mels: int, aligner: Aligner | None =
         if len(mouth) >= SHORTEST and mouth.std() >= STILL:
             words = grid_words(PurePath(record.source.split(" ")[-1]).stem) if aligner else None
             phonemes = aligned(aligner, record.audio / np.float32(32767), words, len(mouth)) if words else None
-            heard = _mels(record.audio, mels)[: len(mouth)]
-            found.append(VoicedMouth(record.person_id, heard, standard(mouth), phonemes))
+            heard = mels_of(record.audio, mels)[: len(mouth)]
+            sound = np.pad(record.audio, (0, SAMPLES_PER_FRAME * len(mouth) - len(record.audio)))
+            found.append(VoicedMouth(record.person_id, heard, standard(mouth), phonemes, sound))
     return found
 
 
@@ -127,7 +130,8 @@ def _records(directory: str, split: str) -> Iterator[Record]:
                 yield record
 
 
-def _mels(sound: Int16[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
+def mels_of(sound: Int16[np.ndarray, "N"], mels: int) -> Float[np.ndarray, "T parts mels"]:
+    """Returns the log mels of a stored sound at 16 kHz."""
     return sound_mels(sound.astype(np.float32) / 32767.0, mels)
 
 
