@@ -135,7 +135,7 @@ def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
                  "output": tmp_path / "a.mp4"}  # fmt: skip
     assert main(["main", "--config=configs/reenact.py", *(f"--config.{k}={v}" for k, v in arguments.items())]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "a volume codec with 128 numbers a face, this checkpoint is a keypoint codec with 15" in error
+    assert "a volume codec with 128 numbers a face, not of a keypoint codec with 15; give the video" in error
 
 
 def test_framing_without_landmarks():
