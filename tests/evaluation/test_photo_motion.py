@@ -7,15 +7,11 @@ import types
 import numpy as np
 import pytest
 from hostile import refused
-from tiny_keypoint import FIELDS, random_variables
 
 from vasa_jax.conventions import IDENTITY_POSE, POSE_DIM, rotation_columns
 from vasa_jax.evaluation.photo_motion import from_file
-from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
 from vasa_jax.generation.motion_edit import about_portrait
-from vasa_jax.generation.reenactment import motion_of
-from vasa_jax.models.keypoint_face import exported
 
 VOLUME = types.SimpleNamespace(codec="volume", dynamics=128, model="aaa")
 KEYPOINT = types.SimpleNamespace(codec="keypoint", dynamics=63, model="bbb")
@@ -41,19 +37,6 @@ def test_saved_motion_and_its_plain_numbers_are_the_same(codec, tmp_path):
         np.testing.assert_array_equal(asked.of(codec, avatar), about_portrait(motion.vectors, avatar.motion))
         np.testing.assert_array_equal(asked.of(codec, avatar)[:, POSE_DIM:], motion.dynamics)
         assert asked.curves is None and asked.mouth is None and not asked.unfit(codec)
-
-
-def test_a_keypoint_codec_is_moved_by_what_it_read(tmp_path):
-    """Read from a picture, saved, asked for and drawn by the codec itself."""
-    variables = exported(random_variables()), {"fields": FIELDS}
-    codec = PortraitAnimator(variables, decode_batch=4, mark=False)
-    read = moved(codec, 4)
-    save_motion(tmp_path / "m.npz", read)
-    np.testing.assert_array_equal(motion_of(codec, tmp_path / "m.npz").vectors, read.at_rate(25.0).vectors)
-    avatar = codec.prepare(np.full((64, 64, 3), 90, np.uint8))
-    motion = from_file(tmp_path / "m.npz", codec).of(codec, avatar)
-    frames = np.concatenate(list(codec.render(avatar, motion)))
-    assert motion.shape == (4, POSE_DIM + 15) and frames.shape == (4, 64, 64, 3) and frames.dtype == np.uint8
 
 
 def test_a_template_moves_a_codec_with_as_many_keypoints(tmp_path):

@@ -86,8 +86,8 @@ def built_in(frames: int, size: int, seed: int, supersample: int) -> FixedMotion
 def from_file(path: str | Path, codec) -> FixedMotion:
     """Returns the motion of a file, one of its frames for each frame, in the numbers of a codec.
 
-    The file is one of saved motion (`read_motion`) or a .npy file, float (T, 9 + Z), as pose and dynamics follow each
-    other in motion vectors. InputError for another, for one of another codec, and for less than LEAST_FRAMES.
+    The file is one of saved motion (`read_motion`), or a .npy file of motion vectors, float (T, 9 + Z): pose, then
+    dynamics. InputError for another, for one of another codec, and for less than LEAST_FRAMES.
     """
     saved = Path(path).suffix.lower() in SUFFIXES
     motion = read_motion(path) if saved else checked_motion(path, _of_array(path, codec))

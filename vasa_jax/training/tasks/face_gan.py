@@ -1,8 +1,8 @@
 """The GAN of stage 1: its discriminators, and the terms of both players.
 
-A discriminator each for the whole image, for the eyes and for the mouth, as LivePortrait has them for the whole, the
-face and the lips (Guo et al. 2024, section 3.2). Those of a region see a square of the image, pixel for pixel, about
-the middle of what the target's segmentation calls eyes or mouth. Pure functions, traced under jit.
+The whole image, the eyes and the mouth have one each; LivePortrait's look at the image, the face and the lips (Guo et
+al. 2024, section 3.2). That of a region sees a square of the image, pixel for pixel, about the middle of what the
+target's segmentation calls eyes or mouth. Pure functions, traced under jit.
 """
 
 from collections.abc import Mapping
