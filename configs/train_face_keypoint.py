@@ -5,9 +5,10 @@ python -m vasa_jax.main --config configs/train_face_keypoint.py --workdir runs/k
 Start it from a trained reader of motion: --config.train.init_from=runs/reader/checkpoints
 (configs/train_face_keypoint_reader.py). Exact landmarks go on guiding it, beside the pixel terms of the volume codec.
 With --config.face.loss_networks=DIR there is also `perceptual`, and with `adversarial` and `feature_matching` a
-discriminator. Writes export/face.safetensors, which reenact and train_motion take as any codec. After 9,912 updates,
-9 minutes of an H200, held-out heads driven by themselves came to 23.7 dB, by others to 23.1 dB. Their mouths followed
-the driver's at r 0.97 (docs/training.md).
+discriminator; `adversarial_eyes` and `adversarial_mouth` bring one each for eyes and mouth, `gradient_penalty` holds
+all of them. They are off: no training has shown which weights help. Writes export/face.safetensors, which reenact and
+train_motion take as any codec. After 9,912 updates, 9 minutes of an H200, held-out heads driven by themselves came to
+23.7 dB, by others to 23.1 dB. Their mouths followed the driver's at r 0.97 (docs/training.md).
 """
 
 from vasa_jax.config import CorpusConfig, FaceConfig, TrainConfig, VASAConfig

@@ -222,6 +222,7 @@ def test_other_files_are_taken_as_they_are(tmp_path):
         (["--config=configs/train_face.py", "--config.corpus.motions=7", "--config.corpus.poses=2"], "motions: 7"),
         (["--config=configs/train_face.py", "--config.face.same_frame=0.3"], "same_frame: 0.3 is more than one driver"),
         (["--config=configs/train_face.py", "--config.face.adversarial=1.0"], "adversarial and feature_matching"),
+        (["--config=configs/train_face.py", "--config.face.gradient_penalty=1"], "gradient_penalty: no discriminator"),
         (["--config=configs/train_face.py", "--config.face.pose_from_image=2"], "pose_from_image: 2.0 is out of"),
         (
             ["--config=configs/train_loss_networks.py", "--config.loss_networks.size=100"],

@@ -12,6 +12,7 @@ from tiny_keypoint import FIELDS, random_variables
 from vasa_jax.data.face_crop import crop_within, find_face
 from vasa_jax.data.video_files import read_video, write_video
 from vasa_jax.errors import InputError
+from vasa_jax.evaluation.photo_motion import from_file
 from vasa_jax.generation.animator import PortraitAnimator
 from vasa_jax.generation.driving import Driving
 from vasa_jax.generation.driving_motion import DrivingMotion, save_motion
@@ -52,6 +53,15 @@ def test_an_unmoved_portrait_is_the_photograph_here_too(folder, animator):
     moving, _ = reenact(animator, folder / "me.png", folder / "motion.npz", Driving(driving_multiplier=5.0), paste=True)
     assert isinstance(moving.crop, TurnedSquare)
     assert (np.stack(list(moving.frames())) != photograph).any()
+
+
+def test_the_report_on_photographs_draws_saved_motion(folder, animator):
+    saved, avatar = motion_of(animator, folder / "motion.npz"), animator.prepare(np.zeros((64, 64, 3), np.uint8))
+    motion = from_file(folder / "motion.npz", animator).of(animator, avatar)
+    np.testing.assert_allclose(motion[:, :9], np.tile(avatar.motion[:9], (3, 1)), atol=1e-6)
+    np.testing.assert_array_equal(motion[:, 9:], saved.dynamics)
+    frames = np.concatenate(list(animator.render(avatar, motion)))
+    assert frames.shape == (3, 64, 64, 3) and np.ptp(frames.astype(int), 0).max() > 0
 
 
 def test_stitching_is_the_codecs_network(folder, animator):
@@ -135,7 +145,7 @@ def test_motion_of_another_codec_is_refused(folder, tmp_path, capsys):
                  "output": tmp_path / "a.mp4"}  # fmt: skip
     assert main(["main", "--config=configs/reenact.py", *(f"--config.{k}={v}" for k, v in arguments.items())]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "a volume codec with 128 numbers a face, this checkpoint is a keypoint codec with 15" in error
+    assert "a volume codec with 128 numbers a face, not of a keypoint codec with 15; give the video" in error
 
 
 def test_framing_without_landmarks():

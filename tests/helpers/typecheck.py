@@ -53,6 +53,7 @@ ROOMS = (
     "training.placement",
     "training.tasks.capp_data",
     "training.tasks.face_forward",
+    "training.tasks.face_gan",
     "training.tasks.face_mixture",
     "training.tasks.face_pairs",
     "training.tasks.face_probe",

@@ -45,6 +45,35 @@ def test_gradient_loss_ignores_brightness_and_sees_edges(images):
     np.testing.assert_allclose(losses.gradient_loss(edge, images, weight), 0.5 / 31, rtol=1e-4)
 
 
+def test_gradient_penalty_of_a_linear_discriminator_is_half_its_square_norm(images):
+    w = jax.random.normal(jax.random.key(1), images.shape[1:])
+
+    def linear(w, images):
+        return [jnp.einsum("bhwc,hwc->b", images, w)[:, None, None, None] + 3.0]
+
+    def penalty(w, rows=None):
+        return losses.gradient_penalty(lambda x: linear(w, x), images, rows)
+
+    value, slope = jax.value_and_grad(penalty)(w)
+    np.testing.assert_allclose(value, 0.5 * jnp.square(w).sum(), rtol=1e-5)
+    np.testing.assert_allclose(slope, w, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(penalty(w, jnp.array([0.25, 0.0])), value, rtol=1e-5)
+
+
+def test_gradient_penalty_is_of_each_images_mean_score(images):
+    """D(x) = |x|^2 / 2 has the gradient x; places and scales are averaged before the norm, images after it."""
+
+    def scores(x):
+        half = 0.5 * jnp.square(x)
+        each = half.sum((1, 2, 3))[:, None, None, None]
+        return [jnp.concatenate([each, 3.0 * each], 1), jnp.zeros((len(x), 5, 5, 1))]  # (1 + 3) / 2, and 0
+
+    square = jnp.square(images).sum((1, 2, 3))
+    np.testing.assert_allclose(losses.gradient_penalty(scores, images), 0.5 * square.mean(), rtol=1e-5)
+    rows = jnp.array([0.0, 0.5])
+    np.testing.assert_allclose(losses.gradient_penalty(scores, images, rows), 0.5 * square[1], rtol=1e-5)
+
+
 def test_matte_loss_is_the_cross_entropy():
     matte = jnp.full((1, 4, 4), 0.25)
     np.testing.assert_allclose(losses.matte_loss(matte, jnp.ones((1, 4, 4))), -np.log(0.25), rtol=1e-5)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from stub_face import PARAMS, Decoder, Encoder, N
 
-from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face_decoder import PortraitUse
 from vasa_jax.models.geometry import pixel_grid
 from vasa_jax.training.tasks import face_forward as forward
@@ -146,42 +145,6 @@ def test_requests_are_decoded_together_as_alone(views, motions, decoder):
     rgb = Decoder().apply({"params": PARAMS["decoder"]}, *requests["image"]).rgb
     np.testing.assert_allclose(both["image"].image[1], rgb[1], rtol=1e-5)
     assert not np.allclose(both["image"].image[0], rgb[0])
-
-
-def test_players_of_a_gan_do_not_move_each_other():
-    discriminator = PatchDiscriminator((4, 4), scales=1)
-    params = jax.jit(discriminator.initial, static_argnums=1)(jax.random.key(0), N)
-    image, target = images(1, 2), images(2, 2)
-
-    @jax.jit
-    def gradients(params, image, weight):
-        """Gradients of the decoder's terms and of the discriminator's loss, both to (parameters, image)."""
-        weights = {"adversarial": weight, "feature_matching": weight}
-
-        def terms(params, image):
-            found, loss = forward.gan_terms(discriminator, params, image, target, weights)
-            return jnp.stack([sum(found.values()), loss])
-
-        return jax.jacrev(terms, (0, 1))(params, image)
-
-    of_params, of_image = gradients(params, image, jnp.float32(1))
-    assert all((leaf[0] == 0).all() for leaf in jax.tree.leaves(of_params))
-    assert any((leaf[1] != 0).any() for leaf in jax.tree.leaves(of_params))
-    assert (of_image[1] == 0).all() and (of_image[0] != 0).any()
-    of_params, _ = gradients(params, image, jnp.float32(0))  # before `gan_from` the discriminator does not learn
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(of_params))
-
-
-def test_pairs_without_weight_play_no_part_in_a_gan():
-    discriminator = PatchDiscriminator((4, 4), scales=2)
-    params = jax.jit(discriminator.initial, static_argnums=1)(jax.random.key(0), N)
-    image, target, weights = images(1, 4), images(2, 4), {"adversarial": 1.0, "feature_matching": 1.0}
-    run = jax.jit(lambda *x: forward.gan_terms(discriminator, params, *x[:2], weights, *x[2:]))
-    some = run(image, target, jnp.array([1.0, 0.0, 1.0, 0.0]))
-    alone = run(image[::2], target[::2])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), some, alone)
-    name = "feature_matching"
-    assert abs(some[0][name] / run(image, target)[0][name] - 1) > 1e-3
 
 
 class Surveyor:

@@ -8,6 +8,7 @@ from stub_face import JUDGES, PARAMS, Decoder, Encoder, N, use_stub
 
 from vasa_jax import losses
 from vasa_jax.config import CorpusConfig, FaceConfig
+from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.training.augmentation import random_warp
 from vasa_jax.training.tasks import face, face_forward
 from vasa_jax.training.tasks.face import FaceTask
@@ -150,7 +151,7 @@ def test_rendered_cross_identity_pairs_are_judged_as_they_are(make):
 
 def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     task = make(loss_networks="somewhere", pairwise_transfer=0.0, perceptual=3.0, adversarial=1.0,
-                feature_matching=40.0, gan_from=5,
+                feature_matching=40.0, adversarial_eyes=2.0, adversarial_mouth=0.5, gradient_penalty=10.0, gan_from=5,
                 transfer_from=2)  # fmt: skip
     critic = jax.jit(task.init_discriminator)(jax.random.key(0))
     batch = pairs()
@@ -158,12 +159,13 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
     assert weights.keys() == {
         "l1", "mse", "ssim", "gradient", "matte", "pose", "contrast", "latent_agreement", "latent_l2",
         "pairwise_transfer",
-        "perceptual", "adversarial", "feature_matching",
+        "perceptual", "adversarial", "adversarial_eyes", "adversarial_mouth", "feature_matching", "gradient_penalty",
     }  # fmt: skip
     assert weights["perceptual"] == 3 and weights["adversarial"] == 1 and weights["pairwise_transfer"] == 0
     early = task.loss_weights(1)
     assert early.keys() == weights.keys()
-    assert early["perceptual"] == early["adversarial"] == early["feature_matching"] == 0 and early["l1"] == 1
+    game = (name for name in weights if "adversarial" in name or name in ("feature_matching", "gradient_penalty"))
+    assert early["perceptual"] == 0 and early["l1"] == 1 and not any(early[name] for name in game)
     total, terms = jax.jit(task.loss)(PARAMS, batch, jax.random.key(0), weights=weights, discriminator=critic)
     expected = sum(terms[name] * terms[f"weight/{name}"] for name in weights) + terms["discriminator"]
     np.testing.assert_allclose(total, expected, rtol=1e-5)
@@ -176,7 +178,7 @@ def test_every_term_has_a_logged_weight_and_none_leaves_it_out(make):
 
 
 def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
-    task = make(adversarial=1.0, feature_matching=40.0, gan_from=5)
+    task, network = make(adversarial=1.0, feature_matching=40.0, gan_from=5), PatchDiscriminator((4, 4))
     batch = pairs()
     critic = jax.jit(task.init_discriminator)(jax.random.key(1))
 
@@ -201,14 +203,14 @@ def test_players_of_the_game_get_gradients_of_their_own_part_only(make):
         latents = encoder.apply(motion, source, jax.lax.stop_gradient(own[0]), own[1], method="encode_appearance")
         pose, dynamics = encoder.apply(motion, driver, method="encode_motion")
         rgb, matte, _ = Decoder().apply({"params": p["decoder"]}, *latents, jax.lax.stop_gradient(pose), dynamics)
-        scores, features = task._discriminator.apply({"params": critic}, matte * rgb + (1 - matte) * background)
-        return game[0](scores) + 40.0 * game[1](task._discriminator.apply({"params": critic}, target)[1], features)
+        scores, features = network.apply({"params": critic}, matte * rgb + (1 - matte) * background)
+        return game[0](scores) + 40.0 * game[1](network.apply({"params": critic}, target)[1], features)
 
     def critics_part(c):
         source, background = clean(batch["source"]), clean(batch["background"])
         driver, target = clean(batch["driver"]), clean(batch["target"])
         picture = decode(source, source, driver, driver, background)
-        return losses.discriminator_hinge(*(task._discriminator.apply({"params": c}, x)[0] for x in (target, picture)))
+        return losses.discriminator_hinge(*(network.apply({"params": c}, x)[0] for x in (target, picture)))
 
     for a, b in zip(jax.tree.leaves(critic_on), jax.tree.leaves(jax.jit(jax.grad(critics_part))(critic)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)

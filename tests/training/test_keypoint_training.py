@@ -8,6 +8,7 @@ from shrunk import shrunk
 from tiny_face import draw_heads
 
 from vasa_jax.config import TrainConfig
+from vasa_jax.config.face import ADVERSARIAL
 from vasa_jax.conventions import CORPUS, LANDMARKS
 from vasa_jax.corpus.render_cache import LANDMARK_FIELDS
 from vasa_jax.errors import InputError
@@ -93,6 +94,21 @@ def test_terms_of_the_loss():
     assert total.shape == () and all(term.shape == () for term in terms.values())
     weights = task.loss_weights(0)
     assert weights["matte"] == 0 and weights["equivariance"] == np.float32(2.0)
+
+
+def test_discriminators_of_the_image_the_eyes_and_the_mouth():
+    """Traced, not run: the terms of the volume codec's GAN are there, and the tree of parameters has all three."""
+    gan = (f"--config.face.{name}=0.1" for name in (*ADVERSARIAL, "feature_matching", "gradient_penalty"))
+    task = make_task(shrunk("train_face_keypoint", *TINY, *gan, "--config.face.discriminator_widths=(4, 4)"))
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    critics = jax.eval_shape(task.init_discriminator, jax.random.key(0))
+    assert critics.keys() == {"scale0", "scale1", "eyes", "mouth"}
+    total, terms = jax.eval_shape(
+        lambda p, b, k, d: task.loss(p, b, k, discriminator=d), params, batch_shapes(task), jax.random.key(0), critics
+    )
+    terms.pop(STATISTICS)
+    assert {*ADVERSARIAL, "feature_matching", "gradient_penalty", "discriminator"} <= terms.keys()
+    assert total.shape == () and all(term.shape == () for term in terms.values())
 
 
 def test_the_reader_alone_learns_nothing_else():

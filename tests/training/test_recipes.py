@@ -26,7 +26,10 @@ SHRUNK = {
     "train_face_vasa": (*FACE, "--config.face.loss_networks=here", "--config.face.transfer_from=1"),
     "train_face_256": (*FACE, "--config.train.init_from=START", "--config.corpus.groups=2"),
     "train_face_decoder": (*FACE, "--config.train.init_from=START"),
-    "train_face_gan": (*FACE, "--config.face.discriminator_widths=(4, 4)"),
+    "train_face_gan": (
+        *FACE, "--config.face.discriminator_widths=(4, 4)", "--config.face.adversarial_eyes=0.01",
+        "--config.face.adversarial_mouth=0.01", "--config.face.gradient_penalty=1",
+    ),
     "train_face_probe": ("--config.corpus.supersample=1",),
 }
 # In test_tasks, test_judges, test_photo_training, test_capp_task, test_sync_task, test_audio_voices,
@@ -100,7 +103,8 @@ def test_configuration_trains_two_steps(tmp_path, name):
         assert params["encoder"]["pose_net"] != PARAMS["encoder"]["pose_net"]
         assert params["decoder"]["matte"] != PARAMS["decoder"]["matte"]
     if name == "train_face_gan":
-        assert {"discriminator", "discriminator_gradient_norm", "feature_matching"} <= lines[0].keys()
+        told = {"discriminator", "discriminator_gradient_norm", "feature_matching", "adversarial_eyes"}
+        assert {*told, "adversarial_mouth", "gradient_penalty"} <= lines[0].keys()
     if name == "train_face_vasa":
         assert [line["weight/pairwise_transfer"] for line in lines if "loss" in line] == [0, 1]
 

@@ -298,7 +298,10 @@ class PhotosEvaluationConfig(Settings):
     portraits: int = number(32, 1, 10**5, "photographs", "spread over the folder, at most")
     truths: int = number(16, 0, 10**5, "photographs", "that are compared with a photo head of themselves, at most")
     training: str = text("", "folder of the photographs that trained the codec: is one near? empty = not asked")
-    motion: str = text("", "fixed motion, .npy (frames, 137); empty = the built-in performance, which has a truth")
+    motion: str = text(
+        "", "fixed motion of this codec, as reenact saves it (motion_output) or .npy (frames, 9 + its numbers of a "
+        "face); empty = the built-in performance, which has a truth",
+    )  # fmt: skip
     frames: int = number(40, 20, 10**4, "frames", "of the built-in performance")
     seconds: float = number(4.0, 0.4, 600, "seconds", "of speech (config.audio; empty = the shipped sentence)")
     most_clips: int = number(12, 1, 10**5, "clips", "spread over the folder, at most")

@@ -10,6 +10,7 @@ from vasa_jax.config.data import (
     SpeechCorpusConfig,
     SynthesisConfig,
 )
+from vasa_jax.config.face import FaceConfig
 from vasa_jax.config.reports import (
     BenchmarkConfig,
     ControlsEvaluationConfig,
@@ -32,7 +33,6 @@ from vasa_jax.config.studio import StudioConfig
 from vasa_jax.config.training import (
     AudioConfig,
     CAPPConfig,
-    FaceConfig,
     LipsConfig,
     LossNetworksConfig,
     MatteConfig,

@@ -71,11 +71,11 @@ def evaluate_photos(config: VASAConfig, workdir: str | Path) -> dict[str, Any]:
         framing: portrait_framing(framing, landmarks, how)
         for framing in dict.fromkeys((model.framing, against.framing))
     }
-    found, left_out = people(settings, analyzer, Builder(mesh), size, framings)
     if settings.motion:
-        asked = photo_motion.from_file(settings.motion)
+        asked = photo_motion.from_file(settings.motion, model)
     else:
         asked = photo_motion.built_in(settings.frames, size, config.seed, config.corpus.supersample)
+    found, left_out = people(settings, analyzer, Builder(mesh), size, framings)
     codecs = {"model": model, "against": against}
     spoken = speech_of(config, {"model": config.checkpoint, "against": settings.against}, codecs)
     stage = PhotoStage(settings, codecs, analyzer, Recogniser.find())
@@ -134,7 +134,10 @@ class PhotoStage:
         workdir: str | Path,
         checkpoint: str = "",
     ) -> dict[str, Any]:
-        """Measures everybody, each photograph as the codecs' framings have it, writes the report, and returns it."""
+        """Measures everybody, each photograph as the codecs' framings have it, writes the report, and returns it.
+
+        A codec that cannot be asked for the fixed motion is left out there.
+        """
         fixed: dict[str, list[Figures]] = defaultdict(list)
         speech: dict[str, list[Figures]] = defaultdict(list)
         rows, each = [], []
@@ -151,7 +154,7 @@ class PhotoStage:
         report = {
             "checkpoint": checkpoint or "shipped", "against": self._settings.against or "shipped",
             "photographs": len(found), "with_truth": sum("truth" in row["fixed"] for row in each),
-            "left_out": left_out, "notes": [*([] if self.who else [MISSING]), *SILENT * ("model" not in spoken)],
+            "left_out": left_out, "notes": self._notes(asked, spoken),
             "asked": _spreads(asked),
             "fixed": {column: F.means(values) for column, values in fixed.items()},
             "speech": {column: F.means(values) for column, values in speech.items()},
@@ -161,13 +164,21 @@ class PhotoStage:
         save_report(report, photos_markdown(report), workdir)
         return report
 
+    def _notes(self, asked: photo_motion.FixedMotion, spoken: dict[str, Speech]) -> list[str]:
+        """What the report lacks."""
+        notes = [*([] if self.who else [MISSING]), *SILENT * ("model" not in spoken)]
+        fault = asked.unfit(self._codecs["against"])
+        return notes + [f"The codec beside it is left out of the fixed motion: the file {fault}"] * bool(fault)
+
     def _fixed(self, seen: dict[str, Person], asked, with_truth: bool) -> tuple[list[np.ndarray], dict[str, Figures]]:
-        """Frames of the truth, white without one, and of both codecs, and their figures by column.
+        """Frames of the truth, white without one, and of the codecs that can be asked, and their figures by column.
 
         The portrait and the truth's own figures are in the square of the model's framing.
         """
         videos, figures = {}, {}
         for name, codec in self._codecs.items():
+            if asked.unfit(codec):
+                continue
             person = seen[codec.framing]
             avatar = codec.prepare(person.portrait)
             video = videos[name] = self._driven(codec, avatar, asked.of(codec, avatar))

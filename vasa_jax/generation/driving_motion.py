@@ -52,6 +52,19 @@ class DrivingMotion:
         """Returns pose and dynamics in one array, float32 (T, 9 + Z)."""
         return np.concatenate([self.pose, self.dynamics], 1)
 
+    def unfit(self, codec: Any) -> str:
+        """Returns why a codec cannot be moved by it, "" where it can.
+
+        codec: as `PortraitAnimator` tells its kind `codec`, how many `dynamics` it has, and its name `model`.
+        """
+        width = self.dynamics.shape[1]
+        if (self.codec, width) != (codec.codec, codec.dynamics):
+            return (
+                f"holds motion of a {self.codec} codec with {width} numbers a face, not of a {codec.codec} codec with "
+                f"{codec.dynamics}"
+            )
+        return "" if self.model in ("", codec.model) else f"was read by the codec {self.model}, not by {codec.model}"
+
     def at_rate(self, fps: float) -> "DrivingMotion":
         """Returns the motion at another frame rate, linear between its frames; rotations stay rotations.
 
@@ -115,7 +128,7 @@ def _read_npz(path: Path) -> DrivingMotion:
         raise InputError(f"{path}: no array {' '.join(str(error).split())}; {_REMEDY}") from None
     except (TypeError, ValueError, OverflowError) as error:  # arrays of text, or of another shape
         raise InputError(f"{path}: no saved motion ({' '.join(str(error).split())}); {_REMEDY}") from None
-    return _checked(path, motion)
+    return checked_motion(path, motion)
 
 
 def _single(values: Any) -> np.ndarray:
@@ -155,7 +168,7 @@ def _from_template(path: Path, content: Any) -> DrivingMotion:
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: its output_fps is no number; {_REMEDY}") from None
     openness = _template_openness(path, content, len(frames))
-    return _checked(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint", openness=openness))
+    return checked_motion(path, DrivingMotion(_single(poses), _single(dynamics), fps, "keypoint", openness=openness))
 
 
 def _template_openness(path: Path, content: dict, frames: int) -> np.ndarray | None:
@@ -170,7 +183,8 @@ def _template_openness(path: Path, content: dict, frames: int) -> np.ndarray | N
     return _single(np.concatenate(parts, 1))
 
 
-def _checked(path: Path, motion: DrivingMotion) -> DrivingMotion:
+def checked_motion(path: str | Path, motion: DrivingMotion) -> DrivingMotion:
+    """Returns the motion of a file; InputError, which names the file, for numbers that are no motion."""
     pose, dynamics = motion.pose, motion.dynamics
     good = pose.ndim == dynamics.ndim == 2 and pose.shape[1] == POSE_DIM and dynamics.shape[1] > 0
     if not good or not 0 < len(pose) == len(dynamics) <= MOST_FRAMES:

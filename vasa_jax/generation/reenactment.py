@@ -49,7 +49,8 @@ def motion_of(
     landmarks = Landmarks(how.face_models) if landmarks is None else landmarks
     if Path(video).suffix.lower() in SUFFIXES:
         motion = read_motion(video)
-        _check_fits(animator, motion, video)
+        if fault := motion.unfit(animator):
+            raise InputError(f"{video}: {fault}; give the video, or a fitting config.checkpoint")
         return motion.at_rate(how.fps or motion.fps)
     framing = video_framing(animator.framing, landmarks, how)
     driver = existing_file(video, "video")
@@ -292,18 +293,3 @@ def _sound(audio: str | Path | Audio | None, video: str | Path, limits: InputLim
 
 def _subtitles(form: VideoForm, sound: Audio | None) -> tuple[Cue, ...]:
     return read_subtitles(form.subtitles, sound.samples if sound else None) if form.subtitles else ()
-
-
-def _check_fits(animator: PortraitAnimator, motion: DrivingMotion, source: str | Path) -> None:
-    """InputError where saved motion is not of the animator's codec."""
-    width = animator.dynamics
-    if motion.codec != animator.codec or motion.dynamics.shape[1] != width:
-        raise InputError(
-            f"{source}: holds motion of a {motion.codec} codec with {motion.dynamics.shape[1]} numbers a face, this "
-            f"checkpoint is a {animator.codec} codec with {width}; give the video, or a fitting config.checkpoint"
-        )
-    if motion.model not in ("", animator.model):
-        raise InputError(
-            f"{source}: was read by the codec {motion.model}, this is {animator.model}; give the same "
-            "config.checkpoint, or the video"
-        )

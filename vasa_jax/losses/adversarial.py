@@ -1,11 +1,11 @@
-"""GAN losses of a decoder and a patch discriminator: hinge form, and matching of the discriminator's features.
+"""GAN losses of a decoder and a patch discriminator: hinge form, matching of its features, penalty of its gradient.
 
 Scores and features are lists over scales, as `PatchDiscriminator` returns them. `rows` (b,) weighs the images of a
 batch; without it they count alike. Geometric GAN (Lim and Ye 2017) for the hinge, pix2pixHD (Wang et al. 2018) for
-feature matching; MegaPortraits weights them 1 and 40.
+feature matching; MegaPortraits weights them 1 and 40. R1 (Mescheder et al. 2018) for the gradient penalty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,22 @@ def feature_matching(
         for r, f in zip(scale_real, scale_fake, strict=True)
     ]
     return sum(terms) / len(terms)
+
+
+def gradient_penalty(
+    scores: Callable[[Float[Array, "b h w 3"]], Scores], real: Float[Array, "b h w 3"], rows: Rows = None
+) -> Float[Array, ""]:
+    """Computes E |grad D(x)|^2 / 2 over the true images x, R1 (Mescheder et al. 2018, equation 9) at a weight of 1.
+
+    scores: the discriminator, each image by itself. D(x) is the mean of an image's scores over places and scales, which
+    the hinge terms average too; pixels count in their own range, [0, 1].
+    """
+
+    def of_all(images: Float[Array, "b h w 3"]) -> Float[Array, ""]:
+        found = scores(images)
+        return sum(score.mean((1, 2, 3)).sum() for score in found) / len(found)
+
+    return 0.5 * _mean(jnp.square(jax.grad(of_all)(real)).sum((1, 2, 3)), rows)
 
 
 def _mean(values: Array, rows: Rows) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, Shaped
 
 from vasa_jax.config import FaceConfig
+from vasa_jax.config.face import ADVERSARIAL
 from vasa_jax.losses.images import gradient_loss, matte_loss, square_error, structure_loss, weighted_l1
 from vasa_jax.losses.latents import disagreement, motion_contrast, pose_loss
 from vasa_jax.losses.perceptual import Judges
@@ -20,7 +21,7 @@ from vasa_jax.losses.photo_heads import region_loss
 ALWAYS = ("l1", "mse", "ssim", "gradient", "matte", "pose", "contrast", "latent_agreement", "latent_l2")
 SELF_TRANSFER = ("pairwise_transfer",)
 JUDGED = ("perceptual", "face_perceptual", "cross_identity")
-GAME = ("adversarial", "feature_matching")
+GAME = (*ADVERSARIAL, "feature_matching", "gradient_penalty")
 PHOTO_HEADS = ("anchor", "flow", "flow_coarse", "kept")  # what only photo heads tell
 REGION = ("region",)
 # Of the keypoint codec alone.
@@ -67,11 +68,18 @@ class VASALoss:
             weight = jnp.maximum(weight, _around(segmentation, members) * value)
         return weight
 
+    def places(self, segmentation: Num[Array, "b h w"]) -> dict[str, Float[Array, "b h w"]]:
+        """Returns where eyes with their lids and brows are, and the mouth: 1 there and a little around, 0 elsewhere."""
+        return {
+            "eyes": _around(segmentation, self.eye_segments),
+            "mouth": _around(segmentation, self.mouth_segments),
+        }
+
     def regions(
         self, image: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], segmentation: Num[Array, "b h w"]
     ) -> Float[Array, ""]:
         """Computes term `region`: errors of the eyes with their lids, of the mouth, and of all else of the person."""
-        eyes, mouth = (_around(segmentation, members) for members in (self.eye_segments, self.mouth_segments))
+        eyes, mouth = self.places(segmentation).values()
         rest = (segmentation > 0) * (1.0 - jnp.maximum(eyes, mouth))
         return region_loss(image, target, [eyes, mouth, rest])
 

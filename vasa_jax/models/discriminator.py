@@ -43,6 +43,11 @@ class PatchDiscriminator(nn.Module):
     scales: int = 2
     dtype: Dtype = jnp.float32
 
+    @property
+    def halvings(self) -> int:
+        """Returns how often an image's side is halved, without a rest, on its way to the coarsest scores."""
+        return len(self.widths) - 1 + self.scales - 1
+
     @nn.compact
     def __call__(self, image: Float[Array, "b h w 3"]) -> tuple[list[Array], list[list[Array]]]:
         scores, features = [], []

@@ -32,12 +32,12 @@ from vasa_jax.evaluation.image_metrics import psnr_per_image
 from vasa_jax.losses import VASALoss
 from vasa_jax.losses.images import masked_mean
 from vasa_jax.losses.vasa import KEYPOINTS, PHOTO_HEADS
-from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face import VASAFaceEncoder, face_codec, init_face
 from vasa_jax.models.layers import fold_standardisation
 from vasa_jax.models.variants import FACE_VARIANTS
 from vasa_jax.training.tasks import face_forward as forward
 from vasa_jax.training.tasks.base import Task
+from vasa_jax.training.tasks.face_gan import Discriminators
 from vasa_jax.training.tasks.face_mixture import KINDS, RENDERED, Mixture, kind_of, open_mixture, read_anchor
 from vasa_jax.training.tasks.face_pairs import Pairs, mirrored, prepared
 from vasa_jax.training.tasks.face_validation import FaceValidation
@@ -66,7 +66,6 @@ class FaceTask(Task):
         self._variant = FACE_VARIANTS[face.variant]
         dtype = compute_dtype(precision)
         self._encoder, self._decoder = face_codec(self._variant, dtype)
-        self._discriminator = PatchDiscriminator(face.discriminator_widths, dtype=dtype)
         self._size = self._encoder.image_size
         self._judges = load_judges(face.loss_networks, dtype) if face.loss_networks else None
         self._loss = VASALoss(
@@ -75,6 +74,7 @@ class FaceTask(Task):
             eye_segments=(*(SEGMENTS.index(name) for name in ("sclera", "iris", "brow")), LID),
             judges=self._judges,
         )
+        self._discriminators = Discriminators(face, self._size, self._loss, dtype)
         self._validation = FaceValidation(self._encoder, self._decoder, self._loss, corpus)
 
     @classmethod
@@ -114,7 +114,7 @@ class FaceTask(Task):
         return init_face(key, self._variant)
 
     def init_discriminator(self, key: jax.Array) -> dict[str, Any] | None:
-        return None if self._face.adversarial is None else self._discriminator.initial(key, self._size)
+        return self._discriminators.initial(key)
 
     def data(self, sharding: NamedSharding | None = None) -> RenderCache | PairShards | Mixture:
         face = self._face
@@ -190,7 +190,9 @@ class FaceTask(Task):
         image, target = shown["image"].image, views.target
         metrics, rows = self._figures(psnr_per_image(image, target), pairs, weights)
         if discriminator is not None:
-            against, learning = forward.gan_terms(self._discriminator, discriminator, image, target, weights, rows)
+            against, learning = self._discriminators.terms(
+                discriminator, image, target, pairs["segmentation"], weights, rows
+            )
             total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
             extra |= against

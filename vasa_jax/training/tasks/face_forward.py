@@ -1,4 +1,4 @@
-"""The forward pass of stage 1 in parts: colours, motion, decode requests, decoding, loss terms, GAN terms.
+"""The forward pass of stage 1 in parts: colours, motion, decode requests, decoding, loss terms.
 
 Pure functions, traced under jit. A batch has S sources and B = k S drivers, k side by side for each source; images are
 (rows, n, n, 3) float32 in [0, 1], poses (rows, 9), dynamics (rows, Z).
@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
 from vasa_jax.corpus.photos.draw import COPIED, PAINTED
-from vasa_jax.losses import VASALoss, code_size, discriminator_hinge, feature_matching, generator_hinge
+from vasa_jax.losses import VASALoss, code_size
 from vasa_jax.losses.perceptual import Judges
 from vasa_jax.losses.photo_heads import anchor_loss, coarse_place_loss, kept_loss, place_loss
-from vasa_jax.models.discriminator import PatchDiscriminator
 from vasa_jax.models.face_decoder import PortraitUse
 from vasa_jax.training.augmentation import apply_colour_transform, random_warp, sample_colour_transform
 from vasa_jax.training.degradation import degrade as degraded
@@ -284,34 +283,6 @@ def photo_terms(use: PortraitUse, pairs: Pairs, motions: Motions, weight: Float[
         "flow_coarse": coarse_place_loss(use.places_coarse, moved, copied, size),
         "kept": kept_loss(use.kept[..., 0], copied, painted, weight),
     }
-
-
-def gan_terms(
-    discriminator: PatchDiscriminator,
-    params: Params,
-    image: Float[Array, "B n n 3"],
-    target: Float[Array, "B n n 3"],
-    weights: Mapping[str, Array | float],
-    rows: Float[Array, "B"] | None = None,
-) -> tuple[Terms, Float[Array, ""]]:
-    """Returns (the decoder's terms, the discriminator's loss, 0 while both terms have no weight).
-
-    rows: weight of each pair in all of them; None = they count alike.
-
-    No gradient reaches the discriminator through the decoder's terms, nor the decoder through the discriminator's loss.
-    """
-    learning = {"params": params}
-    fixed = jax.lax.stop_gradient(learning)
-    scores, features = discriminator.apply(fixed, image)
-    _, true_features = discriminator.apply(fixed, target)
-    real, _ = discriminator.apply(learning, target)
-    fake, _ = discriminator.apply(learning, jax.lax.stop_gradient(image))
-    terms = {
-        "adversarial": generator_hinge(scores, rows),
-        "feature_matching": feature_matching(true_features, features, rows),
-    }
-    on = jnp.asarray(weights["adversarial"] + weights["feature_matching"] > 0, jnp.float32)
-    return terms, on * discriminator_hinge(real, fake, rows)
 
 
 def repeated(tree: Any, times: int) -> Any:

@@ -147,8 +147,8 @@ class KeypointFaceTask(FaceTask):
         total = total + self._loss.total(extra, weights)
         metrics, rows = self._figures(psnr_per_image(image, views.target), pairs, weights)
         if discriminator is not None:
-            against, learning = forward.gan_terms(
-                self._discriminator, discriminator, image, views.target, weights, rows
+            against, learning = self._discriminators.terms(
+                discriminator, image, views.target, pairs["segmentation"], weights, rows
             )
             total = total + self._loss.total(against, weights) + learning
             metrics["discriminator"] = learning
