@@ -60,6 +60,7 @@ ROOMS = (
     "training.tasks.lips_articulation",
     "training.tasks.lips_data",
     "training.tasks.lips_direction",
+    "training.tasks.lips_ear",
     "training.tasks.loss_networks",
     "training.tasks.matte_data",
     "training.tasks.motion_data",

@@ -100,10 +100,11 @@ def test_features_of_a_frame_have_its_neighbours_beside_them():
     np.testing.assert_array_equal(found[0, : NEAR + 1], 0.0)
 
 
-class Listener:
+class Listener(Teacher):
     """Features that an opening is linear in, and one that tells the clip."""
 
-    width = 2
+    def __init__(self):
+        self.width = 2
 
     def each(self, sounds):
         for one in sounds:
