@@ -52,8 +52,7 @@ class Teacher:
             padded = np.pad(part, ((0, BATCH - len(part)), (0, 0)))  # one shape, one program
             heard = self._hear(self._params, padded.astype(np.float32) / 32767.0)
             features[first : first + BATCH] = np.asarray(heard)[: len(part)]
-        some = features[:: max(len(features) // 512, 1)].reshape(-1, self.width).astype(np.float32)
-        mean, std = some.mean(0), np.maximum(some.std(0), SMALLEST_STD)
+        mean, std = mean_and_deviation(features)
         for number, one in enumerate(features):  # in place: all at once would need the memory twice
             features[number] = (one - mean) / std
         logging.info("%s teaches %d features of %d sounds", self._path, self.width, len(samples))
@@ -65,27 +64,32 @@ class Teacher:
         Sounds share windows of 30 s, which cost the same for one word; what is longer is heard in parts.
         """
         lengths = [len(sound) // SAMPLES_PER_FRAME for sound in sounds]
-        done: dict[int, list[np.ndarray]] = {}
-        following = 0
+        parts: list[np.ndarray] = []
         for window in _windows(lengths):
             samples = np.zeros((1, WINDOW_FRAMES * SAMPLES_PER_FRAME + TAIL), np.float32)
             for sound, first, last, at in window:
                 part = sounds[sound][first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32) / 32767.0
-                loud = LEVEL / max(float(np.sqrt(np.mean(part**2))), 1e-4)
-                samples[0, at * SAMPLES_PER_FRAME :][: len(part)] = loud * part
+                level = np.sqrt(np.sum(part**2) / max(len(part), 1))
+                samples[0, at * SAMPLES_PER_FRAME :][: len(part)] = LEVEL / max(float(level), 1e-4) * part
             heard = np.asarray(self._hear(self._params, samples)[0]).astype(np.float16)
             for sound, first, last, at in window:
-                done.setdefault(sound, []).append(heard[2 * at : 2 * (at + last - first)])
-            while following < len(sounds) and sum(map(len, done.get(following, []))) == 2 * lengths[following]:
-                yield np.concatenate(done.pop(following, []) or [np.zeros((0, self.width), np.float16)])
-                following += 1
+                parts.append(heard[2 * at : 2 * (at + last - first)])
+                if last == lengths[sound]:
+                    yield np.concatenate(parts)
+                    parts = []
+
+
+def mean_and_deviation(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both of each number, float32 (width,), over some 512 of the sounds; features: (time, width) of each."""
+    some = np.concatenate(features[:: max(len(features) // 512, 1)]).astype(np.float32)
+    return some.mean(0), np.maximum(some.std(0), SMALLEST_STD)
 
 
 def _windows(lengths: Sequence[int]) -> Iterator[list[tuple[int, int, int, int]]]:
     """Yields what each window holds: number of a sound, its first frame and the one after its last, and where it is."""
     window, free = [], 0
     for sound, length in enumerate(lengths):
-        for first in range(0, length, WINDOW_FRAMES):
+        for first in range(0, max(length, 1), WINDOW_FRAMES):
             last = min(first + WINDOW_FRAMES, length)
             if window and free + last - first > WINDOW_FRAMES:
                 yield window

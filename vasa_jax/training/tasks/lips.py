@@ -49,8 +49,6 @@ class LipsTask(Task):
         self._fields = LIPS_VARIANTS[settings.variant]
         self._network = LipReader(**self._fields)
         self._known = {} if settings.heads else _known_direction(settings.face)
-        self._ear = Teacher(settings.ear) if settings.ear else None
-        self._pieces = recordings(settings.speech) if settings.speech else []
         self._spoken: dict[str, ClipSet] = {}
         self._read_clips: dict[str, dict[str, list[VoicedMouth]]] = {}
 
@@ -63,13 +61,17 @@ class LipsTask(Task):
         return self._network.init(key, heard)["params"]
 
     def data(self, sharding: NamedSharding | None = None) -> VoicedMouthBatches:
-        s, found = self._settings, dict(self._clips("train"))
+        s = self._settings
+        # Before the clips, which take minutes: a faulty file is told at once.
+        teaching = (Teacher(s.ear), recordings(s.speech)) if s.ear else None
+        found = dict(self._clips("train"))
         if s.articulation:
             found["corpus"] = half_learnt(found["corpus"], found["real"])
         shares = [1.0 - s.real_share, s.real_share] if len(found) == 2 else [1.0]
-        if s.ear:
-            ear = TaughtEar.learnt(self._ear, list(found.values()), shares)
-            found["speech"] = heard_mouths(ear, self._pieces, self._network.mels)
+        if teaching:
+            teacher, pieces = teaching
+            ear = TaughtEar.learnt(teacher, list(found.values()), shares)
+            found["speech"] = heard_mouths(ear, pieces, self._network.mels)
             shares = [*((1.0 - s.speech_share) * share for share in shares), s.speech_share]
         sets = [stretches(clips, self._spectrum) for clips in found.values()]
         return VoicedMouthBatches(sets, shares, self._batch, self._seed)

@@ -4,7 +4,6 @@ The corpus moves mouths by rule. With mouths that are half its own, half what pe
 reader that hears its voices follows people better. GRID's sentences are known: their phonemes can be aligned.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -56,8 +55,8 @@ def articulation_features(
     level = np.asarray(log_power(mels), np.float64)
     level = np.clip(level - np.percentile(level, LOUD_FRAME), QUIETEST, LOUDEST)[:, None]
     columns = (
-        narrow, _moved(wide, -1), wide, _moved(wide, 1),
-        level, level * (1.0 - narrow[:, :1]), _moved(level, -2), _moved(level, 2), np.ones_like(level),
+        narrow, moved(wide, -1), wide, moved(wide, 1),
+        level, level * (1.0 - narrow[:, :1]), moved(level, -2), moved(level, 2), np.ones_like(level),
     )  # fmt: skip
     return np.concatenate(columns, 1)
 
@@ -70,7 +69,7 @@ def _smooth(values: Float[np.ndarray, "all_parts groups"], width: float) -> Floa
     return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], 1)
 
 
-def _moved(values: Float[np.ndarray, "T C"], frames: int) -> Float[np.ndarray, "T C"]:
+def moved(values: Float[np.ndarray, "T C"], frames: int) -> Float[np.ndarray, "T C"]:
     """Returns at each frame the value `frames` after it; the first and the last go on at the ends."""
     return values[np.clip(np.arange(len(values)) + frames, 0, len(values) - 1)]
 
@@ -81,8 +80,13 @@ def learnt_articulation(
     openings: Sequence[Float[np.ndarray, "_"]],
 ) -> Float[np.ndarray, "features"]:
     """Returns the weights that map features to openings: ridge regression in which people count nearly alike."""
-    clips = Counter(people)
-    return ridge([clips[person] ** -EVENNESS for person in people], features, openings, RIDGE)
+    return ridge(evenly(people, EVENNESS), features, openings, RIDGE)
+
+
+def evenly(people: Sequence[str], evenness: float) -> Float[np.ndarray, "clips"]:
+    """Returns a weight for each clip of people, so that a person counts as (its clips) ** (1 - evenness)."""
+    _, of, counts = np.unique(people, return_inverse=True, return_counts=True)
+    return counts[of] ** -evenness
 
 
 def ridge(

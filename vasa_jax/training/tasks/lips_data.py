@@ -23,7 +23,13 @@ from vasa_jax.models.lip_reader import PARTS, VoiceMean, heard_mean, heard_so_fa
 from vasa_jax.models.lip_reading import sound_mels
 from vasa_jax.rng import named_key
 from vasa_jax.training.processes import ProcessPart
-from vasa_jax.training.tasks.lips_articulation import Aligner, aligned, articulation_features, learnt_articulation
+from vasa_jax.training.tasks.lips_articulation import (
+    Aligner,
+    aligned,
+    articulation_features,
+    evenly,
+    learnt_articulation,
+)
 
 FRAMES, APART = 80, 40  # of an example, 3.2 s; between the beginnings of two examples of a clip
 SHORTEST = 25  # frames of a clip that is of use
@@ -163,8 +169,7 @@ def stretches(clips: list[VoicedMouth], spectrum: Float[np.ndarray, "mels"]) -> 
                     np.arange(FRAMES) < FRAMES - missing,
                 ))  # fmt: skip
     heard, opening, known = (np.stack(column) for column in zip(*rows))
-    _, of, counts = np.unique(people, return_inverse=True, return_counts=True)
-    weight = counts[of] ** -EVENNESS
+    weight = evenly(people, EVENNESS)
     return Stretches(heard.astype(np.float16), opening, known, (weight / weight.sum()).astype(np.float32))
 
 

@@ -4,7 +4,6 @@ Minutes of measured mouths are few for a network that starts from mels. Features
 of hours tell mouths apart after a ridge regression; its readings of many people's speech are examples for the reader.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,13 +15,12 @@ from vasa_jax.conventions import SAMPLE_RATE, SAMPLES_PER_FRAME
 from vasa_jax.corpus.voices.spoken import SUFFIXES
 from vasa_jax.data.audio_files import read_audio
 from vasa_jax.errors import InputError
-from vasa_jax.training.tasks.lips_articulation import ridge
-from vasa_jax.training.tasks.lips_data import SHORTEST, STILL, VoicedMouth, mels_of, standard
-from vasa_jax.training.teacher import Teacher
+from vasa_jax.training.tasks.lips_articulation import evenly, moved, ridge
+from vasa_jax.training.tasks.lips_data import EVENNESS, SHORTEST, STILL, VoicedMouth, mels_of, standard
+from vasa_jax.training.teacher import Teacher, mean_and_deviation
 
 NEAR = 3  # frames on either side that tell an opening
 PENALTY = 1.0  # of the ridge regression, over the covariance of a frame's features
-EVENNESS = 0.6  # a person counts as (its clips) ** (1 - EVENNESS)
 PIECE_SECONDS = 10  # of a recording
 
 
@@ -38,12 +36,10 @@ class TaughtEar:
         """Learns from sets of clips that count by `shares`; in each, people count nearly alike."""
         clips = [clip for clips in sets for clip in clips]
         heard = list(ear.each([clip.sound for clip in clips]))
-        some = np.concatenate(heard[:: max(len(heard) // 512, 1)]).astype(np.float32)
-        mean, deviation = some.mean(0), np.maximum(some.std(0), STILL)
+        mean, deviation = mean_and_deviation(heard)
         weights = []
         for share, own in zip(shares, sets):
-            counts = Counter(clip.person for clip in own)
-            each = np.array([counts[clip.person] ** -EVENNESS for clip in own])
+            each = evenly([clip.person for clip in own], EVENNESS)
             weights += [share * one / len(clip.opening) for one, clip in zip(each / each.sum(), own)]
         features = (ear_features((one - mean) / deviation) for one in heard)
         return cls(ear, mean, deviation, ridge(weights, features, (clip.opening for clip in clips), PENALTY))
@@ -57,7 +53,7 @@ class TaughtEar:
 def ear_features(heard: Float[np.ndarray, "two_T width"]) -> Float[np.ndarray, "T features"]:
     """Returns 50 Hz features at 25 frames a second, those of NEAR frames on either side beside them, and a one."""
     frames = np.asarray(heard, np.float32).reshape(len(heard) // 2, 2, -1).mean(1)
-    around = [frames[np.clip(np.arange(len(frames)) + by, 0, len(frames) - 1)] for by in range(-NEAR, NEAR + 1)]
+    around = [moved(frames, by) for by in range(-NEAR, NEAR + 1)]
     return np.concatenate([*around, np.ones((len(frames), 1), np.float32)], 1)
 
 
